@@ -1,0 +1,15 @@
+"""Deep Directed Generative Models with Energy-Based Probability Estimation, in Chainer.
+
+Kim & Bengio 2016, arXiv:1606.03439.  To read the paper in code, take the modules in this order:
+
+1. :mod:`ddgm.functions`   the equations, one function each;
+2. :mod:`ddgm.models`      the Deep Energy Model and the Deep Generative Model;
+3. :mod:`ddgm.objectives`  the two losses;
+4. :mod:`ddgm.training`    the loop: positive phase, negative phase, two updates.
+
+Importing this package prepares the process for Chainer 7.8.1 on today's Python and NumPy, so import it before Chainer.
+"""
+
+from ddgm import compatibility
+
+compatibility.prepare_for_chainer()

@@ -1,0 +1,123 @@
+"""The flags that all training scripts share, and their exit statuses.  The only module that knows argparse.
+
+It imports neither Chainer nor matplotlib, so ``--help`` and a mistyped flag answer at once.
+"""
+
+import argparse
+import dataclasses
+import re
+import signal
+import sys
+
+from ddgm.errors import Interrupted, RunFailed, UsageError
+from ddgm.presets import DEFAULT, PRESETS, Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        task (str): Name of the task, a key of ``PRESETS``.
+        out (str): Run folder.
+        device (str): Chainer device specifier.
+        resume (bool), overwrite (bool): What to do with a run that ``out`` holds.
+        preset (str): Name of the preset, or ``None`` where none was asked for.
+        changes (dict): Those settings that were given as flags.
+    """
+
+    task: str
+    out: str
+    device: str
+    resume: bool = False
+    overwrite: bool = False
+    preset: str = None
+    changes: dict = dataclasses.field(default_factory=dict)
+
+    def settings(self):
+        """The settings of a new run: the preset's, with the flags that were given."""
+        return dataclasses.replace(PRESETS[self.task][self.preset or DEFAULT].settings, **self.changes)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+
+    def error(self, message):
+        raise UsageError('{} (see --help)'.format(message))
+
+
+def _whole_number(minimum):
+    def convert(text):
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or number < minimum:
+            raise argparse.ArgumentTypeError('give a whole number from {} on, not {!r}'.format(minimum, text))
+        return number
+    return convert
+
+
+def _device(text):
+    if not re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text):
+        raise argparse.ArgumentTypeError('give -1 or @numpy for the CPU, 0 or @cupy:0 for a GPU, not {!r}'.format(text))
+    return text
+
+
+def parse(task, description, arguments=None):
+    """Read the command line of one task's script into a :class:`Request`; raises ``UsageError``."""
+    presets = PRESETS[task]
+    parser = _OneLineParser(
+        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='presets:\n' + '\n'.join(
+            '  {:<10}{} ({:,} iterations)'.format(name, preset.description, preset.settings.iterations)
+            for name, preset in presets.items()))
+    parser.add_argument(
+        '-o', '--out', metavar='DIR', default='result/' + task, help='run folder (default: %(default)s)')
+    parser.add_argument(
+        '-n', '--iterations', metavar='N', type=_whole_number(1), help='updates of each of the two models')
+    parser.add_argument('-b', '--batchsize', metavar='N', type=_whole_number(1), help='data and samples an iteration')
+    parser.add_argument(
+        '-d', '--device', metavar='DEV', type=_device, default='-1',
+        help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU')
+    parser.add_argument('-s', '--seed', metavar='N', type=_whole_number(0), help='default 0')
+    parser.add_argument(
+        '-r', '--resume', action='store_true',
+        help='go on with the run in --out from its last snapshot; a larger --iterations extends it')
+    parser.add_argument('--overwrite', action='store_true', help='start over where --out holds another run')
+    parser.add_argument(
+        '--preset', metavar='NAME', choices=presets, help='a published configuration, listed below (default: default)')
+    for name, what in (
+            ('log', 'log entries'), ('snapshot', 'snapshots'), ('figure', 'frames of the video')):
+        parser.add_argument(
+            '--{}_interval'.format(name), metavar='N', type=_whole_number(0),
+            help='iterations between {}; 0: only at the end'.format(what))
+    given = vars(parser.parse_args(arguments))
+    if given['resume'] and given['overwrite']:
+        parser.error('--resume and --overwrite contradict each other: give one of them')
+    names = {field.name for field in dataclasses.fields(Settings)}
+    changes = {name: value for name, value in given.items() if name in names and value is not None}
+    return Request(task=task, changes=changes, **{name: given[name] for name in given if name not in names})
+
+
+def run_script(main):
+    """Call a script's ``main`` and exit with the status that its outcome stands for, one line on stderr.
+
+    0 done; 1 the run failed; 2 bad usage or bad input; 130 interrupted by Ctrl-C or SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C: KeyboardInterrupt
+    try:
+        main()
+        status, line = 0, None
+    except UsageError as error:
+        status, line = 2, str(error)
+    except RunFailed as error:
+        status, line = 1, str(error)
+    except OSError as error:  # the disk is full or the folder went away
+        status, line = 1, 'the run stopped: {}; its last snapshot stays'.format(error)
+    except Interrupted as error:
+        status, line = 130, str(error)
+    except KeyboardInterrupt:
+        status, line = 130, 'interrupted'
+    if line is not None:
+        print('{}: {}'.format(sys.argv[0].rpartition('/')[2], line), file=sys.stderr)
+    sys.exit(status)

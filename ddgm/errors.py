@@ -1,0 +1,16 @@
+"""The three ways in which a run ends early; each carries the one line that its user reads.
+
+:mod:`ddgm.command_line` turns them into exit statuses: 2, 1 and 130.
+"""
+
+
+class UsageError(Exception):
+    """Bad usage or bad input: the message names the flag or file, and the cure."""
+
+
+class RunFailed(Exception):
+    """The run itself failed, for example because a loss was no longer finite."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM; a snapshot was saved first."""

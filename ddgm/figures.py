@@ -1,0 +1,106 @@
+"""The pictures.  The only module that knows matplotlib; it keeps no state and needs no display."""
+
+import io
+
+import numpy
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ddgm.run_folder import open_atomically
+
+# The post's.
+DATA_COLOUR, SAMPLE_COLOUR = '#bec3c7', '#e84c3d'
+PLANE = 4  # half the width of the square that pictures of the plane show
+_MARKER_SIZE = 20
+_INCHES = 8
+
+
+def _post_axes():
+    """The post's page: 8×8 inches, x and y in −4…4, integer ticks on all four sides, pointing inwards."""
+    figure = Figure(figsize=(_INCHES, _INCHES))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.125, 0.1, 0.775, 0.8))
+    axes.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE))
+    axes.set(xticks=range(-PLANE, PLANE + 1), yticks=range(-PLANE, PLANE + 1))
+    axes.tick_params(direction='in', top=True, right=True)
+    return figure, axes
+
+
+def _scatter(axes, points, colour, **style):
+    axes.scatter(points[:, 0], points[:, 1], s=_MARKER_SIZE, color=colour, edgecolors='none', **style)
+
+
+def _save(figure, path, pixels_per_inch=100):
+    buffer = io.BytesIO()
+    # Without the version of matplotlib in it, the same picture is the same file.
+    figure.savefig(buffer, format='png', dpi=pixels_per_inch, metadata={'Software': None})
+    with open_atomically(path) as file:
+        file.write(buffer.getvalue())
+
+
+def draw_points(path, data, samples, pixels=800):
+    """Data and samples in the plane, both (N, 2), in the post's layout and colours."""
+    figure, axes = _post_axes()
+    _scatter(axes, data, DATA_COLOUR)
+    _scatter(axes, samples, SAMPLE_COLOUR)
+    _save(figure, path, pixels / _INCHES)
+
+
+def draw_energy(path, energy, log_z, samples):
+    """log P(x) = −E(x) − log Z on the plane in nats, the samples (N, 2) over it.
+
+    The colours reach down to where all but a twentieth of the samples lie, so that the map shows where the energy
+    model and the generator disagree.
+    """
+    cells = 400
+    places = (numpy.arange(cells) + 0.5) * 2 * PLANE / cells - PLANE
+    grid = numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2)
+    log_density = (-energy(grid) - log_z).reshape(cells, cells)
+    figure, axes = _post_axes()
+    image = axes.imshow(
+        log_density, origin='lower', extent=(-PLANE, PLANE, -PLANE, PLANE), aspect='auto', cmap='viridis',
+        vmin=numpy.percentile(-energy(samples) - log_z, 5), interpolation='bilinear')
+    _scatter(axes, samples, SAMPLE_COLOUR)
+    figure.colorbar(image, cax=figure.add_axes((0.915, 0.1, 0.02, 0.8)), extend='min')
+    axes.set_title('log P(x) of the energy model, nats; dots: samples of the generator')
+    _save(figure, path)
+
+
+def draw_curves(path, entries):
+    """Energies, both losses and the entropy proxy over the iterations, from the log's entries."""
+    figure = Figure(figsize=(_INCHES, 1.25 * _INCHES), layout='constrained')
+    FigureCanvasAgg(figure)
+    panels = (
+        (('energy/positive', 'E(x⁺), data', 'tab:gray'), ('energy/negative', 'E(x⁻), samples', SAMPLE_COLOUR)),
+        (('energy/loss', 'DEM loss: E(x⁺) − E(x⁻)', 'tab:blue'),),
+        (('generator/loss', 'DGM loss: E(G(z)) − H', 'tab:blue'),),
+        (('generator/entropy', 'entropy proxy H', 'tab:green'),),
+    )
+    iterations = [entry['iteration'] for entry in entries]
+    for axes, curves in zip(figure.subplots(len(panels), 1, sharex=True), panels):
+        for name, label, colour in curves:
+            axes.plot(
+                iterations, [entry[name] for entry in entries], color=colour, label=label, linewidth=1,
+                marker='.' if len(entries) == 1 else None)
+        axes.set_ylabel('nats')
+        axes.grid(alpha=0.3)
+        axes.legend(loc='best', frameon=False)
+    axes.set_xlabel('iteration')
+    _save(figure, path)
+
+
+def write_gif(path, frame_paths, seconds=20.0):
+    """Join PNG files to an endless GIF of about ``seconds``, the last frame held longer."""
+    def frames():
+        for frame_path in frame_paths:
+            with Image.open(frame_path) as image:
+                # One palette for all frames would need all of them in memory; the few colours of a plot hardly differ.
+                yield image.convert('RGB').quantize(32, dither=Image.Dither.NONE)
+    images = frames()
+    first = next(images)
+    # Browsers show frames of less than 20 ms slowly, so a long video takes longer instead.
+    duration = min(200, max(20, 1000 * seconds / len(frame_paths)))
+    durations = [duration] * (len(frame_paths) - 1) + [2000]
+    with open_atomically(path) as file:
+        first.save(file, format='GIF', save_all=True, append_images=images, duration=durations, loop=0)

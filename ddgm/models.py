@@ -1,0 +1,75 @@
+"""The paper's two models: a Deep Energy Model (DEM) and a Deep Generative Model (DGM)."""
+
+import chainer
+import chainer.links as L
+import numpy
+
+from ddgm import functions
+
+
+class DeepEnergyModel(chainer.Chain):
+    """P(x) = exp(−E(x))/Z with E(x) = xᵀx/σ² − bᵀx − Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)).
+
+    Args:
+        feature_extractor: f, a callable from (N, …) to (N, features); its parameters are trained if it is a link.
+        experts: A callable from (N, features) to the (N, experts) arguments Wᵢᵀf(x) + cᵢ, or ``None`` for an energy
+            without experts, which is that of a Gaussian of mean σ²b/2 and covariance (σ²/2)I.
+        n_visible (int): Numbers in one x.
+        sigma (float): σ; 1 in the 2016 code.
+        initial_bias: Chainer initializer of b.
+    """
+
+    def __init__(self, feature_extractor, experts, n_visible, sigma=1.0, initial_bias=0):
+        super().__init__()
+        self.sigma = sigma
+        with self.init_scope():
+            self.feature_extractor = feature_extractor
+            self.experts = experts
+            self.b = chainer.Parameter(initial_bias, (n_visible,))
+
+    def forward(self, x):
+        """E(x) in nats, (N, …) to (N,)."""
+        energy = self.quadratic_term(x) + self.bias_term(x)
+        if self.experts is not None:
+            energy += self.expert_term(x)
+        return energy
+
+    def quadratic_term(self, x):
+        """xᵀx/σ² in nats, (N, …) to (N,)."""
+        return functions.quadratic_term(x, self.sigma)
+
+    def bias_term(self, x):
+        """−bᵀx in nats, (N, …) to (N,)."""
+        return functions.bias_term(x, self.b)
+
+    def expert_term(self, x):
+        """−Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)) in nats, (N, …) to (N,)."""
+        return functions.expert_term(self.experts(self.feature_extractor(x)))
+
+
+class DeepGenerativeModel(chainer.Chain):
+    """x = G(z) with z ~ U(−1, 1)ᵈ: ancestral sampling in one pass.  Subclasses define the layers and ``forward``.
+
+    Args:
+        n_latent (int): d.
+    """
+
+    def __init__(self, n_latent):
+        super().__init__()
+        self.n_latent = n_latent
+
+    def draw_latent(self, n, rng):
+        """Draw n of z ~ U(−1, 1)ᵈ from a NumPy generator: (n, d) float32 on the CPU, whatever the model's device.
+
+        The same generator gives the same z for every device.
+        """
+        return 2 * rng.random((n, self.n_latent), dtype=numpy.float32) - 1
+
+    def entropy(self):
+        """Proxy for the entropy of P_G in nats, (): every BatchNormalization γ read as a Gaussian's standard deviation.
+
+        Its gradient flows into γ.  It can't see layers without BatchNormalization: shrinking the last one collapses G
+        and leaves the proxy as it was.
+        """
+        return functions.gaussian_entropy(*(
+            link.gamma for link in self.links() if isinstance(link, L.BatchNormalization)))

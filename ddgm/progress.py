@@ -1,0 +1,65 @@
+"""What a user sees while a run trains: a progress bar on a terminal, a line for each log entry in a pipe."""
+
+import datetime
+import sys
+import time
+
+from chainer.training.extensions import util
+
+
+class _Bar(util.ProgressBar):
+    """Chainer's progress bar, without its Trainer."""
+
+    def __init__(self, iterations):
+        super().__init__(bar_length=50)
+        self._iterations = iterations
+        self.iteration = 0
+        self.status = ''
+
+    def get_lines(self):
+        speed, _ = self.update_speed(self.iteration, 0)
+        marks = '#' * int(self._bar_length * self.iteration / self._iterations)
+        left = datetime.timedelta(seconds=round((self._iterations - self.iteration) / speed)) if speed else '?'
+        return [
+            '[{:.<{}}] {:6.1%}\n'.format(marks, self._bar_length, self.iteration / self._iterations),
+            '{:,} of {:,} iterations, {:.0f} a second, {} left\n'.format(
+                self.iteration, self._iterations, speed, left),
+            self.status + '\n',
+        ]
+
+
+class Progress:
+    """Shows how far a run is; a context manager that leaves a clean terminal.
+
+    Args:
+        iterations (int): Length of the whole run.
+    """
+
+    _seconds = 0.2  # between two updates of the bar
+
+    def __init__(self, iterations):
+        self._width = len(str(iterations))
+        self._bar = _Bar(iterations) if sys.stdout.isatty() else None
+        self._due = 0.0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, iteration):
+        """Call once an iteration."""
+        if self._bar is not None and time.monotonic() >= self._due:
+            self._bar.iteration = iteration
+            self._bar.update()
+            self._due = time.monotonic() + self._seconds
+
+    def log(self, entry):
+        """Show a new log entry."""
+        line = 'E(x+) {energy/positive:9.3f}  E(x-) {energy/negative:9.3f}  H {generator/entropy:9.3f}'.format(**entry)
+        if self._bar is not None:
+            self._bar.status = line
+        else:
+            print('{:{}}  {}  {:.1f} s'.format(entry['iteration'], self._width, line, entry['elapsed_time']), flush=True)

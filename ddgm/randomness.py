@@ -1,0 +1,28 @@
+"""Where random numbers come from: a generator made from the run's seed and the iteration, for each iteration anew.
+
+No generator's state outlives an iteration, so a resumed run repeats the uninterrupted one without saving any, and
+looking at a run never changes it.
+"""
+
+import numpy
+
+# The iteration whose generator draws what exists before the first one: the weights and the starting batch.
+START = 0
+
+# Pictures and metrics look at every run through the same z and the same data, whatever its seed.
+_PICTURES, _METRICS = 0x70696374, 0x6d657472
+
+
+def generator(seed, iteration):
+    """A NumPy generator for one iteration of the run with this seed; both are integers from 0 on."""
+    return numpy.random.default_rng((seed, iteration))
+
+
+def picture_generator(stream):
+    """A generator for points that pictures show, always in the same state; one for each integer ``stream``."""
+    return numpy.random.default_rng((_PICTURES, _PICTURES, stream))
+
+
+def metric_generator(stream):
+    """A generator for what metrics draw, always in the same state; one for each integer ``stream``."""
+    return numpy.random.default_rng((_METRICS, _METRICS, stream))

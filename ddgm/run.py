@@ -1,0 +1,240 @@
+"""One run from its first iteration to its pictures: what all training scripts share around the loop."""
+
+import contextlib
+import math
+import platform
+import signal
+import time
+
+import chainer
+import numpy
+
+from ddgm import evaluation, figures, randomness, run_folder, training
+from ddgm.errors import Interrupted, RunFailed, UsageError
+from ddgm.progress import Progress
+
+N_FIXED_LATENT = 400  # samples in the post's pictures
+N_SCORED = 2500
+
+
+class TrainingState:
+    """Everything that a bit-exact continuation needs; the randomness follows from seed and iteration.
+
+    Attributes:
+        models (tuple): The DEM and the DGM.
+        iteration (int): Iterations done.
+        elapsed_time (float): Seconds spent training.
+        summary (chainer.DictSummary): Of the iterations since the last log entry.
+    """
+
+    def __init__(self, energy_optimizer, generator_optimizer):
+        self.models = energy_optimizer.target, generator_optimizer.target
+        self.energy_optimizer = energy_optimizer
+        self.generator_optimizer = generator_optimizer
+        self.iteration = 0
+        self.elapsed_time = 0.0
+        self.summary = chainer.DictSummary()
+
+    def serialize(self, serializer):
+        """Save or load through a Chainer serializer."""
+        for name, optimizer in (('energy', self.energy_optimizer), ('generator', self.generator_optimizer)):
+            optimizer.target.serialize(serializer[name + '_model'])
+            optimizer.serialize(serializer[name + '_optimizer'])
+        self.iteration = serializer('iteration', self.iteration)
+        self.elapsed_time = serializer('elapsed_time', self.elapsed_time)
+        self.summary.serialize(serializer['summary'])
+
+
+def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
+    """Do what the user asked for: train, write the run folder, draw and score.
+
+    Args:
+        request (ddgm.command_line.Request): What the user asked for.
+        build_models: ``build_models(settings, rng)`` returns a DEM and a DGM.
+        draw_data: ``draw_data(n, rng)`` returns n data points as a float32 array.
+        draw_frame: ``draw_frame(path, x)`` draws samples into a small PNG.
+        draw_figures: ``draw_figures(folder, x, energy, metrics)`` draws samples and, with the function ``energy``, more.
+        score: ``score(x, energy)`` returns the metrics of samples, a dict; ``energy`` may be ``None``.
+
+    Raises:
+        UsageError: The request can't be met; nothing was written.
+        RunFailed: A loss or a parameter was no longer finite.
+        Interrupted: By Ctrl-C or SIGTERM, after a snapshot.
+    """
+    device = open_device(request.device)
+    folder = run_folder.open_run(request)
+    settings = folder.settings
+    state = _build_state(settings, build_models, draw_data, device)
+    energy_model, generative_model = state.models
+    if request.resume and folder.load_snapshot(state) and state.iteration > settings.iterations:
+        raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
+            folder.path, state.iteration))
+    folder.prepare({'device': device.name, 'versions': _versions()}, keep=request.resume)
+    folder.keep_log(_entries_before(state, folder.read_log()))
+
+    print('Device: {}'.format(device))
+    print('# Minibatch-size: {}'.format(settings.batchsize))
+    print('# iterations: {} of {} done, seed {}'.format(state.iteration, settings.iterations, settings.seed))
+    print('Run folder: {}'.format(folder.path), flush=True)
+
+    fixed_z = generative_model.draw_latent(N_FIXED_LATENT, randomness.picture_generator(stream=1))
+    _train(folder, state, draw_data, lambda path: draw_frame(path, evaluation.sample(generative_model, fixed_z)))
+
+    print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
+    z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
+    x = evaluation.sample(generative_model, z)
+    folder.write_samples(x, z)
+    energy = evaluation.energy_function(energy_model)
+    metrics = score(x, energy)
+    folder.write_json(run_folder.METRICS, {
+        **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
+
+    print('Drawing ...', flush=True)
+    draw_figures(folder, evaluation.sample(generative_model, fixed_z), energy, metrics)
+    figures.draw_curves(folder.figure('curves.png'), folder.entries)
+    figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration))
+    _print_table(metrics, score(draw_data(N_SCORED, randomness.metric_generator(stream=1)), None))
+    print('Pictures: {}'.format(folder.figure('')))
+
+
+def open_device(specifier):
+    """Make a Chainer device current and return it; raises ``UsageError`` where this machine lacks it."""
+    try:
+        device = chainer.get_device(specifier)
+        device.use()
+    except Exception as error:  # CuPy missing, no driver, no such GPU: each raises a type of its own
+        raise UsageError('--device {}: no such GPU here ({}): use --device -1, or see "GPU" in the README'.format(
+            specifier, ' '.join(str(error).split())))
+    return device
+
+
+def _versions():
+    cupy = chainer.backends.cuda.cupy if chainer.backends.cuda.available else None
+    return {
+        'python': platform.python_version(), 'chainer': chainer.__version__, 'numpy': numpy.__version__,
+        'cupy': cupy and cupy.__version__}
+
+
+def _build_state(settings, build_models, draw_data, device):
+    rng = randomness.generator(settings.seed, randomness.START)
+    models = build_models(settings, rng)
+    for model in models:
+        model.to_device(device)
+    training.start_from_data(models[0], draw_data(settings.start_size, rng))
+    return TrainingState(*(
+        training.make_optimizer(
+            model, settings.alpha, settings.beta1, settings.beta2, settings.eps, settings.gradient_norm)
+        for model in models))
+
+
+def _entries_before(state, entries):
+    """The log entries that a run goes on from: none after its snapshot, and no closing one if the run was extended."""
+    closing = bool(state.summary.compute_mean())  # it left the summary full, for the entry that comes now
+    return [
+        entry for entry in entries
+        if entry['iteration'] < state.iteration or entry['iteration'] == state.iteration and not closing]
+
+
+def _train(folder, state, draw_data, draw_frame):
+    """Call the loop; between its iterations keep the log, snapshots and frames, and watch over the losses."""
+    settings = folder.settings
+    on_cpu = state.models[0].xp is numpy
+    stopwatch = _Stopwatch(state.elapsed_time)
+    loop = training.train(
+        state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed,
+        done=state.iteration, iterations=settings.iterations)
+
+    def save_snapshot():
+        for model in state.models:
+            if not all(model.xp.isfinite(parameter.array).all() for parameter in model.params()):
+                raise _not_finite('a parameter', state.iteration)
+        state.elapsed_time = stopwatch.read()
+        folder.save_snapshot(state)
+
+    def append_log_entry():
+        means = {name: float(mean) for name, mean in state.summary.compute_mean().items()}
+        _check_finite(means, state.iteration)
+        entry = {'iteration': state.iteration, 'elapsed_time': stopwatch.read(), **means}
+        folder.append_log(entry)
+        progress.log(entry)
+
+    # What is not finite is found below and told in one line; NumPy's warnings would only come before it.
+    with numpy.errstate(all='ignore'), _StopSignals() as stop_signals, Progress(settings.iterations) as progress:
+        for iteration, observation in loop:
+            state.iteration = iteration
+            is_last = iteration == settings.iterations
+            if on_cpu:  # on a GPU reading a loss would make the loop wait, so there it is looked at with the log
+                observation = {name: float(value) for name, value in observation.items()}
+                _check_finite(observation, iteration)
+            state.summary.add(observation)
+            progress.update(iteration)
+            if _is_due(iteration, settings.log_interval):
+                append_log_entry()
+                state.summary = chainer.DictSummary()
+            elif is_last:
+                append_log_entry()  # the summary stays, for a run that is extended later
+            with stopwatch.paused():
+                if is_last or _is_due(iteration, settings.figure_interval):
+                    draw_frame(folder.frame(iteration))
+                if is_last or stop_signals.received or _is_due(iteration, settings.snapshot_interval):
+                    save_snapshot()
+            if stop_signals.received:
+                raise Interrupted('interrupted at iteration {}, a snapshot is saved: go on with --resume'.format(
+                    iteration))
+
+
+def _is_due(iteration, interval):
+    return interval > 0 and iteration % interval == 0
+
+
+def _check_finite(values, iteration):
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise _not_finite(name, iteration)
+
+
+def _not_finite(name, iteration):
+    return RunFailed(
+        '{} is not finite at iteration {}: the last good snapshot stays; see "When a run fails" in the README'.format(
+            name, iteration))
+
+
+class _Stopwatch:
+    """Seconds of training, with pauses."""
+
+    def __init__(self, elapsed):
+        self._origin = time.perf_counter() - elapsed
+
+    def read(self):
+        return time.perf_counter() - self._origin
+
+    @contextlib.contextmanager
+    def paused(self):
+        elapsed = self.read()
+        yield
+        self._origin = time.perf_counter() - elapsed
+
+
+class _StopSignals:
+    """Notes Ctrl-C and SIGTERM so that an iteration is finished first; a second one interrupts at once."""
+
+    def __enter__(self):
+        self.received = False
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = True
+
+
+def _print_table(metrics, fresh):
+    """Print the metrics of the samples beside those of fresh data, where they exist."""
+    print('{:<24}{:>10}{:>12}'.format('', 'samples', 'fresh data'))
+    for name, value in metrics.items():
+        print('{:<24}{:>10.4g}{:>12}'.format(name, value, '{:.4g}'.format(fresh[name]) if name in fresh else '-'))

@@ -1,0 +1,185 @@
+"""The run folder: which files it holds, and how they are written so that a crash never costs one that was whole."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import zipfile
+
+import numpy
+from chainer import serializers
+
+from ddgm.errors import UsageError
+from ddgm.presets import DEFAULT, Settings
+
+SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS = 'settings.json', 'log', 'snapshot.npz', 'samples.npz', 'metrics.json'
+FIGURES, FRAMES = 'figures', 'figures/frames'
+_RUN_FILES = (SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS)
+_PICTURE_ENDINGS = ('.png', '.gif')
+
+
+@contextlib.contextmanager
+def open_atomically(path):
+    """Open a file for writing bytes that takes its final name only once it is whole and on the disk."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(path.name + '.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+class RunFolder:
+    """One run's files; see :func:`open_run`.
+
+    Attributes:
+        path (pathlib.Path): The folder.
+        task (str), preset (str): Their names.
+        settings (Settings): The run's settings.
+        entries (list of dict): The log.
+    """
+
+    def __init__(self, path, task, preset, settings):
+        self.path = pathlib.Path(path)
+        self.task = task
+        self.preset = preset
+        self.settings = settings
+        self.entries = []
+
+    def prepare(self, environment, keep):
+        """Make the folder, remove an earlier run's files unless ``keep``, and write the settings.
+
+        ``environment`` is what ``settings.json`` says beside the settings: device and versions.  Raises ``UsageError``
+        where the folder can't be written to.
+        """
+        try:
+            (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
+            if not keep:
+                pictures = [
+                    picture for folder in (FIGURES, FRAMES) for ending in _PICTURE_ENDINGS
+                    for picture in (self.path / folder).glob('*' + ending)]
+                for path in [self.path / name for name in _RUN_FILES] + pictures:
+                    with contextlib.suppress(FileNotFoundError):
+                        path.unlink()
+            self.write_json(SETTINGS, {
+                'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **environment})
+        except OSError as error:
+            raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
+                self.path, error.strerror))
+
+    def figure(self, name):
+        """The path of a picture."""
+        return self.path / FIGURES / name
+
+    def frame(self, iteration):
+        """The path of the video's frame of this iteration."""
+        return self.path / FRAMES / '{:09d}.png'.format(iteration)
+
+    def frames(self, last):
+        """The paths of all frames up to an iteration, in order."""
+        return [path for path in sorted((self.path / FRAMES).glob('*.png')) if path.stem <= '{:09d}'.format(last)]
+
+    def write_json(self, name, content):
+        """Write a dict as a JSON file."""
+        with open_atomically(self.path / name) as file:
+            file.write((json.dumps(content, indent=4) + '\n').encode())
+
+    def write_samples(self, x, z):
+        """Write samples and their z: (N, …) and (N, d), both float32."""
+        with open_atomically(self.path / SAMPLES) as file:
+            numpy.savez(file, x=x.astype(numpy.float32), z=z.astype(numpy.float32))
+
+    def append_log(self, entry):
+        """Add one entry, a flat dict, to the log: a JSON list with an entry a line, extended in place."""
+        self.entries.append(entry)
+        end = b'\n]\n'
+        with open(self.path / LOG, 'r+b') as file:
+            file.seek(-len(end), os.SEEK_END)
+            file.write((',\n' if len(self.entries) > 1 else '\n').encode() + json.dumps(entry).encode() + end)
+
+    def keep_log(self, entries):
+        """Replace the log by these entries."""
+        self.entries = entries
+        with open_atomically(self.path / LOG) as file:
+            file.write(b'[' + b','.join(b'\n' + json.dumps(entry).encode() for entry in entries) + b'\n]\n')
+
+    def read_log(self):
+        """Read the log's entries; a last line that a crash cut short is left out."""
+        entries = []
+        with contextlib.suppress(OSError, ValueError), open(self.path / LOG, encoding='utf-8') as file:
+            for line in file:
+                if line.strip() not in ('[', ']'):
+                    entries.append(json.loads(line.rstrip(',\n')))
+        return entries
+
+    def save_snapshot(self, state):
+        """Save an object that has Chainer's ``serialize``; the previous snapshot stays until this one is whole."""
+        with open_atomically(self.path / SNAPSHOT) as file:
+            serializers.save_npz(file, state, compression=False)
+
+    def load_snapshot(self, state):
+        """Load the last snapshot into ``state`` and return whether there is one; raises ``UsageError`` if it is damaged."""
+        path = self.path / SNAPSHOT
+        if not path.exists():
+            return False
+        try:
+            # Chainer's load_npz would allow pickled objects, and with them a file's own code.
+            with numpy.load(path, allow_pickle=False) as file:
+                serializers.NpzDeserializer(file).load(state)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise UsageError('{}: damaged or of another run ({}); start over with --overwrite'.format(
+                path, ' '.join(str(error).split())))
+        return True
+
+
+def open_run(request):
+    """The folder of a new run, or of the earlier one that is to be resumed; nothing is written yet.
+
+    Args:
+        request (ddgm.command_line.Request): What the user asked for.
+
+    Returns:
+        RunFolder: With the settings to run with.
+
+    Raises:
+        UsageError: Where the folder can't be used as asked.
+    """
+    path = pathlib.Path(request.out)
+    if os.path.exists(path) and not path.is_dir():
+        raise UsageError('{} is a file: give another folder to --out'.format(path))
+    holds_run = any(os.path.exists(path / name) for name in _RUN_FILES)
+    if request.resume:
+        if not holds_run:
+            raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
+        return RunFolder(path, request.task, *_resumed_settings(request, path / SETTINGS))
+    if holds_run and not request.overwrite:
+        raise UsageError(
+            '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
+    return RunFolder(path, request.task, request.preset or DEFAULT, request.settings())
+
+
+def _resumed_settings(request, path):
+    """The preset's name and the settings of the run that ``path`` describes, with the changes that resuming allows."""
+    try:
+        saved = json.loads(path.read_text(encoding='utf-8'))
+        task, preset = saved['task'], saved['preset']
+        settings = Settings(**{field.name: saved[field.name] for field in dataclasses.fields(Settings)})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError('{}: not the settings of a run ({}); start over with --overwrite'.format(
+            path, ' '.join(repr(error).split())))
+    if task != request.task:
+        raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(path.parent, task, task))
+    if request.preset not in (None, preset):
+        raise UsageError('{} is a run of preset {}: leave out --preset to resume it'.format(path.parent, preset))
+    for name, value in request.changes.items():
+        if name not in Settings.CHANGEABLE and value != getattr(settings, name):
+            raise UsageError('{} has run with --{} {}: leave it out to resume, or give another --out'.format(
+                path.parent, name, getattr(settings, name)))
+    return preset, dataclasses.replace(settings, **request.changes)

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Learn a spiral in the plane: the post's second picture and video."""
+
+from ddgm import command_line
+
+
+def main(arguments=None):
+    request = command_line.parse('swiss_roll', __doc__, arguments)
+
+    # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
+    from ddgm import evaluation, figures, networks, randomness, run
+    from ddgm.data.toy import SwissRoll
+
+    roll = SwissRoll()
+    shown_data = roll.sample(600, randomness.picture_generator(stream=0))
+
+    def draw_frame(path, x):
+        figures.draw_points(path, shown_data, x, pixels=400)
+
+    def draw_figures(folder, x, energy, metrics):
+        figures.draw_points(folder.figure('samples.png'), shown_data, x)
+        figures.draw_energy(folder.figure('energy.png'), energy, metrics['log_z'], x)
+
+    run.execute(
+        request,
+        build_models=networks.build_toy_models,
+        draw_data=roll.sample,
+        draw_frame=draw_frame,
+        draw_figures=draw_figures,
+        score=evaluation.score_swiss_roll)
+
+
+if __name__ == '__main__':
+    command_line.run_script(main)

@@ -75,11 +75,13 @@ def parse(task, description, arguments=None):
         '-o', '--out', metavar='DIR', default='result/' + task, help='run folder (default: %(default)s)')
     parser.add_argument(
         '-n', '--iterations', metavar='N', type=_whole_number(1), help='updates of each of the two models')
-    parser.add_argument('-b', '--batchsize', metavar='N', type=_whole_number(1), help='data and samples an iteration')
+    parser.add_argument(
+        '-b', '--batchsize', metavar='N', type=_whole_number(2),  # of one, BatchNormalization would make zeros
+        help='data and samples an iteration, from 2 on (default: 100)')
     parser.add_argument(
         '-d', '--device', metavar='DEV', type=_device, default='-1',
         help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU')
-    parser.add_argument('-s', '--seed', metavar='N', type=_whole_number(0), help='default 0')
+    parser.add_argument('-s', '--seed', metavar='N', type=_whole_number(0), help='of all random numbers (default: 0)')
     parser.add_argument(
         '-r', '--resume', action='store_true',
         help='go on with the run in --out from its last snapshot; a larger --iterations extends it')

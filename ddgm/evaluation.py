@@ -30,6 +30,23 @@ def sample(generative_model, z):
     return _in_test_mode(generative_model, z)
 
 
+def with_population_statistics(generative_model, batchsize, n_batches=400):
+    """A copy of a DGM whose BatchNormalization has averaged its statistics over many batches of z.
+
+    Algorithm 2 of Ioffe & Szegedy 2015.  The running statistics of training remember some ten batches; the copy differs
+    from the model, which stays as it is, by being rid of their noise.  ``n_batches`` batches of ``batchsize`` pass it.
+    """
+    copy = generative_model.copy(mode='copy')
+    links = [link for link in copy.links() if isinstance(link, chainer.links.BatchNormalization)]
+    rng = randomness.metric_generator(stream=4)
+    with chainer.using_config('train', True), chainer.no_backprop_mode():
+        for n in range(1, n_batches + 1):
+            for link in links:
+                link.decay = 1 - 1 / n  # the running mean of all batches so far
+            copy(copy.device.send(copy.draw_latent(batchsize, rng)))
+    return copy
+
+
 def energy_function(energy_model):
     """E of a DEM in test mode as a function of NumPy arrays, (N, …) to (N,) float64."""
     def energy(x):
@@ -47,7 +64,10 @@ def pairwise_distances(x, y):
 
 
 def neighbour_distances(x, k):
-    """Distance of each point to its k-th neighbour among the others: (N, D) to (N,).  Raises ``ValueError`` if N ≤ k."""
+    """Distance of each point to its k-th neighbour among the others: (N, D) to (N,).
+
+    Raises ``ValueError`` if N ≤ k.
+    """
     if len(x) <= k:
         raise ValueError('{} points have no neighbour number {}'.format(len(x), k))
     return numpy.partition(pairwise_distances(x, x), k, axis=1)[:, k]
@@ -114,13 +134,14 @@ def mmd2(x, reference):
 
 # ---- metrics of an energy
 
-def log_partition(energy, half_width=6.0, tolerance=1e-3):
-    """log Z = log ∫ exp(−E(x)) dx over the plane, by the midpoint rule on the square |x₁|, |x₂| ≤ ``half_width``.
+def log_partition(energy, tolerance=1e-3):
+    """log Z = log ∫ exp(−E(x)) dx over the plane, by the midpoint rule on a square around the origin.
 
-    The cells are halved until that changes log Z by less than ``tolerance``, and the square is widened until a frame
-    of half its width around it adds less than that.  Raises ``ValueError`` where it is still not enough.
+    The cells are halved until that changes log Z by less than ``tolerance``, and the square (at first |x₁|, |x₂| ≤ 6)
+    is widened until a frame of half its width around it adds less than that.  Raises ``ValueError`` where it is still
+    not enough.
     """
-    for half_width in half_width * 1.5 ** numpy.arange(5):
+    for half_width in 6 * 1.5 ** numpy.arange(5):
         log_z = -math.inf
         for width in (0.04, 0.02, 0.01, 0.005):
             previous, log_z = log_z, _log_mass(energy, _cell_centres(half_width, width), width)
@@ -142,7 +163,9 @@ def _cell_centres(half_width, width):
 
 
 def _log_mass(energy, centres, width):
-    return float(numpy.logaddexp.reduce(-energy(centres)) + 2 * math.log(width))
+    log_densities = -energy(centres)
+    highest = log_densities.max()
+    return float(highest + numpy.log(numpy.exp(log_densities - highest).sum()) + 2 * math.log(width))
 
 
 def score_energy(energy, x, held_out, data_entropy=None):

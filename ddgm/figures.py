@@ -96,7 +96,7 @@ def write_gif(path, frame_paths, seconds=20.0):
         for frame_path in frame_paths:
             with Image.open(frame_path) as image:
                 # One palette for all frames would need all of them in memory; the few colours of a plot hardly differ.
-                yield image.convert('RGB').quantize(32, dither=Image.Dither.NONE)
+                yield image.convert('RGB').quantize(64, dither=Image.Dither.NONE)
     images = frames()
     first = next(images)
     # Browsers show frames of less than 20 ms slowly, so a long video takes longer instead.

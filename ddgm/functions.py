@@ -72,7 +72,10 @@ class _BiasTerm(_FirstOrderFunction):
 
 
 def bias_term(x, b):
-    """−bᵀx, the second term of the energy, in nats.  ``x`` is (N, …) with D numbers a sample, ``b`` (D,), the result (N,)."""
+    """−bᵀx, the second term of the energy, in nats.
+
+    ``x`` is (N, …) with D numbers a sample, ``b`` (D,), the result (N,).
+    """
     return _BiasTerm().apply((x, b))[0]
 
 

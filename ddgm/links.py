@@ -37,7 +37,8 @@ class WeightNormalizedLinear(chainer.Link):
             outputs = F.linear(x, functions.weight_normalization(V, ones)).array
         standard_deviation = outputs.std(axis=0)
         if not (standard_deviation > 0).all():
-            raise ValueError('weight normalization: the first batch has to vary in every unit, shape {}'.format(x.shape))
+            raise ValueError(
+                'weight normalization: the first batch, of shape {}, has to vary in every unit'.format(x.shape))
         for parameter, start in (
                 (self.g, 1 / standard_deviation), (self.b, -outputs.mean(axis=0) / standard_deviation)):
             parameter.initialize(start.shape)

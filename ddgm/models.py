@@ -69,7 +69,9 @@ class DeepGenerativeModel(chainer.Chain):
         """Proxy for the entropy of P_G in nats, (): every BatchNormalization γ read as a Gaussian's standard deviation.
 
         Its gradient flows into γ.  It can't see layers without BatchNormalization: shrinking the last one collapses G
-        and leaves the proxy as it was.
+        and leaves the proxy as it was.  Raises ``ValueError`` where there is no BatchNormalization at all.
         """
-        return functions.gaussian_entropy(*(
-            link.gamma for link in self.links() if isinstance(link, L.BatchNormalization)))
+        gammas = [link.gamma for link in self.links() if isinstance(link, L.BatchNormalization)]
+        if not gammas:
+            raise ValueError('{} has no BatchNormalization to read its entropy from'.format(type(self).__name__))
+        return functions.gaussian_entropy(*gammas)

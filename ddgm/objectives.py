@@ -9,10 +9,16 @@ def phase(energy):
 
 
 def energy_model_loss(positive_phase, negative_phase):
-    """E[E(x⁺)] − E[E(x⁻)]: its gradient is that of the negative log-likelihood when x⁻ follows the model (section 2)."""
+    """E[E(x⁺)] − E[E(x⁻)], () from (), ().
+
+    Where x⁻ follows the model, its gradient is that of the negative log-likelihood (section 2 of the paper).
+    """
     return positive_phase - negative_phase
 
 
 def generator_loss(negative_phase, entropy):
-    """E[E(G(z))] − H: the Kullback-Leibler divergence from P to P_G up to log Z, with H the proxy entropy (section 3.2)."""
+    """E[E(G(z))] − H, () from (), ().
+
+    With the entropy of P_G for H it is the divergence KL(P_G ‖ P) less log Z (section 3.2 of the paper).
+    """
     return negative_phase - entropy

@@ -62,4 +62,5 @@ class Progress:
         if self._bar is not None:
             self._bar.status = line
         else:
-            print('{:{}}  {}  {:.1f} s'.format(entry['iteration'], self._width, line, entry['elapsed_time']), flush=True)
+            print(
+                '{:{}}  {}  {:.1f} s'.format(entry['iteration'], self._width, line, entry['elapsed_time']), flush=True)

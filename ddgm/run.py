@@ -53,7 +53,8 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
         build_models: ``build_models(settings, rng)`` returns a DEM and a DGM.
         draw_data: ``draw_data(n, rng)`` returns n data points as a float32 array.
         draw_frame: ``draw_frame(path, x)`` draws samples into a small PNG.
-        draw_figures: ``draw_figures(folder, x, energy, metrics)`` draws samples and, with the function ``energy``, more.
+        draw_figures: ``draw_figures(folder, x, energy, metrics)`` draws the finished models' pictures from samples, the
+            energy as a function of arrays, and the metrics.
         score: ``score(x, energy)`` returns the metrics of samples, a dict; ``energy`` may be ``None``.
 
     Raises:
@@ -70,7 +71,7 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
         raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
             folder.path, state.iteration))
     folder.prepare({'device': device.name, 'versions': _versions()}, keep=request.resume)
-    folder.keep_log(_entries_before(state, folder.read_log()))
+    folder.keep_log(_entries_to_keep(folder.read_log(), state, settings.iterations))
 
     print('Device: {}'.format(device))
     print('# Minibatch-size: {}'.format(settings.batchsize))
@@ -81,8 +82,9 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
     _train(folder, state, draw_data, lambda path: draw_frame(path, evaluation.sample(generative_model, fixed_z)))
 
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
-    z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
-    x = evaluation.sample(generative_model, z)
+    finished = evaluation.with_population_statistics(generative_model, settings.batchsize)
+    z = finished.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
+    x = evaluation.sample(finished, z)
     folder.write_samples(x, z)
     energy = evaluation.energy_function(energy_model)
     metrics = score(x, energy)
@@ -90,7 +92,7 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
         **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
 
     print('Drawing ...', flush=True)
-    draw_figures(folder, evaluation.sample(generative_model, fixed_z), energy, metrics)
+    draw_figures(folder, evaluation.sample(finished, fixed_z), energy, metrics)
     figures.draw_curves(folder.figure('curves.png'), folder.entries)
     figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration))
     _print_table(metrics, score(draw_data(N_SCORED, randomness.metric_generator(stream=1)), None))
@@ -104,7 +106,7 @@ def open_device(specifier):
         device.use()
     except Exception as error:  # CuPy missing, no driver, no such GPU: each raises a type of its own
         raise UsageError('--device {}: no such GPU here ({}): use --device -1, or see "GPU" in the README'.format(
-            specifier, ' '.join(str(error).split())))
+            specifier, ' '.join(str(error).split()))) from error
     return device
 
 
@@ -127,12 +129,13 @@ def _build_state(settings, build_models, draw_data, device):
         for model in models))
 
 
-def _entries_before(state, entries):
-    """The log entries that a run goes on from: none after its snapshot, and no closing one if the run was extended."""
-    closing = bool(state.summary.compute_mean())  # it left the summary full, for the entry that comes now
-    return [
-        entry for entry in entries
-        if entry['iteration'] < state.iteration or entry['iteration'] == state.iteration and not closing]
+def _entries_to_keep(entries, state, iterations):
+    """The log up to the snapshot, without the closing entry of a run that is now extended."""
+    entries = [entry for entry in entries if entry['iteration'] <= state.iteration]
+    # A closing entry leaves the summary full, for the entry that is due later.
+    if state.iteration < iterations and state.summary.compute_mean():
+        entries = [entry for entry in entries if entry['iteration'] < state.iteration]
+    return entries
 
 
 def _train(folder, state, draw_data, draw_frame):

@@ -72,7 +72,7 @@ class RunFolder:
                 'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **environment})
         except OSError as error:
             raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
-                self.path, error.strerror))
+                self.path, error.strerror)) from error
 
     def figure(self, name):
         """The path of a picture."""
@@ -125,17 +125,20 @@ class RunFolder:
             serializers.save_npz(file, state, compression=False)
 
     def load_snapshot(self, state):
-        """Load the last snapshot into ``state`` and return whether there is one; raises ``UsageError`` if it is damaged."""
+        """Load the last snapshot into ``state`` and return whether there is one.
+
+        Raises ``UsageError`` where it is damaged or does not fit.
+        """
         path = self.path / SNAPSHOT
         if not path.exists():
             return False
         try:
             # Chainer's load_npz would allow pickled objects, and with them a file's own code.
-            with numpy.load(path, allow_pickle=False) as file:
+            with open(path, 'rb') as raw, numpy.load(raw, allow_pickle=False) as file:
                 serializers.NpzDeserializer(file).load(state)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError('{}: damaged or of another run ({}); start over with --overwrite'.format(
-                path, ' '.join(str(error).split())))
+                path, ' '.join(str(error).split()))) from error
         return True
 
 
@@ -173,7 +176,7 @@ def _resumed_settings(request, path):
         settings = Settings(**{field.name: saved[field.name] for field in dataclasses.fields(Settings)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); start over with --overwrite'.format(
-            path, ' '.join(repr(error).split())))
+            path, ' '.join(repr(error).split()))) from error
     if task != request.task:
         raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(path.parent, task, task))
     if request.preset not in (None, preset):

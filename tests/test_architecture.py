@@ -1,0 +1,76 @@
+"""Who may import whom, as the README's table of modules says it: every arrow points downwards."""
+
+import ast
+import importlib.metadata
+import re
+
+from conftest import ROOT
+
+# A module may import those below it; modules on one line don't know each other.
+FLOORS = [
+    {'train_gaussian_mixture', 'train_swiss_roll'},
+    {'ddgm.run'},
+    {'ddgm.training', 'ddgm.evaluation', 'ddgm.figures', 'ddgm.progress'},
+    {'ddgm.networks', 'ddgm.objectives', 'ddgm.run_folder', 'ddgm.command_line'},
+    {'ddgm.models', 'ddgm.presets'},
+    {'ddgm.links'},
+    {'ddgm.functions', 'ddgm.data.toy', 'ddgm.randomness', 'ddgm.errors', 'ddgm.compatibility'},
+]
+ONLY = {
+    'argparse': {'ddgm.command_line'}, 'matplotlib': {'ddgm.figures'}, 'PIL': {'ddgm.figures'},
+    'signal': {'ddgm.command_line', 'ddgm.run'}}
+
+
+def imports_of(path):
+    """Every module and name that a file imports, in dotted form."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (node.module + '.' + alias.name for alias in node.names)
+
+
+def sources():
+    for path in [*ROOT.glob('train_*.py'), *(ROOT / 'ddgm').rglob('*.py')]:
+        if path.name != '__init__.py':
+            yield '.'.join(path.relative_to(ROOT).with_suffix('').parts), path
+
+
+def test_every_module_has_its_floor():
+    assert {name for name, _ in sources()} == set().union(*FLOORS)
+
+
+def test_arrows_point_downwards():
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    for name, path in sources():
+        for imported in imports_of(path):
+            target = next((n for n in floor if imported == n or imported.startswith(n + '.')), None)
+            assert target is None or floor[target] > floor[name], '{} imports {}'.format(name, target)
+
+
+def test_who_alone_may_know():
+    for name, path in sources():
+        for imported in imports_of(path):
+            package = imported.split('.')[0]
+            assert name in ONLY.get(package, {name}), '{} imports {}'.format(name, package)
+
+
+def test_no_global_seed():
+    for name, path in sources():
+        text = path.read_text(encoding='utf-8')
+        assert not re.search(r'random\.(seed|RandomState|rand|normal|uniform)\b', text), name
+
+
+def test_runtime_packages_are_the_chosen_ones():
+    required = {
+        re.match(r'[\w-]+', line).group() for line in (ROOT / 'requirements.txt').read_text().splitlines()
+        if line and not line.startswith('#')}
+    assert required == {'chainer', 'numpy', 'pillow', 'matplotlib'}
+    for name in required:
+        importlib.metadata.version(name)
+
+
+def test_readme_lists_every_module():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    for name, _ in sources():
+        assert '`{}`'.format(name.replace('.', '/') + '.py') in readme, name

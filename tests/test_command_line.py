@@ -1,0 +1,85 @@
+"""Flags, presets, help and exit statuses."""
+
+import re
+
+import pytest
+
+from ddgm import command_line
+from ddgm.errors import Interrupted, RunFailed, UsageError
+from ddgm.presets import PRESETS
+
+
+def test_defaults():
+    request = command_line.parse('gaussian_mixture', 'text', [])
+    assert request.out == 'result/gaussian_mixture'
+    assert request.settings() == PRESETS['gaussian_mixture']['default'].settings
+    assert not request.resume
+
+
+def test_flags_change_the_preset():
+    request = command_line.parse('swiss_roll', 'text', [
+        '--preset', 'post', '-n', '5', '-b', '7', '-s', '3', '-d', '@cupy:1', '--log_interval', '1',
+        '--snapshot_interval', '0', '--figure_interval', '2', '-o', 'x', '-r'])
+    settings = request.settings()
+    assert (settings.iterations, settings.batchsize, settings.seed) == (5, 7, 3)
+    assert (settings.log_interval, settings.snapshot_interval, settings.figure_interval) == (1, 0, 2)
+    assert (request.device, request.out, request.resume, request.preset) == ('@cupy:1', 'x', True, 'post')
+
+
+@pytest.mark.parametrize('task', PRESETS)
+def test_published_lengths(task):
+    """The two videos have 1,000 epochs, of 10 and of 2 iterations, a frame each; train.py has epochs of 500."""
+    post, long = PRESETS[task]['post'].settings, PRESETS[task]['long'].settings
+    epoch = {'gaussian_mixture': 10, 'swiss_roll': 2}[task]
+    assert (post.iterations, post.figure_interval) == (1000 * epoch, epoch)
+    assert long.iterations == 1000 * 500
+    for preset in PRESETS[task].values():
+        assert preset.settings.batchsize == 100
+
+
+@pytest.mark.parametrize('arguments', [
+    '-n 0', '-n -3', '-n abc', '-n 1.5', '-b 1', '-s -1', '-s x', '--log_interval -1', '--figure_interval a',
+    '--snapshot_interval -2', '--preset nothing', '-d cuda', '-d @cupy', '-d -2', '-d @chainerx:0',
+    '--resume --overwrite', '--no_such_flag', 'something', '-n', '--iter 5'])
+def test_bad_usage_is_one_line(arguments):
+    with pytest.raises(UsageError) as caught:
+        command_line.parse('gaussian_mixture', 'text', arguments.split())
+    message = str(caught.value)
+    assert '\n' not in message
+    assert '--help' in message
+    flag = re.search(r'-\S+', arguments)
+    if flag and '--iter' not in arguments:
+        assert flag.group() in message
+
+
+def test_help_lists_every_preset(capsys):
+    with pytest.raises(SystemExit) as caught:
+        command_line.parse('gaussian_mixture', 'What it is.', ['--help'])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert 'What it is.' in text
+    for name, preset in PRESETS['gaussian_mixture'].items():
+        assert re.search('^  {} +{}'.format(name, re.escape(preset.description)), text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(('error', 'status', 'line'), [
+    (None, 0, None), (UsageError('bad flag'), 2, 'bad flag'), (RunFailed('not finite'), 1, 'not finite'),
+    (Interrupted('saved'), 130, 'saved'), (KeyboardInterrupt(), 130, 'interrupted'),
+    (OSError(28, 'No space left on device'), 1, 'No space left on device')])
+def test_exit_statuses(error, status, line, capsys):
+    def main():
+        if error is not None:
+            raise error
+    with pytest.raises(SystemExit) as caught:
+        command_line.run_script(main)
+    assert caught.value.code == status
+    written = capsys.readouterr().err
+    assert written.count('\n') == (0 if line is None else 1)
+    assert line is None or line in written
+
+
+def test_own_mistakes_keep_their_traceback():
+    def main():
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        command_line.run_script(main)

@@ -1,0 +1,247 @@
+"""Every metric on cases whose value is known, or beside a slow and plain computation of it."""
+
+import math
+
+import chainer
+import chainer.functions as F
+import numpy
+import pytest
+
+from ddgm import evaluation, randomness
+from ddgm.data.toy import GaussianMixture, SwissRoll
+from ddgm.models import DeepEnergyModel
+from ddgm.presets import PRESETS
+
+mixture, roll = GaussianMixture(), SwissRoll()
+
+
+def test_perfect_samples_of_the_mixture():
+    scores = evaluation.score_gaussian_mixture(mixture.sample(2500, numpy.random.default_rng(1)))
+    # Outside the overlap the shares are those of a 2-D Gaussian, 1 − exp(−k²/2); a point counts for its nearest mode.
+    assert scores['hq_2sigma'] == pytest.approx(1 - math.exp(-2), abs=0.025)
+    assert scores['hq_3sigma'] == pytest.approx(1 - math.exp(-4.5), abs=0.01)
+    assert scores['modes_2sigma'] == 10
+    assert scores['mode_kl'] < 0.0045
+    assert scores['entropy_knn'] == pytest.approx(mixture.entropy, abs=0.06)
+    assert scores['cross_entropy'] == pytest.approx(mixture.entropy, abs=0.06)
+    assert scores['kl_generator_data'] == pytest.approx(0, abs=0.06)
+    assert scores['sliced_wasserstein_2'] < 0.09
+    assert abs(scores['mmd2']) < 0.001
+    assert scores['coverage'] > 0.94
+
+
+def test_collapse_at_the_origin():
+    """Three sigma alone calls it perfect; every other metric does not."""
+    x = 0.001 * numpy.random.default_rng(0).standard_normal((2500, 2))
+    scores = evaluation.score_gaussian_mixture(x)
+    assert scores['hq_3sigma'] == 1
+    assert scores['hq_2sigma'] == 0
+    assert scores['modes_2sigma'] == 0
+    assert scores['kl_generator_data'] > 10
+    assert scores['coverage'] < 0.01
+
+
+def test_collapse_to_one_point_is_still_a_number():
+    scores = evaluation.score_gaussian_mixture(numpy.tile([1.4, 0.0], (50, 1)))
+    assert all(math.isfinite(value) for value in scores.values())
+    assert scores['modes_2sigma'] == 1
+    assert scores['mode_kl'] == pytest.approx(math.log(10))
+    assert scores['entropy_knn'] < -40
+
+
+def test_five_of_ten_modes(rng):
+    angles = 2 * numpy.pi * 2 * numpy.arange(5).repeat(500) / 10
+    scores = evaluation.score_gaussian_mixture(
+        1.6 * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=1) + 0.02 * rng.standard_normal((2500, 2)))
+    assert scores['hq_2sigma'] == 1
+    assert scores['modes_2sigma'] == 5
+    assert scores['mode_kl'] == pytest.approx(math.log(2), abs=1e-12)
+
+
+def test_samples_far_from_everything():
+    scores = evaluation.score_gaussian_mixture(50 + numpy.random.default_rng(0).standard_normal((100, 2)))
+    assert scores['hq_3sigma'] == 0
+    assert scores['mode_kl'] == pytest.approx(math.log(10))  # the worst that a histogram can be
+    assert scores['coverage'] == 0
+
+
+def test_perfect_samples_of_the_roll():
+    scores = evaluation.score_swiss_roll(roll.sample(2500, numpy.random.default_rng(1)))
+    assert scores['within_0.05'] == scores['within_0.1'] == 1
+    assert scores['median_distance'] < 1e-4
+    assert scores['arc_kl'] < 0.01
+    assert scores['coverage'] > 0.94
+
+
+def test_half_of_the_roll_shifted(rng):
+    """Only the first half of the data's arc, moved by 0.07 along the normal."""
+    s = numpy.sqrt(rng.uniform(0.2, 0.6, size=2000))
+    tangent = (roll.curve(s + 1e-6) - roll.curve(s - 1e-6)) / 2e-6
+    normal = numpy.stack([-tangent[:, 1], tangent[:, 0]], axis=1) / numpy.linalg.norm(tangent, axis=1, keepdims=True)
+    x = roll.curve(s) + 0.07 * normal
+    scores = evaluation.score_swiss_roll(x)
+    assert scores['within_0.05'] == 0
+    assert scores['within_0.1'] == 1
+    assert scores['median_distance'] == pytest.approx(0.07, abs=1e-4)
+    # u in 0.2…0.6 holds 8 of 20 bins of equal mass: the data there is uniform in u.
+    assert scores['arc_kl'] == pytest.approx(math.log(20 / 8), abs=0.01)
+
+
+@pytest.mark.parametrize('k', [1, 5])
+def test_entropy_of_known_densities(k, rng):
+    gaussian = rng.standard_normal((4000, 2)) * [0.3, 2.0]
+    assert evaluation.entropy_knn(gaussian, k) == pytest.approx(
+        math.log(2 * math.pi * math.e) + math.log(0.3 * 2.0), abs=0.08)
+    # Against the boundary, small: uniform on a square of side 3
+    assert evaluation.entropy_knn(rng.uniform(0, 3, size=(4000, 2)), k) == pytest.approx(math.log(9), abs=0.08)
+    assert evaluation.entropy_knn(rng.uniform(0, 3, size=(4000, 1)), k) == pytest.approx(math.log(3), abs=0.08)
+
+
+def test_entropy_shifts_with_scale(rng):
+    x = rng.standard_normal((500, 2))
+    assert evaluation.entropy_knn(10 * x) == pytest.approx(evaluation.entropy_knn(x) + 2 * math.log(10), abs=1e-9)
+
+
+def test_neighbour_distances(rng):
+    x = rng.standard_normal((40, 2))
+    expected = [sorted(math.dist(a, b) for j, b in enumerate(x) if j != i)[2] for i, a in enumerate(x)]
+    numpy.testing.assert_allclose(evaluation.neighbour_distances(x, 3), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match='no neighbour number 5'):
+        evaluation.neighbour_distances(x[:5], 5)
+
+
+def test_coverage_and_mmd_against_loops(rng):
+    x, y = rng.standard_normal((30, 2)), 1 + rng.standard_normal((25, 2))
+    radii = evaluation.neighbour_distances(y, 5)
+    covered = [any(math.dist(a, b) <= radius for b in x) for a, radius in zip(y, radii)]
+    assert evaluation.coverage(x, y) == pytest.approx(numpy.mean(covered))
+
+    points = numpy.concatenate([x, y])
+    h = numpy.median([math.dist(points[i], points[j]) for i in range(55) for j in range(i)])
+
+    def kernel(a, b):
+        return math.exp(-math.dist(a, b) ** 2 / (2 * h * h))
+    expected = (
+        numpy.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
+        + numpy.mean([kernel(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j])
+        - 2 * numpy.mean([kernel(a, b) for a in x for b in y]))
+    assert evaluation.mmd2(x, y) == pytest.approx(expected, rel=1e-10)
+    assert evaluation.mmd2(numpy.ones((3, 2)), numpy.ones((4, 2))) == 0
+
+
+def test_sliced_wasserstein_of_a_shift(rng):
+    """Points moved by v: each projection moves by v·θ, and the mean of (v·θ)² over the circle is |v|²/2."""
+    x = rng.standard_normal((300, 2))
+    assert evaluation.sliced_wasserstein_2(x, x) == 0
+    moved = evaluation.sliced_wasserstein_2(x + [3, 4], x, n_directions=4000)
+    assert moved == pytest.approx(5 / math.sqrt(2), rel=0.03)
+    assert evaluation.sliced_wasserstein_2(x, x + 1) == evaluation.sliced_wasserstein_2(x, x + 1)  # fixed directions
+
+
+def test_sliced_wasserstein_of_unequal_numbers(rng):
+    x, y = rng.standard_normal((60, 2)), rng.standard_normal((40, 2))
+    # Each point repeated leaves the distribution as it was, and makes the numbers equal.
+    assert evaluation.sliced_wasserstein_2(x, y) == pytest.approx(
+        evaluation.sliced_wasserstein_2(x.repeat(2, axis=0), y.repeat(3, axis=0)), rel=1e-9)
+
+
+def test_divergence_from_uniform():
+    assert evaluation.divergence_from_uniform([5, 5, 5, 5]) == pytest.approx(0, abs=1e-15)
+    assert evaluation.divergence_from_uniform([9, 0, 0]) == pytest.approx(math.log(3))
+    assert evaluation.divergence_from_uniform([3, 1]) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert evaluation.divergence_from_uniform([0, 0]) == pytest.approx(math.log(2))
+
+
+def test_mode_kl_floor():
+    """The floor at 2,500 perfect samples: 0.0018 on average."""
+    rng = numpy.random.default_rng(2)
+    floors = [evaluation.divergence_from_uniform(rng.multinomial(2500, [0.1] * 10)) for _ in range(300)]
+    assert numpy.mean(floors) == pytest.approx(0.0018, abs=0.0002)
+
+
+def test_log_partition_of_a_narrow_and_of_a_wide_energy():
+    """σ² = 2·0.02² inside one cell of the first grid, and a Gaussian that the first square cuts off."""
+    for deviation, centre in ((0.02, (0.5, -0.3)), (5.0, (1.0, 0.0))):
+        def energy(x, deviation=deviation, centre=centre):
+            return 0.5 * ((x - centre) ** 2).sum(axis=1) / deviation ** 2
+        assert evaluation.log_partition(energy) == pytest.approx(math.log(2 * math.pi * deviation ** 2), abs=2e-3)
+
+
+def test_log_partition_says_when_it_fails():
+    with pytest.raises(ValueError, match='away from the origin'):
+        evaluation.log_partition(lambda x: numpy.zeros(len(x)))
+    with pytest.raises(ValueError, match='too coarse'):
+        evaluation.log_partition(lambda x: 0.5 * (x ** 2).sum(axis=1) / 1e-4 ** 2)
+
+
+def test_score_of_the_true_energy(rng):
+    """E = 3 − log p_data: log Z is −3, and the likelihood that of the data."""
+    held_out, x = mixture.sample(5000, rng), mixture.sample(5000, rng)
+    scores = evaluation.score_energy(lambda x: 3 - mixture.log_density(x), x, held_out, mixture.entropy)
+    assert scores['log_z'] == pytest.approx(-3, abs=1e-3)
+    assert scores['log_likelihood'] == pytest.approx(-mixture.entropy, abs=0.05)
+    assert scores['kl_data_energy'] == pytest.approx(0, abs=0.05)
+    assert scores['energy_gap'] == pytest.approx(0, abs=0.08)
+
+
+def test_score_of_a_gaussian_energy(rng):
+    model = DeepEnergyModel(F.identity, None, n_visible=2, sigma=2 ** 0.5, initial_bias=0)  # N(0, I)
+    held_out = rng.standard_normal((20_000, 2))
+    scores = evaluation.score_energy(evaluation.energy_function(model), held_out + [2, 0], held_out)
+    assert scores['log_likelihood'] == pytest.approx(-math.log(2 * math.pi * math.e), abs=0.03)
+    assert scores['energy_gap'] == pytest.approx(2 * 2 / 2, abs=0.06)
+    assert 'kl_data_energy' not in scores
+
+
+def test_metrics_leave_the_models_as_they_are(rng):
+    """Sampling and scoring change no running statistics, build no graph, and draw the same data for every run."""
+    from ddgm import networks
+    energy_model, generative_model = networks.build_toy_models(
+        PRESETS['gaussian_mixture']['default'].settings, rng)
+    energy_model(mixture.sample(100, rng))
+    before = [p.copy() for p in (generative_model.bn1.avg_mean, generative_model.bn1.avg_var)]
+    z = generative_model.draw_latent(300, rng)
+    x = evaluation.sample(generative_model, z)
+    energy = evaluation.energy_function(energy_model)
+    first, second = (evaluation.score_gaussian_mixture(x, energy) for _ in range(2))
+    assert first == second
+    numpy.testing.assert_array_equal(generative_model.bn1.avg_mean, before[0])
+    numpy.testing.assert_array_equal(generative_model.bn1.avg_var, before[1])
+    # In test mode a sample depends on its own z alone.
+    numpy.testing.assert_allclose(evaluation.sample(generative_model, z[:7]), x[:7], atol=1e-6)
+
+
+def test_population_statistics(rng):
+    """The first layer's are known: W·0 + b and |W row|²/3 for z ~ U(−1, 1); the model keeps its own and its weights."""
+    from ddgm import networks
+    _, model = networks.build_toy_models(PRESETS['gaussian_mixture']['default'].settings, rng)
+    model.l1.b.array[...] = rng.normal(size=128)
+    before = {path + name: getattr(link, name).copy() for path, link in model.namedlinks()
+              if path.startswith('/bn') for name in ('avg_mean', 'avg_var')}
+    finished = evaluation.with_population_statistics(model, batchsize=100)
+    W = model.l1.W.array.astype(numpy.float64)
+    numpy.testing.assert_allclose(finished.bn1.avg_mean, model.l1.b.array, atol=0.003)
+    numpy.testing.assert_allclose(finished.bn1.avg_var, (W ** 2).sum(axis=1) / 3, rtol=0.05)
+    for path, link in model.namedlinks():
+        if path.startswith('/bn'):
+            assert link.decay == 0.9
+            for name in ('avg_mean', 'avg_var'):
+                numpy.testing.assert_array_equal(getattr(link, name), before[path + name])
+    for (_, p), (_, q) in zip(sorted(model.namedparams()), sorted(finished.namedparams())):
+        numpy.testing.assert_array_equal(p.array, q.array)
+    # Normalized by them, a large batch has mean 0 and variance 1 in every unit of both layers.
+    with chainer.using_config('train', False), chainer.no_backprop_mode():
+        z = finished.draw_latent(20_000, rng)
+        normalized = finished.bn2(finished.l2(F.relu(finished.bn1(finished.l1(z))))).array
+    numpy.testing.assert_allclose(normalized.mean(axis=0), 0, atol=0.05)
+    numpy.testing.assert_allclose(normalized.var(axis=0), 1, rtol=0.1)
+
+
+def test_generators_have_streams_of_their_own():
+    draws = [
+        generator.integers(1 << 60) for generator in (
+            randomness.generator(0, 0), randomness.generator(0, 1), randomness.generator(1, 0),
+            randomness.picture_generator(0), randomness.picture_generator(1),
+            randomness.metric_generator(0), randomness.metric_generator(1))]
+    assert len(set(draws)) == len(draws)
+    assert randomness.generator(3, 4).integers(1 << 60) == randomness.generator(3, 4).integers(1 << 60)

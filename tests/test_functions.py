@@ -1,0 +1,106 @@
+"""Every hand-written function against float64 NumPy, its gradients against numerical ones."""
+
+import chainer
+import numpy
+import pytest
+from chainer import gradient_check
+
+from ddgm import functions
+
+N, D, UNITS = 5, 3, 4
+
+
+def cases(rng):
+    """Name, function, inputs and the same written in NumPy."""
+    x, b, a = rng.normal(size=(N, D)), rng.normal(size=D), 3 * rng.normal(size=(N, UNITS))
+    images = rng.normal(size=(N, 3, 2, 2))
+    gammas = rng.normal(size=D), rng.normal(size=UNITS)
+    V, g = rng.normal(size=(UNITS, D)), rng.normal(size=UNITS)
+    kernels = rng.normal(size=(UNITS, 2, 3, 3))
+    return {
+        'quadratic_term': (
+            lambda x: functions.quadratic_term(x, 0.7), (x,), lambda x: [v @ v / 0.7 ** 2 for v in x]),
+        'quadratic_term of images': (
+            functions.quadratic_term, (images,), lambda x: [(v * v).sum() for v in x]),
+        'bias_term': (functions.bias_term, (x, b), lambda x, b: [-(v @ b) for v in x]),
+        'bias_term of images': (
+            functions.bias_term, (images, rng.normal(size=12)), lambda x, b: [-(v.ravel() @ b) for v in x]),
+        'expert_term': (
+            functions.expert_term, (a,), lambda a: [-sum(numpy.log(1 + numpy.exp(u)) for u in v) for v in a]),
+        'gaussian_entropy': (
+            functions.gaussian_entropy, gammas,
+            lambda *gammas: sum(0.5 * numpy.log(2 * numpy.pi * numpy.e * v ** 2 + 1e-8) for g in gammas for v in g)),
+        'weight_normalization': (
+            functions.weight_normalization, (V, g),
+            lambda V, g: [g_row * V_row / numpy.linalg.norm(V_row) for V_row, g_row in zip(V, g)]),
+        'weight_normalization of kernels': (
+            functions.weight_normalization, (kernels, g),
+            lambda V, g: [g_row * V_row / numpy.linalg.norm(V_row) for V_row, g_row in zip(V, g)]),
+    }
+
+
+NAMES = list(cases(numpy.random.default_rng(0)))
+
+
+@pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
+@pytest.mark.parametrize('name', NAMES)
+def test_value(name, dtype, device, rng):
+    function, inputs, reference = cases(rng)[name]
+    y = function(*(device.send(x.astype(dtype)) for x in inputs))
+    assert y.dtype == dtype
+    numpy.testing.assert_allclose(
+        chainer.cuda.to_cpu(y.array), reference(*inputs), rtol=1e-12 if dtype == numpy.float64 else 1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_gradient(name, device, rng):
+    numpy.random.seed(0)  # check_backward draws its direction from the global generator
+    function, inputs, reference = cases(rng)[name]
+    grad = numpy.asarray(rng.normal(size=numpy.shape(reference(*inputs))))
+    gradient_check.check_backward(
+        function, tuple(map(device.send, inputs)), device.send(grad), eps=1e-5, dtype=numpy.float64, rtol=1e-6,
+        atol=1e-7)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_gradient_of_each_input_alone(name, device, rng):
+    """Where only some inputs need a gradient, those get it and no other does."""
+    function, inputs, _ = cases(rng)[name]
+    together = [chainer.Variable(device.send(x)) for x in inputs]
+    chainer.functions.sum(function(*together)).backward()
+    for i in range(len(inputs)):
+        alone = [
+            chainer.Variable(device.send(x), requires_grad=j == i) for j, x in enumerate(inputs)]
+        chainer.functions.sum(function(*alone)).backward()
+        for j, variable in enumerate(alone):
+            if j == i:
+                device.xp.testing.assert_array_equal(variable.grad, together[j].grad)
+            else:
+                assert variable.grad is None
+
+
+def test_no_second_derivative(rng):
+    x = chainer.Variable(rng.normal(size=(N, D)))
+    with pytest.raises(RuntimeError, match='no second derivative'):
+        chainer.grad([chainer.functions.sum(functions.quadratic_term(x))], [x], enable_double_backprop=True)
+
+
+def test_expert_term_of_large_arguments(device):
+    a = device.send(numpy.array([[1000, -1000], [-1000, -1000]], dtype=numpy.float32))
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(functions.expert_term(a).array), [-1000, 0])
+
+
+def test_gaussian_entropy_is_that_of_a_gaussian(rng):
+    """Against a direct estimate: −mean log density of samples from N(0, γ²)."""
+    gamma = numpy.array([0.3, -1.7, 2.5])
+    x = gamma * rng.normal(size=(200_000, 3))
+    log_density = (-0.5 * (x / gamma) ** 2 - numpy.log(abs(gamma)) - 0.5 * numpy.log(2 * numpy.pi)).sum(axis=1)
+    assert float(functions.gaussian_entropy(gamma).array) == pytest.approx(-log_density.mean(), abs=0.01)
+
+
+def test_gaussian_entropy_of_zero_is_finite():
+    gamma = chainer.Variable(numpy.zeros(2))
+    entropy = functions.gaussian_entropy(gamma)
+    entropy.backward()
+    assert float(entropy.array) == pytest.approx(numpy.log(1e-8))
+    numpy.testing.assert_array_equal(gamma.grad, 0)

@@ -1,0 +1,314 @@
+"""Each script as a user runs it: a tiny run from end to end, going on, stopping, failing, and every bad input."""
+
+import json
+import os
+import pathlib
+import pty
+import signal
+import subprocess
+import sys
+
+import numpy
+import pytest
+from conftest import ROOT, assert_same_run, read_run
+from PIL import Image
+
+TASKS = ['gaussian_mixture', 'swiss_roll']
+TINY = ['-n', '12', '-b', '20', '--log_interval', '5', '--snapshot_interval', '5', '--figure_interval', '4']
+
+METRICS = {
+    'gaussian_mixture': {
+        'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'cross_entropy', 'kl_generator_data',
+        'sliced_wasserstein_2', 'mmd2', 'coverage', 'log_z', 'log_likelihood', 'kl_data_energy', 'energy_gap'},
+    'swiss_roll': {
+        'within_0.05', 'within_0.1', 'median_distance', 'arc_kl', 'sliced_wasserstein_2', 'mmd2', 'coverage', 'log_z',
+        'log_likelihood', 'energy_gap'},
+}
+LOG = {
+    'iteration', 'elapsed_time', 'energy/positive', 'energy/negative', 'energy/loss', 'generator/loss',
+    'generator/energy', 'generator/entropy'}
+
+
+def assert_refused(result, *words):
+    """Exit status 2, one line on standard error that has all the words, nothing on standard output."""
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count('\n') == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert result.stdout == ''
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_tiny_run(task, run_script, tmp_path):
+    result = run_script(task, *TINY)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ''
+    run = tmp_path / 'result' / task
+
+    lines = result.stdout.splitlines()
+    assert lines[:2] == ['Device: @numpy', '# Minibatch-size: 20']
+    assert [line.split()[0] for line in lines if 'E(x+)' in line] == ['5', '10', '12']
+    for name in METRICS[task]:
+        assert any(line.startswith(name + ' ') for line in lines), name
+
+    settings = json.loads((run / 'settings.json').read_text())
+    assert (settings['task'], settings['preset'], settings['iterations'], settings['seed']) == (task, 'default', 12, 0)
+    assert set(settings['versions']) == {'python', 'chainer', 'numpy', 'cupy'}
+    log = json.loads((run / 'log').read_text())
+    assert [entry['iteration'] for entry in log] == [5, 10, 12]
+    assert all(set(entry) == LOG for entry in log)
+    metrics = json.loads((run / 'metrics.json').read_text())
+    assert set(metrics) == METRICS[task] | {'iterations', 'seed', 'n_samples'}
+    assert (metrics['iterations'], metrics['seed'], metrics['n_samples']) == (12, 0, 2500)
+    assert all(numpy.isfinite(value) for value in metrics.values())
+    with numpy.load(run / 'samples.npz') as samples:
+        assert (samples['x'].shape, samples['z'].shape) == ((2500, 2), (2500, 4))
+        assert samples['x'].dtype == samples['z'].dtype == numpy.float32
+
+    for name, size in (('samples', (800, 800)), ('energy', (800, 800)), ('curves', (800, 1000))):
+        with Image.open(run / 'figures' / (name + '.png')) as image:
+            assert image.size == size
+    with Image.open(run / 'figures' / 'training.gif') as image:
+        assert image.n_frames == 3
+    assert sorted(path.name for path in (run / 'figures' / 'frames').iterdir()) == [
+        '000000004.png', '000000008.png', '000000012.png']
+    assert not list(run.rglob('*.tmp'))
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_split_run_is_the_straight_run(task, run_script, tmp_path):
+    """Stopped at 5, 7 and 11 by a smaller --iterations, on and off the intervals: the same bits as straight."""
+    straight = run_script(task, *TINY, '-o', 'straight')
+    assert straight.returncode == 0
+    for n, more in (('5', []), ('7', ['--resume']), ('11', ['-r']), ('12', ['-r'])):
+        result = run_script(task, *TINY, '-n', n, '-o', 'split', *more)
+        assert result.returncode == 0, result.stderr
+    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+
+
+def test_intervals_change_nothing(run_script, tmp_path):
+    for name, intervals in (('a', '0 0 0'), ('b', '3 4 2')):
+        log, snapshot, figure = intervals.split()
+        result = run_script(
+            'gaussian_mixture', '-n', 9, '-o', name, '--log_interval', log, '--snapshot_interval', snapshot,
+            '--figure_interval', figure)
+        assert result.returncode == 0
+    a, b = read_run(tmp_path / 'a'), read_run(tmp_path / 'b')
+    assert [entry['iteration'] for entry in a['log']] == [9]
+    assert [entry['iteration'] for entry in b['log']] == [3, 6, 9]
+    assert a['metrics'] == b['metrics']
+    for name in a['snapshot']:
+        if not name.startswith('summary'):
+            numpy.testing.assert_array_equal(a['snapshot'][name], b['snapshot'][name], err_msg=name)
+    # The log holds means over its interval.
+    for name in ('energy/positive', 'generator/entropy'):
+        assert a['log'][0][name] == pytest.approx(numpy.mean([entry[name] for entry in b['log']]))
+
+
+def test_seeds_differ(run_script, tmp_path):
+    for seed in (0, 1):
+        assert run_script('gaussian_mixture', *TINY, '-s', seed, '-o', seed).returncode == 0
+    a, b = read_run(tmp_path / '0'), read_run(tmp_path / '1')
+    assert (a['samples']['x'] != b['samples']['x']).any()
+    numpy.testing.assert_array_equal(a['samples']['z'], b['samples']['z'])  # the metrics' own
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_saves_and_resumes_to_the_same_bits(number, start_script, run_script, tmp_path):
+    process = start_script(
+        'gaussian_mixture', '-o', 'split', '-n', '1000000', '-b', '20', '--log_interval', '5', '--snapshot_interval',
+        '0', '--figure_interval', '0')
+    while 'E(x+)' not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.count('\n') == 1
+    assert '--resume' in errors
+    done = int(errors.split('iteration ')[1].split(',')[0])
+    with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
+        assert int(snapshot['iteration']) == done
+    assert run_script('gaussian_mixture', '-o', 'split', '-r', '-n', done + 3).returncode == 0
+    assert run_script(
+        'gaussian_mixture', '-o', 'straight', '-n', done + 3, '-b', 20, '--log_interval', 5, '--snapshot_interval', 0,
+        '--figure_interval', 0).returncode == 0
+    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+
+
+def test_killed_run_goes_on_from_its_snapshot(start_script, run_script, tmp_path):
+    process = start_script('gaussian_mixture', '-o', 'split', '-n', '1000000', *TINY[2:])
+    while not process.stdout.readline().strip().startswith('20 '):
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    # Log entries after the snapshot were lost with the process; they come again.
+    with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
+        stop = int(snapshot['iteration']) + 6
+    assert run_script('gaussian_mixture', '-o', 'split', '-r', '-n', stop).returncode == 0
+    assert run_script('gaussian_mixture', '-o', 'straight', '-n', stop, *TINY[2:]).returncode == 0
+    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+
+
+def test_resuming_a_finished_run_finishes_its_pictures(run_script, tmp_path):
+    assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
+    before = read_run(tmp_path / 'run')
+    (tmp_path / 'run' / 'figures' / 'energy.png').unlink()
+    (tmp_path / 'run' / 'metrics.json').unlink()
+    assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
+    assert (tmp_path / 'run' / 'figures' / 'energy.png').exists()
+    after = read_run(tmp_path / 'run')
+    assert before['log'] == after['log']
+    assert before['metrics'] == after['metrics']
+
+
+def test_resuming_before_the_first_snapshot_starts_over(run_script, tmp_path):
+    assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
+    assert run_script('gaussian_mixture', *TINY, '-o', 'straight').returncode == 0
+    (tmp_path / 'run' / 'snapshot.npz').unlink()
+    assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
+    assert_same_run(tmp_path / 'run', tmp_path / 'straight')
+
+
+def test_overwrite(run_script, tmp_path):
+    assert run_script('gaussian_mixture', *TINY, '-o', 'run', '-s', 5).returncode == 0
+    assert run_script('gaussian_mixture', *TINY, '-o', 'run', '--overwrite').returncode == 0
+    assert run_script('gaussian_mixture', *TINY, '-o', 'other').returncode == 0
+    assert_same_run(tmp_path / 'run', tmp_path / 'other')
+
+
+DIVERGING = '''
+import sys
+sys.path.insert(0, {root!r})
+import ddgm, train_{task}
+from ddgm import command_line
+from ddgm.data.toy import GaussianMixture, SwissRoll
+draws = 0
+def wrap(sample):
+    def sample_until_broken(self, n, rng):
+        global draws
+        draws += n == 20  # a batch of training data
+        return sample(self, n, rng) * (float('inf') if draws >= 8 else 1)
+    return sample_until_broken
+for data in (GaussianMixture, SwissRoll):
+    data.sample = wrap(data.sample)
+command_line.run_script(train_{task}.main)
+'''
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_divergence(task, run_script, tmp_path):
+    """A loss that is not finite: exit status 1, one line with the iteration; the snapshot and the log of 5 stay."""
+    result = subprocess.run(
+        [sys.executable, '-c', DIVERGING.format(root=str(ROOT), task=task), *TINY, '-o', 'run'],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.count('\n') == 1
+    assert 'not finite at iteration 8' in result.stderr
+    with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
+        assert int(snapshot['iteration']) == 5
+        assert all(numpy.isfinite(snapshot[name]).all() for name in snapshot if snapshot[name].dtype.kind == 'f')
+    assert [entry['iteration'] for entry in json.loads((tmp_path / 'run' / 'log').read_text())] == [5]
+    # With the cause gone, the run goes on.
+    assert run_script(task, '-o', 'run', '--resume').returncode == 0
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    ('--preset nothing', ['--preset', 'nothing', 'post']),
+    ('-n 0', ['--iterations', 'from 1 on']),
+    ('-n ten', ['--iterations', "'ten'"]),
+    ('-b -4', ['--batchsize']),
+    ('-b 1', ['--batchsize', 'from 2 on']),
+    ('-s -1', ['--seed']),
+    ('--log_interval -1', ['--log_interval']),
+    ('--snapshot_interval x', ['--snapshot_interval']),
+    ('--figure_interval 0.5', ['--figure_interval']),
+    ('-d gpu', ['--device', '@cupy:0']),
+    ('-d 97', ['--device 97', '--device -1']),
+    ('-d @cupy:97', ['--device @cupy:97', 'no such GPU']),
+    ('--resume', ['holds no run to resume', 'leave out --resume']),
+    ('--resume --overwrite', ['--resume', '--overwrite']),
+    ('-o afile', ['afile is a file', '--out']),
+    ('-o afile/run', ['afile/run', 'written to', '--out']),
+    ('-o /proc/run', ['/proc/run', 'written to', '--out']),
+])
+@pytest.mark.parametrize('task', TASKS)
+def test_bad_input(task, arguments, words, run_script, tmp_path):
+    """One line with the cure, exit status 2, nothing written."""
+    (tmp_path / 'afile').write_text('precious')
+    assert_refused(run_script(task, *arguments.split()), *words)
+    assert [path.name for path in tmp_path.iterdir()] == ['afile']
+    assert (tmp_path / 'afile').read_text() == 'precious'
+
+
+def test_folder_without_write_permission(run_script, tmp_path):
+    folder = tmp_path / 'closed'
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):
+        pytest.skip('this user may write everywhere; /proc/run is tried above')
+    assert_refused(run_script('gaussian_mixture', '-o', 'closed/run'), 'closed/run', '--out')
+
+
+def test_folder_that_holds_another_run(run_script, tmp_path):
+    assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
+    files = {path: path.read_bytes() for path in (tmp_path / 'run').rglob('*') if path.is_file()}
+
+    assert_refused(run_script('gaussian_mixture', '-o', 'run'), 'holds a run', '--resume', '--overwrite')
+    assert_refused(run_script('swiss_roll', '-o', 'run', '--resume'), 'gaussian_mixture', 'train_gaussian_mixture.py')
+    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '--preset', 'post'), 'preset default')
+    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-b', 21), '--batchsize 20')
+    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-s', 1), '--seed 0')
+    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-n', 11), '12 iterations', '--iterations')
+    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-d', '97'), '--device 97')
+    snapshot = tmp_path / 'run' / 'snapshot.npz'
+    snapshot.write_bytes(files[snapshot][:5000])
+    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-n', 20), 'snapshot.npz', 'damaged')
+    snapshot.write_bytes(files[snapshot])
+
+    assert {path: path.read_bytes() for path in (tmp_path / 'run').rglob('*') if path.is_file()} == files
+    # Saying again what the run has is no contradiction.
+    assert run_script('gaussian_mixture', '-o', 'run', '-r', '-b', 20, '-s', 0, '--preset', 'default').returncode == 0
+
+
+HELP = '''
+import runpy, sys
+sys.argv = ['x', '--help']
+try:
+    runpy.run_path({script!r}, run_name='__main__')
+except SystemExit as exit:
+    print(exit.code, sorted({{'chainer', 'matplotlib', 'PIL'}} & set(sys.modules)))
+'''
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_help_is_quick_to_import(task, run_script):
+    """--help needs neither Chainer nor matplotlib."""
+    script = pathlib.Path(ROOT, 'train_{}.py'.format(task))
+    code = HELP.format(script=str(script))
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert result.stdout.splitlines()[-1] == '0 []'
+
+
+def test_progress_bar_on_a_terminal(tmp_path):
+    """On a terminal: a bar with iterations a second and the time left, and no line for each log entry."""
+    primary, secondary = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / 'train_gaussian_mixture.py'), '-n', '400', '--log_interval', '10'], cwd=tmp_path,
+        stdout=secondary, stderr=secondary)
+    os.close(secondary)
+    text = b''
+    while True:
+        try:
+            part = os.read(primary, 10_000)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        text += part
+    os.close(primary)
+    assert process.wait(timeout=60) == 0
+    text = text.decode()
+    assert '400 iterations' in text
+    assert 'a second' in text
+    assert 'left' in text
+    assert '###' in text
+    assert not any(line.lstrip().startswith('10 ') for line in text.splitlines())

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""The README's table of quality: both 2-D tasks, several seeds, scored at 10,000 and 20,000 iterations.
+
+Each run is the training script's own; between the two lengths it is resumed.  A run that is there already is not
+repeated, so an interrupted table goes on where it was.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LENGTHS = (10_000, 20_000)
+SHOWN = {
+    'gaussian_mixture': (
+        'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'kl_generator_data',
+        'sliced_wasserstein_2', 'coverage', 'log_likelihood'),
+    'swiss_roll': (
+        'within_0.05', 'within_0.1', 'median_distance', 'arc_kl', 'sliced_wasserstein_2', 'coverage',
+        'log_likelihood'),
+}
+
+
+def run(task, seed, out):
+    """Run one task with one seed through all lengths: a list of its metrics, one for each length."""
+    scores = []
+    for length in LENGTHS:
+        scored = out / '{}-seed{}-{}.json'.format(task, seed, length)
+        if not scored.exists():
+            folder = out / '{}-seed{}'.format(task, seed)
+            command = [
+                sys.executable, str(ROOT / 'train_{}.py'.format(task)), '--out', str(folder), '--seed', str(seed),
+                '--iterations', str(length)] + (['--resume'] if (folder / 'settings.json').exists() else [])
+            # One thread a run: the networks are small, and two runs share two cores.
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+            scored.write_text((folder / 'metrics.json').read_text())
+        scores.append(json.loads(scored.read_text()))
+    return scores
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
+    parser.add_argument('--jobs', type=int, default=2, metavar='N', help='runs at a time (default: %(default)s)')
+    parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result/quality'), metavar='DIR')
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        futures = {
+            (task, seed): pool.submit(run, task, seed, arguments.out)
+            for task in SHOWN for seed in range(arguments.seeds)}
+        scores = {key: future.result() for key, future in futures.items()}
+
+    print('Seeds 0 to {}, {} {}, Python {}'.format(
+        arguments.seeds - 1, platform.system(), platform.machine(), platform.python_version()))
+    for task, names in SHOWN.items():
+        for i, length in enumerate(LENGTHS):
+            print('\n{}, {:,} iterations\n\n| metric | median | each seed |\n| --- | --- | --- |'.format(task, length))
+            for name in names:
+                values = [scores[task, seed][i][name] for seed in range(arguments.seeds)]
+                print('| `{}` | {:.4g} | {} |'.format(
+                    name, statistics.median(values), ' / '.join('{:.4g}'.format(value) for value in values)))
+
+
+if __name__ == '__main__':
+    main()

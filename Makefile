@@ -17,12 +17,12 @@ demo: $(VENV)/installed
 	$(RUN) train_gaussian_mixture.py $(if $(wildcard result/gaussian_mixture/settings.json),--resume)
 
 test: $(VENV)/installed-test
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
 
-# The README's table: three seeds of both 2-D tasks, about fifteen minutes on two cores.
+# The README's table: three seeds of both 2-D tasks, some ten minutes on two cores.
 table: $(VENV)/installed
 	$(RUN) benchmarks/quality.py
 

@@ -2,7 +2,8 @@
 """The README's table of quality: both 2-D tasks, several seeds, scored at 10,000 and 20,000 iterations.
 
 Each run is the training script's own; between the two lengths it is resumed.  A run that is there already is not
-repeated, so an interrupted table goes on where it was.
+repeated, so an interrupted table goes on where it was.  Beside the script's own metrics, the samples that the generator
+gives with the running statistics of training, as the 2016 code drew them.
 """
 
 import argparse
@@ -15,8 +16,21 @@ import statistics
 import subprocess
 import sys
 
+import numpy
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+# isort: off  (ddgm before chainer)
+from ddgm import evaluation, networks, presets  # noqa: E402
+from chainer import serializers  # noqa: E402
+# isort: on
+
 LENGTHS = (10_000, 20_000)
+SCORE = {
+    'gaussian_mixture': evaluation.score_gaussian_mixture,
+    'swiss_roll': evaluation.score_swiss_roll,
+}
 SHOWN = {
     'gaussian_mixture': (
         'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'kl_generator_data',
@@ -27,8 +41,18 @@ SHOWN = {
 }
 
 
+def score_with_running_statistics(task, folder):
+    """The metrics of the same z through the generator as its last snapshot has it."""
+    settings = presets.PRESETS[task][presets.DEFAULT].settings
+    _, generative_model = networks.build_toy_models(settings, numpy.random.default_rng(0))
+    with numpy.load(folder / 'snapshot.npz', allow_pickle=False) as snapshot:
+        serializers.NpzDeserializer(snapshot, path='generator_model/').load(generative_model)
+    with numpy.load(folder / 'samples.npz', allow_pickle=False) as samples:
+        return SCORE[task](evaluation.sample(generative_model, samples['z']))
+
+
 def run(task, seed, out):
-    """Run one task with one seed through all lengths: a list of its metrics, one for each length."""
+    """Run one task with one seed through all lengths: a list of its metrics of both kinds, one for each length."""
     scores = []
     for length in LENGTHS:
         scored = out / '{}-seed{}-{}.json'.format(task, seed, length)
@@ -39,7 +63,9 @@ def run(task, seed, out):
                 '--iterations', str(length)] + (['--resume'] if (folder / 'settings.json').exists() else [])
             # One thread a run: the networks are small, and two runs share two cores.
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-            scored.write_text((folder / 'metrics.json').read_text())
+            scored.write_text(json.dumps({
+                'finished': json.loads((folder / 'metrics.json').read_text()),
+                'running': score_with_running_statistics(task, folder)}, indent=4))
         scores.append(json.loads(scored.read_text()))
     return scores
 
@@ -62,11 +88,15 @@ def main():
         arguments.seeds - 1, platform.system(), platform.machine(), platform.python_version()))
     for task, names in SHOWN.items():
         for i, length in enumerate(LENGTHS):
-            print('\n{}, {:,} iterations\n\n| metric | median | each seed |\n| --- | --- | --- |'.format(task, length))
+            print('\n{}, {:,} iterations\n'.format(task, length))
+            print('| metric | median | each seed | median with running statistics |\n| --- | --- | --- | --- |')
             for name in names:
-                values = [scores[task, seed][i][name] for seed in range(arguments.seeds)]
-                print('| `{}` | {:.4g} | {} |'.format(
-                    name, statistics.median(values), ' / '.join('{:.4g}'.format(value) for value in values)))
+                finished, running = (
+                    [scores[task, seed][i][kind].get(name) for seed in range(arguments.seeds)]
+                    for kind in ('finished', 'running'))
+                print('| `{}` | {:.4g} | {} | {} |'.format(
+                    name, statistics.median(finished), ' / '.join('{:.4g}'.format(value) for value in finished),
+                    '–' if None in running else '{:.4g}'.format(statistics.median(running))))
 
 
 if __name__ == '__main__':

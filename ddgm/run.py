@@ -66,7 +66,6 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
     folder = run_folder.open_run(request)
     settings = folder.settings
     state = _build_state(settings, build_models, draw_data, device)
-    energy_model, generative_model = state.models
     if request.resume and folder.load_snapshot(state) and state.iteration > settings.iterations:
         raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
             folder.path, state.iteration))
@@ -78,25 +77,11 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
     print('# iterations: {} of {} done, seed {}'.format(state.iteration, settings.iterations, settings.seed))
     print('Run folder: {}'.format(folder.path), flush=True)
 
+    generative_model = state.models[1]
     fixed_z = generative_model.draw_latent(N_FIXED_LATENT, randomness.picture_generator(stream=1))
     _train(folder, state, draw_data, lambda path: draw_frame(path, evaluation.sample(generative_model, fixed_z)))
 
-    print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
-    finished = evaluation.with_population_statistics(generative_model, settings.batchsize)
-    z = finished.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
-    x = evaluation.sample(finished, z)
-    folder.write_samples(x, z)
-    energy = evaluation.energy_function(energy_model)
-    metrics = score(x, energy)
-    folder.write_json(run_folder.METRICS, {
-        **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
-
-    print('Drawing ...', flush=True)
-    draw_figures(folder, evaluation.sample(finished, fixed_z), energy, metrics)
-    figures.draw_curves(folder.figure('curves.png'), folder.entries)
-    figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration))
-    _print_table(metrics, score(draw_data(N_SCORED, randomness.metric_generator(stream=1)), None))
-    print('Pictures: {}'.format(folder.figure('')))
+    _finish(folder, state, fixed_z, draw_data, draw_figures, score)
 
 
 def open_device(specifier):
@@ -184,6 +169,28 @@ def _train(folder, state, draw_data, draw_frame):
             if stop_signals.received:
                 raise Interrupted('interrupted at iteration {}, a snapshot is saved: go on with --resume'.format(
                     iteration))
+
+
+def _finish(folder, state, fixed_z, draw_data, draw_figures, score):
+    """Sample, score and draw with the finished models."""
+    settings = folder.settings
+    energy_model, generative_model = state.models
+    print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
+    finished = evaluation.with_population_statistics(generative_model, settings.batchsize)
+    z = finished.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
+    x = evaluation.sample(finished, z)
+    folder.write_samples(x, z)
+    energy = evaluation.energy_function(energy_model)
+    metrics = score(x, energy)
+    folder.write_json(run_folder.METRICS, {
+        **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
+
+    print('Drawing ...', flush=True)
+    draw_figures(folder, evaluation.sample(finished, fixed_z), energy, metrics)
+    figures.draw_curves(folder.figure('curves.png'), folder.entries)
+    figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration))
+    _print_table(metrics, score(draw_data(N_SCORED, randomness.metric_generator(stream=1)), None))
+    print('Pictures: {}'.format(folder.figure('')))
 
 
 def _is_due(iteration, interval):

@@ -21,10 +21,9 @@ import numpy
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# isort: off  (ddgm before chainer)
-from ddgm import evaluation, networks, presets  # noqa: E402
+import ddgm  # noqa: E402, F401, I001  (before Chainer)
 from chainer import serializers  # noqa: E402
-# isort: on
+from ddgm import evaluation, networks, presets  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
 SCORE = {

@@ -16,8 +16,8 @@ def prepare_for_chainer():
         return
     _restore_sctypes()
     _leave_out_environment_check()
-    # CuPy 14 has no cuDNN at all, so Chainer's advice to reinstall CuPy with it can't be followed; and NCCL, whose absence
-    # CuPy reports in eight lines, is for several GPUs.
+    # CuPy 14 has no cuDNN at all, so Chainer's advice to reinstall CuPy with it can't be followed; and NCCL, whose
+    # absence CuPy reports in eight lines, is for several GPUs.
     warnings.filterwarnings('ignore', message='cuDNN is not enabled', category=UserWarning)
     warnings.filterwarnings('ignore', message=r'\s*nccl library could not be loaded', category=UserWarning)
 

@@ -106,7 +106,7 @@ class _GaussianEntropy(_FirstOrderFunction):
 
     def forward_array(self, *gammas):
         gamma = self.xp.concatenate(gammas)
-        return self.xp.asarray(0.5 * self.xp.log(2 * math.pi * math.e * gamma * gamma + self.epsilon).sum())
+        return self.xp.asarray((0.5 * self.xp.log(2 * math.pi * math.e * gamma * gamma + self.epsilon)).sum())
 
     def backward_arrays(self, indexes, inputs, grad_output):
         two_pi_e = 2 * math.pi * math.e

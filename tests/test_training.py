@@ -59,8 +59,8 @@ def record():
 def replay(record, device='@numpy'):
     """Train from the recorded start on the recorded data and noise: both models and the trace of what they computed."""
     energy_model, generative_model = networks.build_toy_models(SETTINGS, numpy.random.default_rng(0))
-    x_start = record['x_start'].astype(chainer.config.dtype)
-    training.start_from_data(energy_model, x_start)  # gives g and b their shape; the values come from the record
+    # This gives g and b their shape; the values come from the record.
+    training.start_from_data(energy_model, record['x_start'].astype(chainer.config.dtype))
     for names, model, when in (
             (ENERGY_NAMES, energy_model, 'energy_before'), (GENERATOR_NAMES, generative_model, 'generator_before')):
         for _, array, recorded in arrays_of_2016(model, names, record, when):
@@ -91,57 +91,57 @@ def test_start_is_that_of_the_2016_code(record, rng):
         numpy.testing.assert_allclose(array, recorded, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_losses_follow_the_2016_code(record, device):
-    """60 iterations from the same weights, data and noise: every loss and the entropy within 1e-4 of some 370 nats."""
-    _, _, trace = replay(record, device)
-    assert len(trace) == 60
-    for name, recorded in (
-            ('energy/positive', 'energy_positive'), ('energy/negative', 'energy_negative'),
-            ('generator/loss', 'kld'), ('generator/entropy', 'entropy')):
-        numpy.testing.assert_allclose(
-            [observation[name] for observation in trace], record['trace/' + recorded], atol=1e-4, rtol=0, err_msg=name)
+RECORDED_LOSSES = {
+    'energy/positive': 'energy_positive', 'energy/negative': 'energy_negative', 'generator/loss': 'kld',
+    'generator/entropy': 'entropy'}
 
 
-def test_weights_follow_the_2016_code(record, device):
-    """After 60 iterations, weights and running statistics within 1e-4 wherever they are determined.
+def largest_loss_difference(record, trace):
+    """Over all recorded losses, for each iteration."""
+    return numpy.max([
+        abs(numpy.array([observation[name] for observation in trace]) - record['trace/' + recorded])
+        for name, recorded in RECORDED_LOSSES.items()], axis=0)
 
-    Some are not: a bias before BatchNormalization has the gradient 0, and so nearly have a few other weights.  What
-    rounding leaves of it Adam makes into steps as large as any other, and the running means follow.  A replay in
-    float64 tells: where it is off the record, the record is rounding.
+
+def test_replay_of_the_2016_code(record, device):
+    """60 iterations from the same weights, data and noise: losses, final weights and test-mode samples within 1e-4.
+
+    In float64, since in float32 one rounding may flip a ReLU.  A bias before BatchNormalization has the gradient 0;
+    what rounding left of it in 2016 Adam made into steps as large as any other, and the running means followed.  The
+    two cancel in the samples, which are drawn with the recorded ones.
     """
-    models = replay(record, device)[:2]
-    for model in models:
-        model.to_device('@numpy')
     with chainer.using_config('dtype', numpy.float64):
-        exact_models = replay(record)[:2]
-    undetermined = {'/l1/b', '/l2/b', '/bn1/avg_mean', '/bn2/avg_mean'}
-    for model, exact_model, names, when in zip(
-            models, exact_models, (ENERGY_NAMES, GENERATOR_NAMES), ('energy_after', 'generator_after')):
-        compared = list(arrays_of_2016(model, names, record, when))
-        exact = list(arrays_of_2016(exact_model, names, record, when))
-        assert len(compared) == len(exact) == (3 * 3 + 1 if model is models[0] else 3 * 2 + 2 * 4)
-        for (name, array, recorded), (_, exact_array, _) in zip(compared, exact):
-            assert exact_array.dtype == numpy.float64
-            if name not in undetermined:
-                determined = abs(exact_array - recorded) < 1e-4
-                assert determined.mean() > 0.93, name
-                numpy.testing.assert_allclose(
-                    array[determined], recorded[determined], atol=1e-4, rtol=0, err_msg=name)
+        energy_model, generative_model, trace = replay(record, device)
+        assert len(trace) == 60
+        assert largest_loss_difference(record, trace).max() < 1e-4
+
+        compared = 0
+        for model, names, when in (
+                (energy_model, ENERGY_NAMES, 'energy_after'), (generative_model, GENERATOR_NAMES, 'generator_after')):
+            for name, array, recorded in arrays_of_2016(model, names, record, when):
+                if name in ('/l1/b', '/l2/b'):
+                    numpy.testing.assert_allclose(chainer.cuda.to_cpu(array), 0, atol=1e-9, err_msg=name)
+                elif name not in ('/bn1/avg_mean', '/bn2/avg_mean'):
+                    numpy.testing.assert_allclose(
+                        chainer.cuda.to_cpu(array), recorded, atol=1e-4, rtol=0, err_msg=name)
+                # Chainer 1.17 had eps in what it multiplied by 100/99 for an unbiased variance, Chainer 7 has not.
+                if name in ('/l1/b', '/l2/b') or 'avg_' in name:
+                    array[...] = device.send(recorded)
+                compared += 1
+        assert compared == 3 * 3 + 1 + 3 * 2 + 2 * 4
+        numpy.testing.assert_allclose(
+            evaluation.sample(generative_model, record['z_test'].astype(numpy.float64)), record['x_test'], atol=1e-4,
+            rtol=0)
+        numpy.testing.assert_allclose(
+            evaluation.energy_function(energy_model)(record['x_positive'][0]), record['energy_test'], atol=1e-4, rtol=0)
 
 
-def test_samples_are_those_of_the_2016_code(record, device):
-    """Test-mode samples and energies from its final weights within 1e-4; from a replay, within what rounding leaves."""
-    energy_model, generative_model, _ = replay(record, device)
-    replayed = evaluation.sample(generative_model, record['z_test'])
-    for model, names, when in (
-            (energy_model, ENERGY_NAMES, 'energy_after'), (generative_model, GENERATOR_NAMES, 'generator_after')):
-        for _, array, recorded in arrays_of_2016(model, names, record, when):
-            array[...] = device.send(recorded)
-    numpy.testing.assert_allclose(
-        evaluation.sample(generative_model, record['z_test']), record['x_test'], atol=1e-4, rtol=0)
-    numpy.testing.assert_allclose(
-        evaluation.energy_function(energy_model)(record['x_positive'][0]), record['energy_test'], atol=1e-4, rtol=0)
-    numpy.testing.assert_allclose(replayed, record['x_test'], atol=0.02, rtol=0)
+def test_replay_in_float32(record, device):
+    """The same in the number type of training: within 1e-4 until a ReLU flips, and close to the end."""
+    _, _, trace = replay(record, device)
+    difference = largest_loss_difference(record, trace)
+    assert difference[:10].max() < 1e-4
+    assert difference.max() < 0.02
 
 
 def test_energy_model_of_a_gaussian_reaches_its_bias(rng):

@@ -10,17 +10,22 @@ export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint table clean
+.PHONY: demo test lint pictures table clean
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
 	$(RUN) train_gaussian_mixture.py $(if $(wildcard result/gaussian_mixture/settings.json),--resume)
 
 test: $(VENV)/installed-test
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
+
+# The README's pictures, from the default runs of both scripts.
+pictures: demo
+	$(RUN) train_swiss_roll.py $(if $(wildcard result/swiss_roll/settings.json),--resume)
+	$(RUN) benchmarks/readme_pictures.py
 
 # The README's table: three seeds of both 2-D tasks, some ten minutes on two cores.
 table: $(VENV)/installed

@@ -69,7 +69,7 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
     if request.resume and folder.load_snapshot(state) and state.iteration > settings.iterations:
         raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
             folder.path, state.iteration))
-    folder.prepare({'device': device.name, 'versions': _versions()}, keep=request.resume)
+    folder.prepare({'device': device.name, 'versions': _versions()}, request.overwrite)
     folder.keep_log(_entries_to_keep(folder.read_log(), state, settings.iterations))
 
     print('Device: {}'.format(device))
@@ -81,7 +81,10 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
     fixed_z = generative_model.draw_latent(N_FIXED_LATENT, randomness.picture_generator(stream=1))
     _train(folder, state, draw_data, lambda path: draw_frame(path, evaluation.sample(generative_model, fixed_z)))
 
-    _finish(folder, state, fixed_z, draw_data, draw_figures, score)
+    try:
+        _finish(folder, state, fixed_z, draw_data, draw_figures, score)
+    except KeyboardInterrupt:
+        raise Interrupted('interrupted after training, a snapshot is saved: score and draw with --resume') from None
 
 
 def open_device(specifier):

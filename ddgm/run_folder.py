@@ -53,15 +53,15 @@ class RunFolder:
         self.settings = settings
         self.entries = []
 
-    def prepare(self, environment, keep):
-        """Make the folder, remove an earlier run's files unless ``keep``, and write the settings.
+    def prepare(self, environment, overwrite=False):
+        """Make the folder, remove an earlier run's files if that was asked for, and write the settings.
 
         ``environment`` is what ``settings.json`` says beside the settings: device and versions.  Raises ``UsageError``
         where the folder can't be written to.
         """
         try:
             (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
-            if not keep:
+            if overwrite:
                 pictures = [
                     picture for folder in (FIGURES, FRAMES) for ending in _PICTURE_ENDINGS
                     for picture in (self.path / folder).glob('*' + ending)]

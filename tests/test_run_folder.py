@@ -25,7 +25,7 @@ class State:
 @pytest.fixture
 def folder(tmp_path):
     folder = run_folder.open_run(Request(task='gaussian_mixture', out=str(tmp_path / 'run'), device='-1'))
-    folder.prepare({'device': '@numpy'}, keep=False)
+    folder.prepare({'device': '@numpy'})
     folder.keep_log([])
     return folder
 
@@ -112,9 +112,17 @@ def test_overwriting_removes_what_runs_write_and_nothing_else(folder):
         (folder.path / name).write_text('x')
     again = run_folder.open_run(
         Request(task='gaussian_mixture', out=str(folder.path), device='-1', overwrite=True))
-    again.prepare({'device': '@numpy'}, keep=False)
+    again.prepare({'device': '@numpy'}, overwrite=True)
     left = {str(path.relative_to(folder.path)) for path in folder.path.rglob('*') if path.is_file()}
     assert left == {'notes.txt', 'figures/mine.svg', 'settings.json'}
+
+
+def test_pictures_of_others_stay(tmp_path):
+    """A folder without a run may hold anything; nothing is deleted unasked."""
+    (tmp_path / 'figures').mkdir()
+    (tmp_path / 'figures' / 'holiday.png').write_text('x')
+    run_folder.open_run(Request(task='gaussian_mixture', out=str(tmp_path), device='-1')).prepare({})
+    assert (tmp_path / 'figures' / 'holiday.png').exists()
 
 
 def test_frames_up_to_an_iteration(folder):

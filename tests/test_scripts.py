@@ -135,6 +135,20 @@ def test_interrupt_saves_and_resumes_to_the_same_bits(number, start_script, run_
     assert_same_run(tmp_path / 'straight', tmp_path / 'split')
 
 
+def test_interrupt_while_scoring(start_script, run_script, tmp_path):
+    process = start_script('gaussian_mixture', *TINY, '-o', 'run')
+    while not process.stdout.readline().startswith('Scoring'):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.count('\n') == 1
+    assert '--resume' in errors
+    assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
+    assert run_script('gaussian_mixture', *TINY, '-o', 'straight').returncode == 0
+    assert_same_run(tmp_path / 'run', tmp_path / 'straight')
+
+
 def test_killed_run_goes_on_from_its_snapshot(start_script, run_script, tmp_path):
     process = start_script('gaussian_mixture', '-o', 'split', '-n', '1000000', *TINY[2:])
     while not process.stdout.readline().strip().startswith('20 '):

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """The README's table of quality: both 2-D tasks, several seeds, scored at 10,000 and 20,000 iterations.
 
-Each run is the training script's own; between the two lengths it is resumed.  A run that is there already is not
-repeated, so an interrupted table goes on where it was.  Beside the script's own metrics, the samples that the generator
-gives with the running statistics of training, as the 2016 code drew them.
+Each run is the training script's own; between the two lengths it is resumed.  Beside the script's own metrics, those of
+the samples that the generator gives with the running statistics of training, as the 2016 code drew them.
 """
 
 import argparse
@@ -52,20 +51,17 @@ def score_with_running_statistics(task, folder):
 
 def run(task, seed, out):
     """Run one task with one seed through all lengths: a list of its metrics of both kinds, one for each length."""
+    folder = out / '{}-seed{}'.format(task, seed)
     scores = []
     for length in LENGTHS:
-        scored = out / '{}-seed{}-{}.json'.format(task, seed, length)
-        if not scored.exists():
-            folder = out / '{}-seed{}'.format(task, seed)
-            command = [
-                sys.executable, str(ROOT / 'train_{}.py'.format(task)), '--out', str(folder), '--seed', str(seed),
-                '--iterations', str(length)] + (['--resume'] if (folder / 'settings.json').exists() else [])
-            # One thread a run: the networks are small, and two runs share two cores.
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-            scored.write_text(json.dumps({
-                'finished': json.loads((folder / 'metrics.json').read_text()),
-                'running': score_with_running_statistics(task, folder)}, indent=4))
-        scores.append(json.loads(scored.read_text()))
+        # One thread a run: the networks are small, and two runs share two cores.
+        subprocess.run(
+            [sys.executable, str(ROOT / 'train_{}.py'.format(task)), '--out', str(folder), '--seed', str(seed),
+             '--iterations', str(length), '--resume' if scores else '--overwrite'],
+            check=True, stdout=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        scores.append({
+            'finished': json.loads((folder / 'metrics.json').read_text()),
+            'running': score_with_running_statistics(task, folder)})
     return scores
 
 
@@ -75,7 +71,6 @@ def main():
     parser.add_argument('--jobs', type=int, default=2, metavar='N', help='runs at a time (default: %(default)s)')
     parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result/quality'), metavar='DIR')
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
 
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         futures = {

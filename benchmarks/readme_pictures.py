@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The README's small pictures, from the finished runs in result/ of both 2-D scripts with their default preset."""
+"""The README's small pictures, from finished runs of both 2-D scripts with their default preset: `make pictures`."""
 
 import pathlib
 
@@ -11,8 +11,8 @@ GIF_SIZE = (280, 280)
 
 
 def main():
-    for task in ('gaussian_mixture', 'swiss_roll'):
-        figures = ROOT / 'result' / task / 'figures'
+    for task, run in (('gaussian_mixture', 'demo'), ('swiss_roll', 'demo_roll')):
+        figures = ROOT / 'result' / run / 'figures'
         for name, colours in (('samples', 32), ('energy', 128)):
             with Image.open(figures / (name + '.png')) as image:
                 small = image.convert('RGB').resize(SIZE, Image.Resampling.LANCZOS)

@@ -20,7 +20,7 @@ class Request:
     Attributes:
         task (str): Name of the task, a key of ``PRESETS``.
         out (str): Run folder.
-        device (str): Chainer device specifier.
+        device (str): Chainer device specifier, or ``None`` where none was asked for.
         resume (bool), overwrite (bool): What to do with a run that ``out`` holds.
         preset (str): Name of the preset, or ``None`` where none was asked for.
         changes (dict): Those settings that were given as flags.
@@ -28,7 +28,7 @@ class Request:
 
     task: str
     out: str
-    device: str
+    device: str = None
     resume: bool = False
     overwrite: bool = False
     preset: str = None
@@ -45,7 +45,9 @@ class _OneLineParser(argparse.ArgumentParser):
         raise UsageError('{} (see --help)'.format(message))
 
 
-def _whole_number(minimum):
+def _whole_number(name):
+    minimum = Settings.MINIMUM.get(name, 1)
+
     def convert(text):
         try:
             number = int(text)
@@ -55,6 +57,12 @@ def _whole_number(minimum):
             raise argparse.ArgumentTypeError('give a whole number from {} on, not {!r}'.format(minimum, text))
         return number
     return convert
+
+
+def _folder(text):
+    if not text:
+        raise argparse.ArgumentTypeError('give the name of a folder')
+    return text
 
 
 def _device(text):
@@ -72,16 +80,17 @@ def parse(task, description, arguments=None):
             '  {:<10}{} ({:,} iterations)'.format(name, preset.description, preset.settings.iterations)
             for name, preset in presets.items()))
     parser.add_argument(
-        '-o', '--out', metavar='DIR', default='result/' + task, help='run folder (default: %(default)s)')
+        '-o', '--out', metavar='DIR', type=_folder, default='result/' + task, help='run folder (default: %(default)s)')
     parser.add_argument(
-        '-n', '--iterations', metavar='N', type=_whole_number(1), help='updates of each of the two models')
+        '-n', '--iterations', metavar='N', type=_whole_number('iterations'), help='updates of each of the two models')
     parser.add_argument(
-        '-b', '--batchsize', metavar='N', type=_whole_number(2),  # of one, BatchNormalization would make zeros
+        '-b', '--batchsize', metavar='N', type=_whole_number('batchsize'),
         help='data and samples an iteration, from 2 on (default: 100)')
     parser.add_argument(
-        '-d', '--device', metavar='DEV', type=_device, default='-1',
-        help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU')
-    parser.add_argument('-s', '--seed', metavar='N', type=_whole_number(0), help='of all random numbers (default: 0)')
+        '-d', '--device', metavar='DEV', type=_device,
+        help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
+    parser.add_argument(
+        '-s', '--seed', metavar='N', type=_whole_number('seed'), help='of all random numbers (default: 0)')
     parser.add_argument(
         '-r', '--resume', action='store_true',
         help='go on with the run in --out from its last snapshot; a larger --iterations extends it')
@@ -91,7 +100,7 @@ def parse(task, description, arguments=None):
     for name, what in (
             ('log', 'log entries'), ('snapshot', 'snapshots'), ('figure', 'frames of the video')):
         parser.add_argument(
-            '--{}_interval'.format(name), metavar='N', type=_whole_number(0),
+            '--{}_interval'.format(name), metavar='N', type=_whole_number(name + '_interval'),
             help='iterations between {}; 0: only at the end'.format(what))
     given = vars(parser.parse_args(arguments))
     if given['resume'] and given['overwrite']:
@@ -107,6 +116,7 @@ def run_script(main):
     0 done; 1 the run failed; 2 bad usage or bad input; 130 interrupted by Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C: KeyboardInterrupt
+    sys.stdout.reconfigure(errors='backslashreplace')  # a folder's name may have letters that the terminal lacks
     try:
         main()
         status, line = 0, None
@@ -115,7 +125,9 @@ def run_script(main):
     except RunFailed as error:
         status, line = 1, str(error)
     except OSError as error:  # the disk is full or the folder went away
-        status, line = 1, 'the run stopped: {}; its last snapshot stays'.format(error)
+        status, line = 1, 'the run stopped: {}; the last snapshot, if there was one, stays'.format(error)
+    except MemoryError as error:
+        status, line = 1, 'not enough memory ({}): give a smaller --batchsize'.format(' '.join(str(error).split()))
     except Interrupted as error:
         status, line = 130, str(error)
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ def _in_test_mode(model, inputs):
 
 
 def sample(generative_model, z):
-    """x = G(z) in test mode: (N, d) to (N, …), NumPy arrays of float32 whatever the model's device."""
+    """x = G(z) in test mode: (N, d) to (N, …), NumPy arrays of the model's number type whatever its device."""
     return _in_test_mode(generative_model, z)
 
 
@@ -120,10 +120,12 @@ def mmd2(x, reference):
     n, m = len(x), len(reference)
     within_x, within_reference, between = (
         pairwise_distances(x, x), pairwise_distances(reference, reference), pairwise_distances(x, reference))
-    bandwidth = numpy.median(numpy.concatenate([
-        within_x[numpy.triu_indices(n, 1)], within_reference[numpy.triu_indices(m, 1)], between.ravel()]))
-    if bandwidth == 0:
+    pairs = numpy.concatenate([
+        within_x[numpy.triu_indices(n, 1)], within_reference[numpy.triu_indices(m, 1)], between.ravel()])
+    if not pairs.any():
         return 0.0  # all points are one
+    # Where most pairs coincide, the others tell the scale.
+    bandwidth = numpy.median(pairs) or numpy.median(pairs[pairs > 0])
 
     def kernel_sum(distances):
         return numpy.exp(-0.5 * (distances / bandwidth) ** 2).sum()
@@ -143,16 +145,15 @@ def log_partition(energy, tolerance=1e-5):
     """
     for half_width in 6 * 1.5 ** numpy.arange(5):
         log_z = _log_mass_of_square(energy, half_width, tolerance)
-        around = _cell_centres(1.5 * half_width, 0.05)
+        around, width = _cells(1.5 * half_width, 300)
         around = around[abs(around).max(axis=1) > half_width]
-        if numpy.logaddexp(log_z, _log_sum(-energy(around) + 2 * math.log(0.05))) - log_z < tolerance:
+        if numpy.logaddexp(log_z, _log_sum(-energy(around) + 2 * math.log(width))) - log_z < tolerance:
             return log_z
-    raise ValueError('log Z: exp(−E) still has mass {:.0f} away from the origin'.format(half_width))
+    raise ValueError('exp(-E) still has mass {:.0f} away from the origin'.format(half_width))
 
 
 def _log_mass_of_square(energy, half_width, tolerance):
-    width = 0.02
-    centres = _cell_centres(half_width, width)
+    centres, width = _cells(half_width, 600)
     log_masses = -energy(centres) + 2 * math.log(width)
     log_z, settled = _log_sum(log_masses), -math.inf
     for _ in range(16):
@@ -168,12 +169,14 @@ def _log_mass_of_square(energy, half_width, tolerance):
         previous, log_z = log_z, float(numpy.logaddexp(settled, _log_sum(log_masses)))
         if abs(log_z - previous) < tolerance:
             return log_z
-    raise ValueError('log Z: exp(−E) is too steep for cells of {:.0e}'.format(width))
+    raise ValueError('exp(-E) is too steep for cells of {:.0e}'.format(width))
 
 
-def _cell_centres(half_width, width):
-    places = (numpy.arange(round(2 * half_width / width)) + 0.5) * width - half_width
-    return numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2)
+def _cells(half_width, n):
+    """The centres (n², 2) and the width of n×n cells that fill a square around the origin."""
+    width = 2 * half_width / n
+    places = (numpy.arange(n) + 0.5) * width - half_width
+    return numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2), width
 
 
 def _log_sum(logarithms):
@@ -182,16 +185,23 @@ def _log_sum(logarithms):
 
 
 def score_energy(energy, x, held_out, data_entropy=None):
-    """How good a density exp(−E)/Z is: of samples ``x`` and held-out data, both (N, 2)."""
-    log_z = log_partition(energy)
+    """How good a density exp(−E)/Z is: of samples ``x`` and held-out data, both (N, 2).
+
+    Where :func:`log_partition` can't find log Z, what depends on it is ``None``.
+    """
+    try:
+        log_z = log_partition(energy)
+    except ValueError:
+        log_z = None
     energy_of_data = energy(held_out).mean()
+    log_likelihood = None if log_z is None else float(-energy_of_data - log_z)
     scores = {
         'log_z': log_z,
-        'log_likelihood': float(-energy_of_data - log_z),
+        'log_likelihood': log_likelihood,
         'energy_gap': float(energy(x).mean() - energy_of_data),
     }
     if data_entropy is not None:
-        scores['kl_data_energy'] = -data_entropy - scores['log_likelihood']
+        scores['kl_data_energy'] = None if log_z is None else -data_entropy - log_likelihood
     return scores
 
 

@@ -48,7 +48,7 @@ def draw_points(path, data, samples, pixels=800):
 
 
 def draw_energy(path, energy, log_z, samples):
-    """log P(x) = −E(x) − log Z on the plane in nats, the samples (N, 2) over it.
+    """log P(x) = −E(x) − log Z on the plane in nats, the samples (N, 2) over it; −E(x) where ``log_z`` is ``None``.
 
     The colours reach down to where all but a twentieth of the samples lie, so that the map shows where the energy
     model and the generator disagree.
@@ -56,14 +56,15 @@ def draw_energy(path, energy, log_z, samples):
     cells = 400
     places = (numpy.arange(cells) + 0.5) * 2 * PLANE / cells - PLANE
     grid = numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2)
-    log_density = (-energy(grid) - log_z).reshape(cells, cells)
+    offset, title = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
+    log_density = (-energy(grid) - offset).reshape(cells, cells)
     figure, axes = _post_axes()
     image = axes.imshow(
         log_density, origin='lower', extent=(-PLANE, PLANE, -PLANE, PLANE), aspect='auto', cmap='viridis',
-        vmin=numpy.percentile(-energy(samples) - log_z, 5), interpolation='bilinear')
+        vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
     _scatter(axes, samples, SAMPLE_COLOUR)
     figure.colorbar(image, cax=figure.add_axes((0.915, 0.1, 0.02, 0.8)), extend='min')
-    axes.set_title('log P(x) of the energy model, nats; dots: samples of the generator')
+    axes.set_title(title + ' of the energy model, nats; dots: samples of the generator')
     _save(figure, path)
 
 

@@ -12,14 +12,16 @@ class DeepEnergyModel(chainer.Chain):
 
     Args:
         feature_extractor: f, a callable from (N, …) to (N, features); its parameters are trained if it is a link.
-        experts: A callable from (N, features) to the (N, experts) arguments Wᵢᵀf(x) + cᵢ, or ``None`` for an energy
-            without experts, which is that of a Gaussian of mean σ²b/2 and covariance (σ²/2)I.
+        experts: A callable from (N, features) to the (N, experts) arguments Wᵢᵀf(x) + cᵢ.  ``None`` for both makes an
+            energy without experts, that of a Gaussian of mean σ²b/2 and covariance (σ²/2)I.
         n_visible (int): Numbers in one x.
         sigma (float): σ; 1 in the 2016 code.
         initial_bias: Chainer initializer of b.
     """
 
     def __init__(self, feature_extractor, experts, n_visible, sigma=1.0, initial_bias=0):
+        if (feature_extractor is None) != (experts is None):
+            raise ValueError('feature_extractor and experts: give both, or None for both')
         super().__init__()
         self.sigma = sigma
         with self.init_scope():

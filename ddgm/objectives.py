@@ -3,8 +3,11 @@
 import chainer.functions as F
 
 
-def phase(energy):
-    """The mean energy of a batch: the positive phase on data, the negative phase on samples.  (N,) to ()."""
+def mean_energy(energy):
+    """The mean of E over a batch: the positive phase where it is data, the negative phase where it is samples.
+
+    (N,) to ().
+    """
     return F.mean(energy)
 
 

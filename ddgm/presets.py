@@ -1,13 +1,14 @@
 """The published configurations by name: plain numbers, so that ``--help`` can list them without importing Chainer."""
 
 import dataclasses
+from typing import ClassVar
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Every number that decides a run's result; the networks' and optimizers' are those of the 2016 code.
 
-    Intervals are in iterations; 0 means only at the end.
+    Intervals are in iterations; 0 means only at the end.  Raises ``ValueError`` for a number of the wrong type or size.
     """
 
     iterations: int
@@ -28,7 +29,16 @@ class Settings:
     gradient_norm: float = 10.0  # to which the gradient of one model is clipped
 
     # What a resumed run may change: how long it runs and what it shows, but not what it computes.
-    CHANGEABLE = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval')
+    CHANGEABLE: ClassVar = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval')
+    # Of a batch of one, BatchNormalization would make zeros.
+    MINIMUM: ClassVar = {'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2}
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            minimum = self.MINIMUM.get(field.name, 1 if field.type is int else 0)
+            if type(value) is not field.type or value < minimum:
+                raise ValueError('{} is {!r}'.format(field.name, value))
 
 
 @dataclasses.dataclass(frozen=True)

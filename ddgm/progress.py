@@ -19,7 +19,9 @@ class _Bar(util.ProgressBar):
     def get_lines(self):
         speed, _ = self.update_speed(self.iteration, 0)
         marks = '#' * int(self._bar_length * self.iteration / self._iterations)
-        left = datetime.timedelta(seconds=round((self._iterations - self.iteration) / speed)) if speed else '?'
+        left = '?'
+        if 0 < speed < float('inf'):
+            left = datetime.timedelta(seconds=round((self._iterations - self.iteration) / speed))
         return [
             '[{:.<{}}] {:6.1%}\n'.format(marks, self._bar_length, self.iteration / self._iterations),
             '{:,} of {:,} iterations, {:.0f} a second, {} left\n'.format(

@@ -62,8 +62,8 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
         RunFailed: A loss or a parameter was no longer finite.
         Interrupted: By Ctrl-C or SIGTERM, after a snapshot.
     """
-    device = open_device(request.device)
     folder = run_folder.open_run(request)
+    device = open_device(folder.device)
     settings = folder.settings
     state = _build_state(settings, build_models, draw_data, device)
     if request.resume and folder.load_snapshot(state) and state.iteration > settings.iterations:
@@ -79,10 +79,13 @@ def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
 
     generative_model = state.models[1]
     fixed_z = generative_model.draw_latent(N_FIXED_LATENT, randomness.picture_generator(stream=1))
-    _train(folder, state, draw_data, lambda path: draw_frame(path, evaluation.sample(generative_model, fixed_z)))
+
+    def draw_present_frame():
+        draw_frame(folder.frame(state.iteration), evaluation.sample(generative_model, fixed_z))
+    _train(folder, state, draw_data, draw_present_frame)
 
     try:
-        _finish(folder, state, fixed_z, draw_data, draw_figures, score)
+        _finish(folder, state, fixed_z, draw_data, draw_present_frame, draw_figures, score)
     except KeyboardInterrupt:
         raise Interrupted('interrupted after training, a snapshot is saved: score and draw with --resume') from None
 
@@ -92,6 +95,7 @@ def open_device(specifier):
     try:
         device = chainer.get_device(specifier)
         device.use()
+        float(device.xp.ones((2, 2)).dot(device.xp.ones(2)).sum())  # CuPy looks for cuBLAS and the compiler only now
     except Exception as error:  # CuPy missing, no driver, no such GPU: each raises a type of its own
         raise UsageError('--device {}: no such GPU here ({}): use --device -1, or see "GPU" in the README'.format(
             specifier, ' '.join(str(error).split()))) from error
@@ -126,7 +130,7 @@ def _entries_to_keep(entries, state, iterations):
     return entries
 
 
-def _train(folder, state, draw_data, draw_frame):
+def _train(folder, state, draw_data, draw_present_frame):
     """Call the loop; between its iterations keep the log, snapshots and frames, and watch over the losses."""
     settings = folder.settings
     on_cpu = state.models[0].xp is numpy
@@ -139,8 +143,7 @@ def _train(folder, state, draw_data, draw_frame):
         for model in state.models:
             if not all(model.xp.isfinite(parameter.array).all() for parameter in model.params()):
                 raise _not_finite('a parameter', state.iteration)
-        state.elapsed_time = stopwatch.read()
-        folder.save_snapshot(state)
+        folder.save(run_folder.SNAPSHOT, state)
 
     def append_log_entry():
         means = {name: float(mean) for name, mean in state.summary.compute_mean().items()}
@@ -164,9 +167,10 @@ def _train(folder, state, draw_data, draw_frame):
                 state.summary = chainer.DictSummary()
             elif is_last:
                 append_log_entry()  # the summary stays, for a run that is extended later
+            state.elapsed_time = stopwatch.read()
             with stopwatch.paused():
                 if is_last or _is_due(iteration, settings.figure_interval):
-                    draw_frame(folder.frame(iteration))
+                    draw_present_frame()
                 if is_last or stop_signals.received or _is_due(iteration, settings.snapshot_interval):
                     save_snapshot()
             if stop_signals.received:
@@ -174,12 +178,14 @@ def _train(folder, state, draw_data, draw_frame):
                     iteration))
 
 
-def _finish(folder, state, fixed_z, draw_data, draw_figures, score):
+def _finish(folder, state, fixed_z, draw_data, draw_present_frame, draw_figures, score):
     """Sample, score and draw with the finished models."""
     settings = folder.settings
     energy_model, generative_model = state.models
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
     finished = evaluation.with_population_statistics(generative_model, settings.batchsize)
+    folder.save(run_folder.ENERGY_MODEL, energy_model)
+    folder.save(run_folder.GENERATIVE_MODEL, finished)
     z = finished.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
     x = evaluation.sample(finished, z)
     folder.write_samples(x, z)
@@ -188,11 +194,14 @@ def _finish(folder, state, fixed_z, draw_data, draw_figures, score):
     folder.write_json(run_folder.METRICS, {
         **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
 
+    _print_table(metrics, score(draw_data(N_SCORED, randomness.metric_generator(stream=1)), None))
+
     print('Drawing ...', flush=True)
     draw_figures(folder, evaluation.sample(finished, fixed_z), energy, metrics)
     figures.draw_curves(folder.figure('curves.png'), folder.entries)
+    if not folder.frame(state.iteration).exists():  # whoever resumes may have removed it
+        draw_present_frame()
     figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration))
-    _print_table(metrics, score(draw_data(N_SCORED, randomness.metric_generator(stream=1)), None))
     print('Pictures: {}'.format(folder.figure('')))
 
 
@@ -229,7 +238,7 @@ class _Stopwatch:
 
 
 class _StopSignals:
-    """Notes Ctrl-C and SIGTERM so that an iteration is finished first; a second one interrupts at once."""
+    """Notes Ctrl-C and SIGTERM, so that an iteration is finished and saved first however often they come."""
 
     def __enter__(self):
         self.received = False
@@ -241,13 +250,14 @@ class _StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number, frame):
-        if self.received:
-            raise KeyboardInterrupt
         self.received = True
 
 
 def _print_table(metrics, fresh):
     """Print the metrics of the samples beside those of fresh data, where they exist."""
     print('{:<24}{:>10}{:>12}'.format('', 'samples', 'fresh data'))
-    for name, value in metrics.items():
-        print('{:<24}{:>10.4g}{:>12}'.format(name, value, '{:.4g}'.format(fresh[name]) if name in fresh else '-'))
+    for name in metrics:
+        print('{:<24}{:>10}{:>12}'.format(name, *(
+            '-' if column.get(name) is None else '{:.4g}'.format(column[name]) for column in (metrics, fresh))))
+    if metrics.get('log_z', 0) is None:
+        print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import zipfile
 
 import numpy
@@ -13,10 +14,11 @@ from chainer import serializers
 from ddgm.errors import UsageError
 from ddgm.presets import DEFAULT, Settings
 
-SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS = 'settings.json', 'log', 'snapshot.npz', 'samples.npz', 'metrics.json'
 FIGURES, FRAMES = 'figures', 'figures/frames'
-_RUN_FILES = (SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS)
-_PICTURE_ENDINGS = ('.png', '.gif')
+SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS = 'settings.json', 'log', 'snapshot.npz', 'samples.npz', 'metrics.json'
+ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
+_RUN_FILES = (SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS, ENERGY_MODEL, GENERATIVE_MODEL)
+_PICTURES = tuple(FIGURES + '/' + name for name in ('samples.png', 'energy.png', 'curves.png', 'training.gif'))
 
 
 @contextlib.contextmanager
@@ -43,14 +45,16 @@ class RunFolder:
         path (pathlib.Path): The folder.
         task (str), preset (str): Their names.
         settings (Settings): The run's settings.
+        device (str): Chainer device specifier.
         entries (list of dict): The log.
     """
 
-    def __init__(self, path, task, preset, settings):
+    def __init__(self, path, task, preset, settings, device):
         self.path = pathlib.Path(path)
         self.task = task
         self.preset = preset
         self.settings = settings
+        self.device = device
         self.entries = []
 
     def prepare(self, environment, overwrite=False):
@@ -61,11 +65,8 @@ class RunFolder:
         """
         try:
             (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
-            if overwrite:
-                pictures = [
-                    picture for folder in (FIGURES, FRAMES) for ending in _PICTURE_ENDINGS
-                    for picture in (self.path / folder).glob('*' + ending)]
-                for path in [self.path / name for name in _RUN_FILES] + pictures:
+            if overwrite and _holds_run(self.path):
+                for path in [self.path / name for name in _RUN_FILES + _PICTURES] + self._all_frames():
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()
             self.write_json(SETTINGS, {
@@ -83,8 +84,14 @@ class RunFolder:
         return self.path / FRAMES / '{:09d}.png'.format(iteration)
 
     def frames(self, last):
-        """The paths of all frames up to an iteration, in order."""
-        return [path for path in sorted((self.path / FRAMES).glob('*.png')) if path.stem <= '{:09d}'.format(last)]
+        """The paths of the video's frames in order: one an interval up to an iteration, and that iteration's."""
+        interval = self.settings.figure_interval
+        return [
+            path for path in self._all_frames()
+            if int(path.stem) == last or int(path.stem) < last and interval and int(path.stem) % interval == 0]
+
+    def _all_frames(self):
+        return sorted(path for path in (self.path / FRAMES).glob('*.png') if re.fullmatch(r'\d{9}', path.stem))
 
     def write_json(self, name, content):
         """Write a dict as a JSON file."""
@@ -116,12 +123,15 @@ class RunFolder:
         with contextlib.suppress(OSError, ValueError), open(self.path / LOG, encoding='utf-8') as file:
             for line in file:
                 if line.strip() not in ('[', ']'):
-                    entries.append(json.loads(line.rstrip(',\n')))
+                    entry = json.loads(line.rstrip(',\n'))
+                    if not isinstance(entry, dict) or type(entry.get('iteration')) is not int:
+                        break
+                    entries.append(entry)
         return entries
 
-    def save_snapshot(self, state):
-        """Save an object that has Chainer's ``serialize``; the previous snapshot stays until this one is whole."""
-        with open_atomically(self.path / SNAPSHOT) as file:
+    def save(self, name, state):
+        """Save an object that has Chainer's ``serialize``; an earlier file stays until this one is whole."""
+        with open_atomically(self.path / name) as file:
             serializers.save_npz(file, state, compression=False)
 
     def load_snapshot(self, state):
@@ -136,7 +146,7 @@ class RunFolder:
             # Chainer's load_npz would allow pickled objects, and with them a file's own code.
             with open(path, 'rb') as raw, numpy.load(raw, allow_pickle=False) as file:
                 serializers.NpzDeserializer(file).load(state)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError('{}: damaged or of another run ({}); start over with --overwrite'.format(
                 path, ' '.join(str(error).split()))) from error
         return True
@@ -157,7 +167,7 @@ def open_run(request):
     path = pathlib.Path(request.out)
     if os.path.exists(path) and not path.is_dir():
         raise UsageError('{} is a file: give another folder to --out'.format(path))
-    holds_run = any(os.path.exists(path / name) for name in _RUN_FILES)
+    holds_run = _holds_run(path)
     if request.resume:
         if not holds_run:
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
@@ -165,14 +175,18 @@ def open_run(request):
     if holds_run and not request.overwrite:
         raise UsageError(
             '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
-    return RunFolder(path, request.task, request.preset or DEFAULT, request.settings())
+    return RunFolder(path, request.task, request.preset or DEFAULT, request.settings(), request.device or '@numpy')
+
+
+def _holds_run(path):
+    return any(os.path.exists(path / name) for name in _RUN_FILES)
 
 
 def _resumed_settings(request, path):
-    """The preset's name and the settings of the run that ``path`` describes, with the changes that resuming allows."""
+    """Preset, settings and device of the run that ``path`` describes, with the changes that resuming allows."""
     try:
         saved = json.loads(path.read_text(encoding='utf-8'))
-        task, preset = saved['task'], saved['preset']
+        task, preset, device = saved['task'], saved['preset'], saved['device']
         settings = Settings(**{field.name: saved[field.name] for field in dataclasses.fields(Settings)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); start over with --overwrite'.format(
@@ -185,4 +199,4 @@ def _resumed_settings(request, path):
         if name not in Settings.CHANGEABLE and value != getattr(settings, name):
             raise UsageError('{} has run with --{} {}: leave it out to resume, or give another --out'.format(
                 path.parent, name, getattr(settings, name)))
-    return preset, dataclasses.replace(settings, **request.changes)
+    return preset, dataclasses.replace(settings, **request.changes), request.device or device

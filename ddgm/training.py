@@ -48,8 +48,8 @@ def train(energy_optimizer, generator_optimizer, draw_data, batchsize, seed, don
         x_positive = device.send(draw_data(batchsize, rng))
         with chainer.no_backprop_mode():
             x_negative = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
-        positive_phase = objectives.phase(energy_model(x_positive))
-        negative_phase = objectives.phase(energy_model(x_negative))
+        positive_phase = objectives.mean_energy(energy_model(x_positive))
+        negative_phase = objectives.mean_energy(energy_model(x_negative))
         energy_loss = objectives.energy_model_loss(positive_phase, negative_phase)
         energy_model.cleargrads()
         energy_loss.backward()
@@ -57,7 +57,7 @@ def train(energy_optimizer, generator_optimizer, draw_data, batchsize, seed, don
 
         # The Deep Generative Model: fresh samples, towards low energy and high entropy.
         x_negative = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
-        generator_phase = objectives.phase(energy_model(x_negative))
+        generator_phase = objectives.mean_energy(energy_model(x_negative))
         entropy = generative_model.entropy()
         generator_loss = objectives.generator_loss(generator_phase, entropy)
         generative_model.cleargrads()

@@ -69,17 +69,19 @@ def start_script(tmp_path):
 
 
 def read_run(path):
-    """What a run computed: the log without times, the snapshot without them, the samples and the metrics."""
+    """What a run computed: log and snapshot without times, models, samples, metrics, the video."""
     path = pathlib.Path(path)
     log = json.loads((path / 'log').read_text())
     for entry in log:
         del entry['elapsed_time']
     with numpy.load(path / 'snapshot.npz') as file:
         snapshot = {name: file[name] for name in file if name != 'elapsed_time'}
-    with numpy.load(path / 'samples.npz') as file:
-        samples = dict(file)
+    arrays = {'snapshot': snapshot}
+    for name in ('samples', 'energy_model', 'generative_model'):
+        with numpy.load(path / (name + '.npz')) as file:
+            arrays[name] = dict(file)
     metrics = json.loads((path / 'metrics.json').read_text())
-    return {'log': log, 'snapshot': snapshot, 'samples': samples, 'metrics': metrics}
+    return {'log': log, 'metrics': metrics, 'video': (path / 'figures' / 'training.gif').read_bytes(), **arrays}
 
 
 def assert_same_run(first, second):
@@ -87,7 +89,8 @@ def assert_same_run(first, second):
     first, second = read_run(first), read_run(second)
     assert first['log'] == second['log']
     assert first['metrics'] == second['metrics']
-    for part in ('snapshot', 'samples'):
+    assert first['video'] == second['video']
+    for part in ('snapshot', 'samples', 'energy_model', 'generative_model'):
         assert first[part].keys() == second[part].keys()
         for name in first[part]:
             numpy.testing.assert_array_equal(first[part][name], second[part][name], err_msg=name)

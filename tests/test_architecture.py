@@ -57,8 +57,9 @@ def test_who_alone_may_know():
 
 def test_no_global_seed():
     for name, path in sources():
-        text = path.read_text(encoding='utf-8')
-        assert not re.search(r'random\.(seed|RandomState|rand|normal|uniform)\b', text), name
+        drawn = set(re.findall(r'(?:numpy|xp|np)\.random\.(\w+)', path.read_text(encoding='utf-8')))
+        assert drawn <= {'default_rng'}, name
+        assert 'random' not in imports_of(path), name
 
 
 def test_runtime_packages_are_the_chosen_ones():
@@ -70,7 +71,23 @@ def test_runtime_packages_are_the_chosen_ones():
         importlib.metadata.version(name)
 
 
-def test_readme_lists_every_module():
+def test_readme_lists_every_module_in_this_order():
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    for name, _ in sources():
-        assert '`{}`'.format(name.replace('.', '/') + '.py') in readme, name
+    table = readme[readme.index('| module | holds |'):]
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    listed = [
+        path[:-len('.py')].replace('/', '.') for line in table.splitlines() if line.startswith('|')
+        for path in re.findall(r'`([\w/]+\.py)`', line.split('|')[1])]
+    assert sorted(listed) == sorted(name for name, _ in sources())
+    assert [floor[name] for name in listed] == sorted(floor[name] for name in listed)
+
+
+def test_example_of_the_readme_works(capsys):
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    example, = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
+    shorter = example.replace('iterations=1000', 'iterations=100')
+    assert shorter != example
+    exec(compile(shorter, 'README.md', 'exec'), {})
+    printed = capsys.readouterr().out
+    assert printed.startswith('100 ')
+    assert 'kl_generator_data' in printed

@@ -20,7 +20,7 @@ def _float64():
 
 def gaussian_energy_model(b, sigma):
     return DeepEnergyModel(
-        F.identity, None, n_visible=len(b), sigma=sigma, initial_bias=numpy.asarray(b, dtype=numpy.float64))
+        None, None, n_visible=len(b), sigma=sigma, initial_bias=numpy.asarray(b, dtype=numpy.float64))
 
 
 def log_gaussian(x, mean, variance):
@@ -118,7 +118,7 @@ def test_generator_loss_is_the_divergence_up_to_log_z(sigma, rng):
     b, beta, gamma = numpy.array([0.5, -1.0]), numpy.array([0.2, 0.3]), numpy.array([0.4, -1.2])
     energy_model, generator = gaussian_energy_model(b, sigma), LinearGaussianGenerator(beta, gamma)
     loss = objectives.generator_loss(
-        objectives.phase(energy_model(generator(rng.normal(size=(64, 2))))), generator.entropy())
+        objectives.mean_energy(energy_model(generator(rng.normal(size=(64, 2))))), generator.entropy())
     generator.cleargrads()
     loss.backward()
     mean, variance = sigma ** 2 * b / 2, sigma ** 2 / 2
@@ -136,7 +136,8 @@ def test_energy_model_loss_gradient_is_that_of_the_likelihood(rng):
     model = gaussian_energy_model(b, sigma)
     x_positive = rng.normal(loc=2.0, size=(1000, 2))
     x_negative = sigma ** 2 * b / 2 + sigma / numpy.sqrt(2) * rng.normal(size=(1000, 2))
-    loss = objectives.energy_model_loss(objectives.phase(model(x_positive)), objectives.phase(model(x_negative)))
+    loss = objectives.energy_model_loss(
+        objectives.mean_energy(model(x_positive)), objectives.mean_energy(model(x_negative)))
     model.cleargrads()
     loss.backward()
     numpy.testing.assert_allclose(model.b.grad, x_negative.mean(axis=0) - x_positive.mean(axis=0), rtol=1e-10)

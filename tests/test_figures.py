@@ -52,6 +52,12 @@ def test_energy_map_has_its_peak_where_the_density_has(tmp_path):
         assert image.getpixel(pixel_of(-3, 3)) == RED
 
 
+def test_energy_map_without_log_z(tmp_path):
+    figures.draw_energy(tmp_path / 'energy.png', lambda x: x[:, 0], None, numpy.array([[-3.0, 3.0], [0.0, 0.0]]))
+    with Image.open(tmp_path / 'energy.png') as image:
+        assert image.size == (800, 800)
+
+
 @pytest.mark.parametrize('n_entries', [1, 40])
 def test_curves(tmp_path, n_entries):
     entries = [

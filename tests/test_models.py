@@ -9,7 +9,7 @@ from chainer import initializers
 
 from ddgm import networks
 from ddgm.links import WeightNormalizedLinear
-from ddgm.models import DeepGenerativeModel
+from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.presets import PRESETS
 
 SETTINGS = PRESETS['gaussian_mixture']['default'].settings
@@ -115,6 +115,12 @@ def test_entropy_reads_every_scale(models, device):
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(generative_model.bn2.gamma.grad), 1 / 0.5, rtol=1e-5)
     assert all(
         parameter.grad is None for name, parameter in generative_model.namedparams() if not name.endswith('gamma'))
+
+
+def test_half_an_expert_term_is_refused():
+    for f, experts in ((F.identity, None), (None, L.Linear(2, 2))):
+        with pytest.raises(ValueError, match='give both'):
+            DeepEnergyModel(f, experts, n_visible=2)
 
 
 def test_entropy_needs_batch_normalization():

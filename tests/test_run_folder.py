@@ -71,6 +71,14 @@ def test_log_cut_short(folder, missing):
     assert entries == [{'iteration': i, 'energy/loss': 0.25} for i in range(1, len(entries) + 1)]
 
 
+@pytest.mark.parametrize('line', ['[3]', '7', '{"epoch": 3}', '{"iteration": "3"}'])
+def test_log_that_others_wrote_to(folder, line):
+    folder.append_log({'iteration': 1})
+    path = folder.path / 'log'
+    path.write_text(path.read_text().replace('\n]', ',\n{}\n]'.format(line)))
+    assert folder.read_log() == [{'iteration': 1}]
+
+
 def test_log_that_is_not_there(folder):
     (folder.path / 'log').unlink()
     assert folder.read_log() == []
@@ -79,16 +87,16 @@ def test_log_that_is_not_there(folder):
 def test_snapshot_round_trip(folder):
     state = State(numpy.arange(5.0))
     assert not folder.load_snapshot(state)
-    folder.save_snapshot(state)
+    folder.save('snapshot.npz', state)
     other = State(numpy.zeros(5))
     assert folder.load_snapshot(other)
     numpy.testing.assert_array_equal(other.value, numpy.arange(5.0))
 
 
-@pytest.mark.parametrize('damage', ['truncated', 'empty', 'other keys', 'other shape', 'pickle'])
+@pytest.mark.parametrize('damage', ['truncated', 'empty', 'other keys', 'other shape', 'pickle', 'npy'])
 def test_damaged_snapshot_is_one_clear_error(folder, damage):
     path = folder.path / 'snapshot.npz'
-    folder.save_snapshot(State(numpy.arange(5.0)))
+    folder.save('snapshot.npz', State(numpy.arange(5.0)))
     if damage == 'truncated':
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == 'empty':
@@ -97,6 +105,9 @@ def test_damaged_snapshot_is_one_clear_error(folder, damage):
         numpy.savez(path, other=1)
     elif damage == 'other shape':
         numpy.savez(path, value=numpy.zeros(7))
+    elif damage == 'npy':
+        with open(path, 'wb') as file:
+            numpy.save(file, numpy.arange(5.0))
     else:
         numpy.savez(path, value=numpy.array({'a': 1}, dtype=object))
     with pytest.raises(UsageError, match='start over with --overwrite') as caught:
@@ -108,27 +119,33 @@ def test_damaged_snapshot_is_one_clear_error(folder, damage):
 def test_overwriting_removes_what_runs_write_and_nothing_else(folder):
     folder.append_log({'iteration': 1})
     chainer.serializers.save_npz(folder.path / 'snapshot.npz', chainer.links.Linear(2, 2))
-    for name in ('notes.txt', 'figures/samples.png', 'figures/frames/000000001.png', 'figures/mine.svg'):
+    for name in ('notes.txt', 'figures/samples.png', 'figures/frames/000000001.png', 'figures/holiday.png'):
         (folder.path / name).write_text('x')
     again = run_folder.open_run(
         Request(task='gaussian_mixture', out=str(folder.path), device='-1', overwrite=True))
     again.prepare({'device': '@numpy'}, overwrite=True)
     left = {str(path.relative_to(folder.path)) for path in folder.path.rglob('*') if path.is_file()}
-    assert left == {'notes.txt', 'figures/mine.svg', 'settings.json'}
+    assert left == {'notes.txt', 'figures/holiday.png', 'settings.json'}
 
 
-def test_pictures_of_others_stay(tmp_path):
-    """A folder without a run may hold anything; nothing is deleted unasked."""
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_pictures_of_others_stay(tmp_path, overwrite):
+    """A folder without a run may hold anything, even pictures by a name of ours; nothing is deleted unasked."""
     (tmp_path / 'figures').mkdir()
-    (tmp_path / 'figures' / 'holiday.png').write_text('x')
-    run_folder.open_run(Request(task='gaussian_mixture', out=str(tmp_path), device='-1')).prepare({})
-    assert (tmp_path / 'figures' / 'holiday.png').exists()
+    (tmp_path / 'figures' / 'samples.png').write_text('x')
+    run_folder.open_run(
+        Request(task='gaussian_mixture', out=str(tmp_path), overwrite=overwrite)).prepare({}, overwrite)
+    assert (tmp_path / 'figures' / 'samples.png').exists()
 
 
-def test_frames_up_to_an_iteration(folder):
-    for iteration in (10, 200, 3000):
+def test_frames_are_one_an_interval_and_the_last(folder):
+    """Neither what a lost part of the run drew, nor the last one of a run that was extended."""
+    assert folder.settings.figure_interval == 200
+    for iteration in (200, 300, 400, 450, 600):
         folder.frame(iteration).write_text('x')
-    assert [path.name for path in folder.frames(200)] == ['000000010.png', '000000200.png']
+    (folder.path / 'figures' / 'frames' / 'holiday.png').write_text('x')
+    assert [int(path.stem) for path in folder.frames(450)] == [200, 400, 450]
+    assert [int(path.stem) for path in folder.frames(500)] == [200, 400]
 
 
 def test_settings_explain_the_run(folder):
@@ -141,6 +158,24 @@ def test_settings_explain_the_run(folder):
         Request(task='gaussian_mixture', out=str(folder.path), device='-1', resume=True, changes={'iterations': 77}))
     assert resumed.settings.iterations == 77
     assert resumed.settings.alpha == 2e-4
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('batchsize', '20'), ('batchsize', 0), ('sigma', None), ('n_hidden', -1), ('iterations', 12.5), ('seed', True)])
+def test_settings_changed_by_hand(folder, name, value):
+    path = folder.path / 'settings.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(UsageError, match=name):
+        run_folder.open_run(Request(task='gaussian_mixture', out=str(folder.path), resume=True))
+
+
+def test_resumed_run_keeps_its_device(folder):
+    """Unless it is given another."""
+    path = folder.path / 'settings.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'device': '@cupy:0'}))
+    for given, device in ((None, '@cupy:0'), ('-1', '-1')):
+        request = Request(task='gaussian_mixture', out=str(folder.path), device=given, resume=True)
+        assert run_folder.open_run(request).device == device
 
 
 @pytest.mark.parametrize('content', ['', '{', '[]', '{"task": "gaussian_mixture"}'])

@@ -4,14 +4,20 @@ import json
 import os
 import pathlib
 import pty
+import shutil
 import signal
 import subprocess
 import sys
 
 import numpy
 import pytest
+from chainer import serializers
 from conftest import ROOT, assert_same_run, read_run
 from PIL import Image
+
+from ddgm import evaluation, networks, randomness
+from ddgm.data.toy import GaussianMixture
+from ddgm.presets import PRESETS
 
 TASKS = ['gaussian_mixture', 'swiss_roll']
 TINY = ['-n', '12', '-b', '20', '--log_interval', '5', '--snapshot_interval', '5', '--figure_interval', '4']
@@ -105,6 +111,41 @@ def test_intervals_change_nothing(run_script, tmp_path):
         assert a['log'][0][name] == pytest.approx(numpy.mean([entry[name] for entry in b['log']]))
 
 
+def test_models_of_a_run_give_its_samples(run_script, tmp_path):
+    """generative_model.npz, loaded as any Chainer model, turns the z of samples.npz into its x."""
+    assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
+    energy_model, generative_model = networks.build_toy_models(
+        PRESETS['gaussian_mixture']['default'].settings, numpy.random.default_rng(0))
+    serializers.load_npz(tmp_path / 'run' / 'energy_model.npz', energy_model)
+    serializers.load_npz(tmp_path / 'run' / 'generative_model.npz', generative_model)
+    with numpy.load(tmp_path / 'run' / 'samples.npz') as samples:
+        numpy.testing.assert_array_equal(evaluation.sample(generative_model, samples['z']), samples['x'])
+        gap = evaluation.energy_function(energy_model)(samples['x']).mean() - evaluation.energy_function(energy_model)(
+            GaussianMixture().sample(2500, randomness.metric_generator(stream=2))).mean()
+    assert read_run(tmp_path / 'run')['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-6)
+
+
+def test_times_leave_pictures_out(run_script, tmp_path):
+    """Of log and snapshot, to the same moment: the frame before the snapshot takes longer than the two iterations."""
+    assert run_script(
+        'gaussian_mixture', '-n', 2, '-o', 'run', '--log_interval', 2, '--figure_interval', 2).returncode == 0
+    entry, = json.loads((tmp_path / 'run' / 'log').read_text())
+    with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
+        assert 0 <= snapshot['elapsed_time'] - entry['elapsed_time'] < 0.005
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('task', TASKS)
+def test_split_run_on_a_gpu(task, run_script, tmp_path):
+    """The GPU twin of a whole run: trains, stops, resumes without being told the device, scores and draws."""
+    assert run_script(task, *TINY, '-d', 0, '-o', 'straight').returncode == 0
+    for n, more in (('7', ['-d', '0']), ('12', ['--resume'])):
+        assert run_script(task, *TINY, '-n', n, '-o', 'split', *more).returncode == 0
+    first, second = read_run(tmp_path / 'straight'), read_run(tmp_path / 'split')
+    assert json.loads((tmp_path / 'split' / 'settings.json').read_text())['device'] == '@cupy:0'
+    numpy.testing.assert_allclose(first['samples']['x'], second['samples']['x'], atol=1e-4)
+
+
 def test_seeds_differ(run_script, tmp_path):
     for seed in (0, 1):
         assert run_script('gaussian_mixture', *TINY, '-s', seed, '-o', seed).returncode == 0
@@ -135,18 +176,34 @@ def test_interrupt_saves_and_resumes_to_the_same_bits(number, start_script, run_
     assert_same_run(tmp_path / 'straight', tmp_path / 'split')
 
 
-def test_interrupt_while_scoring(start_script, run_script, tmp_path):
+def test_impatient_interrupts_still_save(start_script, tmp_path):
+    """Signals that come while an iteration is at work, again and again: it is finished and saved all the same."""
+    process = start_script(
+        'gaussian_mixture', '-o', 'run', '-n', '1000000', '-b', '20000', '--log_interval', '1', '--snapshot_interval',
+        '0', '--figure_interval', '0')
+    while 'E(x+)' not in process.stdout.readline():
+        assert process.poll() is None
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'a snapshot is saved' in errors
+    assert (tmp_path / 'run' / 'snapshot.npz').exists()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_while_scoring(number, start_script, run_script, tmp_path):
     process = start_script('gaussian_mixture', *TINY, '-o', 'run')
     while not process.stdout.readline().startswith('Scoring'):
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.count('\n') == 1
     assert '--resume' in errors
     assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
-    assert run_script('gaussian_mixture', *TINY, '-o', 'straight').returncode == 0
-    assert_same_run(tmp_path / 'run', tmp_path / 'straight')
+    assert (tmp_path / 'run' / 'metrics.json').exists()
 
 
 def test_killed_run_goes_on_from_its_snapshot(start_script, run_script, tmp_path):
@@ -168,6 +225,7 @@ def test_resuming_a_finished_run_finishes_its_pictures(run_script, tmp_path):
     before = read_run(tmp_path / 'run')
     (tmp_path / 'run' / 'figures' / 'energy.png').unlink()
     (tmp_path / 'run' / 'metrics.json').unlink()
+    shutil.rmtree(tmp_path / 'run' / 'figures' / 'frames')
     assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
     assert (tmp_path / 'run' / 'figures' / 'energy.png').exists()
     after = read_run(tmp_path / 'run')
@@ -241,6 +299,7 @@ def test_divergence(task, run_script, tmp_path):
     ('-d @cupy:97', ['--device @cupy:97', 'no such GPU']),
     ('--resume', ['holds no run to resume', 'leave out --resume']),
     ('--resume --overwrite', ['--resume', '--overwrite']),
+    ('--out=', ['--out', 'name of a folder']),
     ('-o afile', ['afile is a file', '--out']),
     ('-o afile/run', ['afile/run', 'written to', '--out']),
     ('-o /proc/run', ['/proc/run', 'written to', '--out']),

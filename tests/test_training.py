@@ -3,7 +3,6 @@
 import pathlib
 
 import chainer
-import chainer.functions as F
 import numpy
 import pytest
 
@@ -56,7 +55,7 @@ def record():
     return record
 
 
-def replay(record, device='@numpy'):
+def replay(record, device):
     """Train from the recorded start on the recorded data and noise: both models and the trace of what they computed."""
     energy_model, generative_model = networks.build_toy_models(SETTINGS, numpy.random.default_rng(0))
     # This gives g and b their shape; the values come from the record.
@@ -96,11 +95,11 @@ RECORDED_LOSSES = {
     'generator/entropy': 'entropy'}
 
 
-def largest_loss_difference(record, trace):
-    """Over all recorded losses, for each iteration."""
+def largest_difference(record, trace, names):
+    """The largest of these losses' differences from the record, for each iteration."""
     return numpy.max([
-        abs(numpy.array([observation[name] for observation in trace]) - record['trace/' + recorded])
-        for name, recorded in RECORDED_LOSSES.items()], axis=0)
+        abs(numpy.array([observation[name] for observation in trace]) - record['trace/' + RECORDED_LOSSES[name]])
+        for name in names], axis=0)
 
 
 def test_replay_of_the_2016_code(record, device):
@@ -113,7 +112,7 @@ def test_replay_of_the_2016_code(record, device):
     with chainer.using_config('dtype', numpy.float64):
         energy_model, generative_model, trace = replay(record, device)
         assert len(trace) == 60
-        assert largest_loss_difference(record, trace).max() < 1e-4
+        assert largest_difference(record, trace, RECORDED_LOSSES).max() < 1e-4
 
         compared = 0
         for model, names, when in (
@@ -137,17 +136,18 @@ def test_replay_of_the_2016_code(record, device):
 
 
 def test_replay_in_float32(record, device):
-    """The same in the number type of training: within 1e-4 until a ReLU flips, and close to the end."""
+    """The same in the number type of training: close until a ReLU flips, and not far off to the end."""
     _, _, trace = replay(record, device)
-    difference = largest_loss_difference(record, trace)
-    assert difference[:10].max() < 1e-4
-    assert difference.max() < 0.02
+    assert largest_difference(record, trace, ['energy/positive', 'energy/negative'])[:5].max() < 1e-4
+    # The entropy of some 370 nats is known to 3e-5.
+    assert largest_difference(record, trace, ['generator/entropy', 'generator/loss'])[:5].max() < 3e-4
+    assert largest_difference(record, trace, RECORDED_LOSSES).max() < 0.02
 
 
 def test_energy_model_of_a_gaussian_reaches_its_bias(rng):
     """Quadratic and bias terms alone, x⁻ drawn exactly from the model: b goes to 2μ/σ²."""
     mean, sigma = numpy.array([0.7, -0.4]), 0.8
-    model = DeepEnergyModel(F.identity, None, n_visible=2, sigma=sigma)
+    model = DeepEnergyModel(None, None, n_visible=2, sigma=sigma)
     optimizer = training.make_optimizer(model, alpha=0.03)
     for _ in range(600):
         x_positive = rng.normal(loc=mean, scale=sigma / numpy.sqrt(2), size=(500, 2)).astype(numpy.float32)
@@ -155,7 +155,7 @@ def test_energy_model_of_a_gaussian_reaches_its_bias(rng):
             numpy.float32)
         optimizer.update(
             lambda positive, negative: objectives.energy_model_loss(
-                objectives.phase(model(positive)), objectives.phase(model(negative))),
+                objectives.mean_energy(model(positive)), objectives.mean_energy(model(negative))),
             x_positive, x_negative)
         optimizer.alpha *= 0.995
     numpy.testing.assert_allclose(model.b.array, 2 * mean / sigma ** 2, atol=0.05)
@@ -165,7 +165,7 @@ def test_pair_on_a_gaussian_recovers_its_mean(rng):
     mean = numpy.array([1.0, -0.5], dtype=numpy.float32)
     initial_weight = chainer.initializers.Normal(0.5, rng=rng)
     generative_model = networks.ToyGenerativeModel(2, 16, initial_weight)
-    energy_model = DeepEnergyModel(F.identity, None, n_visible=2)
+    energy_model = DeepEnergyModel(None, None, n_visible=2)
     optimizers = [training.make_optimizer(model, alpha=1e-2) for model in (energy_model, generative_model)]
     for _ in training.train(
             *optimizers, lambda n, rng: mean + (rng.standard_normal((n, 2)) * 0.5 ** 0.5).astype(numpy.float32),
@@ -183,7 +183,7 @@ def started_pair(seed, sampler):
     return models
 
 
-def test_energy_step_is_cut_off_from_the_generator(monkeypatch):
+def test_energy_step_is_cut_off_from_the_generator():
     """The DEM's step neither builds a graph through G nor leaves a gradient there."""
     energy_model, generative_model = started_pair(0, GaussianMixture().sample)
     generative_model.cleargrads()

@@ -11,6 +11,7 @@ GIF_SIZE = (280, 280)
 
 
 def main():
+    (ROOT / 'docs').mkdir(exist_ok=True)
     for task, run in (('gaussian_mixture', 'demo'), ('swiss_roll', 'demo_roll')):
         figures = ROOT / 'result' / run / 'figures'
         for name, colours in (('samples', 32), ('energy', 128)):

@@ -152,8 +152,8 @@ def _train(folder, state, draw_data, draw_present_frame):
         folder.append_log(entry)
         progress.log(entry)
 
-    # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's type
-    # checks take a tenth of the time, for shapes that are the same in every iteration.
+    # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's
+    # type checks take a tenth of the time, for shapes that are the same in every iteration.
     with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), \
             _StopSignals() as stop_signals, Progress(settings.iterations) as progress:
         for iteration, observation in loop:

@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
 """Learn a spiral in the plane: the post's second picture and video."""
 
-from ddgm import command_line
+import os
+
+# Before NumPy is imported: these matrices are so small that threads only wait for each other.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+from ddgm import command_line  # noqa: E402
 
 
 def main(arguments=None):

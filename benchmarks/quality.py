@@ -8,7 +8,6 @@ the samples that the generator gives with the running statistics of training, as
 import argparse
 import concurrent.futures
 import json
-import os
 import pathlib
 import platform
 import statistics
@@ -54,11 +53,10 @@ def run(task, seed, out):
     folder = out / '{}-seed{}'.format(task, seed)
     scores = []
     for length in LENGTHS:
-        # One thread a run: the networks are small, and two runs share two cores.
         subprocess.run(
             [sys.executable, str(ROOT / 'train_{}.py'.format(task)), '--out', str(folder), '--seed', str(seed),
              '--iterations', str(length), '--resume' if scores else '--overwrite'],
-            check=True, stdout=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+            check=True, stdout=subprocess.DEVNULL)
         scores.append({
             'finished': json.loads((folder / 'metrics.json').read_text()),
             'running': score_with_running_statistics(task, folder)})

@@ -119,10 +119,11 @@ def test_models_of_a_run_give_its_samples(run_script, tmp_path):
     serializers.load_npz(tmp_path / 'run' / 'energy_model.npz', energy_model)
     serializers.load_npz(tmp_path / 'run' / 'generative_model.npz', generative_model)
     with numpy.load(tmp_path / 'run' / 'samples.npz') as samples:
-        numpy.testing.assert_array_equal(evaluation.sample(generative_model, samples['z']), samples['x'])
+        # The script runs with one thread, this test perhaps with more, which round differently.
+        numpy.testing.assert_allclose(evaluation.sample(generative_model, samples['z']), samples['x'], atol=1e-5)
         gap = evaluation.energy_function(energy_model)(samples['x']).mean() - evaluation.energy_function(energy_model)(
             GaussianMixture().sample(2500, randomness.metric_generator(stream=2))).mean()
-    assert read_run(tmp_path / 'run')['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-6)
+    assert read_run(tmp_path / 'run')['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-4)
 
 
 def test_times_leave_pictures_out(run_script, tmp_path):

@@ -11,7 +11,11 @@ from chainer import backend
 
 
 class _FirstOrderFunction(chainer.FunctionNode):
-    """A function whose gradients are computed on arrays; subclasses implement ``backward_arrays``."""
+    """A function whose gradients are computed on arrays.
+
+    Subclasses implement ``forward_array(*inputs)`` and ``backward_arrays(indexes, inputs, grad_output)``, which returns
+    the gradient of every input whose index is in ``indexes``, in that order.
+    """
 
     def forward(self, inputs):
         self.retain_inputs(range(len(inputs)))
@@ -24,13 +28,6 @@ class _FirstOrderFunction(chainer.FunctionNode):
         inputs = [variable.array for variable in self.get_retained_inputs()]
         gradients = self.backward_arrays(target_input_indexes, inputs, grad_outputs[0].array)
         return tuple(chainer.Variable(gradient, requires_grad=False) for gradient in gradients)
-
-    def forward_array(self, *inputs):
-        raise NotImplementedError
-
-    def backward_arrays(self, indexes, inputs, grad_output):
-        """Return the gradient of every input whose index is in ``indexes``, in that order."""
-        raise NotImplementedError
 
 
 class _QuadraticTerm(_FirstOrderFunction):

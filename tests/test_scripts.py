@@ -44,6 +44,18 @@ def assert_refused(result, *words):
     assert result.stdout == ''
 
 
+def interrupt(process, *numbers):
+    """Send signals: exit status 130, one line on standard error that says how to go on; returns the line."""
+    for number in numbers:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.count('\n') == 1
+    assert 'a snapshot is saved' in errors
+    assert '--resume' in errors
+    return errors
+
+
 @pytest.mark.parametrize('task', TASKS)
 def test_tiny_run(task, run_script, tmp_path):
     result = run_script(task, *TINY)
@@ -162,11 +174,7 @@ def test_interrupt_saves_and_resumes_to_the_same_bits(number, start_script, run_
         '0', '--figure_interval', '0')
     while 'E(x+)' not in process.stdout.readline():
         assert process.poll() is None
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.count('\n') == 1
-    assert '--resume' in errors
+    errors = interrupt(process, number)
     done = int(errors.split('iteration ')[1].split(',')[0])
     with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
         assert int(snapshot['iteration']) == done
@@ -184,12 +192,7 @@ def test_impatient_interrupts_still_save(start_script, tmp_path):
         '0', '--figure_interval', '0')
     while 'E(x+)' not in process.stdout.readline():
         assert process.poll() is None
-    for _ in range(5):
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert 'a snapshot is saved' in errors
+    interrupt(process, *5 * [signal.SIGINT, signal.SIGTERM])
     assert (tmp_path / 'run' / 'snapshot.npz').exists()
 
 
@@ -198,11 +201,7 @@ def test_interrupt_while_scoring(number, start_script, run_script, tmp_path):
     process = start_script('gaussian_mixture', *TINY, '-o', 'run')
     while not process.stdout.readline().startswith('Scoring'):
         assert process.poll() is None
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.count('\n') == 1
-    assert '--resume' in errors
+    interrupt(process, number)
     assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
     assert (tmp_path / 'run' / 'metrics.json').exists()
 

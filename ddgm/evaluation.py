@@ -10,7 +10,7 @@ import chainer
 import numpy
 
 from ddgm import randomness
-from ddgm.data.toy import GaussianMixture, SwissRoll
+from ddgm.data.toy import GaussianMixture, SwissRoll, cells_of_square
 
 _CHUNK = 10_000  # points that pass a network at a time
 _NEIGHBOUR = 5  # k of the nearest-neighbour metrics
@@ -145,7 +145,7 @@ def log_partition(energy, tolerance=1e-5):
     """
     for half_width in 6 * 1.5 ** numpy.arange(5):
         log_z = _log_mass_of_square(energy, half_width, tolerance)
-        around, width = _cells(1.5 * half_width, 300)
+        around, width = cells_of_square(1.5 * half_width, 300)
         around = around[abs(around).max(axis=1) > half_width]
         if numpy.logaddexp(log_z, _log_sum(-energy(around) + 2 * math.log(width))) - log_z < tolerance:
             return log_z
@@ -153,7 +153,7 @@ def log_partition(energy, tolerance=1e-5):
 
 
 def _log_mass_of_square(energy, half_width, tolerance):
-    centres, width = _cells(half_width, 600)
+    centres, width = cells_of_square(half_width, 600)
     log_masses = -energy(centres) + 2 * math.log(width)
     log_z, settled = _log_sum(log_masses), -math.inf
     for _ in range(16):
@@ -170,13 +170,6 @@ def _log_mass_of_square(energy, half_width, tolerance):
         if abs(log_z - previous) < tolerance:
             return log_z
     raise ValueError('exp(-E) is too steep for cells of {:.0e}'.format(width))
-
-
-def _cells(half_width, n):
-    """The centres (n², 2) and the width of n×n cells that fill a square around the origin."""
-    width = 2 * half_width / n
-    places = (numpy.arange(n) + 0.5) * width - half_width
-    return numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2), width
 
 
 def _log_sum(logarithms):

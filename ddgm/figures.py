@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ddgm.data.toy import cells_of_square
 from ddgm.run_folder import open_atomically
 
 # The post's.
@@ -54,10 +55,9 @@ def draw_energy(path, energy, log_z, samples):
     model and the generator disagree.
     """
     cells = 400
-    places = (numpy.arange(cells) + 0.5) * 2 * PLANE / cells - PLANE
-    grid = numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2)
+    centres, _ = cells_of_square(PLANE, cells)
     offset, title = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
-    log_density = (-energy(grid) - offset).reshape(cells, cells)
+    log_density = (-energy(centres) - offset).reshape(cells, cells)
     figure, axes = _post_axes()
     image = axes.imshow(
         log_density, origin='lower', extent=(-PLANE, PLANE, -PLANE, PLANE), aspect='auto', cmap='viridis',

@@ -171,7 +171,7 @@ def _train(folder, state, draw_data, draw_present_frame):
                 append_log_entry()  # the summary stays, for a run that is extended later
             state.elapsed_time = stopwatch.read()
             with stopwatch.paused():
-                if is_last or _is_due(iteration, settings.figure_interval):
+                if _is_due(iteration, settings.figure_interval):
                     draw_present_frame()
                 if is_last or stop_signals.received or _is_due(iteration, settings.snapshot_interval):
                     save_snapshot()
@@ -201,8 +201,7 @@ def _finish(folder, state, fixed_z, draw_data, draw_present_frame, draw_figures,
     print('Drawing ...', flush=True)
     draw_figures(folder, evaluation.sample(finished, fixed_z), energy, metrics)
     figures.draw_curves(folder.figure('curves.png'), folder.entries)
-    if not folder.frame(state.iteration).exists():  # whoever resumes may have removed it
-        draw_present_frame()
+    draw_present_frame()
     figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration))
     print('Pictures: {}'.format(folder.figure('')))
 

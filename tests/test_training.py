@@ -138,9 +138,9 @@ def test_replay_of_the_2016_code(record, device):
 def test_replay_in_float32(record, device):
     """The same in the number type of training: close until a ReLU flips, and not far off to the end."""
     _, _, trace = replay(record, device)
-    assert largest_difference(record, trace, ['energy/positive', 'energy/negative'])[:5].max() < 1e-4
+    assert largest_difference(record, trace, ['energy/positive', 'energy/negative'])[:10].max() < 1e-4
     # The entropy of some 370 nats is known to 3e-5.
-    assert largest_difference(record, trace, ['generator/entropy', 'generator/loss'])[:5].max() < 3e-4
+    assert largest_difference(record, trace, ['generator/entropy', 'generator/loss'])[:10].max() < 3e-4
     assert largest_difference(record, trace, RECORDED_LOSSES).max() < 0.02
 
 

@@ -1,6 +1,13 @@
-"""The post's two distributions in the plane: samplers, the mixture's exact density and the roll's exact curve."""
+"""The plane and the post's two distributions in it: samplers, the mixture's exact density, the roll's exact curve."""
 
 import numpy
+
+
+def cells_of_square(half_width, n):
+    """The centres (n², 2) and the width of n×n cells that fill the square |x₁|, |x₂| ≤ ``half_width``, row by row."""
+    width = 2 * half_width / n
+    places = (numpy.arange(n) + 0.5) * width - half_width
+    return numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2), width
 
 
 class GaussianMixture:

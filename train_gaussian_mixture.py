@@ -13,8 +13,10 @@ def main(arguments=None):
     request = command_line.parse('gaussian_mixture', __doc__, arguments)
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
-    from ddgm import evaluation, figures, networks, randomness, run
+    from ddgm import figures, randomness, run, run_folder
     from ddgm.data.toy import GaussianMixture
+    from ddgm.evaluation.toy import score_gaussian_mixture
+    from ddgm.networks.toy import build_models
 
     mixture = GaussianMixture()
     shown_data = mixture.sample(600, randomness.picture_generator(stream=0))
@@ -27,12 +29,14 @@ def main(arguments=None):
         figures.draw_energy(folder.figure('energy.png'), energy, metrics['log_z'], x)
 
     run.execute(
-        request,
-        build_models=networks.build_toy_models,
+        run_folder.open_run(request),
+        build_models=build_models,
         draw_data=mixture.sample,
         draw_frame=draw_frame,
         draw_figures=draw_figures,
-        score=evaluation.score_gaussian_mixture)
+        score=score_gaussian_mixture,
+        n_shown=400,
+        draw_fresh=mixture.sample)
 
 
 if __name__ == '__main__':

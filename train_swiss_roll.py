@@ -13,8 +13,10 @@ def main(arguments=None):
     request = command_line.parse('swiss_roll', __doc__, arguments)
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
-    from ddgm import evaluation, figures, networks, randomness, run
+    from ddgm import figures, randomness, run, run_folder
     from ddgm.data.toy import SwissRoll
+    from ddgm.evaluation.toy import score_swiss_roll
+    from ddgm.networks.toy import build_models
 
     roll = SwissRoll()
     shown_data = roll.sample(600, randomness.picture_generator(stream=0))
@@ -27,12 +29,14 @@ def main(arguments=None):
         figures.draw_energy(folder.figure('energy.png'), energy, metrics['log_z'], x)
 
     run.execute(
-        request,
-        build_models=networks.build_toy_models,
+        run_folder.open_run(request),
+        build_models=build_models,
         draw_data=roll.sample,
         draw_frame=draw_frame,
         draw_figures=draw_figures,
-        score=evaluation.score_swiss_roll)
+        score=score_swiss_roll,
+        n_shown=400,
+        draw_fresh=roll.sample)
 
 
 if __name__ == '__main__':

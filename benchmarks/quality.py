@@ -21,12 +21,14 @@ sys.path.insert(0, str(ROOT))
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 from chainer import serializers  # noqa: E402
-from ddgm import evaluation, networks, presets  # noqa: E402
+from ddgm import presets, sampling  # noqa: E402
+from ddgm.evaluation import toy  # noqa: E402
+from ddgm.networks.toy import build_models  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
 SCORE = {
-    'gaussian_mixture': evaluation.score_gaussian_mixture,
-    'swiss_roll': evaluation.score_swiss_roll,
+    'gaussian_mixture': toy.score_gaussian_mixture,
+    'swiss_roll': toy.score_swiss_roll,
 }
 SHOWN = {
     'gaussian_mixture': (
@@ -40,12 +42,12 @@ SHOWN = {
 
 def score_with_running_statistics(task, folder):
     """The metrics of the same z through the generator as its last snapshot has it."""
-    settings = presets.PRESETS[task][presets.DEFAULT].settings
-    _, generative_model = networks.build_toy_models(settings, numpy.random.default_rng(0))
+    settings = presets.PRESETS[task][presets.default_preset(task)].settings
+    _, generative_model = build_models(settings, numpy.random.default_rng(0))
     with numpy.load(folder / 'snapshot.npz', allow_pickle=False) as snapshot:
         serializers.NpzDeserializer(snapshot, path='generator_model/').load(generative_model)
     with numpy.load(folder / 'samples.npz', allow_pickle=False) as samples:
-        return SCORE[task](evaluation.sample(generative_model, samples['z']))
+        return SCORE[task](sampling.sample(generative_model, samples['z']))
 
 
 def run(task, seed, out):

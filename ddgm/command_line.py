@@ -10,7 +10,7 @@ import signal
 import sys
 
 from ddgm.errors import Interrupted, RunFailed, UsageError
-from ddgm.presets import DEFAULT, PRESETS, Settings
+from ddgm.presets import PRESETS, Settings, default_preset, settings_class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Request:
         device (str): Chainer device specifier, or ``None`` where none was asked for.
         resume (bool), overwrite (bool): What to do with a run that ``out`` holds.
         preset (str): Name of the preset, or ``None`` where none was asked for.
+        data (str): Folder of the data, or ``None`` where none was given.
         changes (dict): Those settings that were given as flags.
     """
 
@@ -32,11 +33,27 @@ class Request:
     resume: bool = False
     overwrite: bool = False
     preset: str = None
+    data: str = None
     changes: dict = dataclasses.field(default_factory=dict)
 
     def settings(self):
         """The settings of a new run: the preset's, with the flags that were given."""
-        return dataclasses.replace(PRESETS[self.task][self.preset or DEFAULT].settings, **self.changes)
+        preset = PRESETS[self.task][self.preset or default_preset(self.task)]
+        return dataclasses.replace(preset.settings, **self.changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _DataFolder:
+    default: str
+    description: str
+
+
+# Of the tasks that read one.
+DATA_FOLDERS = {
+    'mnist': _DataFolder(
+        'data/mnist', 'folder of the four IDX files, fetched into it where they are missing (default: data/mnist)'),
+    'images': _DataFolder(None, 'folder of pictures; sub-folders count too'),
+}
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -59,6 +76,16 @@ def _whole_number(name):
     return convert
 
 
+def _factor(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 16:
+        raise argparse.ArgumentTypeError('give a factor like 0.25, above 0 and up to 16, not {!r}'.format(text))
+    return number
+
+
 def _folder(text):
     if not text:
         raise argparse.ArgumentTypeError('give the name of a folder')
@@ -74,10 +101,12 @@ def _device(text):
 def parse(task, description, arguments=None):
     """Read the command line of one task's script into a :class:`Request`; raises ``UsageError``."""
     presets = PRESETS[task]
+    default = default_preset(task)
     parser = _OneLineParser(
         description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='presets:\n' + '\n'.join(
-            '  {:<10}{} ({:,} iterations)'.format(name, preset.description, preset.settings.iterations)
+            '  {:<{}}  {} ({:,} iterations)'.format(
+                name, max(map(len, presets)), preset.description, preset.settings.iterations)
             for name, preset in presets.items()))
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=_folder, default='result/' + task, help='run folder (default: %(default)s)')
@@ -85,7 +114,7 @@ def parse(task, description, arguments=None):
         '-n', '--iterations', metavar='N', type=_whole_number('iterations'), help='updates of each of the two models')
     parser.add_argument(
         '-b', '--batchsize', metavar='N', type=_whole_number('batchsize'),
-        help='data and samples an iteration, from 2 on (default: 100)')
+        help='data and samples an iteration, from 2 on (default: {})'.format(presets[default].settings.batchsize))
     parser.add_argument(
         '-d', '--device', metavar='DEV', type=_device,
         help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
@@ -96,7 +125,14 @@ def parse(task, description, arguments=None):
         help='go on with the run in --out from its last snapshot; a larger --iterations extends it')
     parser.add_argument('--overwrite', action='store_true', help='start over where --out holds another run')
     parser.add_argument(
-        '--preset', metavar='NAME', choices=presets, help='a published configuration, listed below (default: default)')
+        '--preset', metavar='NAME', choices=presets,
+        help='a published configuration, listed below (default: {})'.format(default))
+    if task in DATA_FOLDERS:
+        parser.add_argument('--data', metavar='DIR', type=_folder, help=DATA_FOLDERS[task].description)
+    if any(field.name == 'width' for field in dataclasses.fields(settings_class(task))):
+        parser.add_argument(
+            '--width', metavar='FACTOR', type=_factor,
+            help='of all numbers of channels; 0.25 suits a machine without a GPU (default: 1)')
     for name, what in (
             ('log', 'log entries'), ('snapshot', 'snapshots'), ('figure', 'frames of the video')):
         parser.add_argument(
@@ -105,7 +141,11 @@ def parse(task, description, arguments=None):
     given = vars(parser.parse_args(arguments))
     if given['resume'] and given['overwrite']:
         parser.error('--resume and --overwrite contradict each other: give one of them')
-    names = {field.name for field in dataclasses.fields(Settings)}
+    if task in DATA_FOLDERS and given['data'] is None and not given['resume']:
+        given['data'] = DATA_FOLDERS[task].default
+        if given['data'] is None:
+            parser.error('--data is needed: ' + DATA_FOLDERS[task].description)
+    names = {field.name for field in dataclasses.fields(settings_class(task))}
     changes = {name: value for name, value in given.items() if name in names and value is not None}
     return Request(task=task, changes=changes, **{name: given[name] for name in given if name not in names})
 

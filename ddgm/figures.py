@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ddgm.data.toy import cells_of_square
-from ddgm.run_folder import open_atomically
+from ddgm.files import open_atomically
 
 # The post's.
 DATA_COLOUR, SAMPLE_COLOUR = '#bec3c7', '#e84c3d'
@@ -46,6 +46,55 @@ def draw_points(path, data, samples, pixels=800):
     _scatter(axes, data, DATA_COLOUR)
     _scatter(axes, samples, SAMPLE_COLOUR)
     _save(figure, path, pixels / _INCHES)
+
+
+def draw_grid(path, images, columns=10):
+    """Images in rows, (N, H, W) grey or (N, 3, H, W) RGB in 0…1, in the layout of the post's 10×10 pictures.
+
+    The page is 1600 pixels wide, with the margins and gaps of a matplotlib figure of 16×16 inches; pixels stay square.
+    """
+    page = 1600
+    rows = -(-len(images) // columns)
+    # matplotlib's defaults: the picture reaches from 0.125 to 0.9 and 0.1 to 0.9 of the page, gaps are 0.2 of a cell.
+    left, top, width, height = 0.125 * page, 0.1 * page, 0.775 * page, 0.8 * page
+    cell_width, cell_height = width / (1.2 * columns - 0.2), height / (1.2 * columns - 0.2)
+    side = round(min(cell_width, cell_height))
+    canvas = Image.new('RGB', (page, round(2 * top + cell_height * (1.2 * rows - 0.2))), 'white')
+    for i, image in enumerate(_to_pillow(images)):
+        row, column = divmod(i, columns)
+        place = (
+            round(left + 1.2 * cell_width * column + (cell_width - side) / 2),
+            round(top + 1.2 * cell_height * row + (cell_height - side) / 2))
+        canvas.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
+    _save_image(canvas, path)
+
+
+def beside(images, others):
+    """Two equally long series of images as one that takes from both in turn."""
+    return numpy.stack([images, others], axis=1).reshape(-1, *images.shape[1:])
+
+
+def draw_small_grid(path, images, columns=10):
+    """The same images as tiles of their own size, close together: a frame of the video."""
+    tiles = list(_to_pillow(images))
+    width, height = tiles[0].width + 2, tiles[0].height + 2
+    canvas = Image.new('RGB', (columns * width + 2, -(-len(tiles) // columns) * height + 2), 'white')
+    for i, tile in enumerate(tiles):
+        row, column = divmod(i, columns)
+        canvas.paste(tile, (2 + column * width, 2 + row * height))
+    _save_image(canvas, path)
+
+
+def _to_pillow(images):
+    levels = numpy.rint(255 * numpy.clip(images, 0, 1)).astype(numpy.uint8)
+    return (Image.fromarray(level if level.ndim == 2 else level.transpose(1, 2, 0)) for level in levels)
+
+
+def _save_image(image, path):
+    buffer = io.BytesIO()
+    image.save(buffer, format='png')
+    with open_atomically(path) as file:
+        file.write(buffer.getvalue())
 
 
 def draw_energy(path, energy, log_z, samples):
@@ -91,13 +140,13 @@ def draw_curves(path, entries):
     _save(figure, path)
 
 
-def write_gif(path, frame_paths, seconds=20.0):
-    """Join PNG files to an endless GIF of about ``seconds``, the last frame held longer."""
+def write_gif(path, frame_paths, colours=64, seconds=20.0):
+    """Join PNG files to an endless GIF of about ``seconds``, the last frame held longer; ``colours`` a frame."""
     def frames():
         for frame_path in frame_paths:
             with Image.open(frame_path) as image:
-                # One palette for all frames would need all of them in memory; the few colours of a plot hardly differ.
-                yield image.convert('RGB').quantize(64, dither=Image.Dither.NONE)
+                # One palette for all frames would need all of them in memory.
+                yield image.convert('RGB').quantize(colours, dither=Image.Dither.NONE)
     images = frames()
     first = next(images)
     # Browsers show frames of less than 20 ms slowly, so a long video takes longer instead.

@@ -10,7 +10,7 @@ import chainer
 from chainer import backend
 
 
-class _FirstOrderFunction(chainer.FunctionNode):
+class FirstOrderFunction(chainer.FunctionNode):
     """A function whose gradients are computed on arrays.
 
     Subclasses implement ``forward_array(*inputs)`` and ``backward_arrays(indexes, inputs, grad_output)``, which returns
@@ -30,7 +30,7 @@ class _FirstOrderFunction(chainer.FunctionNode):
         return tuple(chainer.Variable(gradient, requires_grad=False) for gradient in gradients)
 
 
-class _QuadraticTerm(_FirstOrderFunction):
+class _QuadraticTerm(FirstOrderFunction):
 
     def __init__(self, sigma):
         self.sigma = sigma
@@ -53,7 +53,7 @@ def quadratic_term(x, sigma=1.0):
     return _QuadraticTerm(sigma).apply((x,))[0]
 
 
-class _BiasTerm(_FirstOrderFunction):
+class _BiasTerm(FirstOrderFunction):
 
     def forward_array(self, x, b):
         return -x.reshape(len(x), -1).dot(b)
@@ -76,7 +76,7 @@ def bias_term(x, b):
     return _BiasTerm().apply((x, b))[0]
 
 
-class _ExpertTerm(_FirstOrderFunction):
+class _ExpertTerm(FirstOrderFunction):
 
     def forward_array(self, a):
         # log(1 + exp(a)) without overflow
@@ -96,7 +96,22 @@ def expert_term(a):
     return _ExpertTerm().apply((a,))[0]
 
 
-class _GaussianEntropy(_FirstOrderFunction):
+class _ELU(FirstOrderFunction):
+
+    def forward_array(self, x):
+        self.y = self.xp.maximum(x, self.xp.expm1(self.xp.minimum(x, 0)))
+        return self.y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        return (self.xp.minimum(self.y, 0) + 1) * grad_output,
+
+
+def elu(x):
+    """x where it is positive, exp(x) − 1 elsewhere (Clevert et al. 2016); any shape."""
+    return _ELU().apply((x,))[0]
+
+
+class _GaussianEntropy(FirstOrderFunction):
 
     # ½ log(2πe γ² + 1e-8): the small number keeps the entropy finite where γ = 0.
     epsilon = 1e-8
@@ -120,7 +135,7 @@ def gaussian_entropy(*gammas):
     return _GaussianEntropy().apply(gammas)[0]
 
 
-class _WeightNormalization(_FirstOrderFunction):
+class _WeightNormalization(FirstOrderFunction):
 
     def forward_array(self, V, g):
         return self._rows(g / self._norm(V), V) * V
@@ -152,3 +167,29 @@ def weight_normalization(V, g):
     ``V`` is (out, …), ``g`` (out,), the result has the shape of ``V``.
     """
     return _WeightNormalization().apply((V, g))[0]
+
+
+class _MinibatchSimilarity(FirstOrderFunction):
+
+    def forward_array(self, M):
+        self.similarity = self.xp.exp(-sum(abs(difference) for difference in self._differences(M)))
+        return self.similarity.sum(axis=1) - 1  # exp(0) = 1 is each sample beside itself
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        M, = inputs
+        weighted = (grad_output[:, None] + grad_output[None]) * self.similarity
+        return self.xp.stack(
+            [-(weighted * self.xp.sign(difference)).sum(axis=1) for difference in self._differences(M)], axis=2),
+
+    @staticmethod
+    def _differences(M):
+        # A dimension at a time, so that (N, N, kernels) is the largest array.
+        return (M[:, None, :, i] - M[None, :, :, i] for i in range(M.shape[2]))
+
+
+def minibatch_similarity(M):
+    """oᵢₖ = Σ_{j≠i} exp(−‖Mᵢₖ − Mⱼₖ‖₁), how much sample i is like the others (Salimans et al. 2016, section 3.2).
+
+    ``M`` is (N, kernels, dimensions), the result (N, kernels).
+    """
+    return _MinibatchSimilarity().apply((M,))[0]

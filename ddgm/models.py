@@ -1,6 +1,7 @@
 """The paper's two models: a Deep Energy Model (DEM) and a Deep Generative Model (DGM)."""
 
 import chainer
+import chainer.functions as F
 import chainer.links as L
 import numpy
 
@@ -17,20 +18,30 @@ class DeepEnergyModel(chainer.Chain):
         n_visible (int): Numbers in one x.
         sigma (float): σ; 1 in the 2016 code.
         initial_bias: Chainer initializer of b.
+        linear_experts (bool): Add Σᵢ (Wᵢᵀf(x) + cᵢ) as it is, as the 2016 code did for images until 2016-11-04, instead
+            of −Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)).
+        experts_alone (bool): Leave out xᵀx/σ² and −bᵀx, as the paper author's code for images does.
     """
 
-    def __init__(self, feature_extractor, experts, n_visible, sigma=1.0, initial_bias=0):
+    def __init__(
+            self, feature_extractor, experts, n_visible, sigma=1.0, initial_bias=0, linear_experts=False,
+            experts_alone=False):
         if (feature_extractor is None) != (experts is None):
             raise ValueError('feature_extractor and experts: give both, or None for both')
+        if experts is None and experts_alone:
+            raise ValueError('experts_alone: there are no experts')
         super().__init__()
         self.sigma = sigma
+        self.linear_experts = linear_experts
         with self.init_scope():
             self.feature_extractor = feature_extractor
             self.experts = experts
-            self.b = chainer.Parameter(initial_bias, (n_visible,))
+            self.b = None if experts_alone else chainer.Parameter(initial_bias, (n_visible,))
 
     def forward(self, x):
         """E(x) in nats, (N, …) to (N,)."""
+        if self.b is None:
+            return self.expert_term(x)
         energy = self.quadratic_term(x) + self.bias_term(x)
         if self.experts is not None:
             energy += self.expert_term(x)
@@ -45,8 +56,9 @@ class DeepEnergyModel(chainer.Chain):
         return functions.bias_term(x, self.b)
 
     def expert_term(self, x):
-        """−Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)) in nats, (N, …) to (N,)."""
-        return functions.expert_term(self.experts(self.feature_extractor(x)))
+        """−Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)) in nats, or with linear experts Σᵢ (Wᵢᵀf(x) + cᵢ): (N, …) to (N,)."""
+        a = self.experts(self.feature_extractor(x))
+        return F.sum(a, axis=1) if self.linear_experts else functions.expert_term(a)
 
 
 class DeepGenerativeModel(chainer.Chain):

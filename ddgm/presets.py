@@ -6,9 +6,9 @@ from typing import ClassVar
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Every number that decides a run's result; the networks' and optimizers' are those of the 2016 code.
+    """Every number that decides a run's result, those that all tasks have; subclasses add a task's own.
 
-    Intervals are in iterations; 0 means only at the end.  Raises ``ValueError`` for a number of the wrong type or size.
+    Intervals are in iterations; 0 means only at the end.  Raises ``ValueError`` for a value of the wrong type or size.
     """
 
     iterations: int
@@ -16,29 +16,77 @@ class Settings:
     snapshot_interval: int
     figure_interval: int
     seed: int = 0
-    batchsize: int = 100  # of x⁺ and of x⁻
-    start_size: int = 1000  # data points from which weight normalization starts
-    n_latent: int = 4
-    n_hidden: int = 128
-    n_experts: int = 4
+    batchsize: int = 128  # of x⁺ and of x⁻
+    n_latent: int = 10
+    n_experts: int = 128
     sigma: float = 1.0
-    alpha: float = 2e-4  # Adam's learning rate, for both models
-    beta1: float = 0.5
+    optimizer: str = 'adam'
+    energy_learning_rate: float = 2e-4
+    generator_learning_rate: float = 2e-4
+    beta1: float = 0.5  # Adam's
     beta2: float = 0.999
     eps: float = 1e-8
-    gradient_norm: float = 10.0  # to which the gradient of one model is clipped
+    gradient_norm: float = 10.0  # to which the gradient of one model is clipped; 0: not clipped
+    energy_weight_decay: float = 0.0
+    generator_first: bool = False  # of the two updates of an iteration
+    population_batches: int = 400  # over which BatchNormalization's statistics are averaged after training
 
     # What a resumed run may change: how long it runs and what it shows, but not what it computes.
     CHANGEABLE: ClassVar = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval')
     # Of a batch of one, BatchNormalization would make zeros.
     MINIMUM: ClassVar = {'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2}
+    CHOICES: ClassVar = {
+        'optimizer': ('adam', 'adagrad'),
+        'energy_normalization': ('none', 'weight', 'batch'),
+        'generator_normalization': ('none', 'weight'),
+        'network': ('post', 'last_commit', 'author'),
+    }
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            minimum = self.MINIMUM.get(field.name, 1 if field.type is int else 0)
-            if type(value) is not field.type or value < minimum:
+            allowed = type(value) is field.type
+            if allowed and field.type is str:
+                allowed = value in self.CHOICES[field.name]
+            elif allowed:
+                allowed = value >= self.MINIMUM.get(field.name, 1 if field.type is int else 0)
+            if not allowed:
                 raise ValueError('{} is {!r}'.format(field.name, value))
+
+
+@dataclasses.dataclass(frozen=True)
+class ToySettings(Settings):
+    """Those of both tasks in the plane."""
+
+    batchsize: int = 100
+    n_latent: int = 4
+    n_hidden: int = 128
+    n_experts: int = 4
+    start_size: int = 1000  # data points from which weight normalization starts
+
+
+@dataclasses.dataclass(frozen=True)
+class MNISTSettings(Settings):
+    """Those of the handwritten digits."""
+
+    energy_normalization: str = 'none'
+    generator_normalization: str = 'none'
+    binarized: bool = True  # afresh at each draw
+    noise: float = 0.3  # standard deviation in the feature extractor
+    start_size: int = 6000  # images, or z, from which weight normalization starts
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSettings(Settings):
+    """Those of the 64×64 images."""
+
+    network: str = 'post'
+    width: float = 1.0  # factor of all numbers of channels
+    linear_experts: bool = False
+    weight_normalization: bool = False  # of both models
+    dropout: float = 0.5  # in the feature extractor
+    population_batches: int = 50
+    start_size: int = 128  # images, or z, from which weight normalization starts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,29 +97,82 @@ class Preset:
     settings: Settings
 
 
-DEFAULT = 'default'
-
 _LONG = Preset(
     "the long run of 2016 (train.py): 1,000 epochs of 500 iterations; hours",
-    Settings(iterations=500_000, log_interval=500, snapshot_interval=5_000, figure_interval=5_000))
+    ToySettings(iterations=500_000, log_interval=500, snapshot_interval=5_000, figure_interval=5_000))
 
+
+def _mnist(**changes):
+    return MNISTSettings(
+        **{'iterations': 24_000, 'log_interval': 100, 'snapshot_interval': 1_000, 'figure_interval': 200, **changes})
+
+
+def _images(**changes):
+    return ImageSettings(
+        **{'iterations': 4_000, 'log_interval': 20, 'snapshot_interval': 200, 'figure_interval': 40, **changes})
+
+
+# By task; the first of each is the script's default.
 PRESETS = {
     'gaussian_mixture': {
-        DEFAULT: Preset(
+        'default': Preset(
             "the 2016 code's networks and numbers for about two minutes on two cores",
-            Settings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200)),
+            ToySettings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200)),
         'post': Preset(
             "the post's video: 1,000 epochs of 10 iterations, a frame an epoch",
-            Settings(iterations=10_000, log_interval=10, snapshot_interval=1_000, figure_interval=10)),
+            ToySettings(iterations=10_000, log_interval=10, snapshot_interval=1_000, figure_interval=10)),
         'long': _LONG,
     },
     'swiss_roll': {
-        DEFAULT: Preset(
+        'default': Preset(
             "the 2016 code's networks and numbers for about two minutes on two cores",
-            Settings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200)),
+            ToySettings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200)),
         'post': Preset(
             "the post's video: 1,000 epochs of 2 iterations, a frame an epoch",
-            Settings(iterations=2_000, log_interval=2, snapshot_interval=200, figure_interval=2)),
+            ToySettings(iterations=2_000, log_interval=2, snapshot_interval=200, figure_interval=2)),
         'long': _LONG,
     },
+    'mnist': {
+        'post': Preset(
+            "succeeds: plain layers, binarized data, as the code was until 2016-10-24; the post's good picture",
+            _mnist()),
+        'grey': Preset(
+            "weight normalization everywhere, data as it is",
+            _mnist(energy_normalization='weight', generator_normalization='weight', binarized=False)),
+        'batch_normalized_energy': Preset(
+            "the post's failure: plain layers with BatchNormalization in the DEM, binarized data",
+            _mnist(iterations=4_000, energy_normalization='batch')),
+        'weight_normalized_energy': Preset(
+            "weight normalization in the DEM only, binarized data",
+            _mnist(iterations=8_000, energy_normalization='weight')),
+        'last_commit': Preset(
+            "the last commit of 2016-11-20: weight normalization everywhere, binarized data",
+            _mnist(iterations=8_000, energy_normalization='weight', generator_normalization='weight')),
+    },
+    'images': {
+        'post': Preset("the post's networks and energy, with linear experts", _images(linear_experts=True)),
+        'post_softplus': Preset("the post's networks with the paper's experts", _images()),
+        'weight_normalized': Preset(
+            "the post's networks under weight normalization, with linear experts",
+            _images(linear_experts=True, weight_normalization=True)),
+        'last_commit': Preset(
+            "the last commit of 2016-11-20: minibatch discrimination, 512 experts",
+            _images(network='last_commit', n_experts=512)),
+        'author': Preset(
+            "the paper author's own: 5×5 kernels, experts alone, AdaGrad, generator first",
+            _images(
+                network='author', batchsize=64, n_latent=100, n_experts=1024, optimizer='adagrad',
+                energy_learning_rate=1e-3, generator_learning_rate=2e-3, energy_weight_decay=1e-5, gradient_norm=0.0,
+                generator_first=True)),
+    },
 }
+
+
+def default_preset(task):
+    """The name of the preset that a task's script uses unless told otherwise."""
+    return next(iter(PRESETS[task]))
+
+
+def settings_class(task):
+    """The class of a task's settings."""
+    return type(PRESETS[task][default_preset(task)].settings)

@@ -66,3 +66,33 @@ class Progress:
         else:
             print(
                 '{:{}}  {}  {:.1f} s'.format(entry['iteration'], self._width, line, entry['elapsed_time']), flush=True)
+
+
+class DownloadBar:
+    """Shows how much of a file has come; a context manager.  In a pipe it is one line.
+
+    Args:
+        name (str): The file's.
+        size (int): Its bytes, or 0 where they are not known.
+    """
+
+    def __init__(self, name, size):
+        self._name, self._size = name, size
+        self._is_terminal = sys.stdout.isatty()
+
+    def __enter__(self):
+        if not self._is_terminal:
+            print('Fetching {} ({:,} bytes) ...'.format(self._name, self._size), flush=True)
+        return self
+
+    def __exit__(self, *exception):
+        if self._is_terminal:
+            print(flush=True)
+
+    def update(self, done):
+        """Call with the number of bytes that have come."""
+        if self._is_terminal:
+            share = min(1, done / self._size) if self._size else 0
+            print(
+                '\rFetching {}  [{:.<30}] {:,} bytes'.format(self._name, '#' * int(30 * share), done),
+                end='', flush=True)

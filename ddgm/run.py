@@ -9,11 +9,10 @@ import time
 import chainer
 import numpy
 
-from ddgm import evaluation, figures, randomness, run_folder, training
+from ddgm import figures, randomness, run_folder, sampling, training
 from ddgm.errors import Interrupted, RunFailed, UsageError
 from ddgm.progress import Progress
 
-N_FIXED_LATENT = 400  # samples in the post's pictures
 N_SCORED = 2500
 
 
@@ -45,47 +44,57 @@ class TrainingState:
         self.summary.serialize(serializer['summary'])
 
 
-def execute(request, build_models, draw_data, draw_frame, draw_figures, score):
-    """Do what the user asked for: train, write the run folder, draw and score.
+def execute(
+        folder, build_models, draw_data, draw_frame, draw_figures, score, n_shown, draw_fresh=None, n_colours=64,
+        data_line=None, fingerprint=None):
+    """Train, write the run folder, draw and score.
 
     Args:
-        request (ddgm.command_line.Request): What the user asked for.
+        folder (ddgm.run_folder.RunFolder): What :func:`ddgm.run_folder.open_run` made of the user's request.
         build_models: ``build_models(settings, rng)`` returns a DEM and a DGM.
         draw_data: ``draw_data(n, rng)`` returns n data points as a float32 array.
         draw_frame: ``draw_frame(path, x)`` draws samples into a small PNG.
         draw_figures: ``draw_figures(folder, x, energy, metrics)`` draws the finished models' pictures from samples, the
             energy as a function of arrays, and the metrics.
         score: ``score(x, energy)`` returns the metrics of samples, a dict; ``energy`` may be ``None``.
+        n_shown (int): Samples in a picture.
+        draw_fresh: ``draw_fresh(n, rng)`` returns data to be scored beside the samples; ``None``: there is none.
+        n_colours (int): Colours in the video.
+        data_line (str): What is said of data that comes from files.
+        fingerprint (str): Of such data.
 
     Raises:
         UsageError: The request can't be met; nothing was written.
         RunFailed: A loss or a parameter was no longer finite.
         Interrupted: By Ctrl-C or SIGTERM, after a snapshot.
     """
-    folder = run_folder.open_run(request)
+    folder.check_data(fingerprint)
     device = open_device(folder.device)
     settings = folder.settings
-    state = _build_state(settings, build_models, draw_data, device)
-    if request.resume and folder.load_snapshot(state) and state.iteration > settings.iterations:
+    state = build_state(settings, build_models, draw_data, device)
+    if folder.request.resume and folder.load_snapshot(state) and state.iteration > settings.iterations:
         raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
             folder.path, state.iteration))
-    folder.prepare({'device': device.name, 'versions': _versions()}, request.overwrite)
+    folder.prepare({'device': device.name, 'versions': _versions()})
     folder.keep_log(_entries_to_keep(folder.read_log(), state, settings.iterations))
 
     print('Device: {}'.format(device))
     print('# Minibatch-size: {}'.format(settings.batchsize))
-    print('# iterations: {} of {} done, seed {}'.format(state.iteration, settings.iterations, settings.seed))
+    print('# iterations: {} of {} done, seed {}, preset {}'.format(
+        state.iteration, settings.iterations, settings.seed, folder.preset))
+    if data_line:
+        print(data_line)
     print('Run folder: {}'.format(folder.path), flush=True)
 
     generative_model = state.models[1]
-    fixed_z = generative_model.draw_latent(N_FIXED_LATENT, randomness.picture_generator(stream=1))
+    fixed_z = generative_model.draw_latent(n_shown, randomness.picture_generator(stream=1))
 
     def draw_present_frame():
-        draw_frame(folder.frame(state.iteration), evaluation.sample(generative_model, fixed_z))
+        draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
     _train(folder, state, draw_data, draw_present_frame)
 
     try:
-        _finish(folder, state, fixed_z, draw_data, draw_present_frame, draw_figures, score)
+        _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, n_colours)
     except KeyboardInterrupt:
         raise Interrupted('interrupted after training, a snapshot is saved: score and draw with --resume') from None
 
@@ -109,16 +118,21 @@ def _versions():
         'cupy': cupy and cupy.__version__}
 
 
-def _build_state(settings, build_models, draw_data, device):
+def build_state(settings, build_models, draw_data, device):
+    """Both models and their optimizers before the first iteration, weights and start drawn from the run's seed."""
     rng = randomness.generator(settings.seed, randomness.START)
-    models = build_models(settings, rng)
-    for model in models:
+    energy_model, generative_model = build_models(settings, rng)
+    for model, draw_inputs in ((energy_model, draw_data), (generative_model, generative_model.draw_latent)):
         model.to_device(device)
-    training.start_from_data(models[0], draw_data(settings.start_size, rng))
+        if any(not parameter.is_initialized for parameter in model.params()):  # weight normalization
+            training.start_from_batch(model, draw_inputs(settings.start_size, rng), rng)
     return TrainingState(*(
         training.make_optimizer(
-            model, settings.alpha, settings.beta1, settings.beta2, settings.eps, settings.gradient_norm)
-        for model in models))
+            model, learning_rate, settings.beta1, settings.beta2, settings.eps, settings.gradient_norm, weight_decay,
+            settings.optimizer)
+        for model, learning_rate, weight_decay in (
+            (energy_model, settings.energy_learning_rate, settings.energy_weight_decay),
+            (generative_model, settings.generator_learning_rate, 0.0))))
 
 
 def _entries_to_keep(entries, state, iterations):
@@ -137,7 +151,7 @@ def _train(folder, state, draw_data, draw_present_frame):
     stopwatch = _Stopwatch(state.elapsed_time)
     loop = training.train(
         state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed,
-        done=state.iteration, iterations=settings.iterations)
+        done=state.iteration, iterations=settings.iterations, generator_first=settings.generator_first)
 
     def save_snapshot():
         for model in state.models:
@@ -180,29 +194,32 @@ def _train(folder, state, draw_data, draw_present_frame):
                     iteration))
 
 
-def _finish(folder, state, fixed_z, draw_data, draw_present_frame, draw_figures, score):
+def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, n_colours):
     """Sample, score and draw with the finished models."""
     settings = folder.settings
     energy_model, generative_model = state.models
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
-    finished = evaluation.with_population_statistics(generative_model, settings.batchsize)
+    finished = sampling.with_population_statistics(
+        generative_model, settings.batchsize, settings.population_batches)
     folder.save(run_folder.ENERGY_MODEL, energy_model)
     folder.save(run_folder.GENERATIVE_MODEL, finished)
     z = finished.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
-    x = evaluation.sample(finished, z)
+    x = sampling.sample(finished, z)
     folder.write_samples(x, z)
-    energy = evaluation.energy_function(energy_model)
+    energy = sampling.energy_function(energy_model)
     metrics = score(x, energy)
     folder.write_json(run_folder.METRICS, {
         **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
 
-    _print_table(metrics, score(draw_data(N_SCORED, randomness.metric_generator(stream=1)), None))
+    _print_table(
+        metrics,
+        draw_fresh and score(draw_fresh(N_SCORED, randomness.metric_generator(stream=1)), None))
 
     print('Drawing ...', flush=True)
-    draw_figures(folder, evaluation.sample(finished, fixed_z), energy, metrics)
+    draw_figures(folder, sampling.sample(finished, fixed_z), energy, metrics)
     figures.draw_curves(folder.figure('curves.png'), folder.entries)
     draw_present_frame()
-    figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration))
+    figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), n_colours)
     print('Pictures: {}'.format(folder.figure('')))
 
 
@@ -255,10 +272,15 @@ class _StopSignals:
 
 
 def _print_table(metrics, fresh):
-    """Print the metrics of the samples beside those of fresh data, where they exist."""
-    print('{:<24}{:>10}{:>12}'.format('', 'samples', 'fresh data'))
+    """Print the metrics of the samples, beside those of fresh data where there are any."""
+    def show(value):
+        if isinstance(value, list):
+            return ' '.join('{:.3f}'.format(number) for number in value)
+        return '-' if value is None else '{:.4g}'.format(value) if isinstance(value, float) else str(value)
+    columns = [('samples', metrics)] + ([('fresh data', fresh)] if fresh else [])
+    print(' ' * 24 + ''.join('{:>14}'.format(title) for title, _ in columns))
     for name in metrics:
-        print('{:<24}{:>10}{:>12}'.format(name, *(
-            '-' if column.get(name) is None else '{:.4g}'.format(column[name]) for column in (metrics, fresh))))
+        cells = [show(column.get(name)) for _, column in columns]
+        print('{:<24}'.format(name) + ''.join('{:>14}'.format(cell) for cell in cells))
     if metrics.get('log_z', 0) is None:
         print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')

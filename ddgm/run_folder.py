@@ -12,52 +12,50 @@ import numpy
 from chainer import serializers
 
 from ddgm.errors import UsageError
-from ddgm.presets import DEFAULT, Settings
+from ddgm.files import open_atomically
+from ddgm.presets import default_preset, settings_class
 
 FIGURES, FRAMES = 'figures', 'figures/frames'
 SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS = 'settings.json', 'log', 'snapshot.npz', 'samples.npz', 'metrics.json'
 ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
 _RUN_FILES = (SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS, ENERGY_MODEL, GENERATIVE_MODEL)
-_PICTURES = tuple(FIGURES + '/' + name for name in ('samples.png', 'energy.png', 'curves.png', 'training.gif'))
-
-
-@contextlib.contextmanager
-def open_atomically(path):
-    """Open a file for writing bytes that takes its final name only once it is whole and on the disk."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(path.name + '.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+_PICTURES = tuple(
+    FIGURES + '/' + name
+    for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif'))
 
 
 class RunFolder:
     """One run's files; see :func:`open_run`.
 
     Attributes:
+        request (ddgm.command_line.Request): What the user asked for.
         path (pathlib.Path): The folder.
-        task (str), preset (str): Their names.
+        preset (str): Its name.
         settings (Settings): The run's settings.
         device (str): Chainer device specifier.
+        data (str): Folder of the data, or ``None`` where the task has none.
+        data_fingerprint (str): Of the data that a resumed run began with, else ``None``.
         entries (list of dict): The log.
     """
 
-    def __init__(self, path, task, preset, settings, device):
-        self.path = pathlib.Path(path)
-        self.task = task
+    def __init__(self, request, preset, settings, device, data=None, data_fingerprint=None):
+        self.request = request
+        self.path = pathlib.Path(request.out)
         self.preset = preset
         self.settings = settings
         self.device = device
+        self.data = data
+        self.data_fingerprint = data_fingerprint
         self.entries = []
 
-    def prepare(self, environment, overwrite=False):
+    def check_data(self, fingerprint):
+        """Raise ``UsageError`` where a resumed run began with other data."""
+        if self.data_fingerprint not in (None, fingerprint):
+            raise UsageError('{} does not hold the data that the run in {} began with: give that to --data'.format(
+                self.data, self.path))
+        self.data_fingerprint = fingerprint
+
+    def prepare(self, environment):
         """Make the folder, remove an earlier run's files if that was asked for, and write the settings.
 
         ``environment`` is what ``settings.json`` says beside the settings: device and versions.  Raises ``UsageError``
@@ -65,12 +63,14 @@ class RunFolder:
         """
         try:
             (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
-            if overwrite and _holds_run(self.path):
+            if self.request.overwrite and _holds_run(self.path):
                 for path in [self.path / name for name in _RUN_FILES + _PICTURES] + self._all_frames():
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()
+            data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
             self.write_json(SETTINGS, {
-                'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **environment})
+                'task': self.request.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
+                **environment})
         except OSError as error:
             raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
                 self.path, error.strerror)) from error
@@ -171,32 +171,38 @@ def open_run(request):
     if request.resume:
         if not holds_run:
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
-        return RunFolder(path, request.task, *_resumed_settings(request, path / SETTINGS))
+        return RunFolder(request, *_resumed(request, path / SETTINGS))
     if holds_run and not request.overwrite:
         raise UsageError(
             '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
-    return RunFolder(path, request.task, request.preset or DEFAULT, request.settings(), request.device or '@numpy')
+    return RunFolder(
+        request, request.preset or default_preset(request.task), request.settings(), request.device or '@numpy',
+        request.data and os.path.abspath(request.data))
 
 
 def _holds_run(path):
     return any(os.path.exists(path / name) for name in _RUN_FILES)
 
 
-def _resumed_settings(request, path):
-    """Preset, settings and device of the run that ``path`` describes, with the changes that resuming allows."""
+def _resumed(request, path):
+    """Preset, settings, device and data of the run that ``path`` describes, with the changes that resuming allows."""
     try:
         saved = json.loads(path.read_text(encoding='utf-8'))
         task, preset, device = saved['task'], saved['preset'], saved['device']
-        settings = Settings(**{field.name: saved[field.name] for field in dataclasses.fields(Settings)})
+        if task != request.task:
+            raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(path.parent, task, task))
+        settings_type = settings_class(task)
+        settings = settings_type(**{field.name: saved[field.name] for field in dataclasses.fields(settings_type)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); start over with --overwrite'.format(
             path, ' '.join(repr(error).split()))) from error
-    if task != request.task:
-        raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(path.parent, task, task))
     if request.preset not in (None, preset):
         raise UsageError('{} is a run of preset {}: leave out --preset to resume it'.format(path.parent, preset))
     for name, value in request.changes.items():
-        if name not in Settings.CHANGEABLE and value != getattr(settings, name):
+        if name not in settings.CHANGEABLE and value != getattr(settings, name):
             raise UsageError('{} has run with --{} {}: leave it out to resume, or give another --out'.format(
                 path.parent, name, getattr(settings, name)))
-    return preset, dataclasses.replace(settings, **request.changes), request.device or device
+    data = request.data and os.path.abspath(request.data) or saved.get('data')
+    return (
+        preset, dataclasses.replace(settings, **request.changes), request.device or device, data,
+        saved.get('data_fingerprint'))

@@ -1,4 +1,4 @@
-"""The loop: one iteration updates the Deep Energy Model, then the Deep Generative Model.
+"""The loop: one iteration updates the Deep Energy Model and the Deep Generative Model.
 
 It knows nothing of logs, pictures and files; its caller looks at the models between two iterations.
 """
@@ -6,24 +6,44 @@ It knows nothing of logs, pictures and files; its caller looks at the models bet
 import chainer
 from chainer import optimizer_hooks, optimizers
 
-from ddgm import objectives, randomness
+from ddgm import noise, objectives, randomness
 
 
-def make_optimizer(model, alpha=2e-4, beta1=0.5, beta2=0.999, eps=1e-8, gradient_norm=10.0):
-    """Adam on all parameters of one model, their gradient clipped to the norm ``gradient_norm`` as a whole."""
-    optimizer = optimizers.Adam(alpha=alpha, beta1=beta1, beta2=beta2, eps=eps)
+def make_optimizer(
+        model, learning_rate=2e-4, beta1=0.5, beta2=0.999, eps=1e-8, gradient_norm=10.0, weight_decay=0.0, name='adam'):
+    """An optimizer of all parameters of one model, set up.
+
+    Args:
+        model (chainer.Link): The model.
+        learning_rate (float): Adam's α or AdaGrad's learning rate.
+        beta1 (float), beta2 (float), eps (float): Adam's.
+        gradient_norm (float): To which the gradient of the whole model is clipped; 0: not clipped.
+        weight_decay (float): Rate of the L2 penalty on all parameters.
+        name (str): ``'adam'``, or ``'adagrad'`` as in the paper author's code.
+    """
+    if name == 'adam':
+        optimizer = optimizers.Adam(alpha=learning_rate, beta1=beta1, beta2=beta2, eps=eps)
+    else:
+        optimizer = optimizers.AdaGrad(lr=learning_rate, eps=eps)
     optimizer.setup(model)
-    optimizer.add_hook(optimizer_hooks.GradientClipping(gradient_norm))
+    if gradient_norm:
+        optimizer.add_hook(optimizer_hooks.GradientClipping(gradient_norm))
+    if weight_decay:
+        optimizer.add_hook(optimizer_hooks.WeightDecay(weight_decay))
     return optimizer
 
 
-def start_from_data(energy_model, x):
-    """Let a batch of data, a NumPy array, set what weight normalization takes from its first batch."""
-    with chainer.no_backprop_mode():
-        energy_model(energy_model.device.send(x))
+def start_from_batch(model, inputs, rng):
+    """Let a batch of inputs, a NumPy array, set what weight normalization takes from its first batch.
+
+    ``rng`` is the source of the model's noise.
+    """
+    with chainer.no_backprop_mode(), noise.source(rng):
+        model(model.device.send(inputs))
 
 
-def train(energy_optimizer, generator_optimizer, draw_data, batchsize, seed, done, iterations):
+def train(
+        energy_optimizer, generator_optimizer, draw_data, batchsize, seed, done, iterations, generator_first=False):
     """Train both models, yielding after each iteration.
 
     Args:
@@ -33,6 +53,7 @@ def train(energy_optimizer, generator_optimizer, draw_data, batchsize, seed, don
         seed (int): With the iteration, the source of every random number.
         done (int): Iterations that these models have behind them.
         iterations (int): Iterations after which to stop, ``done`` included.
+        generator_first (bool): Update the generator before the energy model.
 
     Yields:
         ``(iteration, observation)``: iteration counts from 1; the observation is a dict of 0-dimensional arrays in nats
@@ -41,34 +62,42 @@ def train(energy_optimizer, generator_optimizer, draw_data, batchsize, seed, don
     energy_model, generative_model = energy_optimizer.target, generator_optimizer.target
     device = energy_model.device
 
-    for iteration in range(done + 1, iterations + 1):
-        rng = randomness.generator(seed, iteration)
-
-        # The Deep Energy Model: lower the energy of data, raise that of samples.  No graph leads from x⁻ back into G.
+    def update_energy_model(rng):
+        """Lower the energy of data, raise that of samples.  No graph leads from x⁻ back into G."""
         x_positive = device.send(draw_data(batchsize, rng))
         with chainer.no_backprop_mode():
             x_negative = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
         positive_phase = objectives.mean_energy(energy_model(x_positive))
         negative_phase = objectives.mean_energy(energy_model(x_negative))
-        energy_loss = objectives.energy_model_loss(positive_phase, negative_phase)
+        loss = objectives.energy_model_loss(positive_phase, negative_phase)
         energy_model.cleargrads()
-        energy_loss.backward()
+        loss.backward()
         energy_optimizer.update()
+        return {
+            'energy/positive': positive_phase.array, 'energy/negative': negative_phase.array,
+            'energy/loss': loss.array}
 
-        # The Deep Generative Model: fresh samples, towards low energy and high entropy.
+    def update_generative_model(rng):
+        """Move fresh samples towards low energy and high entropy.  The DEM's weights need no gradient here."""
         x_negative = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
-        generator_phase = objectives.mean_energy(energy_model(x_negative))
+        negative_phase = objectives.mean_energy(energy_model(x_negative))
         entropy = generative_model.entropy()
-        generator_loss = objectives.generator_loss(generator_phase, entropy)
-        generative_model.cleargrads()
-        generator_loss.backward()
+        loss = objectives.generator_loss(negative_phase, entropy)
+        parameters = list(generative_model.params())
+        for parameter, gradient in zip(parameters, chainer.grad([loss], parameters)):
+            parameter.grad_var = gradient
         generator_optimizer.update()
+        return {
+            'generator/loss': loss.array, 'generator/energy': negative_phase.array,
+            'generator/entropy': entropy.array}
 
-        yield iteration, {
-            'energy/positive': positive_phase.array,
-            'energy/negative': negative_phase.array,
-            'energy/loss': energy_loss.array,
-            'generator/loss': generator_loss.array,
-            'generator/energy': generator_phase.array,
-            'generator/entropy': entropy.array,
-        }
+    updates = [update_energy_model, update_generative_model]
+    if generator_first:
+        updates.reverse()
+    for iteration in range(done + 1, iterations + 1):
+        rng = randomness.generator(seed, iteration)
+        observation = {}
+        with noise.source(rng):
+            for update in updates:
+                observation.update(update(rng))
+        yield iteration, observation

@@ -1,13 +1,20 @@
+import gzip
 import json
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 
-import numpy
-import pytest
+# Before NumPy is imported, for the tests and the scripts that they start: with small arrays, and several tests at a
+# time, threads only wait for each other.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-import ddgm  # noqa: F401  (before Chainer)
+import numpy  # noqa: E402
+import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import ddgm  # noqa: E402, F401  (before Chainer)
 
 import chainer  # isort: skip
 
@@ -37,6 +44,46 @@ def device(request):
 @pytest.fixture
 def rng():
     return numpy.random.default_rng(20161028)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def cache_of_their_own(tmp_path_factory):
+    """Where classifiers are kept: the user's are neither used nor added to."""
+    os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
+
+
+@pytest.fixture(scope='session')
+def digits_folder(tmp_path_factory):
+    """The four IDX files of a small data set: the label, plus 1, in binary, a bright or dark quarter for each digit."""
+    folder = tmp_path_factory.mktemp('digits')
+    rng = numpy.random.default_rng(0)
+    for name, n in (('train', 300), ('t10k', 120)):
+        labels = rng.integers(10, size=n).astype(numpy.uint8)
+        images = numpy.zeros((n, 28, 28), dtype=numpy.uint8)
+        for image, label in zip(images, labels):
+            for bit in range(4):
+                if int(label) + 1 >> bit & 1:
+                    row, column = 4 + 11 * (bit // 2), 4 + 11 * (bit % 2)
+                    image[row:row + 9, column:column + 9] = rng.integers(100, 256, size=(9, 9))
+        for kind, array in (('images-idx3', images), ('labels-idx1', labels)):
+            with gzip.open(folder / '{}-{}-ubyte.gz'.format(name, kind), 'wb') as file:
+                file.write(bytes([0, 0, 8, array.ndim]) + struct.pack('>{}I'.format(array.ndim), *array.shape))
+                file.write(array.tobytes())
+    return folder
+
+
+@pytest.fixture(scope='session')
+def pictures_folder(tmp_path_factory):
+    """Forty pictures of discs in all colours."""
+    folder = tmp_path_factory.mktemp('pictures')
+    rng = numpy.random.default_rng(0)
+    y, x = numpy.mgrid[:64, :64]
+    for i in range(40):
+        (centre_x, centre_y), radius = rng.uniform(24, 40, size=2), rng.uniform(8, 20)
+        pixels = numpy.full((64, 64, 3), 255, dtype=numpy.uint8)
+        pixels[(x - centre_x) ** 2 + (y - centre_y) ** 2 < radius ** 2] = rng.integers(256, size=3)
+        Image.fromarray(pixels).save(folder / '{:02d}.png'.format(i))
+    return folder
 
 
 @pytest.fixture

@@ -7,16 +7,18 @@ import chainer.functions as F
 import numpy
 import pytest
 
-from ddgm import evaluation, randomness
+from ddgm import metrics, randomness, sampling
 from ddgm.data.toy import GaussianMixture, SwissRoll
+from ddgm.evaluation import toy
 from ddgm.models import DeepEnergyModel
+from ddgm.networks.toy import build_models
 from ddgm.presets import PRESETS
 
 mixture, roll = GaussianMixture(), SwissRoll()
 
 
 def test_perfect_samples_of_the_mixture():
-    scores = evaluation.score_gaussian_mixture(mixture.sample(2500, numpy.random.default_rng(1)))
+    scores = toy.score_gaussian_mixture(mixture.sample(2500, numpy.random.default_rng(1)))
     # Outside the overlap the shares are those of a 2-D Gaussian, 1 − exp(−k²/2); a point counts for its nearest mode.
     assert scores['hq_2sigma'] == pytest.approx(1 - math.exp(-2), abs=0.025)
     assert scores['hq_3sigma'] == pytest.approx(1 - math.exp(-4.5), abs=0.01)
@@ -33,7 +35,7 @@ def test_perfect_samples_of_the_mixture():
 def test_collapse_at_the_origin():
     """Three sigma alone calls it perfect; every other metric does not."""
     x = 0.001 * numpy.random.default_rng(0).standard_normal((2500, 2))
-    scores = evaluation.score_gaussian_mixture(x)
+    scores = toy.score_gaussian_mixture(x)
     assert scores['hq_3sigma'] == 1
     assert scores['hq_2sigma'] == 0
     assert scores['modes_2sigma'] == 0
@@ -42,7 +44,7 @@ def test_collapse_at_the_origin():
 
 
 def test_collapse_to_one_point_is_still_a_number():
-    scores = evaluation.score_gaussian_mixture(numpy.tile([1.4, 0.0], (50, 1)))
+    scores = toy.score_gaussian_mixture(numpy.tile([1.4, 0.0], (50, 1)))
     assert all(math.isfinite(value) for value in scores.values())
     assert scores['modes_2sigma'] == 1
     assert scores['mode_kl'] == pytest.approx(math.log(10))
@@ -51,7 +53,7 @@ def test_collapse_to_one_point_is_still_a_number():
 
 def test_five_of_ten_modes(rng):
     angles = 2 * numpy.pi * 2 * numpy.arange(5).repeat(500) / 10
-    scores = evaluation.score_gaussian_mixture(
+    scores = toy.score_gaussian_mixture(
         1.6 * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=1) + 0.02 * rng.standard_normal((2500, 2)))
     assert scores['hq_2sigma'] == 1
     assert scores['modes_2sigma'] == 5
@@ -59,14 +61,14 @@ def test_five_of_ten_modes(rng):
 
 
 def test_samples_far_from_everything():
-    scores = evaluation.score_gaussian_mixture(50 + numpy.random.default_rng(0).standard_normal((100, 2)))
+    scores = toy.score_gaussian_mixture(50 + numpy.random.default_rng(0).standard_normal((100, 2)))
     assert scores['hq_3sigma'] == 0
     assert scores['mode_kl'] == pytest.approx(math.log(10))  # the worst that a histogram can be
     assert scores['coverage'] == 0
 
 
 def test_perfect_samples_of_the_roll():
-    scores = evaluation.score_swiss_roll(roll.sample(2500, numpy.random.default_rng(1)))
+    scores = toy.score_swiss_roll(roll.sample(2500, numpy.random.default_rng(1)))
     assert scores['within_0.05'] == scores['within_0.1'] == 1
     assert scores['median_distance'] < 1e-4
     assert scores['arc_kl'] < 0.01
@@ -79,7 +81,7 @@ def test_half_of_the_roll_shifted(rng):
     tangent = (roll.curve(s + 1e-6) - roll.curve(s - 1e-6)) / 2e-6
     normal = numpy.stack([-tangent[:, 1], tangent[:, 0]], axis=1) / numpy.linalg.norm(tangent, axis=1, keepdims=True)
     x = roll.curve(s) + 0.07 * normal
-    scores = evaluation.score_swiss_roll(x)
+    scores = toy.score_swiss_roll(x)
     assert scores['within_0.05'] == 0
     assert scores['within_0.1'] == 1
     assert scores['median_distance'] == pytest.approx(0.07, abs=1e-4)
@@ -90,31 +92,31 @@ def test_half_of_the_roll_shifted(rng):
 @pytest.mark.parametrize('k', [1, 5])
 def test_entropy_of_known_densities(k, rng):
     gaussian = rng.standard_normal((4000, 2)) * [0.3, 2.0]
-    assert evaluation.entropy_knn(gaussian, k) == pytest.approx(
+    assert metrics.entropy_knn(gaussian, k) == pytest.approx(
         math.log(2 * math.pi * math.e) + math.log(0.3 * 2.0), abs=0.08)
     # Against the boundary, small: uniform on a square of side 3
-    assert evaluation.entropy_knn(rng.uniform(0, 3, size=(4000, 2)), k) == pytest.approx(math.log(9), abs=0.08)
-    assert evaluation.entropy_knn(rng.uniform(0, 3, size=(4000, 1)), k) == pytest.approx(math.log(3), abs=0.08)
+    assert metrics.entropy_knn(rng.uniform(0, 3, size=(4000, 2)), k) == pytest.approx(math.log(9), abs=0.08)
+    assert metrics.entropy_knn(rng.uniform(0, 3, size=(4000, 1)), k) == pytest.approx(math.log(3), abs=0.08)
 
 
 def test_entropy_shifts_with_scale(rng):
     x = rng.standard_normal((500, 2))
-    assert evaluation.entropy_knn(10 * x) == pytest.approx(evaluation.entropy_knn(x) + 2 * math.log(10), abs=1e-9)
+    assert metrics.entropy_knn(10 * x) == pytest.approx(metrics.entropy_knn(x) + 2 * math.log(10), abs=1e-9)
 
 
 def test_neighbour_distances(rng):
     x = rng.standard_normal((40, 2))
     expected = [sorted(math.dist(a, b) for j, b in enumerate(x) if j != i)[2] for i, a in enumerate(x)]
-    numpy.testing.assert_allclose(evaluation.neighbour_distances(x, 3), expected, rtol=1e-12)
+    numpy.testing.assert_allclose(metrics.neighbour_distances(x, 3), expected, rtol=1e-12)
     with pytest.raises(ValueError, match='no neighbour number 5'):
-        evaluation.neighbour_distances(x[:5], 5)
+        metrics.neighbour_distances(x[:5], 5)
 
 
 def test_coverage_and_mmd_against_loops(rng):
     x, y = rng.standard_normal((30, 2)), 1 + rng.standard_normal((25, 2))
-    radii = evaluation.neighbour_distances(y, 5)
+    radii = metrics.neighbour_distances(y, 5)
     covered = [any(math.dist(a, b) <= radius for b in x) for a, radius in zip(y, radii)]
-    assert evaluation.coverage(x, y) == pytest.approx(numpy.mean(covered))
+    assert metrics.coverage(x, y) == pytest.approx(numpy.mean(covered))
 
     points = numpy.concatenate([x, y])
     h = numpy.median([math.dist(points[i], points[j]) for i in range(55) for j in range(i)])
@@ -125,39 +127,39 @@ def test_coverage_and_mmd_against_loops(rng):
         numpy.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
         + numpy.mean([kernel(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j])
         - 2 * numpy.mean([kernel(a, b) for a in x for b in y]))
-    assert evaluation.mmd2(x, y) == pytest.approx(expected, rel=1e-10)
-    assert evaluation.mmd2(numpy.ones((3, 2)), numpy.ones((4, 2))) == 0
+    assert metrics.mmd2(x, y) == pytest.approx(expected, rel=1e-10)
+    assert metrics.mmd2(numpy.ones((3, 2)), numpy.ones((4, 2))) == 0
     # Most pairs coincide, and still a collapse is not perfect.
-    assert evaluation.mmd2(numpy.zeros((60, 2)), y) > 0.1
+    assert metrics.mmd2(numpy.zeros((60, 2)), y) > 0.1
 
 
 def test_sliced_wasserstein_of_a_shift(rng):
     """Points moved by v: each projection moves by v·θ, and the mean of (v·θ)² over the circle is |v|²/2."""
     x = rng.standard_normal((300, 2))
-    assert evaluation.sliced_wasserstein_2(x, x) == 0
-    moved = evaluation.sliced_wasserstein_2(x + [3, 4], x, n_directions=4000)
+    assert metrics.sliced_wasserstein_2(x, x) == 0
+    moved = metrics.sliced_wasserstein_2(x + [3, 4], x, n_directions=4000)
     assert moved == pytest.approx(5 / math.sqrt(2), rel=0.03)
-    assert evaluation.sliced_wasserstein_2(x, x + 1) == evaluation.sliced_wasserstein_2(x, x + 1)  # fixed directions
+    assert metrics.sliced_wasserstein_2(x, x + 1) == metrics.sliced_wasserstein_2(x, x + 1)  # fixed directions
 
 
 def test_sliced_wasserstein_of_unequal_numbers(rng):
     x, y = rng.standard_normal((60, 2)), rng.standard_normal((40, 2))
     # Each point repeated leaves the distribution as it was, and makes the numbers equal.
-    assert evaluation.sliced_wasserstein_2(x, y) == pytest.approx(
-        evaluation.sliced_wasserstein_2(x.repeat(2, axis=0), y.repeat(3, axis=0)), rel=1e-9)
+    assert metrics.sliced_wasserstein_2(x, y) == pytest.approx(
+        metrics.sliced_wasserstein_2(x.repeat(2, axis=0), y.repeat(3, axis=0)), rel=1e-9)
 
 
 def test_divergence_from_uniform():
-    assert evaluation.divergence_from_uniform([5, 5, 5, 5]) == pytest.approx(0, abs=1e-15)
-    assert evaluation.divergence_from_uniform([9, 0, 0]) == pytest.approx(math.log(3))
-    assert evaluation.divergence_from_uniform([3, 1]) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
-    assert evaluation.divergence_from_uniform([0, 0]) == pytest.approx(math.log(2))
+    assert metrics.divergence_from_uniform([5, 5, 5, 5]) == pytest.approx(0, abs=1e-15)
+    assert metrics.divergence_from_uniform([9, 0, 0]) == pytest.approx(math.log(3))
+    assert metrics.divergence_from_uniform([3, 1]) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert metrics.divergence_from_uniform([0, 0]) == pytest.approx(math.log(2))
 
 
 def test_mode_kl_floor():
     """The floor at 2,500 perfect samples: 0.0018 on average."""
     rng = numpy.random.default_rng(2)
-    floors = [evaluation.divergence_from_uniform(rng.multinomial(2500, [0.1] * 10)) for _ in range(300)]
+    floors = [metrics.divergence_from_uniform(rng.multinomial(2500, [0.1] * 10)) for _ in range(300)]
     assert numpy.mean(floors) == pytest.approx(0.0018, abs=0.0002)
 
 
@@ -171,14 +173,14 @@ def test_log_partition_of_narrow_and_wide_energies(deviation, rng):
 
         def energy(x, centre=centre, turn=turn, scale=scale):
             return 0.5 * (((x - centre) @ turn / scale) ** 2).sum(axis=1)
-        assert evaluation.log_partition(energy) == pytest.approx(math.log(2 * math.pi * scale.prod()), abs=2e-3)
+        assert toy.log_partition(energy) == pytest.approx(math.log(2 * math.pi * scale.prod()), abs=2e-3)
 
 
 def test_log_partition_says_when_it_fails():
     with pytest.raises(ValueError, match='away from the origin'):
-        evaluation.log_partition(lambda x: numpy.zeros(len(x)))
+        toy.log_partition(lambda x: numpy.zeros(len(x)))
     with pytest.raises(ValueError, match='too steep'):
-        evaluation.log_partition(lambda x: 0.5 * (x ** 2).sum(axis=1) / 1e-9 ** 2)
+        toy.log_partition(lambda x: 0.5 * (x ** 2).sum(axis=1) / 1e-9 ** 2)
 
 
 def test_log_partition_of_a_narrow_peak_beside_a_wide_one():
@@ -187,13 +189,13 @@ def test_log_partition_of_a_narrow_peak_beside_a_wide_one():
         wide = -0.5 * (x ** 2).sum(axis=1) - math.log(2 * math.pi)
         narrow = -0.5 * ((x - [1.5, 0.7]) ** 2).sum(axis=1) / 0.005 ** 2 - math.log(2 * math.pi * 0.005 ** 2)
         return -numpy.logaddexp(wide, narrow)
-    assert evaluation.log_partition(energy) == pytest.approx(math.log(2), abs=2e-3)
+    assert toy.log_partition(energy) == pytest.approx(math.log(2), abs=2e-3)
 
 
 def test_score_of_the_true_energy(rng):
     """E = 3 − log p_data: log Z is −3, and the likelihood that of the data."""
     held_out, x = mixture.sample(5000, rng), mixture.sample(5000, rng)
-    scores = evaluation.score_energy(lambda x: 3 - mixture.log_density(x), x, held_out, mixture.entropy)
+    scores = toy.score_energy(lambda x: 3 - mixture.log_density(x), x, held_out, mixture.entropy)
     assert scores['log_z'] == pytest.approx(-3, abs=1e-3)
     assert scores['log_likelihood'] == pytest.approx(-mixture.entropy, abs=0.05)
     assert scores['kl_data_energy'] == pytest.approx(0, abs=0.05)
@@ -203,7 +205,7 @@ def test_score_of_the_true_energy(rng):
 def test_score_of_a_gaussian_energy(rng):
     model = DeepEnergyModel(None, None, n_visible=2, sigma=2 ** 0.5, initial_bias=0)  # N(0, I)
     held_out = rng.standard_normal((20_000, 2))
-    scores = evaluation.score_energy(evaluation.energy_function(model), held_out + [2, 0], held_out)
+    scores = toy.score_energy(sampling.energy_function(model), held_out + [2, 0], held_out)
     assert scores['log_likelihood'] == pytest.approx(-math.log(2 * math.pi * math.e), abs=0.03)
     assert scores['energy_gap'] == pytest.approx(2 * 2 / 2, abs=0.06)
     assert 'kl_data_energy' not in scores
@@ -212,36 +214,34 @@ def test_score_of_a_gaussian_energy(rng):
 def test_score_without_log_z():
     """E = 0 has no log Z in the plane: what depends on it is missing, the rest is there."""
     x = numpy.zeros((5, 2))
-    assert evaluation.score_energy(lambda x: numpy.zeros(len(x)), x, x, 1.0) == {
+    assert toy.score_energy(lambda x: numpy.zeros(len(x)), x, x, 1.0) == {
         'log_z': None, 'log_likelihood': None, 'kl_data_energy': None, 'energy_gap': 0}
 
 
 def test_metrics_leave_the_models_as_they_are(rng):
     """Sampling and scoring change no running statistics, build no graph, and draw the same data for every run."""
-    from ddgm import networks
-    energy_model, generative_model = networks.build_toy_models(
+    energy_model, generative_model = build_models(
         PRESETS['gaussian_mixture']['default'].settings, rng)
     energy_model(mixture.sample(100, rng))
     before = [p.copy() for p in (generative_model.bn1.avg_mean, generative_model.bn1.avg_var)]
     z = generative_model.draw_latent(300, rng)
-    x = evaluation.sample(generative_model, z)
-    energy = evaluation.energy_function(energy_model)
-    first, second = (evaluation.score_gaussian_mixture(x, energy) for _ in range(2))
+    x = sampling.sample(generative_model, z)
+    energy = sampling.energy_function(energy_model)
+    first, second = (toy.score_gaussian_mixture(x, energy) for _ in range(2))
     assert first == second
     numpy.testing.assert_array_equal(generative_model.bn1.avg_mean, before[0])
     numpy.testing.assert_array_equal(generative_model.bn1.avg_var, before[1])
     # In test mode a sample depends on its own z alone.
-    numpy.testing.assert_allclose(evaluation.sample(generative_model, z[:7]), x[:7], atol=1e-6)
+    numpy.testing.assert_allclose(sampling.sample(generative_model, z[:7]), x[:7], atol=1e-6)
 
 
 def test_population_statistics(rng):
     """The first layer's are known: W·0 + b and |W row|²/3 for z ~ U(−1, 1); the model keeps its own and its weights."""
-    from ddgm import networks
-    _, model = networks.build_toy_models(PRESETS['gaussian_mixture']['default'].settings, rng)
+    _, model = build_models(PRESETS['gaussian_mixture']['default'].settings, rng)
     model.l1.b.array[...] = rng.normal(size=128)
     before = {path + name: getattr(link, name).copy() for path, link in model.namedlinks()
               if path.startswith('/bn') for name in ('avg_mean', 'avg_var')}
-    finished = evaluation.with_population_statistics(model, batchsize=100)
+    finished = sampling.with_population_statistics(model, batchsize=100, n_batches=400)
     W = model.l1.W.array.astype(numpy.float64)
     numpy.testing.assert_allclose(finished.bn1.avg_mean, model.l1.b.array, atol=0.003)
     numpy.testing.assert_allclose(finished.bn1.avg_var, (W ** 2).sum(axis=1) / 3, rtol=0.05)

@@ -93,3 +93,51 @@ def test_gif_of_one_frame(tmp_path):
     figures.write_gif(tmp_path / 'training.gif', [tmp_path / 'a.png'])
     with Image.open(tmp_path / 'training.gif') as image:
         assert image.n_frames == 1
+
+
+def test_grid_has_the_posts_layout(tmp_path):
+    """10×10 images at the places of the post's picture, measured there in pixels; square, not smoothed."""
+    images = numpy.zeros((100, 28, 28))
+    images[37, 0, 27] = 1  # fourth row, eighth column; top right corner
+    figures.draw_grid(tmp_path / 'grid.png', images)
+    with Image.open(tmp_path / 'grid.png') as image:
+        assert image.size == (1600, 1600)
+        grey = numpy.asarray(image.convert('L')).astype(int)
+    rows, columns = numpy.flatnonzero((grey < 128).any(axis=1)), numpy.flatnonzero((grey < 128).any(axis=0))
+    assert (columns[0], columns[-1]) == (pytest.approx(200, abs=2), pytest.approx(1439, abs=2))
+    assert (rows[0], rows[-1]) == (pytest.approx(163, abs=3), pytest.approx(1437, abs=3))
+    # Black cells, each as wide as high; the bright pixel in the right one of them, 1/28 of its side.
+    starts = columns[numpy.flatnonzero(numpy.diff(columns, prepend=-9) > 1)]
+    assert len(starts) == 10
+    top = rows[numpy.flatnonzero(numpy.diff(rows, prepend=-9) > 1)][3]
+    cell = grey[top:top + 105, starts[7]:starts[7] + 105]
+    assert cell[1, 103] == 255
+    assert cell[1, 99] == cell[6, 103] == 0
+
+
+def test_grid_of_colours_and_a_short_last_row(tmp_path):
+    images = numpy.zeros((13, 3, 8, 8))
+    images[12, 1] = 2  # clipped
+    figures.draw_grid(tmp_path / 'grid.png', images)
+    with Image.open(tmp_path / 'grid.png') as image:
+        width, height = image.size
+        colours = {colour for _, colour in image.getcolors()}
+    assert width == 1600
+    assert height < 600
+    assert colours == {(255, 255, 255), (0, 0, 0), (0, 255, 0)}
+
+
+def test_small_grid(tmp_path, rng):
+    images = rng.random((20, 28, 28))
+    figures.draw_small_grid(tmp_path / 'grid.png', images)
+    with Image.open(tmp_path / 'grid.png') as image:
+        assert image.size == (10 * 30 + 2, 2 * 30 + 2)
+        grey = numpy.asarray(image.convert('L')).astype(float)
+    numpy.testing.assert_allclose(grey[32:60, 92:120] / 255, images[13], atol=0.51 / 255)
+
+
+def test_images_beside_each_other(rng):
+    a, b = rng.random((2, 4, 3, 5, 5))
+    both = figures.beside(a, b)
+    numpy.testing.assert_array_equal(both[::2], a)
+    numpy.testing.assert_array_equal(both[1::2], b)

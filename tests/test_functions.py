@@ -36,6 +36,14 @@ def cases(rng):
         'weight_normalization of kernels': (
             functions.weight_normalization, (kernels, g),
             lambda V, g: [g_row * V_row / numpy.linalg.norm(V_row) for V_row, g_row in zip(V, g)]),
+        'elu': (
+            functions.elu, (a,), lambda a: [[u if u > 0 else numpy.exp(u) - 1 for u in v] for v in a]),
+        'elu of images': (functions.elu, (images,), lambda x: numpy.where(x > 0, x, numpy.exp(x) - 1)),
+        'minibatch_similarity': (
+            functions.minibatch_similarity, (rng.normal(size=(N, UNITS, D)),),
+            lambda M: [
+                [sum(numpy.exp(-abs(M[i, k] - M[j, k]).sum()) for j in range(N) if j != i) for k in range(UNITS)]
+                for i in range(N)]),
     }
 
 
@@ -88,6 +96,29 @@ def test_no_second_derivative(rng):
 def test_expert_term_of_large_arguments(device):
     a = device.send(numpy.array([[1000, -1000], [-1000, -1000]], dtype=numpy.float32))
     numpy.testing.assert_array_equal(chainer.cuda.to_cpu(functions.expert_term(a).array), [-1000, 0])
+
+
+@pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
+def test_elu_at_zero_and_far_from_it(dtype, device):
+    x = chainer.Variable(device.send(numpy.array([0, -1e-30, 1e-30, -1e4, 1e4, -1e30, 1e30], dtype=dtype)))
+    with numpy.errstate(over='raise', invalid='raise'):
+        y = functions.elu(x)
+        chainer.functions.sum(y).backward()
+    expected = numpy.array([0, -1e-30, 1e-30, -1, 1e4, -1, 1e30], dtype=dtype)
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(y.array), expected, rtol=1e-6)
+    # The slope goes through 0 without a jump.
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(x.grad), [1, 1, 1, 0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(('distance', 'similarity'), [(0, 4), (1e30, 0)])
+def test_minibatch_similarity_of_equal_and_of_distant_samples(distance, similarity, device):
+    """Equal samples are each like the four others, in any number of dimensions; distant ones like none."""
+    M = distance * numpy.arange(5, dtype=numpy.float32)[:, None, None] * numpy.ones((1, 2, 3), dtype=numpy.float32)
+    M = chainer.Variable(device.send(M))
+    y = functions.minibatch_similarity(M)
+    chainer.functions.sum(y).backward()
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(y.array), numpy.full((5, 2), similarity))
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(M.grad), 0)
 
 
 def test_gaussian_entropy_is_that_of_a_gaussian(rng):

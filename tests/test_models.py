@@ -1,36 +1,76 @@
-"""The links and the two models beside their equations."""
+"""The links, the two models and the published networks beside their equations."""
+
+import dataclasses
 
 import chainer
 import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
-from chainer import initializers
+from chainer import gradient_check, initializers
 
-from ddgm import networks
-from ddgm.links import WeightNormalizedLinear
+from ddgm import links, noise
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
+from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 
 SETTINGS = PRESETS['gaussian_mixture']['default'].settings
 
 
-@pytest.fixture
-def models(rng, device):
-    models = networks.build_toy_models(SETTINGS, rng)
-    for model in models:
-        model.to_device(device)
-    return models
+# ---- links
+
+def naive_linear(x, W, b):
+    return x @ W.T + b
 
 
-def test_weight_normalization_starts_from_data(device, rng):
-    link = WeightNormalizedLinear(3, 6, initializers.Normal(0.05, rng=rng))
+def naive_convolution(x, W, b):
+    """Kernels of 4, stride 2, padding 1."""
+    n, _, height, width = x.shape
+    padded = numpy.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    y = numpy.zeros((n, len(W), height // 2, width // 2))
+    for i in range(height // 2):
+        for j in range(width // 2):
+            window = padded[:, :, 2 * i:2 * i + 4, 2 * j:2 * j + 4]
+            for unit in range(len(W)):
+                y[:, unit, i, j] = (window * W[unit]).sum(axis=(1, 2, 3)) + b[unit]
+    return y
+
+
+def naive_deconvolution(x, W, b):
+    """Kernels of 4, stride 2, padding 1: each pixel of x paints a kernel, and the margin is cut off."""
+    n, channels, height, width = x.shape
+    y = numpy.zeros((n, W.shape[1], 2 * height + 2, 2 * width + 2))
+    for i in range(height):
+        for j in range(width):
+            for channel in range(channels):
+                y[:, :, 2 * i:2 * i + 4, 2 * j:2 * j + 4] += x[:, channel, i, j][:, None, None, None] * W[channel]
+    return y[:, :, 1:-1, 1:-1] + b[:, None, None]
+
+
+# By name: from an initializer of V to a layer of three inputs and five outputs, the shape of one input, the axis of V
+# that counts the outputs, and the layer in plain NumPy.
+WEIGHT_NORMALIZED = {
+    'linear': (lambda initial_weight: links.WeightNormalizedLinear(3, 5, initial_weight), (3,), 0, naive_linear),
+    'convolution': (
+        lambda initial_weight: links.WeightNormalizedConvolution2D(3, 5, 4, 2, 1, initial_weight), (3, 6, 4), 0,
+        naive_convolution),
+    'deconvolution': (
+        lambda initial_weight: links.WeightNormalizedDeconvolution2D(3, 5, 4, 2, 1, initial_weight), (3, 4, 3), 1,
+        naive_deconvolution),
+}
+
+
+@pytest.mark.parametrize('name', WEIGHT_NORMALIZED)
+def test_weight_normalization_starts_from_data(name, device, rng):
+    make, shape, _, _ = WEIGHT_NORMALIZED[name]
+    link = make(initializers.Normal(0.05, rng=rng))
     link.to_device(device)
-    x = device.send((2 + 3 * rng.normal(size=(500, 3))).astype(numpy.float32))
+    x = device.send((2 + 3 * rng.normal(size=(500, *shape))).astype(numpy.float32))
     V = link.V.array.copy()
     y = chainer.cuda.to_cpu(link(x).array)
-    numpy.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-5)
-    numpy.testing.assert_allclose(y.var(axis=0), 1, rtol=1e-4)
+    all_but_units = (0, 2, 3)[:y.ndim - 1]
+    numpy.testing.assert_allclose(y.mean(axis=all_but_units), 0, atol=2e-5)
+    numpy.testing.assert_allclose(y.var(axis=all_but_units), 1, rtol=1e-4)
     device.xp.testing.assert_array_equal(link.V.array, V)
     # The second batch changes nothing any more.
     g, b = link.g.array.copy(), link.b.array.copy()
@@ -39,29 +79,36 @@ def test_weight_normalization_starts_from_data(device, rng):
     device.xp.testing.assert_array_equal(link.b.array, b)
 
 
-def test_weight_normalization_refuses_a_constant_start(rng):
-    link = WeightNormalizedLinear(3, 6, initializers.Normal(0.05, rng=rng))
-    with pytest.raises(ValueError, match='has to vary'):
-        link(numpy.ones((4, 3), dtype=numpy.float32))
-
-
-def test_all_layers_of_the_energy_model_start_from_data(models, device, rng):
-    energy_model, _ = models
-    x = device.send(rng.normal(size=(1000, 2)).astype(numpy.float32))
-    energy_model(x)
-    a = energy_model.experts(energy_model.feature_extractor(x)).array
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(a.mean(axis=0)), 0, atol=1e-4)
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(a.var(axis=0)), 1, rtol=1e-3)
-
-
-def test_gradients_of_weight_normalization_reach_V_g_and_b(device, rng):
-    """By finite differences through the whole link, in float64."""
+@pytest.mark.parametrize('name', WEIGHT_NORMALIZED)
+def test_weight_normalized_layer_is_the_plain_one_with_its_weights(name, device, rng):
+    """W = g·V/‖V‖ with the norm of all weights that lead to one output, then the layer itself, in float64."""
+    make, shape, unit_axis, naive = WEIGHT_NORMALIZED[name]
     with chainer.using_config('dtype', numpy.float64):
-        link = WeightNormalizedLinear(3, 2, initializers.Normal(1.0, rng=rng))
+        link = make(initializers.Normal(1.0, rng=rng))
         link.to_device(device)
-        x = device.send(rng.normal(size=(7, 3)))
-        link(x)
-        weights = device.send(rng.normal(size=(7, 2)))
+        x = rng.normal(size=(7, *shape))
+        link(device.send(x))
+        g, b = rng.normal(size=5), rng.normal(size=5)
+        link.g.array[...], link.b.array[...] = device.send(g), device.send(b)
+        V = chainer.cuda.to_cpu(link.V.array)
+        of_units = numpy.moveaxis(V, unit_axis, 0)
+        W = numpy.stack(
+            [g_unit * V_unit / numpy.sqrt((V_unit ** 2).sum()) for g_unit, V_unit in zip(g, of_units)], axis=unit_axis)
+        numpy.testing.assert_allclose(chainer.cuda.to_cpu(link.weight(link.g).array), W, rtol=1e-12)
+        y = link(device.send(x))
+        assert y.dtype == numpy.float64
+        numpy.testing.assert_allclose(chainer.cuda.to_cpu(y.array), naive(x, W, b), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize('name', WEIGHT_NORMALIZED)
+def test_gradients_of_weight_normalization_reach_V_g_and_b(name, device, rng):
+    """By finite differences through the whole link, in float64."""
+    make, shape, _, _ = WEIGHT_NORMALIZED[name]
+    with chainer.using_config('dtype', numpy.float64):
+        link = make(initializers.Normal(1.0, rng=rng))
+        link.to_device(device)
+        x = chainer.Variable(device.send(rng.normal(size=(3, *shape))))
+        weights = device.send(rng.normal(size=link(x).shape))
         link.cleargrads()
         F.sum(link(x) * weights).backward()
         for parameter in link.params():
@@ -72,7 +119,70 @@ def test_gradients_of_weight_normalization_reach_V_g_and_b(device, rng):
                     flat[i] += shift
                     values.append(float((link(x).array * weights).sum()))
                     flat[i] -= shift
-                assert float(gradient[i]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6, abs=1e-7)
+                assert float(gradient[i]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize('n', [4, 1000])
+@pytest.mark.parametrize('value', [0.0, 0.3])
+def test_weight_normalization_refuses_a_constant_start(value, n, device, rng):
+    """Whether or not rounding spreads the constant."""
+    link = links.WeightNormalizedLinear(3, 6, initializers.Normal(0.05, rng=rng))
+    link.to_device(device)
+    with pytest.raises(ValueError, match='has to vary'):
+        link(device.send(numpy.full((n, 3), value, dtype=numpy.float32)))
+    assert not link.g.is_initialized
+
+
+@pytest.mark.parametrize('name', ['convolution', 'deconvolution'])
+def test_weight_normalization_refuses_black_images(name, device, rng):
+    make, shape, _, _ = WEIGHT_NORMALIZED[name]
+    link = make(initializers.Normal(0.05, rng=rng))
+    link.to_device(device)
+    with pytest.raises(ValueError, match='has to vary'):
+        link(device.send(numpy.zeros((4, *shape), dtype=numpy.float32)))
+
+
+def test_minibatch_discrimination(device, rng):
+    """x beside Σ_{j≠i} exp(−‖Mᵢₖ − Mⱼₖ‖₁) with M = T(x), and its gradients, in float64."""
+    with chainer.using_config('dtype', numpy.float64):
+        link = links.MinibatchDiscrimination(6, 4, 3, initializers.Normal(0.5, rng=rng))
+        link.T.b.array[...] = rng.normal(size=12)
+        W, b = link.T.W.array.copy(), link.T.b.array.copy()
+        link.to_device(device)
+        x = rng.normal(size=(5, 6))
+        M = (x @ W.T + b).reshape(5, 4, 3)
+        similarity = numpy.zeros((5, 4))
+        for i in range(5):
+            for j in range(5):
+                if j != i:
+                    similarity[i] += numpy.exp(-abs(M[i] - M[j]).sum(axis=1))
+        y = link(device.send(x)).array
+        numpy.testing.assert_allclose(chainer.cuda.to_cpu(y), numpy.hstack([x, similarity]), rtol=1e-12)
+        # In another batch the same sample gets other numbers.
+        assert (link(device.send(x[:3])).array[:, 6:] < y[:3, 6:]).all()
+        device.xp.random.seed(0)  # check_backward draws its direction from the global generator
+        gradient_check.check_backward(
+            link, device.send(x), device.send(rng.normal(size=(5, 10))), (link.T.W,), eps=1e-6, dtype=numpy.float64,
+            rtol=1e-5, atol=1e-6)
+
+
+# ---- the two models
+
+@pytest.fixture
+def models(rng, device):
+    models = toy.build_models(SETTINGS, rng)
+    for model in models:
+        model.to_device(device)
+    return models
+
+
+def test_all_layers_of_the_energy_model_start_from_data(models, device, rng):
+    energy_model, _ = models
+    x = device.send(rng.normal(size=(1000, 2)).astype(numpy.float32))
+    energy_model(x)
+    a = energy_model.experts(energy_model.feature_extractor(x)).array
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(a.mean(axis=0)), 0, atol=1e-4)
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(a.var(axis=0)), 1, rtol=1e-3)
 
 
 def test_energy_of_the_published_networks(models, device, rng):
@@ -90,16 +200,6 @@ def test_energy_of_the_published_networks(models, device, rng):
     experts = numpy.log1p(numpy.exp(linear(energy_model.experts, f))).sum(axis=1)
     expected = (x ** 2).sum(axis=1) - x @ chainer.cuda.to_cpu(energy_model.b.array) - experts
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(energy.array), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_published_sizes(models, device, rng):
-    energy_model, generative_model = models
-    energy_model(device.send(rng.normal(size=(10, 2)).astype(numpy.float32)))
-    # V, g and b of three weight-normalized layers, and b of the energy
-    assert energy_model.count_params() == (2 + 2) * 128 + (128 + 2) * 128 + (128 + 2) * 4 + 2
-    assert generative_model.count_params() == (4 + 1) * 128 + 2 * 128 + (128 + 1) * 128 + 2 * 128 + (128 + 1) * 2
-    names = {name for name, _ in energy_model.namedparams()}
-    assert {'/feature_extractor/l1/V', '/experts/g', '/b'} <= names
 
 
 def test_entropy_reads_every_scale(models, device):
@@ -121,6 +221,36 @@ def test_half_an_expert_term_is_refused():
     for f, experts in ((F.identity, None), (None, L.Linear(2, 2))):
         with pytest.raises(ValueError, match='give both'):
             DeepEnergyModel(f, experts, n_visible=2)
+
+
+@pytest.mark.parametrize('linear_experts', [False, True])
+@pytest.mark.parametrize('experts_alone', [False, True])
+def test_energy_with_other_experts(linear_experts, experts_alone, device, rng):
+    """E = [xᵀx/σ² − bᵀx] − Σᵢ log(1 + exp(aᵢ)), or + Σᵢ aᵢ where the experts are linear, in float64."""
+    with chainer.using_config('dtype', numpy.float64):
+        experts = L.Linear(12, 5, initialW=rng.normal(size=(5, 12)), initial_bias=rng.normal(size=5))
+        b = rng.normal(size=12)
+        model = DeepEnergyModel(
+            F.tanh, experts, n_visible=12, sigma=0.8, initial_bias=b, linear_experts=linear_experts,
+            experts_alone=experts_alone)
+        a_of = experts.W.array.copy(), experts.b.array.copy()
+        model.to_device(device)
+        x = rng.normal(size=(7, 3, 2, 2))
+        rows = x.reshape(7, 12)
+        a = numpy.tanh(rows) @ a_of[0].T + a_of[1]
+        expected = a.sum(axis=1) if linear_experts else -numpy.log(1 + numpy.exp(a)).sum(axis=1)
+        if not experts_alone:
+            expected = expected + (rows ** 2).sum(axis=1) / 0.8 ** 2 - rows @ b
+        energy = model(chainer.Variable(device.send(x)))
+        numpy.testing.assert_allclose(chainer.cuda.to_cpu(energy.array), expected, rtol=1e-12)
+        # What the energy does without is no parameter that an optimizer would see.
+        names = {name for name, _ in model.namedparams()}
+        assert names == {'/experts/W', '/experts/b'} | (set() if experts_alone else {'/b'})
+
+
+def test_energy_of_nothing_is_refused():
+    with pytest.raises(ValueError, match='there are no experts'):
+        DeepEnergyModel(None, None, n_visible=2, experts_alone=True)
 
 
 def test_entropy_needs_batch_normalization():
@@ -150,14 +280,212 @@ def test_latent_is_uniform_and_the_same_everywhere(models, rng):
     numpy.testing.assert_array_equal(z, generative_model.draw_latent(20_000, numpy.random.default_rng(3)))
 
 
-def test_weights_follow_the_generator_alone():
+# ---- the published networks
+
+def build(task, preset, rng, **changes):
+    """Both models of a preset, some of its settings changed."""
+    networks = {'gaussian_mixture': toy, 'swiss_roll': toy, 'mnist': mnist, 'images': images}[task]
+    return networks.build_models(dataclasses.replace(PRESETS[task][preset].settings, **changes), rng)
+
+
+def count(model):
+    """How many numbers a model's parameters have, those aside that a first batch will bring."""
+    return sum(parameter.array.size for parameter in model.params() if parameter.array is not None)
+
+
+def test_published_sizes(models, device, rng):
+    energy_model, generative_model = models
+    energy_model(device.send(rng.normal(size=(10, 2)).astype(numpy.float32)))
+    # V, g and b of three weight-normalized layers, and b of the energy
+    assert energy_model.count_params() == (2 + 2) * 128 + (128 + 2) * 128 + (128 + 2) * 4 + 2
+    assert generative_model.count_params() == (4 + 1) * 128 + 2 * 128 + (128 + 1) * 128 + 2 * 128 + (128 + 1) * 2
+    names = {name for name, _ in energy_model.namedparams()}
+    assert {'/feature_extractor/l1/V', '/experts/g', '/b'} <= names
+
+
+def passed_through(models, shape, device, rng):
+    """What four data points and four latent vectors become: f(x), E(x) and G(z)."""
+    energy_model, generative_model = models
+    for model in models:
+        model.to_device(device)
+    x = device.send(rng.random((4, *shape), dtype=numpy.float32))
+    with noise.source(rng):
+        f = energy_model.feature_extractor(x)
+        energy = energy_model(x)
+    samples = generative_model(device.send(generative_model.draw_latent(4, rng)))
+    assert energy.shape == (4,)
+    assert samples.shape == (4, *shape)
+    assert energy.dtype == samples.dtype == numpy.float32
+    return tuple(chainer.cuda.to_cpu(y.array) for y in (f, energy, samples))
+
+
+# Numbers beside the weights that lead to one unit: b, or under weight normalization g and b.
+PLAIN, WEIGHT = 1, 2
+
+
+@pytest.mark.parametrize(('preset', 'energy', 'batch_normalized', 'generator'), [
+    ('post', PLAIN, 0, PLAIN), ('grey', WEIGHT, 0, WEIGHT), ('batch_normalized_energy', PLAIN, 1, PLAIN),
+    ('weight_normalized_energy', WEIGHT, 0, PLAIN), ('last_commit', WEIGHT, 0, WEIGHT)])
+def test_published_networks_of_mnist(preset, energy, batch_normalized, generator, device, rng):
+    energy_model, generative_model = models = build('mnist', preset, rng)
+    f, _, samples = passed_through(models, (784,), device, rng)
+    assert f.shape == (4, 128)
+    assert abs(f).max() <= 1
+    assert samples.min() >= 0
+    assert samples.max() <= 1
+    assert count(energy_model) == (
+        (784 + energy) * 1000 + (1000 + energy) * 500 + (500 + energy) * 250 + (250 + energy) * 128  # f
+        + batch_normalized * 2 * (1000 + 500 + 250)
+        + (128 + energy) * 128 + 784)  # experts, b
+    assert generative_model.n_latent == 10
+    assert count(generative_model) == (
+        (10 + generator) * 500 + 2 * 500 + (500 + generator) * 500 + 2 * 500 + (500 + generator) * 784)
+
+
+def test_batch_normalization_comes_before_each_elu(device, rng):
+    """f against its equation in float64, in training with noise of size 0."""
+    with chainer.using_config('dtype', numpy.float64):
+        f = mnist.BatchNormalizedFeatureExtractor((6, 5, 4, 3), 0.0, initializers.Normal(1.0, rng=rng))
+        first, second, last = f
+        for link in (first, second):
+            link.bn.gamma.array[...], link.bn.beta.array[...] = rng.normal(size=(2, link.bn.beta.size))
+        h = x = rng.normal(size=(8, 6))
+        for link in (first, second):
+            h = h @ link.l.W.array.T + link.l.b.array
+            h = link.bn.gamma.array * (h - h.mean(axis=0)) / numpy.sqrt(h.var(axis=0) + 2e-5) + link.bn.beta.array
+            h = numpy.where(h > 0, h, numpy.exp(h) - 1)
+        expected = numpy.tanh(h @ last.W.array.T + last.b.array)
+        f.to_device(device)
+        with noise.source(rng):
+            y = f(device.send(x)).array
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(y), expected, rtol=1e-10)
+
+
+def convolutions(kernel, *channels):
+    """Weights and biases of convolutions, or of transposed ones, that follow each other."""
+    return sum((n_in * kernel ** 2) * n_out + n_out for n_in, n_out in zip(channels, channels[1:]))
+
+
+@pytest.mark.parametrize(('preset', 'energy', 'generator'), [
+    (
+        'post',
+        convolutions(4, 3, 32, 96, 256, 1024) + 2 * (32 + 96 + 256) + (1024 * 4 * 4 + 1) * 128 + 3 * 64 * 64,
+        (10 + 1 + 2) * 512 * 7 * 7 + convolutions(4, 512, 256, 128, 3) + 2 * (256 + 128)),
+    (
+        'last_commit',
+        convolutions(4, 3, 32, 64, 192, 256) + 2 * (32 + 64 + 192) + (256 * 4 * 4 + 1) * 50 * 5
+        + (256 * 4 * 4 + 50 + 1) * 512 + 3 * 64 * 64,
+        (10 + 1 + 2) * 512 * 7 * 7 + convolutions(4, 512, 256, 128, 3) + 2 * (256 + 128)),
+    (
+        'author',
+        convolutions(5, 3, 128, 256, 512, 1024) + (1024 * 4 * 4 + 1) * 1024,
+        # No biases before BatchNormalization.
+        (100 + 2) * 1024 * 4 * 4 + convolutions(5, 1024, 512, 256, 128, 3) + 512 + 256 + 128),
+])
+def test_published_sizes_of_image_networks(preset, energy, generator, rng):
+    energy_model, generative_model = build('images', preset, rng)
+    assert count(energy_model) == energy
+    assert count(generative_model) == generator
+
+
+# At a twentieth of the width: channels of the energy model after x, those of the generator before x, the shape of f(x).
+NARROW = {
+    'post': ([2, 5, 13, 51], [26, 13, 6], (51, 4, 4)),
+    'post_softplus': ([2, 5, 13, 51], [26, 13, 6], (51, 4, 4)),
+    'weight_normalized': ([2, 5, 13, 51], [26, 13, 6], (51, 4, 4)),
+    'last_commit': ([2, 3, 10, 13], [26, 13, 6], (13 * 4 * 4 + 50,)),
+    'author': ([6, 13, 26, 51], [51, 26, 13, 6], (51, 4, 4)),
+}
+
+
+@pytest.mark.parametrize('preset', PRESETS['images'])
+def test_image_networks(preset, device, rng):
+    energy_channels, generator_channels, features = NARROW[preset]
+    energy_model, generative_model = models = build('images', preset, rng, width=0.05)
+    f, _, samples = passed_through(models, (3, 64, 64), device, rng)
+    assert f.shape == (4, *features)
+    assert abs(f).max() <= 1
+    assert samples.min() >= 0
+    assert samples.max() <= 1
+
+    def kernels(model):
+        return {parameter.shape for parameter in model.params() if len(parameter.shape) == 4}
+    side = 5 if preset == 'author' else 4
+    channels = [3, *energy_channels]
+    assert kernels(energy_model) == {(n_out, n_in, side, side) for n_in, n_out in zip(channels, channels[1:])}
+    channels = [*generator_channels, 3]
+    assert kernels(generative_model) == {(n_in, n_out, side, side) for n_in, n_out in zip(channels, channels[1:])}
+    assert energy_model.linear_experts == (preset in ('post', 'weight_normalized'))
+    assert (energy_model.b is None) == (preset == 'author')
+
+
+@pytest.mark.parametrize(('task', 'preset', 'kind', 'size', 'shapes'), [
+    ('mnist', 'post', 'gaussian', 0.3, [(4, 1000), (4, 500), (4, 250)]),
+    ('mnist', 'batch_normalized_energy', 'gaussian', 0.3, [(4, 1000), (4, 500), (4, 250)]),
+    ('images', 'post', 'dropout', 0.5, [(4, 2, 32, 32), (4, 5, 16, 16), (4, 13, 8, 8)]),
+    ('images', 'last_commit', 'dropout', 0.5, [(4, 2, 32, 32), (4, 3, 16, 16), (4, 10, 8, 8)]),
+    ('images', 'author', 'dropout', 0.5, []),
+])
+def test_noise_is_where_published(task, preset, kind, size, shapes, device, rng, monkeypatch):
+    """After each layer of the energy model but the last; what it returns goes on, and the generator has none."""
+    calls = []
+
+    def instead(x, given_size):
+        calls.append((x.shape, given_size))
+        return 0 * x
+    monkeypatch.setattr(noise, kind, instead)
+    changes, shape = ({'width': 0.05}, (3, 64, 64)) if task == 'images' else ({}, (784,))
+    f, _, _ = passed_through(build(task, preset, rng, **changes), shape, device, rng)
+    # f(x) was computed twice, the second time for E(x).
+    assert calls == [(expected, size) for expected in shapes] * 2
+    if shapes:
+        numpy.testing.assert_allclose(f, numpy.broadcast_to(f[:1], f.shape), atol=1e-6)
+
+
+def test_no_layer_vanishes_at_the_smallest_width(rng):
+    for preset in PRESETS['images']:
+        for model in build('images', preset, rng, width=1e-6):
+            assert all(parameter.array.size for parameter in model.params() if parameter.array is not None)
+
+
+@pytest.mark.parametrize(('task', 'preset', 'changes'), [
+    *(('mnist', preset, {}) for preset in PRESETS['mnist']),
+    *(('images', preset, {'width': 0.05}) for preset in PRESETS['images'])])
+def test_weights_start_as_published(task, preset, changes, rng):
+    """N(0, 0.05²), the author's N(0, 0.01²); biases 0 and γ 1, the author's biases and β before ReLU 0.1."""
+    deviation = 0.01 if preset == 'author' else 0.05
+    for model in build(task, preset, rng, **changes):
+        for path, link in model.namedlinks():
+            for name in link._params:
+                array = getattr(link, name).array
+                if array is None:
+                    assert name in ('g', 'b')  # the first batch's
+                elif name in ('W', 'V') or link is model and name == 'b':
+                    tolerance = 5 / numpy.sqrt(array.size)
+                    assert array.std() == pytest.approx(deviation, rel=tolerance), path
+                    assert array.mean() == pytest.approx(0, abs=deviation * tolerance), path
+                elif name == 'gamma':
+                    assert (array == 1).all()
+                elif preset == 'author' and (name == 'beta' or path.startswith('/feature_extractor/hidden')):
+                    assert (array == numpy.float32(0.1)).all()
+                else:
+                    assert name in ('b', 'beta')
+                    assert (array == 0).all()
+
+
+@pytest.mark.parametrize(('task', 'preset', 'changes'), [
+    ('gaussian_mixture', 'default', {}), ('mnist', 'last_commit', {}), ('mnist', 'batch_normalized_energy', {}),
+    *(('images', preset, {'width': 0.05}) for preset in PRESETS['images'])])
+def test_weights_follow_the_generator_alone(task, preset, changes):
     """No hidden global state: the same generator gives the same weights, and NumPy's global one is untouched."""
     numpy.random.seed(1)
     state = numpy.random.get_state()[1].copy()
-    first, second = (networks.build_toy_models(SETTINGS, numpy.random.default_rng(5)) for _ in range(2))
+    first, second, other = (build(task, preset, numpy.random.default_rng(seed), **changes) for seed in (5, 5, 6))
     numpy.testing.assert_array_equal(numpy.random.get_state()[1], state)
-    for a, b in zip(first, second):
-        for (name, p), (_, q) in zip(sorted(a.namedparams()), sorted(b.namedparams())):
-            numpy.testing.assert_array_equal(p.array, q.array, err_msg=name)
-    weights = first[1].l2.W.array
-    assert weights.std() == pytest.approx(0.05, rel=0.02)
+    for a, b, c in zip(first, second, other):
+        drawn = 0
+        for (name, p), (_, q), (_, r) in zip(*(sorted(model.namedparams()) for model in (a, b, c))):
+            if p.array is not None:
+                numpy.testing.assert_array_equal(p.array, q.array, err_msg=name)
+                drawn += (p.array != r.array).any()
+        assert drawn

@@ -123,7 +123,7 @@ def test_overwriting_removes_what_runs_write_and_nothing_else(folder):
         (folder.path / name).write_text('x')
     again = run_folder.open_run(
         Request(task='gaussian_mixture', out=str(folder.path), device='-1', overwrite=True))
-    again.prepare({'device': '@numpy'}, overwrite=True)
+    again.prepare({'device': '@numpy'})
     left = {str(path.relative_to(folder.path)) for path in folder.path.rglob('*') if path.is_file()}
     assert left == {'notes.txt', 'figures/holiday.png', 'settings.json'}
 
@@ -134,7 +134,7 @@ def test_pictures_of_others_stay(tmp_path, overwrite):
     (tmp_path / 'figures').mkdir()
     (tmp_path / 'figures' / 'samples.png').write_text('x')
     run_folder.open_run(
-        Request(task='gaussian_mixture', out=str(tmp_path), overwrite=overwrite)).prepare({}, overwrite)
+        Request(task='gaussian_mixture', out=str(tmp_path), overwrite=overwrite)).prepare({})
     assert (tmp_path / 'figures' / 'samples.png').exists()
 
 
@@ -152,12 +152,12 @@ def test_settings_explain_the_run(folder):
     settings = json.loads((folder.path / 'settings.json').read_text())
     assert settings['task'] == 'gaussian_mixture'
     assert settings['preset'] == 'default'
-    assert settings['alpha'] == 2e-4
+    assert settings['energy_learning_rate'] == 2e-4
     assert settings['device'] == '@numpy'
     resumed = run_folder.open_run(
         Request(task='gaussian_mixture', out=str(folder.path), device='-1', resume=True, changes={'iterations': 77}))
     assert resumed.settings.iterations == 77
-    assert resumed.settings.alpha == 2e-4
+    assert resumed.settings.energy_learning_rate == 2e-4
 
 
 @pytest.mark.parametrize(('name', 'value'), [

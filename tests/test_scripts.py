@@ -15,8 +15,9 @@ from chainer import serializers
 from conftest import ROOT, assert_same_run, read_run
 from PIL import Image
 
-from ddgm import evaluation, networks, randomness
+from ddgm import randomness, sampling
 from ddgm.data.toy import GaussianMixture
+from ddgm.networks.toy import build_models
 from ddgm.presets import PRESETS
 
 TASKS = ['gaussian_mixture', 'swiss_roll']
@@ -126,14 +127,14 @@ def test_intervals_change_nothing(run_script, tmp_path):
 def test_models_of_a_run_give_its_samples(run_script, tmp_path):
     """generative_model.npz, loaded as any Chainer model, turns the z of samples.npz into its x."""
     assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
-    energy_model, generative_model = networks.build_toy_models(
+    energy_model, generative_model = build_models(
         PRESETS['gaussian_mixture']['default'].settings, numpy.random.default_rng(0))
     serializers.load_npz(tmp_path / 'run' / 'energy_model.npz', energy_model)
     serializers.load_npz(tmp_path / 'run' / 'generative_model.npz', generative_model)
     with numpy.load(tmp_path / 'run' / 'samples.npz') as samples:
         # The script runs with one thread, this test perhaps with more, which round differently.
-        numpy.testing.assert_allclose(evaluation.sample(generative_model, samples['z']), samples['x'], atol=1e-5)
-        gap = evaluation.energy_function(energy_model)(samples['x']).mean() - evaluation.energy_function(energy_model)(
+        numpy.testing.assert_allclose(sampling.sample(generative_model, samples['z']), samples['x'], atol=1e-5)
+        gap = sampling.energy_function(energy_model)(samples['x']).mean() - sampling.energy_function(energy_model)(
             GaussianMixture().sample(2500, randomness.metric_generator(stream=2))).mean()
     assert read_run(tmp_path / 'run')['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-4)
 

@@ -1,4 +1,4 @@
-"""The networks of the published experiments, as ``forward`` methods that read like the diagrams.
+"""The networks for points in the plane, as ``forward`` methods that read like the diagrams.
 
 Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as in the 2016 code.
 """
@@ -8,15 +8,13 @@ import chainer.functions as F
 import chainer.links as L
 from chainer import initializers
 
-from ddgm.links import WeightNormalizedLinear
+from ddgm import functions
+from ddgm.links import BatchNormalization, WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
-# Of every BatchNormalization in the 2016 code, whose Chainer had this eps as its default.
-BATCH_NORMALIZATION = {'eps': 2e-5, 'decay': 0.9}
 
-
-class ToyFeatureExtractor(chainer.Chain):
-    """f(x) for points in the plane: 2 → 128 ELU → 128 tanh, weight-normalized."""
+class FeatureExtractor(chainer.Chain):
+    """f(x): 2 → 128 ELU → 128 tanh, weight-normalized."""
 
     def __init__(self, n_hidden, initial_weight):
         super().__init__()
@@ -26,19 +24,19 @@ class ToyFeatureExtractor(chainer.Chain):
 
     def forward(self, x):
         """(N, 2) to (N, n_hidden) in −1…1."""
-        return F.tanh(self.l2(F.elu(self.l1(x))))
+        return F.tanh(self.l2(functions.elu(self.l1(x))))
 
 
-class ToyGenerativeModel(DeepGenerativeModel):
-    """G(z) for points in the plane: z → 128 BN ReLU → 128 BN ReLU → 2."""
+class GenerativeModel(DeepGenerativeModel):
+    """G(z): z → 128 BN ReLU → 128 BN ReLU → 2."""
 
     def __init__(self, n_latent, n_hidden, initial_weight):
         super().__init__(n_latent)
         with self.init_scope():
             self.l1 = L.Linear(n_latent, n_hidden, initialW=initial_weight)
-            self.bn1 = L.BatchNormalization(n_hidden, **BATCH_NORMALIZATION)
+            self.bn1 = BatchNormalization(n_hidden)
             self.l2 = L.Linear(n_hidden, n_hidden, initialW=initial_weight)
-            self.bn2 = L.BatchNormalization(n_hidden, **BATCH_NORMALIZATION)
+            self.bn2 = BatchNormalization(n_hidden)
             self.l3 = L.Linear(n_hidden, 2, initialW=initial_weight)
 
     def forward(self, z):
@@ -48,11 +46,11 @@ class ToyGenerativeModel(DeepGenerativeModel):
         return self.l3(h)
 
 
-def build_toy_models(settings, rng):
-    """The 2-D networks: a DEM and a DGM, sized by ``settings``, weights drawn from the NumPy generator ``rng``."""
+def build_models(settings, rng):
+    """A DEM and a DGM, sized by ``settings``, weights drawn from the NumPy generator ``rng``."""
     initial_weight = initializers.Normal(0.05, rng=rng)
     energy_model = DeepEnergyModel(
-        ToyFeatureExtractor(settings.n_hidden, initial_weight),
+        FeatureExtractor(settings.n_hidden, initial_weight),
         WeightNormalizedLinear(settings.n_hidden, settings.n_experts, initial_weight),
         n_visible=2, sigma=settings.sigma, initial_bias=initial_weight)
-    return energy_model, ToyGenerativeModel(settings.n_latent, settings.n_hidden, initial_weight)
+    return energy_model, GenerativeModel(settings.n_latent, settings.n_hidden, initial_weight)

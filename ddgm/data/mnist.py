@@ -1,0 +1,256 @@
+"""The handwritten digits: four IDX files, read, checked and, where they are missing, fetched."""
+
+import gzip
+import hashlib
+import http.client
+import math
+import os
+import pathlib
+import struct
+import urllib.request
+import zlib
+
+import numpy
+
+from ddgm.errors import UsageError
+from ddgm.files import open_atomically
+from ddgm.progress import DownloadBar
+
+MIRRORS = (
+    'https://ossci-datasets.s3.amazonaws.com/mnist/',
+    'https://storage.googleapis.com/cvdf-datasets/mnist/',
+)
+# MD5 of the canonical compressed files, images before labels.
+CHECKSUMS = {
+    'train-images-idx3-ubyte.gz': 'f68b3c2dcbeaaa9fbdd348bbdeb94873',
+    'train-labels-idx1-ubyte.gz': 'd53e105ee54ea40749a09fcbcd1e9432',
+    't10k-images-idx3-ubyte.gz': '9fb629c4189551a2d022fa330f9573f3',
+    't10k-labels-idx1-ubyte.gz': 'ec29112dd5afa0611ce80d1b7f02629c',
+}
+# The same of what is in them, for who keeps them unpacked.
+_UNPACKED_CHECKSUMS = {
+    'train-images-idx3-ubyte': '6bbc9ace898e44ae57da46a324031adb',
+    'train-labels-idx1-ubyte': 'a25bea736e30d166cdddb491f175f624',
+    't10k-images-idx3-ubyte': '2646ac647ad5339dbf082846283269ea',
+    't10k-labels-idx1-ubyte': '27ae3e4e09519cfbb04c329615203637',
+}
+SIDE = 28
+N_CLASSES = 10
+_UNSIGNED_BYTES = 8  # IDX's code of the number type
+_LARGEST = 1 << 28  # bytes of one file's content: more than five times MNIST's
+_PART = 1 << 20  # bytes read at a time, so that a false promise costs no memory
+_SECONDS = 30  # without a byte until a mirror is given up
+
+
+# ---- the files
+
+def read_idx(path, n_dimensions):
+    """Read an IDX file of unsigned bytes, compressed by gzip or not: a uint8 array of ``n_dimensions`` axes.
+
+    Raises ``UsageError`` where the file is missing, of another kind, or does not hold what its header promises.
+    """
+    kind = 'images' if n_dimensions == 3 else 'labels'
+
+    def refuse(reason):
+        return UsageError('{}: {}; put the IDX file of the {} there (or, for MNIST itself, remove it and it is fetched '
+                          'again)'.format(path, reason, kind))
+    try:
+        with open(path, 'rb') as raw:
+            is_compressed = raw.read(2) == b'\x1f\x8b'
+            raw.seek(0)
+            with (gzip.open(raw) if is_compressed else raw) as file:
+                header = file.read(4)
+                if not header:
+                    raise refuse('it is empty')
+                if len(header) < 4 or header[:2] != b'\0\0' or header[2] != _UNSIGNED_BYTES:
+                    raise refuse('not an IDX file of unsigned bytes (it begins with 0x{})'.format(header.hex()))
+                if header[3] != n_dimensions:
+                    raise refuse('an IDX file of {} dimensions, where {} have {}'.format(
+                        header[3], kind, n_dimensions))
+                sizes = file.read(4 * n_dimensions)
+                if len(sizes) < 4 * n_dimensions:
+                    raise refuse('it ends within its header')
+                shape = struct.unpack('>{}I'.format(n_dimensions), sizes)
+                promised = math.prod(shape)  # in Python's integers: NumPy's would overflow
+                if not 0 < promised <= _LARGEST:
+                    raise refuse('its header promises {:,} numbers'.format(promised))
+                content = bytearray()
+                while len(content) <= promised:
+                    part = file.read(_PART)
+                    if not part:
+                        break
+                    content += part
+    except (OSError, EOFError, zlib.error) as error:
+        raise refuse(getattr(error, 'strerror', None) or error) from error
+    if len(content) != promised:
+        raise refuse('its header promises {:,} numbers and {} follow'.format(
+            promised, 'more' if len(content) > promised else '{:,}'.format(len(content))))
+    return numpy.frombuffer(content, dtype=numpy.uint8).reshape(shape)
+
+
+def _read_pair(images_path, labels_path):
+    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+    if images.shape[1:] != (SIDE, SIDE):
+        raise UsageError('{}: images of {}×{} pixels, where {}×{} are needed: give another folder to --data'.format(
+            images_path, *images.shape[1:], SIDE, SIDE))
+    if len(images) != len(labels):
+        raise UsageError('{} holds {:,} images and {} {:,} labels: give a folder to --data where they belong '
+                         'together'.format(images_path, len(images), labels_path, len(labels)))
+    if labels.max() >= N_CLASSES:
+        raise UsageError('{}: label {} where 0 to {} are known: give another folder to --data'.format(
+            labels_path, labels.max(), N_CLASSES - 1))
+    return images.reshape(len(images), -1), labels
+
+
+def _present(folder):
+    """By their names, the paths of those of the four files that a folder has, each compressed or not."""
+    try:
+        entries = os.listdir(folder)
+    except FileNotFoundError:
+        entries = []
+    except OSError as error:
+        raise UsageError('{}: can\'t be read ({}): give another folder to --data'.format(
+            folder, error.strerror)) from error
+    paths = {}
+    for name in CHECKSUMS:
+        for form in (name[:-len('.gz')], name):  # where both are there, the compressed one
+            if form in entries:
+                paths[name] = folder / form
+    for path in paths.values():
+        if not os.path.isfile(path):  # opening a named pipe would wait for ever
+            raise UsageError('{}: not a file: remove it, or give another folder to --data'.format(path))
+    return paths
+
+
+# ---- fetching
+
+def fetch(folder, mirrors=MIRRORS, checksums=CHECKSUMS):
+    """Bring those of the four files that ``folder`` lacks from the first mirror, an address up to '/', that has them.
+
+    A file gets its name only when it is whole and its checksum is right.  Raises ``UsageError`` where no mirror gives
+    it, or where the files that are there already are not MNIST's, so that the others would not belong to them.
+    """
+    folder = pathlib.Path(folder)
+    present = _present(folder)
+    missing = [name for name in checksums if name not in present]
+    if not missing:
+        return
+    for name, path in present.items():
+        if _checksum(path) not in (checksums[name], _UNPACKED_CHECKSUMS.get(path.name)):
+            raise UsageError(
+                '{}: not the file of MNIST, so {} is not fetched beside it: add the missing file, remove this one, or '
+                'give another folder to --data'.format(path, missing[0]))
+    for name in missing:
+        _fetch_file(folder / name, [mirror + name for mirror in mirrors], checksums[name])
+
+
+def _checksum(path):
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with open(path, 'rb') as file:
+            for part in iter(lambda: file.read(_PART), b''):
+                digest.update(part)
+    except OSError as error:
+        raise UsageError('{}: can\'t be read ({}): remove it, or give another folder to --data'.format(
+            path, error.strerror)) from error
+    return digest.hexdigest()
+
+
+def _fetch_file(path, addresses, checksum):
+    reasons = []
+    for address in addresses:
+        try:
+            content = _download(address, path.name)
+        except BrokenPipeError:  # not the mirror's but standard output's: urllib wraps its own
+            raise
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reasons.append('{}: {}'.format(address, ' '.join(str(error).split()) or type(error).__name__))
+            continue
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == checksum:
+            break
+        reasons.append('{}: {:,} bytes that are not the file (wrong checksum)'.format(address, len(content)))
+    else:
+        raise UsageError('{} is missing and can\'t be fetched ({}): put the four IDX files of MNIST there'.format(
+            path, '; '.join(reasons)))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_atomically(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UsageError('{}: can\'t be written ({}): give another folder to --data'.format(
+            path, error.strerror)) from error
+
+
+def _download(address, name):
+    """The bytes at an address; a progress bar on a terminal, one line elsewhere."""
+    with urllib.request.urlopen(address, timeout=_SECONDS) as response:
+        promised = int(response.headers.get('Content-Length') or 0)
+        if promised > _LARGEST:
+            raise ValueError('{:,} bytes promised'.format(promised))
+        parts, size = [], 0
+        with DownloadBar(name, promised) as bar:
+            while size <= _LARGEST:
+                part = response.read(1 << 16)
+                if not part:
+                    break
+                parts.append(part)
+                size += len(part)
+                bar.update(size)
+    if promised and size != promised:
+        raise ValueError('the connection ended after {:,} of {:,} bytes'.format(size, promised))
+    return b''.join(parts)
+
+
+# ---- the data set
+
+class MNIST:
+    """60,000 + 10,000 digits, or any data of the same form: 28×28 grey images with labels 0 to 9.
+
+    Attributes:
+        train_images, test_images: (N, 784) uint8.
+        train_labels, test_labels: (N,) uint8.
+        fingerprint (str): Says whether two folders hold the same.
+    """
+
+    def __init__(self, folder, minimum=1):
+        """Read the four files.
+
+        Raises ``UsageError`` where one of them is not what it should be, or where there are fewer training images than
+        ``minimum``, the batch size.
+        """
+        folder = pathlib.Path(folder)
+        present = _present(folder)
+        missing = [name for name in CHECKSUMS if name not in present]
+        if missing:
+            raise UsageError('{} lacks {}: put the four IDX files there'.format(folder, ', '.join(missing)))
+        train_images, train_labels, test_images, test_labels = (present[name] for name in CHECKSUMS)
+        self.train_images, self.train_labels = _read_pair(train_images, train_labels)
+        self.test_images, self.test_labels = _read_pair(test_images, test_labels)
+        if len(self.train_images) < minimum:
+            raise UsageError(
+                '{} holds {:,} training images, fewer than a batch of {:,}: give a smaller --batchsize or another '
+                'folder to --data'.format(folder, len(self.train_images), minimum))
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(str(array.shape).encode())
+            digest.update(array.tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
+
+    def sample(self, n, rng, binarized=True):
+        """Draw n training images, or all where there are fewer, from a NumPy generator: (n, 784) float32 in 0…1.
+
+        None is drawn twice.  ``binarized``: each pixel is drawn anew, 1 with the probability that is its value, else 0.
+        """
+        return _draw(self.train_images, n, rng, binarized)
+
+    def held_out(self, n, rng, binarized=False):
+        """The same from the test images."""
+        return _draw(self.test_images, n, rng, binarized)
+
+
+def _draw(images, n, rng, binarized):
+    chosen = rng.choice(len(images), min(n, len(images)), replace=False)
+    pixels = images[chosen].astype(numpy.float32) / 255
+    if binarized:
+        pixels = (rng.random(pixels.shape, dtype=numpy.float32) < pixels).astype(numpy.float32)
+    return pixels

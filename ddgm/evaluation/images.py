@@ -1,0 +1,98 @@
+"""How good samples are beside a folder of pictures without labels.
+
+There is nothing held out: the reference is the pictures that the run learns from, and where another metric would take
+test images, the pictures are compared with one another.
+"""
+
+import chainer
+import chainer.functions as F
+import numpy
+from chainer import initializers
+
+from ddgm import metrics, randomness
+from ddgm.links import Convolution2D
+
+_AT_A_TIME = 100
+_STREAM = 6  # of the metrics' generators
+
+
+class RandomFeatures(chainer.Chain):
+    """A convolutional network with fixed random weights, the same everywhere: 64×64 RGB to 64 features.
+
+    Distances between its features see edges and colours rather than single pixels (Naeem et al. 2020 find such features
+    good enough for nearest-neighbour metrics).
+    """
+
+    def __init__(self):
+        super().__init__()
+        weight = initializers.HeNormal(rng=randomness.metric_generator(_STREAM))
+        with self.init_scope():
+            self.c1 = Convolution2D(3, 16, 4, 2, 1, initialW=weight)
+            self.c2 = Convolution2D(16, 32, 4, 2, 1, initialW=weight)
+            self.c3 = Convolution2D(32, 64, 4, 2, 1, initialW=weight)
+
+    def forward(self, x):
+        """(N, 3, 64, 64) in 0…1 to (N, 64)."""
+        h = F.relu(self.c1(2 * x - 1))
+        h = F.relu(self.c2(h))
+        return F.mean(F.relu(self.c3(h)), axis=(2, 3))
+
+    def features_of(self, x):
+        """The same for NumPy arrays of any number of images."""
+        with chainer.no_backprop_mode():
+            return numpy.concatenate([
+                self(x[first:first + _AT_A_TIME]).array for first in range(0, len(x), _AT_A_TIME)])
+
+
+def downscale(x):
+    """(N, 3, 64, 64) to (N, 192): means of 8×8 pixels."""
+    return x.reshape(len(x), 3, 8, 8, 8, 8).mean(axis=(3, 5)).reshape(len(x), -1)
+
+
+class Scores:
+    """All metrics of 64×64 images against a folder of pictures, by name.
+
+    Those without suffix are computed on the features of :class:`RandomFeatures`, those that end in ``_pixels`` on means
+    of 8×8 pixels, ``diversity`` and ``nearest_train`` on all pixels.
+
+    Args:
+        images: (N, 3, 64, 64) uint8; at most 2,500 of them are the reference.
+    """
+
+    def __init__(self, images):
+        chosen = randomness.metric_generator(stream=2).permutation(len(images))[:2500]
+        self._images = images
+        self._reference = images[chosen].astype(numpy.float32) / 255
+        self._random_features = RandomFeatures()
+        self._spaces = {'': self._random_features.features_of, '_pixels': downscale}
+
+    def __call__(self, x, energy=None):
+        """Score (N, 3, 64, 64) images, float32 in 0…1; N and the number of pictures above 5."""
+        reference = self._reference
+        diversity = metrics.diversity(x.reshape(len(x), -1), reference.reshape(len(reference), -1))
+        scores = {'collapsed': diversity < metrics.COLLAPSED, 'diversity': diversity}
+        for suffix, represent in self._spaces.items():
+            points, reference_points = represent(x), represent(reference)
+            half = len(reference) // 2
+            by_name = {
+                'frechet': metrics.frechet_distance(points, reference_points),
+                'frechet_between_halves': metrics.frechet_distance(reference_points[:half], reference_points[half:]),
+                **metrics.neighbour_scores(points, reference_points),
+            }
+            scores.update((name + suffix, value) for name, value in by_name.items())
+        scores['nearest_train'] = float(
+            numpy.median(self.nearest_training(x)[0]) / numpy.median(self._distances_within()))
+        if energy is not None:
+            scores['energy_gap'] = float(energy(x).mean() - energy(reference).mean())
+        return scores
+
+    def nearest_training(self, x):
+        """Distances to, and indexes of, the nearest pictures of (N, 3, 64, 64) images."""
+        return metrics.nearest(x.reshape(len(x), -1), self._images.reshape(len(self._images), -1) / numpy.float32(255))
+
+    def _distances_within(self):
+        """Of each reference picture to the nearest other one that differs."""
+        flat = self._reference.reshape(len(self._reference), -1)
+        distances = metrics.pairwise_distances(flat, flat)
+        distances[distances < 1e-3] = numpy.inf  # itself, and copies
+        return distances.min(axis=1)

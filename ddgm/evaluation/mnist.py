@@ -1,0 +1,62 @@
+"""How good samples and an energy are on handwritten digits, by the features and labels of a small classifier."""
+
+import numpy
+
+from ddgm import metrics, randomness
+from ddgm.classifier import load_or_train
+from ddgm.data.mnist import N_CLASSES
+
+
+class Scores:
+    """All metrics of images against as many held-out test images, by name.
+
+    The reference is the test images as they are, whether a run binarizes its data or not, so that all runs, and
+    samples of other programs, are scored alike.
+
+    Args:
+        data (ddgm.data.mnist.MNIST): Training and test images.
+        binarized (bool): Whether the energy is that of binarized images.
+    """
+
+    def __init__(self, data, binarized):
+        self._data = data
+        self._binarized = binarized
+        self._test_shares = _shares(data.test_labels)
+        self._train = data.train_images.astype(numpy.float32) / 255
+
+    def __call__(self, x, energy=None):
+        """Score (N, 784) images, and with an energy function that too.  Where there is no classifier yet, train one."""
+        classifier, classifier_hash = load_or_train(self._data)
+        x = numpy.asarray(x, dtype=numpy.float32).reshape(len(x), -1)
+        reference = self._data.held_out(len(x), randomness.metric_generator(stream=2))
+        training = self._data.sample(len(x), randomness.metric_generator(stream=3), binarized=False)
+        features, probabilities = classifier.features_and_probabilities(x)
+        reference_features, _ = classifier.features_and_probabilities(reference)
+        training_features, _ = classifier.features_and_probabilities(training)
+        shares = _shares(probabilities.argmax(axis=1))
+        diversity = metrics.diversity(x, reference)
+        scores = {
+            'collapsed': diversity < metrics.COLLAPSED,
+            'diversity': diversity,
+            'class_kl': metrics.divergence(shares, self._test_shares),
+            'class_histogram': [float(share) for share in shares],
+            'mode_score': metrics.mode_score(probabilities, self._test_shares),
+            'frechet': metrics.frechet_distance(features, reference_features),
+            'frechet_train_test': metrics.frechet_distance(training_features, reference_features),
+            **metrics.neighbour_scores(features, reference_features),
+            'nearest_train': float(
+                numpy.median(self.nearest_training(x)[0]) / numpy.median(self.nearest_training(reference)[0])),
+            'classifier': classifier_hash,
+        }
+        if energy is not None:
+            held_out = self._data.held_out(len(x), randomness.metric_generator(stream=2), self._binarized)
+            scores['energy_gap'] = float(energy(x).mean() - energy(held_out).mean())
+        return scores
+
+    def nearest_training(self, x):
+        """Distances to, and indexes of, the nearest training images of (N, 784) images."""
+        return metrics.nearest(x, self._train)
+
+
+def _shares(labels):
+    return numpy.bincount(labels, minlength=N_CLASSES) / len(labels)

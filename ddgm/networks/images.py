@@ -1,0 +1,226 @@
+"""The networks for 64×64 RGB images, as ``forward`` methods that read like the diagrams.
+
+Three published families: the post's of 2016-10-28, those of its code's last commit (2016-11-20), and the paper author's
+own.  Weights start from a given NumPy generator: N(0, 0.05²) and biases 0, the author's N(0, 0.01²).
+"""
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+from chainer import initializers
+
+from ddgm import functions, noise
+from ddgm.links import (
+    BatchNormalization,
+    Convolution2D,
+    Deconvolution2D,
+    MinibatchDiscrimination,
+    WeightNormalizedConvolution2D,
+    WeightNormalizedDeconvolution2D,
+    WeightNormalizedLinear,
+)
+from ddgm.models import DeepEnergyModel, DeepGenerativeModel
+
+SIDE = 64
+N_NUMBERS = 3 * SIDE * SIDE
+
+
+class _Plain:
+    """Layers without normalization."""
+
+    def __init__(self, initial_weight):
+        self.initial_weight = initial_weight
+
+    def linear(self, in_size, out_size):
+        return L.Linear(in_size, out_size, initialW=self.initial_weight)
+
+    def convolution(self, in_channels, out_channels):
+        return Convolution2D(in_channels, out_channels, 4, 2, 1, initialW=self.initial_weight)
+
+    def deconvolution(self, in_channels, out_channels, pad):
+        return Deconvolution2D(in_channels, out_channels, 4, 2, pad, initialW=self.initial_weight)
+
+
+class _WeightNormalized(_Plain):
+    """Layers under weight normalization."""
+
+    def linear(self, in_size, out_size):
+        return WeightNormalizedLinear(in_size, out_size, self.initial_weight)
+
+    def convolution(self, in_channels, out_channels):
+        return WeightNormalizedConvolution2D(in_channels, out_channels, 4, 2, 1, self.initial_weight)
+
+    def deconvolution(self, in_channels, out_channels, pad):
+        return WeightNormalizedDeconvolution2D(in_channels, out_channels, 4, 2, pad, self.initial_weight)
+
+
+# ---- the post and its code's last commit: kernels of 4, stride 2
+
+class PostFeatureExtractor(chainer.Chain):
+    """f(x) of the post: Conv 3 → 32 → 96 → 256 → 1024; after the first three ELU, BN, dropout; after the last tanh.
+
+    Args:
+        channels: Numbers of channels from x to f(x).
+        layers: Makes the convolutions.
+        dropout (float): Share of numbers set to 0, in training only.
+    """
+
+    def __init__(self, channels, layers, dropout):
+        super().__init__()
+        self.dropout = dropout
+        with self.init_scope():
+            self.convolutions = chainer.ChainList(*map(layers.convolution, channels, channels[1:]))
+            self.bns = chainer.ChainList(*map(BatchNormalization, channels[1:-1]))
+
+    def forward(self, x):
+        """(N, 3, H, W) to (N, channels, H/16, W/16) in −1…1."""
+        *hidden, last = self.convolutions
+        for convolution, bn in zip(hidden, self.bns):
+            x = noise.dropout(bn(functions.elu(convolution(x))), self.dropout)
+        return F.tanh(last(x))
+
+
+class LastCommitFeatureExtractor(PostFeatureExtractor):
+    """f(x) of the last commit: Conv 3 → 32 → 64 → 192 → 256; after the first three BN, ELU, dropout; then flat.
+
+    Last come minibatch discrimination, ``n_kernels`` of ``n_dimensions``, and tanh.
+    """
+
+    def __init__(self, channels, layers, dropout, n_flat, n_kernels, n_dimensions):
+        super().__init__(channels, layers, dropout)
+        with self.init_scope():
+            self.discrimination = MinibatchDiscrimination(n_flat, n_kernels, n_dimensions, layers.initial_weight)
+
+    def forward(self, x):
+        """(N, 3, H, W) to (N, features) in −1…1."""
+        *hidden, last = self.convolutions
+        for convolution, bn in zip(hidden, self.bns):
+            x = noise.dropout(functions.elu(bn(convolution(x))), self.dropout)
+        return F.tanh(self.discrimination(F.reshape(last(x), (len(x), -1))))
+
+
+class PostGenerativeModel(DeepGenerativeModel):
+    """G(z) of the post: Linear z → 512·7·7, Deconv → 256 → 128 → 3 sigmoid; ReLU, then BN, after all but the last.
+
+    Args:
+        channels: Numbers of channels from the first layer's to x's.
+        first_side (int): Side of the first layer's images.
+        pads: Padding of each deconvolution.
+        layers: Makes the layers.
+    """
+
+    def __init__(self, n_latent, channels, first_side, pads, layers):
+        super().__init__(n_latent)
+        self.first_shape = channels[0], first_side, first_side
+        n_first = channels[0] * first_side ** 2
+        with self.init_scope():
+            self.linear = layers.linear(n_latent, n_first)
+            self.bn = BatchNormalization(n_first)
+            self.deconvolutions = chainer.ChainList(*map(layers.deconvolution, channels, channels[1:], pads))
+            self.bns = chainer.ChainList(*map(BatchNormalization, channels[1:-1]))
+
+    def activate(self, h, bn):
+        """What follows each layer but the last."""
+        return bn(F.relu(h))
+
+    def forward(self, z):
+        """(N, n_latent) to (N, 3, H, W) in 0…1."""
+        *hidden, last = self.deconvolutions
+        h = F.reshape(self.activate(self.linear(z), self.bn), (len(z), *self.first_shape))
+        for deconvolution, bn in zip(hidden, self.bns):
+            h = self.activate(deconvolution(h), bn)
+        return F.sigmoid(last(h))
+
+
+class LastCommitGenerativeModel(PostGenerativeModel):
+    """G(z) of the last commit: as the post's, with BN before ReLU."""
+
+    def activate(self, h, bn):
+        return F.relu(bn(h))
+
+
+# ---- the paper author's own: kernels of 5, stride 2
+
+class AuthorFeatureExtractor(chainer.Chain):
+    """f(x) of the paper's author: Conv 3 → 128 → 256 → 512 → 1024; ReLU after the first three, after the last tanh.
+
+    The author's pixels run from −1 to 1; here they run from 0 to 1 everywhere, and f begins with 2x − 1.
+    """
+
+    def __init__(self, channels, initial_weight):
+        super().__init__()
+        *hidden, last = zip(channels, channels[1:])
+        with self.init_scope():
+            self.hidden = chainer.ChainList(*(
+                Convolution2D(n_in, n_out, 5, 2, 2, initialW=initial_weight, initial_bias=0.1)
+                for n_in, n_out in hidden))
+            self.last = Convolution2D(*last, 5, 2, 2, initialW=initial_weight)
+
+    def forward(self, x):
+        """(N, 3, H, W) to (N, channels, H/16, W/16) in −1…1."""
+        h = 2 * x - 1
+        for convolution in self.hidden:
+            h = F.relu(convolution(h))
+        return F.tanh(self.last(h))
+
+
+class AuthorGenerativeModel(DeepGenerativeModel):
+    """G(z) of the paper's author: Linear z → 1024·4·4, Deconv → 512 → 256 → 128 BN ReLU each, → 3 tanh."""
+
+    def __init__(self, n_latent, channels, initial_weight):
+        super().__init__(n_latent)
+        self.first_shape = channels[0], 4, 4
+        n_first = channels[0] * 16
+        with self.init_scope():
+            # A bias before BatchNormalization would be cancelled by it.
+            self.linear = L.Linear(n_latent, n_first, nobias=True, initialW=initial_weight)
+            self.bn = BatchNormalization(n_first, initial_beta=0.1)
+            self.hidden = chainer.ChainList(*(
+                Deconvolution2D(n_in, n_out, 5, 2, 2, nobias=True, outsize=side, initialW=initial_weight)
+                for n_in, n_out, side in zip(channels, channels[1:-1], ((8, 8), (16, 16), (32, 32)))))
+            self.bns = chainer.ChainList(*(BatchNormalization(n, initial_beta=0.1) for n in channels[1:-1]))
+            self.last = Deconvolution2D(*channels[-2:], 5, 2, 2, outsize=(64, 64), initialW=initial_weight)
+
+    def forward(self, z):
+        """(N, n_latent) to (N, 3, 64, 64) in 0…1."""
+        h = F.reshape(F.relu(self.bn(self.linear(z))), (len(z), *self.first_shape))
+        for deconvolution, bn in zip(self.hidden, self.bns):
+            h = F.relu(bn(deconvolution(h)))
+        return 0.5 * F.tanh(self.last(h)) + 0.5
+
+
+# ---- all of them
+
+def build_models(settings, rng):
+    """A DEM and a DGM, as ``settings`` say, weights drawn from the NumPy generator ``rng``."""
+    def wide(*channels):
+        return [max(1, round(settings.width * n)) for n in channels]
+
+    if settings.network == 'author':
+        initial_weight = initializers.Normal(0.01, rng=rng)
+        channels = wide(128, 256, 512, 1024)
+        energy_model = DeepEnergyModel(
+            AuthorFeatureExtractor([3, *channels], initial_weight),
+            L.Linear(channels[-1] * 4 * 4, settings.n_experts, initialW=initial_weight),
+            n_visible=N_NUMBERS, experts_alone=True)
+        return energy_model, AuthorGenerativeModel(settings.n_latent, [*channels[::-1], 3], initial_weight)
+
+    initial_weight = initializers.Normal(0.05, rng=rng)
+    layers = (_WeightNormalized if settings.weight_normalization else _Plain)(initial_weight)
+    generator_channels = [*wide(512, 256, 128), 3]
+    if settings.network == 'post':
+        channels = wide(32, 96, 256, 1024)
+        n_features = channels[-1] * 4 * 4
+        feature_extractor = PostFeatureExtractor([3, *channels], layers, settings.dropout)
+        generative_class = PostGenerativeModel
+    else:
+        channels = wide(32, 64, 192, 256)
+        n_flat, n_kernels = channels[-1] * 4 * 4, 50
+        n_features = n_flat + n_kernels
+        feature_extractor = LastCommitFeatureExtractor(
+            [3, *channels], layers, settings.dropout, n_flat, n_kernels, n_dimensions=5)
+        generative_class = LastCommitGenerativeModel
+    energy_model = DeepEnergyModel(
+        feature_extractor, layers.linear(n_features, settings.n_experts), n_visible=N_NUMBERS, sigma=settings.sigma,
+        initial_bias=initial_weight, linear_experts=settings.linear_experts)
+    return energy_model, generative_class(settings.n_latent, generator_channels, 7, (0, 1, 1), layers)

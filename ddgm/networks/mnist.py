@@ -1,0 +1,97 @@
+"""The networks for handwritten digits, as ``forward`` methods that read like the diagrams.
+
+Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as in the 2016 code.
+"""
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+from chainer import initializers
+
+from ddgm import functions, noise
+from ddgm.links import BatchNormalization, WeightNormalizedLinear
+from ddgm.models import DeepEnergyModel, DeepGenerativeModel
+
+N_PIXELS = 784
+
+
+def _linear(in_size, out_size, initial_weight):
+    return L.Linear(in_size, out_size, initialW=initial_weight)
+
+
+class FeatureExtractor(chainer.ChainList):
+    """f(x): 784 → 1000 ELU noise → 500 ELU noise → 250 ELU noise → 128 tanh.
+
+    Args:
+        sizes: Numbers of units from x to f(x).
+        linear: Called as ``linear(in_size, out_size, initial_weight)``; returns a layer.
+        noise (float): Standard deviation of the Gaussian noise, in training only.
+        initial_weight: Chainer initializer.
+    """
+
+    def __init__(self, sizes, linear, noise, initial_weight):
+        super().__init__(*(linear(n_in, n_out, initial_weight) for n_in, n_out in zip(sizes, sizes[1:])))
+        self.noise = noise
+
+    def forward(self, x):
+        """(N, 784) to (N, features) in −1…1."""
+        *hidden, last = self
+        for layer in hidden:
+            x = noise.gaussian(functions.elu(layer(x)), self.noise)
+        return F.tanh(last(x))
+
+
+class BatchNormalizedLinear(chainer.Chain):
+    """A linear layer, then BatchNormalization: (N, in_size) to (N, out_size)."""
+
+    def __init__(self, in_size, out_size, initial_weight):
+        super().__init__()
+        with self.init_scope():
+            self.l = _linear(in_size, out_size, initial_weight)
+            self.bn = BatchNormalization(out_size)
+
+    def forward(self, x):
+        return self.bn(self.l(x))
+
+
+class BatchNormalizedFeatureExtractor(FeatureExtractor):
+    """f(x) with BatchNormalization before each ELU: where the post saw the generator fail."""
+
+    def __init__(self, sizes, noise, initial_weight):
+        super().__init__(sizes[:-1], BatchNormalizedLinear, noise, initial_weight)
+        self.append(_linear(*sizes[-2:], initial_weight))
+
+
+class GenerativeModel(DeepGenerativeModel):
+    """G(z): z → 500 BN ReLU → 500 BN ReLU → 784 sigmoid."""
+
+    def __init__(self, n_latent, n_hidden, n_visible, linear, initial_weight):
+        super().__init__(n_latent)
+        with self.init_scope():
+            self.l1 = linear(n_latent, n_hidden, initial_weight)
+            self.bn1 = BatchNormalization(n_hidden)
+            self.l2 = linear(n_hidden, n_hidden, initial_weight)
+            self.bn2 = BatchNormalization(n_hidden)
+            self.l3 = linear(n_hidden, n_visible, initial_weight)
+
+    def forward(self, z):
+        """(N, n_latent) to (N, 784) in 0…1."""
+        h = F.relu(self.bn1(self.l1(z)))
+        h = F.relu(self.bn2(self.l2(h)))
+        return F.sigmoid(self.l3(h))
+
+
+def build_models(settings, rng):
+    """A DEM and a DGM, as ``settings`` say, weights drawn from the NumPy generator ``rng``."""
+    initial_weight = initializers.Normal(0.05, rng=rng)
+    sizes = N_PIXELS, 1000, 500, 250, settings.n_experts
+    linear = WeightNormalizedLinear if settings.energy_normalization == 'weight' else _linear
+    if settings.energy_normalization == 'batch':
+        feature_extractor = BatchNormalizedFeatureExtractor(sizes, settings.noise, initial_weight)
+    else:
+        feature_extractor = FeatureExtractor(sizes, linear, settings.noise, initial_weight)
+    energy_model = DeepEnergyModel(
+        feature_extractor, linear(settings.n_experts, settings.n_experts, initial_weight),
+        n_visible=N_PIXELS, sigma=settings.sigma, initial_bias=initial_weight)
+    linear = WeightNormalizedLinear if settings.generator_normalization == 'weight' else _linear
+    return energy_model, GenerativeModel(settings.n_latent, 500, N_PIXELS, linear, initial_weight)

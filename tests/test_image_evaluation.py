@@ -1,0 +1,228 @@
+"""The metrics of images, on cases whose value is known or beside a slow and plain computation; the classifier."""
+
+import numpy
+import pytest
+
+from ddgm import classifier, metrics
+from ddgm.data.mnist import MNIST
+from ddgm.evaluation import images, mnist
+
+
+@pytest.fixture(scope='module')
+def digits(digits_folder):
+    return MNIST(digits_folder)
+
+
+@pytest.fixture(scope='module')
+def trained(digits, tmp_path_factory):
+    return classifier.load_or_train(digits, tmp_path_factory.mktemp('classifiers'), n_epochs=8)
+
+
+# ---- plain functions
+
+def test_distances_in_many_dimensions(rng):
+    x, y = rng.normal(size=(7, 50)), rng.normal(size=(5, 50))
+    expected = [[numpy.linalg.norm(a - b) for b in y] for a in x]
+    numpy.testing.assert_allclose(metrics.pairwise_distances(x, y), expected, rtol=1e-12)
+    numpy.testing.assert_allclose(metrics.pairwise_distances(x, x).diagonal(), 0, atol=1e-6)
+
+
+def test_diversity(rng):
+    x = rng.normal(size=(60, 20))
+    expected = numpy.mean([numpy.linalg.norm(a - b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
+    assert metrics.mean_distance(x) == pytest.approx(expected)
+    assert metrics.diversity(0.3 * x + 5, x) == pytest.approx(0.3)
+    assert metrics.diversity(numpy.ones((60, 20)), x) == pytest.approx(0, abs=1e-6)
+
+
+def test_divergence():
+    assert metrics.divergence([0.5, 0.5, 0], [0.25, 0.25, 0.5]) == pytest.approx(numpy.log(2))
+    assert metrics.divergence([0.2, 0.8], [0.2, 0.8]) == 0
+    assert metrics.divergence([0.5, 0.5], [1, 0]) == numpy.inf
+
+
+def test_frechet_distance_of_gaussians(rng):
+    """Moments given exactly: ‖μ₁ − μ₂‖² + Σ (s₁ − s₂)² where both covariances have the same axes."""
+    whitened = rng.normal(size=(400, 4))
+    whitened -= whitened.mean(axis=0)
+    whitened = whitened @ numpy.linalg.inv(numpy.linalg.cholesky(numpy.cov(whitened, rowvar=False))).T
+    axes, _ = numpy.linalg.qr(rng.normal(size=(4, 4)))
+    first, second, shift = numpy.array([1, 2, 0.5, 0]), numpy.array([2, 1, 0.5, 3]), numpy.array([1, -2, 0, 0.5])
+    x, y = whitened * first @ axes, whitened * second @ axes + shift
+    assert metrics.frechet_distance(x, y) == pytest.approx((shift ** 2).sum() + 1 + 1 + 0 + 9)
+    assert metrics.frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_of_any_covariances(rng):
+    """Beside the square root of C₁C₂ by its eigenvectors, complex arithmetic and all."""
+    x, y = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 3)), rng.normal(size=(50, 3)) @ rng.normal(size=(3, 3))
+    c1, c2 = numpy.cov(x, rowvar=False), numpy.cov(y, rowvar=False)
+    values, vectors = numpy.linalg.eig(c1 @ c2)
+    root = vectors @ numpy.diag(numpy.sqrt(values.astype(complex))) @ numpy.linalg.inv(vectors)
+    expected = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum() + numpy.trace(c1 + c2 - 2 * root).real
+    assert metrics.frechet_distance(x, y) == pytest.approx(expected)
+
+
+def test_mode_score():
+    certain = numpy.eye(4)[numpy.arange(40) % 4]
+    uniform = numpy.full(4, 0.25)
+    assert metrics.mode_score(certain, uniform) == pytest.approx(4)  # as many as classes
+    assert metrics.mode_score(numpy.tile(uniform, (40, 1)), uniform) == pytest.approx(1)
+    # All in one class: E KL(p(y|x) ‖ p_G) = 0, KL(p_G ‖ uniform) = log 4
+    assert metrics.mode_score(numpy.tile([1.0, 0, 0, 0], (40, 1)), uniform) == pytest.approx(1 / 4)
+
+
+def test_neighbour_scores_against_loops(rng):
+    x, reference, k = rng.normal(size=(40, 3)), 1.5 * rng.normal(size=(30, 3)) + 0.5, 4
+
+    def distance(a, b):
+        return numpy.sqrt(((a - b) ** 2).sum())
+
+    def radius(points, i):
+        return sorted(distance(points[i], other) for other in points)[k]
+    in_reference = [[distance(a, b) <= radius(reference, j) for j, b in enumerate(reference)] for a in x]
+    in_samples = [[distance(a, b) <= radius(x, j) for j, b in enumerate(x)] for a in reference]
+    scores = metrics.neighbour_scores(x, reference, k)
+    assert scores['precision'] == pytest.approx(numpy.mean([any(row) for row in in_reference]))
+    assert scores['recall'] == pytest.approx(numpy.mean([any(row) for row in in_samples]))
+    assert scores['density'] == pytest.approx(numpy.sum(in_reference) / (k * len(x)))
+    assert scores['coverage'] == pytest.approx(numpy.mean(numpy.any(in_reference, axis=0)))
+    assert scores['coverage'] == metrics.coverage(x, reference, k)
+
+
+def test_nearest(rng):
+    x, others = rng.random((20, 12)), rng.random((3000, 12))
+    distances, indexes = metrics.nearest(x, others)
+    expected = metrics.pairwise_distances(x, others)
+    numpy.testing.assert_array_equal(indexes, expected.argmin(axis=1))
+    numpy.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-6)
+
+
+# ---- digits
+
+def test_classifier_learns_and_is_kept(digits, trained, tmp_path, capsys):
+    network, weights_hash = trained
+    assert network.accuracy > 0.9
+    _, probabilities = network.features_and_probabilities(digits.test_images / numpy.float32(255))
+    assert (probabilities.argmax(axis=1) == digits.test_labels).mean() == network.accuracy
+    numpy.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+    first, first_hash = classifier.load_or_train(digits, tmp_path, n_epochs=1)
+    assert 'Training the classifier' in capsys.readouterr().out
+    again, again_hash = classifier.load_or_train(digits, tmp_path, n_epochs=1)
+    assert capsys.readouterr().out == ''
+    assert (first_hash, first.accuracy) == (again_hash, again.accuracy)
+    assert first_hash != weights_hash
+    for (name, p), (_, q) in zip(sorted(first.namedparams()), sorted(again.namedparams())):
+        numpy.testing.assert_array_equal(p.array, q.array, err_msg=name)
+    path, = tmp_path.iterdir()
+    assert digits.fingerprint in path.name
+    assert first_hash in path.name
+
+    # A damaged file is not that of its name any more.
+    path.write_bytes(path.read_bytes()[:-1] + b'x')
+    classifier.load_or_train(digits, tmp_path, n_epochs=1)
+    assert 'Training the classifier' in capsys.readouterr().out
+
+
+def test_training_the_classifier_repeats(digits):
+    first, second = (classifier.train(digits, n_epochs=1) for _ in range(2))
+    for (name, p), (_, q) in zip(sorted(first.namedparams()), sorted(second.namedparams())):
+        numpy.testing.assert_array_equal(p.array, q.array, err_msg=name)
+
+
+@pytest.fixture
+def score(digits, trained, monkeypatch):
+    monkeypatch.setattr(mnist, 'load_or_train', lambda data: trained)
+    return mnist.Scores(digits, binarized=True)
+
+
+def test_scores_of_real_digits(digits, score, trained):
+    x = digits.train_images[:120] / numpy.float32(255)
+    scores = score(x)
+    assert not scores['collapsed']
+    assert scores['diversity'] == pytest.approx(1, abs=0.05)
+    shares, reference_shares = (
+        numpy.bincount(labels, minlength=10) / 120 for labels in (digits.train_labels[:120], digits.test_labels))
+    assert scores['class_kl'] == pytest.approx(metrics.divergence(shares, reference_shares), abs=0.05)
+    assert sum(scores['class_histogram']) == pytest.approx(1)
+    assert scores['mode_score'] > 4
+    assert scores['nearest_train'] == 0  # they are training images
+    assert scores['coverage'] > 0.8
+    assert scores['classifier'] == trained[1]
+
+
+def test_scores_of_the_posts_failure(digits, score, rng):
+    """Every sample the average digit."""
+    average = digits.train_images.mean(axis=0) / 255
+    scores = score(numpy.tile(average, (120, 1)) + 0.001 * rng.normal(size=(120, 784)))
+    assert scores['collapsed']
+    assert scores['diversity'] < 0.05
+    assert max(scores['class_histogram']) > 0.9
+    assert scores['class_kl'] > 1
+    assert scores['mode_score'] < 1
+    assert scores['coverage'] < 0.2
+    assert scores['frechet'] > 5 * scores['frechet_train_test']
+
+
+def test_energy_gap_of_digits(digits, score):
+    """The mean of E over samples, less that over held-out digits, binarized as the energy has seen them."""
+    x = digits.train_images[:50] / numpy.float32(255)
+    seen = []
+
+    def energy(x):
+        seen.append(x)
+        return 2 * x.sum(axis=1)
+    gap = score(x, energy)['energy_gap']
+    samples, held_out = seen
+    numpy.testing.assert_array_equal(samples, x)
+    assert held_out.shape == (50, 784)
+    assert set(numpy.unique(held_out)) == {0, 1}
+    assert not held_out[:, digits.test_images.max(axis=0) == 0].any()
+    assert gap == pytest.approx(2 * (samples.sum(axis=1).mean() - held_out.sum(axis=1).mean()))
+
+
+# ---- pictures without labels
+
+def discs(n, rng):
+    y, x = numpy.mgrid[:64, :64]
+    centres, radii = rng.uniform(24, 40, size=(2, n, 1, 1)), rng.uniform(8, 20, size=(n, 1, 1))
+    inside = (x - centres[0]) ** 2 + (y - centres[1]) ** 2 < radii ** 2
+    return numpy.where(inside[:, None], rng.integers(256, size=(n, 3, 1, 1)), 255).astype(numpy.uint8)
+
+
+def test_scores_of_pictures(rng):
+    score = images.Scores(discs(200, rng))
+    scores = score(discs(200, rng) / numpy.float32(255))
+    assert not scores['collapsed']
+    assert scores['diversity'] == pytest.approx(1, abs=0.1)
+    for suffix in ('', '_pixels'):
+        assert scores['coverage' + suffix] > 0.7
+        assert scores['frechet' + suffix] < 3 * scores['frechet_between_halves' + suffix]
+    assert scores['nearest_train'] == pytest.approx(1, abs=0.2)
+
+    average = score(numpy.tile(discs(200, rng).mean(axis=0) / 255, (50, 1, 1, 1)).astype(numpy.float32))
+    assert average['collapsed']
+    assert average['diversity'] < 1e-3
+    assert average['coverage'] < 0.1
+    assert average['frechet'] > 10 * scores['frechet']
+
+
+def test_nearest_training_picture(rng):
+    pictures = discs(30, rng)
+    distances, indexes = images.Scores(pictures).nearest_training(pictures[[7, 3]] / numpy.float32(255))
+    numpy.testing.assert_array_equal(indexes, [7, 3])
+    numpy.testing.assert_allclose(distances, 0, atol=1e-6)
+
+
+def test_downscaled_pictures(rng):
+    x = rng.random((2, 3, 64, 64))
+    assert images.downscale(x)[1, 64 + 8 * 2 + 5] == pytest.approx(x[1, 1, 16:24, 40:48].mean())
+
+
+def test_random_features_are_the_same_everywhere(rng):
+    x = rng.random((3, 3, 64, 64)).astype(numpy.float32)
+    first, second = (images.RandomFeatures().features_of(x) for _ in range(2))
+    assert first.shape == (3, 64)
+    numpy.testing.assert_array_equal(first, second)
+    assert first.std(axis=0).max() > 0

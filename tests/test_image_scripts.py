@@ -1,0 +1,140 @@
+"""``train_mnist.py`` and ``train_images.py`` as their users run them, on almost nothing."""
+
+import json
+import shutil
+
+import numpy
+import pytest
+from conftest import assert_same_run
+from PIL import Image
+from test_scripts import LOG, assert_refused
+
+TINY = ['-n', '6', '-b', '16', '--log_interval', '3', '--snapshot_interval', '3', '--figure_interval', '2']
+METRICS = {
+    'mnist': {
+        'collapsed', 'diversity', 'class_kl', 'class_histogram', 'mode_score', 'frechet', 'frechet_train_test',
+        'precision', 'recall', 'density', 'coverage', 'nearest_train', 'classifier', 'energy_gap'},
+    'images': {'collapsed', 'diversity', 'nearest_train', 'energy_gap'} | {
+        name + suffix for suffix in ('', '_pixels')
+        for name in ('frechet', 'frechet_between_halves', 'precision', 'recall', 'density', 'coverage')},
+}
+
+
+@pytest.fixture
+def tiny(digits_folder, pictures_folder):
+    """The flags of a tiny run of a task."""
+    return {
+        'mnist': [*TINY, '--data', digits_folder],
+        'images': [*TINY, '--data', pictures_folder, '--width', '0.02'],
+    }
+
+
+@pytest.mark.parametrize('task', ['mnist', 'images'])
+def test_tiny_run(task, tiny, run_script, tmp_path):
+    result = run_script(task, *tiny[task])
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ''
+    run = tmp_path / 'result' / task
+
+    lines = result.stdout.splitlines()
+    assert lines[:2] == ['Device: @numpy', '# Minibatch-size: 16']
+    assert 'preset post' in lines[2]
+    assert lines[3].startswith({'mnist': '300 images in ', 'images': '40 pictures in '}[task])
+    assert [line.split()[0] for line in lines if 'E(x+)' in line] == ['3', '6']
+
+    settings = json.loads((run / 'settings.json').read_text())
+    assert (settings['task'], settings['preset'], settings['iterations']) == (task, 'post', 6)
+    assert settings['data'] == str(tiny[task][-1 if task == 'mnist' else -3])
+    log = json.loads((run / 'log').read_text())
+    assert [entry['iteration'] for entry in log] == [3, 6]
+    assert all(set(entry) == LOG for entry in log)
+    metrics = json.loads((run / 'metrics.json').read_text())
+    assert set(metrics) == METRICS[task] | {'iterations', 'seed', 'n_samples'}
+    assert metrics['collapsed'] is (metrics['diversity'] < 0.25)
+    with numpy.load(run / 'samples.npz') as samples:
+        assert samples['x'].shape == {'mnist': (2500, 784), 'images': (2500, 3, 64, 64)}[task]
+        assert samples['z'].shape == (2500, 10)
+        assert 0 <= samples['x'].min() < samples['x'].max() <= 1
+
+    for name in ('data', 'samples', 'nearest'):
+        with Image.open(run / 'figures' / (name + '.png')) as image:
+            # There are only forty pictures, in four rows.
+            assert image.size == ((1600, 819) if (task, name) == ('images', 'data') else (1600, 1600))
+    with Image.open(run / 'figures' / 'training.gif') as image:
+        assert image.n_frames == 3
+        assert image.size == {'mnist': (302, 302), 'images': (662, 662)}[task]
+    assert (run / 'figures' / 'curves.png').exists()
+    assert not list(run.rglob('*.tmp'))
+
+
+@pytest.mark.parametrize('task', ['mnist', 'images'])
+def test_split_run_is_the_straight_run(task, tiny, run_script, tmp_path):
+    """The data folder need not be said again.  Every preset: tests/test_run.py."""
+    assert run_script(task, *tiny[task], '-o', 'straight').returncode == 0
+    assert run_script(task, *tiny[task], '-o', 'split', '-n', 4).returncode == 0
+    result = run_script(task, '-o', 'split', '-r', '-n', 6)
+    assert result.returncode == 0, result.stderr
+    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+
+
+@pytest.mark.parametrize('task', ['mnist', 'images'])
+def test_resuming_with_other_data_is_refused(task, tiny, run_script, tmp_path, digits_folder, pictures_folder):
+    assert run_script(task, *tiny[task], '-n', 2, '-o', 'run').returncode == 0
+    other = tmp_path / 'other'
+    shutil.copytree({'mnist': digits_folder, 'images': pictures_folder}[task], other)
+    # The same data elsewhere is the same data.
+    assert run_script(task, '-o', 'run', '-r', '--data', other).returncode == 0
+    if task == 'mnist':
+        shutil.copy(other / 't10k-images-idx3-ubyte.gz', other / 'train-images-idx3-ubyte.gz')
+        shutil.copy(other / 't10k-labels-idx1-ubyte.gz', other / 'train-labels-idx1-ubyte.gz')
+    else:
+        (other / '07.png').unlink()
+    assert_refused(run_script(task, '-o', 'run', '-r', '--data', other), str(other), '--data')
+
+
+@pytest.mark.parametrize(('task', 'arguments', 'words'), [
+    ('images', '', ['--data', 'folder of pictures']),
+    ('images', '--data nowhere', ['nowhere', '--data']),
+    ('images', '--data empty', ['empty', '--data']),
+    ('images', '--data texts', ['texts', 'notes.txt', '--data']),
+    ('images', '--data one', ['one', '1 picture', '--batchsize']),
+    ('images', '--data one --width 0', ['--width', 'factor']),
+    ('images', '--data one --width wide', ['--width', 'factor']),
+    ('images', '--data one --preset nothing', ['--preset', 'post_softplus', 'author']),
+    ('mnist', '--data swapped', ['train-images-idx3-ubyte', '1 dimensions']),
+    ('mnist', '--data afile', ['afile', '--data']),
+    ('mnist', '--width 0.5', ['--width']),
+])
+def test_bad_input(task, arguments, words, run_script, tmp_path, pictures_folder, digits_folder):
+    """One line with the cure, exit status 2, nothing written."""
+    (tmp_path / 'afile').write_text('precious')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'texts').mkdir()
+    (tmp_path / 'texts' / 'notes.txt').write_text('no picture')
+    (tmp_path / 'one').mkdir()
+    shutil.copy(pictures_folder / '00.png', tmp_path / 'one')
+    shutil.copytree(digits_folder, tmp_path / 'swapped')
+    shutil.copy(digits_folder / 'train-labels-idx1-ubyte.gz', tmp_path / 'swapped' / 'train-images-idx3-ubyte.gz')
+    before = sorted(tmp_path.rglob('*'))
+    assert_refused(run_script(task, *arguments.split()), *words)
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_batch_larger_than_the_data(tiny, run_script, tmp_path):
+    assert_refused(run_script('mnist', *tiny['mnist'], '-b', 301), '300', '--batchsize')
+    assert_refused(run_script('images', *tiny['images'], '-b', 41), '40 pictures', '--batchsize')
+
+
+def test_bad_picture_among_good_ones(tiny, pictures_folder, run_script, tmp_path):
+    """It is named and counted, and the run goes on without it."""
+    folder = tmp_path / 'pictures'
+    shutil.copytree(pictures_folder, folder)
+    (folder / '05.png').write_bytes((folder / '05.png').read_bytes()[:100])
+    Image.new('RGB', (1, 1)).save(folder / 'dot.png')
+    result = run_script('images', *tiny['images'], '-n', 2, '--data', folder)
+    assert result.returncode == 0, result.stderr
+    line = next(line for line in result.stdout.splitlines() if 'pictures in' in line)
+    assert line.startswith('39 pictures in ')
+    assert '2 files left out' in line
+    assert '05.png' in line
+    assert 'dot.png (too small' in line

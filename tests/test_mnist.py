@@ -1,0 +1,638 @@
+"""The reader on files made by hand and on every kind of bad one; the draws; fetching from servers that misbehave."""
+
+import errno
+import gzip
+import hashlib
+import http.server
+import os
+import socket
+import struct
+import sys
+import threading
+import tracemalloc
+
+import numpy
+import pytest
+from conftest import ROOT
+
+from ddgm.data import mnist
+from ddgm.data.mnist import CHECKSUMS, MNIST, N_CLASSES, SIDE, fetch, read_idx
+from ddgm.errors import UsageError
+
+NAMES = list(CHECKSUMS)
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = NAMES
+SHARED = ROOT.parent / 'shared' / 'data' / 'mnist'
+
+
+def idx(array, number_type=8):
+    """The bytes of an IDX file: two zeros, number type, number of axes, sizes from the high byte on, numbers."""
+    sizes = struct.pack('>{}I'.format(array.ndim), *array.shape)
+    return bytes([0, 0, number_type, array.ndim]) + sizes + array.tobytes()
+
+
+def draw_arrays():
+    """30 + 20 images and labels, all of them different."""
+    rng = numpy.random.default_rng(1)
+    return {
+        TRAIN_IMAGES: rng.integers(0, 256, size=(30, SIDE, SIDE), dtype=numpy.uint8),
+        TRAIN_LABELS: rng.permutation(numpy.arange(30, dtype=numpy.uint8) % N_CLASSES),
+        TEST_IMAGES: rng.integers(0, 256, size=(20, SIDE, SIDE), dtype=numpy.uint8),
+        TEST_LABELS: rng.permutation(numpy.arange(20, dtype=numpy.uint8) % N_CLASSES),
+    }
+
+
+def write(folder, arrays, compressed=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        if compressed:
+            (folder / name).write_bytes(gzip.compress(idx(array)))
+        else:
+            (folder / name[:-3]).write_bytes(idx(array))
+    return folder
+
+
+def refusal(function, *arguments, **options):
+    """The one line with which a call refuses."""
+    with pytest.raises(UsageError) as caught:
+        function(*arguments, **options)
+    message = str(caught.value)
+    assert message.isprintable()  # no end of a line either
+    return message
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path / 'data', draw_arrays())
+
+
+# ---- reading
+
+@pytest.mark.parametrize('compressed', [True, False])
+def test_idx_by_hand(tmp_path, compressed):
+    pack = gzip.compress if compressed else bytes
+    path = tmp_path / 'file'
+    path.write_bytes(pack(bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 1, 2, 3, 40, 50, 255])))
+    images = read_idx(path, 3)
+    assert images.dtype == numpy.uint8
+    assert images.tolist() == [[[1, 2, 3]], [[40, 50, 255]]]
+    path.write_bytes(pack(bytes([0, 0, 8, 1, 0, 0, 1, 1]) + bytes(range(256)) + b'\x07'))
+    assert read_idx(path, 1).tolist() == [*range(256), 7]
+
+
+@pytest.mark.parametrize('compressed', [True, False])
+def test_four_files(tmp_path, compressed):
+    arrays = draw_arrays()
+    data = MNIST(write(tmp_path, arrays, compressed))
+    for name, read in zip(NAMES, (data.train_images, data.train_labels, data.test_images, data.test_labels)):
+        assert read.dtype == numpy.uint8
+        numpy.testing.assert_array_equal(read, arrays[name].reshape(len(arrays[name]), -1).squeeze())
+    assert data.train_images.shape == (30, 784)
+    assert data.test_labels.shape == (20,)
+
+
+def test_both_kinds_side_by_side(folder):
+    """As some unpack what they have fetched, a file at a time."""
+    (folder / TRAIN_IMAGES[:-3]).write_bytes(gzip.decompress((folder / TRAIN_IMAGES).read_bytes()))
+    (folder / TRAIN_IMAGES).unlink()
+    (folder / TEST_LABELS[:-3]).write_bytes(gzip.decompress((folder / TEST_LABELS).read_bytes()))
+    assert MNIST(str(folder)).fingerprint == MNIST(write(folder.parent / 'other', draw_arrays())).fingerprint
+
+
+def change_pixel(arrays):
+    arrays[TEST_IMAGES][-1, -1, -1] ^= 1
+
+
+def change_label(arrays):
+    arrays[TRAIN_LABELS][0] = (arrays[TRAIN_LABELS][0] + 1) % N_CLASSES
+
+
+def swap_images(arrays):
+    arrays[TRAIN_IMAGES][:2] = arrays[TRAIN_IMAGES][1::-1].copy()
+
+
+@pytest.mark.parametrize('change', [change_pixel, change_label, swap_images])
+def test_fingerprint_says_what_is_inside(tmp_path, change):
+    arrays = draw_arrays()
+    fingerprint = MNIST(write(tmp_path / 'packed', arrays)).fingerprint
+    assert MNIST(write(tmp_path / 'unpacked', arrays, compressed=False)).fingerprint == fingerprint
+    change(arrays)
+    assert MNIST(write(tmp_path / 'changed', arrays)).fingerprint != fingerprint
+
+
+def test_fingerprint_says_which_images_are_held_out(tmp_path):
+    """The same zeros, divided in another way."""
+    fingerprints = set()
+    for n in (10, 20, 30):
+        images, labels = numpy.zeros((40, SIDE, SIDE), numpy.uint8), numpy.zeros(40, numpy.uint8)
+        fingerprints.add(MNIST(write(tmp_path / str(n), dict(
+            zip(NAMES, (images[:n], labels[:n], images[n:], labels[n:]))))).fingerprint)
+    assert len(fingerprints) == 3
+
+
+# ---- bad input
+
+IMAGES, LABELS = idx(draw_arrays()[TRAIN_IMAGES]), idx(draw_arrays()[TRAIN_LABELS])
+PACKED = gzip.compress(IMAGES, mtime=0)
+
+
+def with_sizes(*sizes):
+    return IMAGES[:4] + struct.pack('>3I', *sizes) + IMAGES[16:]
+
+
+# By name: what lies in the place of the training images, and a part of the message.
+BAD_IMAGES = {
+    'empty': (b'', 'is empty'),
+    'nothing, packed': (gzip.compress(b''), 'is empty'),
+    'packed, truncated': (PACKED[:-2000], 'ended before'),
+    'packed, checksum truncated': (PACKED[:-3], 'ended before'),
+    'packed, header truncated': (PACKED[:7], 'ended before'),
+    'packed, wrong checksum': (PACKED[:-8] + bytes([PACKED[-8] ^ 1]) + PACKED[-7:], 'CRC'),
+    'packed, damaged': (PACKED[:10] + b'\xff' + PACKED[11:], 'invalid block type'),
+    'packed, extra bytes inside': (gzip.compress(IMAGES + b'x'), '23,520 numbers and more follow'),
+    'packed, extra bytes behind': (PACKED + b'x', 'gzip'),
+    'packed, short inside': (gzip.compress(IMAGES[:-1]), '23,520 numbers and 23,519 follow'),
+    'packed twice': (gzip.compress(PACKED), 'not an IDX file'),
+    'truncated': (IMAGES[:-1], '23,520 numbers and 23,519 follow'),
+    'nothing behind the header': (IMAGES[:16], '23,520 numbers and 0 follow'),
+    'header truncated': (IMAGES[:15], 'ends within its header'),
+    'magic truncated': (IMAGES[:3], 'not an IDX file'),
+    'extra bytes': (IMAGES + b'\0', '23,520 numbers and more follow'),
+    'two files in one': (IMAGES + IMAGES, '23,520 numbers and more follow'),
+    'labels': (LABELS, '1 dimensions, where images have 3'),
+    'wrong magic': (b'\1' + IMAGES[1:], 'not an IDX file of unsigned bytes (it begins with 0x01000803)'),
+    'high byte last': (IMAGES[3::-1] + IMAGES[4:], 'not an IDX file of unsigned bytes (it begins with 0x03080000)'),
+    'a page': (b'<!DOCTYPE html>\n<title>Gone</title>', 'not an IDX file'),
+    'signed bytes': (idx(draw_arrays()[TRAIN_IMAGES], number_type=9), 'not an IDX file of unsigned bytes'),
+    'floating-point numbers': (
+        idx(draw_arrays()[TRAIN_IMAGES].astype('>f4'), number_type=13), 'not an IDX file of unsigned bytes'),
+    'no images': (with_sizes(0, SIDE, SIDE)[:16], 'promises 0 numbers;'),
+    'absurd': (
+        with_sizes(2 ** 32 - 1, 2 ** 32 - 1, 2 ** 32 - 1), 'promises 79,228,162,458,924,105,385,300,197,375 numbers;'),
+    'absurd, 0 in 64 bits': (with_sizes(2 ** 31, 2 ** 31, 4), 'promises 18,446,744,073,709,551,616 numbers;'),
+    'absurd, packed': (gzip.compress(with_sizes(2 ** 20, 2 ** 20, 1)), 'promises 1,099,511,627,776 numbers;'),
+    'transposed': (with_sizes(SIDE, SIDE, 30), 'images of 28×30 pixels, where 28×28 are needed'),
+    'flat': (with_sizes(1, 30 * SIDE, SIDE), 'images of 840×28 pixels'),
+    'too few': (with_sizes(29, SIDE, SIDE)[:-SIDE * SIDE], 'holds 29 images and'),
+}
+BAD_LABELS = {
+    'empty': (b'', 'is empty'),
+    'packed, truncated': (gzip.compress(LABELS)[:-9], 'ended before'),
+    'truncated': (LABELS[:-1], '30 numbers and 29 follow'),
+    'extra bytes': (LABELS + b'\0', '30 numbers and more follow'),
+    'images': (PACKED, '3 dimensions, where labels have 1'),
+    'integers': (idx(draw_arrays()[TRAIN_LABELS].astype('>i4'), number_type=12), 'not an IDX file of unsigned bytes'),
+    'too many': (idx(numpy.zeros(31, numpy.uint8)), 'holds 30 images and'),
+    'a letter': (LABELS[:-1] + b'\x0a', 'label 10 where 0 to 9 are known'),
+}
+
+
+@pytest.mark.parametrize(('name', 'content', 'part'), [
+    pytest.param(name, *bad, id='{}: {}'.format(kind, what))
+    for name, kind, cases in ((TRAIN_IMAGES, 'images', BAD_IMAGES), (TRAIN_LABELS, 'labels', BAD_LABELS))
+    for what, bad in cases.items()])
+def test_bad_content(folder, name, content, part):
+    path = folder / name
+    path.write_bytes(content)
+    message = refusal(MNIST, folder)
+    assert str(path) in message
+    assert part in message
+    assert 'put the IDX file of the ' in message or 'folder to --data' in message
+
+
+def test_swapped(folder):
+    images, labels = folder / TEST_IMAGES, folder / TEST_LABELS
+    images.rename(folder / 'aside')
+    labels.rename(images)
+    (folder / 'aside').rename(labels)
+    assert '{}: an IDX file of 1 dimensions, where images have 3'.format(images) in refusal(MNIST, folder)
+
+
+def test_memory_follows_the_content(tmp_path):
+    """Neither a header's false promise nor a small file that unpacks to 200 MiB takes memory."""
+    path = tmp_path / 'labels.gz'
+    for content, part in (
+            (b'\0\0\x08\1\x0f\xff\xff\xff' + b'abc', '268,435,455 numbers and 3 follow'),
+            (gzip.compress(LABELS) + 200 * gzip.compress(bytes(1 << 20)), '30 numbers and more follow')):
+        path.write_bytes(content)
+        tracemalloc.start()
+        try:
+            message = refusal(read_idx, path, 1)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert part in message
+        assert peak < 8 << 20
+
+
+def make_folder(path):
+    path.mkdir()
+
+
+def make_loop(path):
+    path.symlink_to(path.name)
+
+
+def make_broken_link(path):
+    path.symlink_to('nowhere')
+
+
+@pytest.mark.parametrize('make', [make_folder, make_loop, make_broken_link, os.mkfifo])
+def test_no_file(folder, make):
+    path = folder / TRAIN_LABELS
+    path.unlink()
+    make(path)
+    for load in (MNIST, lambda folder: fetch(folder, mirrors=())):
+        assert refusal(load, folder) == '{}: not a file: remove it, or give another folder to --data'.format(path)
+
+
+@pytest.mark.parametrize(('make', 'part'), [
+    (make_folder, 'Is a directory'), (make_loop, 'symbolic links'), (make_broken_link, 'No such file')])
+def test_reading_what_can_not_be_opened(tmp_path, make, part):
+    make(tmp_path / 'file')
+    message = refusal(read_idx, tmp_path / 'file', 3)
+    assert message.startswith('{}: '.format(tmp_path / 'file'))
+    assert part in message
+    assert 'put the IDX file of the images there' in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root reads everything')
+def test_unreadable(folder):
+    path = folder / TEST_LABELS
+    path.chmod(0)
+    message = refusal(MNIST, folder)
+    assert message.startswith('{}: Permission denied; put '.format(path))
+    for name in NAMES[:3]:
+        (folder / name).unlink()
+    assert refusal(fetch, folder, mirrors=()).startswith('{}: can\'t be read (Permission denied): '.format(path))
+    folder.chmod(0o400)
+    try:
+        assert refusal(fetch, folder, mirrors=()).startswith('{}: not a file: '.format(path))
+        folder.chmod(0)
+        assert refusal(MNIST, folder).startswith('{}: can\'t be read (Permission denied): '.format(folder))
+    finally:
+        folder.chmod(0o700)
+
+
+def test_missing(folder):
+    (folder / TRAIN_LABELS).unlink()
+    assert refusal(MNIST, folder) == '{} lacks {}: put the four IDX files there'.format(folder, TRAIN_LABELS)
+    (folder / TEST_IMAGES).unlink()
+    assert '{} lacks {}, {}: put'.format(folder, TRAIN_LABELS, TEST_IMAGES) in refusal(MNIST, folder)
+    assert 'lacks {}: put'.format(', '.join(NAMES)) in refusal(MNIST, folder / 'absent')
+
+
+def test_file_in_place_of_the_folder(tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(b'')
+    for place in (path, path / 'below'):
+        for load in (MNIST, fetch):
+            message = refusal(load, place)
+            assert message == '{}: can\'t be read (Not a directory): give another folder to --data'.format(place)
+
+
+# ---- draws
+
+@pytest.fixture
+def counted(tmp_path):
+    """The first pixel of training image i is i, of test image i 100 + i; the second ones are 255."""
+    arrays = draw_arrays()
+    arrays[TRAIN_IMAGES][:, 0, 0] = numpy.arange(30)
+    arrays[TEST_IMAGES][:, 0, 0] = 100 + numpy.arange(20)
+    for name in (TRAIN_IMAGES, TEST_IMAGES):
+        arrays[name][:, 0, 1] = 255
+    return MNIST(write(tmp_path, arrays))
+
+
+def indices(x):
+    return numpy.rint(x[:, 0] * 255).astype(int)
+
+
+def test_grey_sample(counted, rng):
+    x = counted.sample(30, rng, binarized=False)
+    assert x.shape == (30, 784)
+    assert x.dtype == numpy.float32
+    numpy.testing.assert_allclose(x, counted.train_images[indices(x)] / 255, rtol=1e-7)
+    assert (x[:, 1] == 1).all()
+    # Each image once, in an order of its own each time.
+    assert sorted(indices(x)) == list(range(30))
+    assert list(indices(x)) != list(range(30))
+    assert (indices(counted.sample(30, rng, binarized=False)) != indices(x)).any()
+
+
+def test_images_are_drawn_alike(counted, rng):
+    n_draws = 2000
+    counts = numpy.zeros(30)
+    for _ in range(n_draws):
+        drawn = indices(counted.sample(6, rng, binarized=False))
+        assert len(set(drawn)) == 6
+        counts[drawn] += 1
+    # Each is among the six with probability 1/5: six standard deviations either side.
+    numpy.testing.assert_allclose(counts, n_draws / 5, atol=6 * (n_draws * 0.2 * 0.8) ** 0.5)
+
+
+def test_held_out(counted, rng):
+    x = counted.held_out(20, rng)
+    assert x.dtype == numpy.float32
+    assert sorted(indices(x)) == list(range(100, 120))
+    numpy.testing.assert_allclose(x, counted.test_images[indices(x) - 100] / 255, rtol=1e-7)
+    assert set(numpy.unique(counted.held_out(20, rng, binarized=True))) == {0, 1}
+
+
+def test_binarized_sample(tmp_path, rng):
+    """Each pixel is 1 as often as its value says, apart from the others and from draw to draw."""
+    arrays = draw_arrays()
+    values = numpy.arange(784) % 256
+    arrays[TRAIN_IMAGES][:] = values.reshape(SIDE, SIDE)
+    data = MNIST(write(tmp_path, arrays))
+    draws = numpy.stack([data.sample(30, rng) for _ in range(100)])
+    assert draws.shape == (100, 30, 784)
+    assert draws.dtype == numpy.float32
+    assert set(numpy.unique(draws)) == {0, 1}
+    assert (draws[..., values == 0] == 0).all()
+    assert (draws[..., values == 255] == 1).all()
+    p = values / 255
+    within = (p > 0) & (p < 1)
+    # Over draws, images and pixels in turn, each mean is a standard normal number once it is scaled.
+    for axes in ((0, 1), (0, 2), (1, 2)):
+        squares = (((draws - p)[..., within].sum(axis=axes) / numpy.sqrt(
+            (p * (1 - p) * numpy.ones(draws.shape))[..., within].sum(axis=axes))) ** 2)
+        assert squares.max() < 5 ** 2
+        assert squares.mean() == pytest.approx(1, abs=5 * (2 / squares.size) ** 0.5)
+
+
+@pytest.mark.parametrize('binarized', [True, False])
+@pytest.mark.parametrize('draw', [MNIST.sample, MNIST.held_out])
+def test_draws_follow_their_generator(counted, draw, binarized):
+    numpy.random.seed(0)
+    x = draw(counted, 5, numpy.random.default_rng(7), binarized=binarized)
+    numpy.testing.assert_array_equal(x, draw(counted, 5, numpy.random.default_rng(7), binarized=binarized))
+    assert (x != draw(counted, 5, numpy.random.default_rng(8), binarized=binarized)).any()
+    assert draw(counted, 0, numpy.random.default_rng(7), binarized=binarized).shape == (0, 784)
+
+
+def test_more_than_there_are(counted, rng):
+    """All of them, in another order."""
+    for draw, images in ((counted.sample, counted.train_images), (counted.held_out, counted.test_images)):
+        drawn = numpy.rint(draw(len(images) + 5, rng, binarized=False) * 255)
+        numpy.testing.assert_array_equal(numpy.unique(drawn, axis=0), numpy.unique(images, axis=0))
+        assert len(drawn) == len(images)
+
+
+def test_fewer_than_a_batch(folder):
+    message = refusal(MNIST, folder, minimum=31)
+    assert '30 training images' in message
+    assert '--batchsize' in message
+
+
+# ---- fetching
+
+# Stand-ins; the third comes in more than two parts.
+FILES = {name: name.encode() * n for name, n in zip(NAMES, (5, 1, 8000, 2))}
+STAND_INS = {name: hashlib.md5(content).hexdigest() for name, content in FILES.items()}
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """Serves ``/<behaviour>/<name>``."""
+
+    def do_GET(self):
+        _, behaviour, name = self.path.split('/')
+        self.server.requests.append(self.path)
+        content, length = FILES[name], None
+        if behaviour.isdigit():
+            self.send_error(int(behaviour))
+            return
+        if behaviour == 'garbled':
+            self.wfile.write(b'nonsense\r\n\r\n')
+            return
+        if behaviour == 'silent':
+            self.connection.settimeout(5)
+            self.rfile.read(1)  # until the other side gives up
+            return
+        if behaviour == 'page':
+            content = b'<!DOCTYPE html>\n<title>Log in first</title>'
+        elif behaviour == 'damaged':
+            content = content[:-1] + b'!'
+        elif behaviour == 'short':
+            content, length = content[:-5], len(content)
+        elif behaviour == 'promising':
+            length = 10 ** 12
+        elif behaviour == 'wordy':
+            length = 'many'
+        self.send_response(200)
+        if behaviour != 'unsized':
+            self.send_header('Content-Length', str(len(content) if length is None else length))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def site(monkeypatch):
+    """A server on this machine; ``site.mirror(behaviour)`` is an address, ``site.requests`` what was asked for."""
+    monkeypatch.setenv('no_proxy', '*')
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Mirror) as server:
+        server.requests = []
+        server.mirror = lambda behaviour: 'http://127.0.0.1:{}/{}/'.format(server.server_port, behaviour)
+        thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def closed_port():
+    """An address at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        yield 'http://127.0.0.1:{}/'.format(taken.getsockname()[1])
+
+
+def assert_whole(folder, names=NAMES):
+    """Assert that these stand-ins lie in the folder as they should, and nothing else."""
+    assert sorted(os.listdir(folder)) == sorted(names)
+    for name in names:
+        assert (folder / name).read_bytes() == FILES[name]
+
+
+@pytest.mark.parametrize('behaviour', ['good', 'unsized'])
+def test_fetch(site, tmp_path, behaviour):
+    folder = tmp_path / 'new' / 'folder'
+    mirrors = [site.mirror(behaviour), site.mirror('404')]
+    fetch(str(folder), mirrors=mirrors, checksums=STAND_INS)
+    assert_whole(folder)
+    assert site.requests == ['/{}/{}'.format(behaviour, name) for name in NAMES]
+    # Only what is missing is asked for.
+    (folder / TRAIN_LABELS).unlink()
+    for _ in range(2):
+        fetch(folder, mirrors=mirrors, checksums=STAND_INS)
+        assert_whole(folder)
+        assert site.requests[4:] == ['/{}/{}'.format(behaviour, TRAIN_LABELS)]
+
+
+FAILURES = {
+    '404': 'HTTP Error 404: Not Found',
+    '500': 'HTTP Error 500: Internal Server Error',
+    'garbled': 'nonsense',
+    'page': '43 bytes that are not the file (wrong checksum)',
+    'damaged': '130 bytes that are not the file (wrong checksum)',
+    'short': 'the connection ended after 125 of 130 bytes',
+    'promising': '1,000,000,000,000 bytes promised',
+    'wordy': "'many'",
+}
+
+
+@pytest.mark.parametrize('behaviour', FAILURES)
+def test_second_mirror_in_place_of_the_first(site, tmp_path, behaviour):
+    fetch(tmp_path, mirrors=[site.mirror(behaviour), site.mirror('good')], checksums=STAND_INS)
+    assert_whole(tmp_path)
+    assert site.requests == ['/{}/{}'.format(mirror, name) for name in NAMES for mirror in (behaviour, 'good')]
+
+
+@pytest.mark.parametrize(('behaviour', 'reason'), FAILURES.items())
+def test_no_mirror_has_it(site, closed_port, tmp_path, behaviour, reason):
+    mirrors = [site.mirror(behaviour), closed_port]
+    message = refusal(fetch, tmp_path, mirrors=mirrors, checksums=STAND_INS)
+    assert message.startswith('{} is missing and can\'t be fetched ('.format(tmp_path / TRAIN_IMAGES))
+    assert message.endswith('): put the four IDX files of MNIST there')
+    first, second = message.split('; ')
+    assert '({}: '.format(mirrors[0] + TRAIN_IMAGES) in first
+    assert reason in first
+    assert second.startswith('{}: '.format(mirrors[1] + TRAIN_IMAGES))
+    assert 'refused' in second
+    assert os.listdir(tmp_path) == []
+
+
+def test_silent_mirror(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, '_SECONDS', 0.2)
+    assert 'timed out' in refusal(fetch, tmp_path, mirrors=[site.mirror('silent')], checksums=STAND_INS)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_came_before_a_failure_stays(site, tmp_path):
+    wrong = {**STAND_INS, TEST_LABELS: '0' * 32}
+    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=wrong)
+    assert str(tmp_path / TEST_LABELS) in message
+    assert_whole(tmp_path, NAMES[:3])
+
+
+def test_interrupted(site, tmp_path, monkeypatch):
+    class Interrupted(mnist.DownloadBar):
+        def update(self, done):
+            if 0 < done < len(FILES[TEST_IMAGES]) and len(site.requests) == 3:
+                raise KeyboardInterrupt
+    with monkeypatch.context() as patch:
+        patch.setattr(mnist, 'DownloadBar', Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(tmp_path, mirrors=[site.mirror('good'), site.mirror('good')], checksums=STAND_INS)
+    assert site.requests == ['/good/' + name for name in NAMES[:3]]
+    assert_whole(tmp_path, NAMES[:2])
+    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert_whole(tmp_path)
+    assert site.requests[3:] == ['/good/' + name for name in NAMES[2:]]
+
+
+def test_full_disk(site, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, 'fsync', fail)
+    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert message == '{}: can\'t be written (No space left on device): give another folder to --data'.format(
+        tmp_path / TRAIN_IMAGES)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root writes everywhere')
+def test_folder_that_can_not_be_written(site, tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        for folder in (tmp_path, tmp_path / 'new'):
+            message = refusal(fetch, folder, mirrors=[site.mirror('good')], checksums=STAND_INS)
+            assert message.startswith('{}'.format(folder / TRAIN_IMAGES))
+            assert message.endswith(': can\'t be written (Permission denied): give another folder to --data')
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_data_of_another_kind(folder):
+    """Four files of MNIST's names are taken as they are; beside three of them the fourth would not belong."""
+    fetch(folder, mirrors=())
+    MNIST(folder)
+    (folder / TEST_LABELS).unlink()
+    message = refusal(fetch, folder, mirrors=())
+    assert message.startswith('{}: not the file of MNIST, so {} is not fetched beside it: '.format(
+        folder / TRAIN_IMAGES, TEST_LABELS))
+    assert sorted(os.listdir(folder)) == sorted(NAMES[:3])
+
+
+def test_unpacked_files_count(site, tmp_path, monkeypatch):
+    unpacked = TEST_IMAGES[:-3]
+    (tmp_path / unpacked).write_bytes(b'unpacked')
+    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert message.startswith('{}: not the file of MNIST'.format(tmp_path / unpacked))
+    assert site.requests == []
+    monkeypatch.setitem(mnist._UNPACKED_CHECKSUMS, unpacked, hashlib.md5(b'unpacked').hexdigest())
+    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert sorted(os.listdir(tmp_path)) == sorted([TRAIN_IMAGES, TRAIN_LABELS, unpacked, TEST_LABELS])
+    assert site.requests == ['/good/' + name for name in NAMES if name != TEST_IMAGES]
+
+
+def test_closed_output_is_not_the_mirrors_fault(site, tmp_path, monkeypatch):
+    class Closed(mnist.DownloadBar):
+        def __enter__(self):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    monkeypatch.setattr(mnist, 'DownloadBar', Closed)
+    with pytest.raises(BrokenPipeError):
+        fetch(tmp_path, mirrors=[site.mirror('good'), site.mirror('good')], checksums=STAND_INS)
+    assert len(site.requests) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_progress_in_a_pipe(site, tmp_path, capsys):
+    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    output, errors = capsys.readouterr()
+    lines = output.splitlines()
+    assert len(lines) == 4
+    for line, name in zip(lines, NAMES):
+        assert name in line
+        assert '{:,}'.format(len(FILES[name])) in line
+        assert '\r' not in line
+    assert errors == ''
+
+
+def test_progress_on_a_terminal(site, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    output, errors = capsys.readouterr()
+    lines = output.split('\n')
+    assert len(lines) == 5
+    assert lines[4] == ''  # the cursor stands below
+    for line, name in zip(lines, NAMES):
+        states = line.split('\r')[1:]
+        assert len(states) == -(-len(FILES[name]) // (1 << 16))
+        assert all(name in state for state in states)
+        shares = [state.count('#') for state in states]
+        assert shares == sorted(shares)
+        assert '.' not in states[-1].rpartition('[')[2]  # the bar is full
+    assert errors == ''
+
+
+# ---- MNIST itself
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason='MNIST is not at {}'.format(SHARED))
+def test_mnist_itself():
+    fetch(SHARED, mirrors=())
+    for name in NAMES:
+        content = (SHARED / name).read_bytes()
+        assert hashlib.md5(content).hexdigest() == CHECKSUMS[name]
+        assert hashlib.md5(gzip.decompress(content)).hexdigest() == mnist._UNPACKED_CHECKSUMS[name[:-3]]
+    data = MNIST(SHARED)
+    assert data.train_images.shape == (60_000, 784)
+    assert data.test_images.shape == (10_000, 784)
+    assert numpy.bincount(data.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert numpy.bincount(data.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert data.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    # The mean grey by which MNIST is usually centred.
+    assert data.train_images.mean() / 255 == pytest.approx(0.1307, abs=1e-4)

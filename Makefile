@@ -10,7 +10,7 @@ export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint pictures table clean
+.PHONY: demo test lint figures classifier failures table clean
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
@@ -22,10 +22,20 @@ test: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
 
-# The README's pictures, from the default runs of both scripts.
-pictures: demo
-	$(RUN) train_swiss_roll.py --out result/demo_roll $(if $(wildcard result/demo_roll/settings.json),--resume)
-	$(RUN) benchmarks/readme_pictures.py
+# Every picture and video of the post; MNIST is fetched if it is missing, the icons are any folder of pictures:
+#     make figures IMAGES=path [MNIST=path] [SMALL=docs, for the README's copies]
+MNIST ?= data/mnist
+figures: $(VENV)/installed
+	$(RUN) benchmarks/post_pictures.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small $(SMALL))
+
+# The classifier behind the metrics of digits: some minutes, once.  train_mnist.py makes it too when it needs it.
+classifier: $(VENV)/installed
+	$(RUN) benchmarks/classifier.py --data $(MNIST)
+
+# How often which setting collapses: an hour or two.
+failures: $(VENV)/installed
+	$(RUN) benchmarks/failures.py --task mnist --data $(MNIST)
+	$(if $(IMAGES),$(RUN) benchmarks/failures.py --task images --data $(IMAGES))
 
 # The README's table: three seeds of both 2-D tasks, some ten minutes on two cores.
 table: $(VENV)/installed

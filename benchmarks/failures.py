@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""How often, and when, each published setting of MNIST and images collapses: the README's table of failures.
+
+Each row is a preset, run with several seeds.  Now and then 1,000 samples from fixed z are compared with data; a run has
+collapsed where ``diversity`` is below 0.25 at its last three checks.  A run that was measured before is not measured
+again, so an interrupted study goes on where it was.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+ROWS = {  # preset and iterations
+    'mnist': {
+        'batch_normalized_energy': 4_000, 'last_commit': 4_500, 'weight_normalized_energy': 4_500, 'post': 4_500,
+        'grey': 4_500},
+    'images': {'post': 1_500, 'post_softplus': 1_500, 'weight_normalized': 1_500, 'last_commit': 1_500},
+}
+INTERVAL = {'mnist': 250, 'images': 100}
+N_SAMPLES, IN_A_ROW = 1000, 3
+WIDTH, BATCHSIZE = 0.125, 32  # of the images
+
+
+def collapse(trace):
+    """The iteration from which on the diversity stays below the threshold to the end, or ``None``.
+
+    Many runs look collapsed in their first thousand iterations and recover, so the end of the run decides.
+    """
+    from ddgm.metrics import COLLAPSED
+    low = [diversity < COLLAPSED for _, diversity in trace]
+    if not all(low[-IN_A_ROW:]):
+        return None
+    return trace[len(low) - low[::-1].index(False) if False in low else 0][0]
+
+
+def measure(task, preset, seed, folder, path):
+    """Train one run and write its trace of ``[iteration, diversity]`` as JSON."""
+    import ddgm  # noqa: F401, I001  (before Chainer)
+    import chainer
+    import dataclasses
+    from ddgm import metrics, presets, randomness, run, sampling, training
+
+    settings = dataclasses.replace(presets.PRESETS[task][preset].settings, seed=seed)
+    reference_rng = randomness.metric_generator(stream=2)
+    if task == 'mnist':
+        from ddgm.data.mnist import MNIST
+        from ddgm.networks.mnist import build_models
+        data = MNIST(folder)
+        reference = data.held_out(N_SAMPLES, reference_rng)
+
+        def draw_data(n, rng):
+            return data.sample(n, rng, settings.binarized)
+    else:
+        from ddgm.data.images import ImageFolder
+        from ddgm.networks.images import build_models
+        settings = dataclasses.replace(settings, width=WIDTH, batchsize=BATCHSIZE)
+        data = ImageFolder(folder, settings.batchsize)
+        draw_data = data.sample
+        reference = draw_data(N_SAMPLES, reference_rng).reshape(-1, 3 * 64 * 64)
+
+    state = run.build_state(settings, build_models, draw_data, chainer.get_device('@numpy'))
+    generative_model = state.models[1]
+    z = generative_model.draw_latent(N_SAMPLES, randomness.metric_generator(stream=0))
+    trace, start = [], time.time()
+    with chainer.using_config('type_check', False):
+        for iteration, _ in training.train(
+                state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed,
+                done=0, iterations=ROWS[task][preset], generator_first=settings.generator_first):
+            if iteration % INTERVAL[task] == 0:
+                x = sampling.sample(generative_model, z).reshape(N_SAMPLES, -1)
+                trace.append((iteration, metrics.diversity(x, reference)))
+    path.write_text(json.dumps({'trace': trace, 'seconds': time.time() - start}))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--task', choices=ROWS, default='mnist')
+    parser.add_argument('--data', metavar='DIR', required=True, help='what the script would read')
+    parser.add_argument('--presets', nargs='+', metavar='NAME', help='only these (default: all)')
+    parser.add_argument('--seeds', type=int, default=5, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
+    parser.add_argument('--jobs', type=int, default=2, metavar='N', help='runs at a time (default: %(default)s)')
+    parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result/failures'), metavar='DIR')
+    parser.add_argument('--one', nargs=2, metavar=('PRESET', 'SEED'), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    def path_of(preset, seed):
+        return arguments.out / '{}-{}-seed{}.json'.format(arguments.task, preset, seed)
+    if arguments.one:
+        preset, seed = arguments.one
+        return measure(arguments.task, preset, int(seed), arguments.data, path_of(preset, seed))
+
+    presets = arguments.presets or list(ROWS[arguments.task])
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for seed in range(arguments.seeds):
+            for preset in presets:
+                if not path_of(preset, seed).exists():
+                    pool.submit(
+                        subprocess.run,
+                        [sys.executable, __file__, '--task', arguments.task, '--data', arguments.data, '--out',
+                         str(arguments.out), '--one', preset, str(seed)],
+                        check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+
+    import ddgm  # noqa: F401
+    print('| preset | iterations | collapsed | from iteration | diversity at the end |')
+    print('| --- | --- | --- | --- | --- |')
+    for preset in presets:
+        traces = [json.loads(path_of(preset, seed).read_text())['trace'] for seed in range(arguments.seeds)]
+        collapses = [collapse(trace) for trace in traces]
+        print('| `{}` | {:,} | {} of {} | {} | {} |'.format(
+            preset, ROWS[arguments.task][preset], sum(c is not None for c in collapses), len(traces),
+            ', '.join('–' if c is None else '{:,}'.format(c) for c in collapses),
+            ', '.join('{:.2f}'.format(trace[-1][1]) for trace in traces)))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Every picture and video of the post, one run after the other, and small copies of them for the README.
+
+Each run is the command that is printed, so it can be repeated alone.  What is finished is not run again and what was
+interrupted goes on, so this can be stopped and started at will.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ddgm.presets import PRESETS, default_preset  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a training script.
+
+    Attributes:
+        shows (str): What of the post it is.
+        task (str): Whose script.
+        flags (tuple of str): Its flags but for --out and --data.
+        copies (dict): Small pictures by the name of the run's picture.
+        seconds (float): Of an iteration on the machine of the README's figures, for the time left.
+    """
+
+    shows: str
+    name: str
+    task: str
+    flags: tuple
+    copies: dict
+    seconds: float
+
+    def iterations(self):
+        flags = dict(zip(self.flags[::2], self.flags[1::2]))
+        preset = PRESETS[self.task][flags.get('--preset', default_preset(self.task))]
+        return int(flags.get('--iterations', preset.settings.iterations))
+
+
+TOY = ('samples.png', 'energy.png', 'training.gif')
+RUNS = (
+    Run('ten Gaussians, picture and video', 'demo', 'gaussian_mixture', (),
+        {name: 'gaussian_mixture_' + name for name in TOY}, 0.005),
+    Run('the swiss roll, picture and video', 'demo_roll', 'swiss_roll', (),
+        {name: 'swiss_roll_' + name for name in TOY}, 0.005),
+    Run('MNIST, the good picture', 'mnist', 'mnist', (),
+        {name: 'mnist_' + name for name in ('data.png', 'samples.png', 'nearest.png', 'training.gif')}, 0.06),
+    Run('MNIST, the failure', 'mnist_failure', 'mnist', ('--preset', 'last_commit'),
+        {'samples.png': 'mnist_failure.png'}, 0.065),
+    Run('icons: the data and the samples', 'icons', 'images', ('--width', '0.25', '--batchsize', '64'),
+        {name: 'icons_' + name for name in ('data.png', 'samples.png', 'nearest.png', 'training.gif')}, 0.3),
+    Run('icons, the failure', 'icons_failure', 'images',
+        ('--preset', 'weight_normalized', '--width', '0.125', '--batchsize', '32', '--iterations', '1500'),
+        {'samples.png': 'icons_failure.png'}, 0.08),
+)
+SIZE = {'.png': (400, 400), '.gif': (280, 280)}
+N_FRAMES, N_COLOURS = 50, 64
+
+
+def make_small(source, target):
+    """A copy of a picture, or of some frames of a video's folder, in the README's size."""
+    size = SIZE[target.suffix]
+    if target.suffix == '.png':
+        with Image.open(source) as image:
+            small = image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
+        small.quantize(N_COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+        return
+    paths = sorted((source.parent / 'frames').glob('*.png'))
+    paths = paths[::-max(1, len(paths) // N_FRAMES)][::-1]  # the last one is always among them
+    frames = []
+    for path in paths:
+        with Image.open(path) as image:
+            small = image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
+        frames.append(small.quantize(32, dither=Image.Dither.NONE))
+    frames[0].save(target, save_all=True, append_images=frames[1:], duration=160, loop=0)
+
+
+def done(out, iterations):
+    """Whether a run folder holds a finished run of this length."""
+    try:
+        return json.loads((out / 'metrics.json').read_text())['iterations'] == iterations
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--mnist', metavar='DIR', default='data/mnist', help='fetched if missing (default: %(default)s)')
+    parser.add_argument('--images', metavar='DIR', help='folder of pictures; without it those of images are left out')
+    parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result'), metavar='DIR')
+    parser.add_argument('--small', type=pathlib.Path, metavar='DIR', help='where small copies go, for example docs')
+    arguments = parser.parse_args()
+    data = {'mnist': arguments.mnist, 'images': arguments.images}
+
+    runs = [run for run in RUNS if run.task != 'images' or arguments.images]
+    left = [run for run in runs if not done(arguments.out / run.name, run.iterations())]
+    for i, run in enumerate(runs, 1):
+        out = arguments.out / run.name
+        print('[{} of {}] {}'.format(i, len(runs), run.shows), flush=True)
+        if run in left:
+            command = ['train_{}.py'.format(run.task), *run.flags, '--out', str(out)]
+            if data.get(run.task):
+                command += ['--data', data[run.task]]
+            if (out / 'settings.json').exists():
+                command.append('--resume')
+            seconds = sum(other.iterations() * other.seconds for other in left)
+            print('python {}\nabout {} for this one, {} for all that is left'.format(
+                ' '.join(command), *(datetime.timedelta(seconds=round(s)) for s in (
+                    run.iterations() * run.seconds, seconds))), flush=True)
+            start = time.time()
+            status = subprocess.run([sys.executable, str(ROOT / command[0]), *command[1:]]).returncode
+            if status:
+                sys.exit(status)
+            print('took {}'.format(datetime.timedelta(seconds=round(time.time() - start))), flush=True)
+            left.remove(run)
+        for name, copy in run.copies.items():
+            print('    {}'.format(out / 'figures' / name))
+            if arguments.small:
+                arguments.small.mkdir(exist_ok=True)
+                make_small(out / 'figures' / name, arguments.small / copy)
+    if not arguments.images:
+        print('The pictures of icons were left out: give a folder of pictures to --images.')
+
+
+if __name__ == '__main__':
+    main()

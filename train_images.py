@@ -19,7 +19,7 @@ def main(arguments=None):
     found = '{:,} pictures in {}'.format(len(pictures), folder.data)
 
     def draw_frame(path, x):
-        figures.draw_small_grid(path, x)
+        figures.draw_small_grid(path, x[:25], columns=5)  # of all hundred the video would take tens of megabytes
 
     def draw_figures(folder, x, energy, metrics):
         figures.draw_grid(folder.figure('data.png'), pictures.sample(100, randomness.picture_generator(stream=0)))
@@ -35,7 +35,7 @@ def main(arguments=None):
         draw_figures=draw_figures,
         score=score,
         n_shown=100,
-        n_colours=256,
+        n_colours=64,
         data_line='; '.join(filter(None, [found, pictures.report()])),
         fingerprint=pictures.fingerprint)
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 ROWS = {  # preset and iterations
     'mnist': {
-        'batch_normalized_energy': 4_000, 'last_commit': 4_500, 'weight_normalized_energy': 4_500, 'post': 4_500,
-        'grey': 4_500},
+        'batch_normalized_energy': 4_000, 'last_commit': 4_500, 'weight_normalized_energy': 4_500, 'post': 4_000,
+        'grey': 6_000},
     'images': {'post': 1_500, 'post_softplus': 1_500, 'weight_normalized': 1_500, 'last_commit': 1_500},
 }
 INTERVAL = {'mnist': 250, 'images': 100}

@@ -62,7 +62,7 @@ def test_tiny_run(task, tiny, run_script, tmp_path):
             assert image.size == ((1600, 819) if (task, name) == ('images', 'data') else (1600, 1600))
     with Image.open(run / 'figures' / 'training.gif') as image:
         assert image.n_frames == 3
-        assert image.size == {'mnist': (302, 302), 'images': (662, 662)}[task]
+        assert image.size == {'mnist': (302, 302), 'images': (332, 332)}[task]
     assert (run / 'figures' / 'curves.png').exists()
     assert not list(run.rglob('*.tmp'))
 

@@ -82,7 +82,8 @@ class DownloadBar:
 
     def __enter__(self):
         if not self._is_terminal:
-            print('Fetching {} ({:,} bytes) ...'.format(self._name, self._size), flush=True)
+            size = ' ({:,} bytes)'.format(self._size) if self._size else ''
+            print('Fetching {}{} ...'.format(self._name, size), flush=True)
         return self
 
     def __exit__(self, *exception):

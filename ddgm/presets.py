@@ -25,7 +25,7 @@ class Settings:
     generator_learning_rate: float = 2e-4
     beta1: float = 0.5  # Adam's
     beta2: float = 0.999
-    eps: float = 1e-8
+    eps: float = 1e-8  # Adam's and AdaGrad's
     gradient_norm: float = 10.0  # to which the gradient of one model is clipped; 0: not clipped
     energy_weight_decay: float = 0.0
     generator_first: bool = False  # of the two updates of an iteration
@@ -163,6 +163,7 @@ PRESETS = {
             _images(
                 network='author', batchsize=64, n_latent=100, n_experts=1024, optimizer='adagrad',
                 energy_learning_rate=1e-3, generator_learning_rate=2e-3, energy_weight_decay=1e-5, gradient_norm=0.0,
+                eps=1e-3,  # the author's stands under the root: √(sum + 1e-6)
                 generator_first=True)),
     },
 }

@@ -274,12 +274,10 @@ class _StopSignals:
 def _print_table(metrics, fresh):
     """Print the metrics of the samples, beside those of fresh data where there are any."""
     def show(value):
-        if isinstance(value, list):
-            return ' '.join('{:.3f}'.format(number) for number in value)
         return '-' if value is None else '{:.4g}'.format(value) if isinstance(value, float) else str(value)
     columns = [('samples', metrics)] + ([('fresh data', fresh)] if fresh else [])
     print(' ' * 24 + ''.join('{:>14}'.format(title) for title, _ in columns))
-    for name in metrics:
+    for name in (name for name, value in metrics.items() if not isinstance(value, list)):
         cells = [show(column.get(name)) for _, column in columns]
         print('{:<24}'.format(name) + ''.join('{:>14}'.format(cell) for cell in cells))
     if metrics.get('log_z', 0) is None:

@@ -1,0 +1,64 @@
+"""The tools beside the package: what they decide and the commands that they run; not how long anything takes."""
+
+import sys
+
+import numpy
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from ddgm import command_line
+
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+
+import failures  # noqa: E402
+import post_pictures  # noqa: E402
+
+
+@pytest.mark.parametrize(('diversities', 'expected'), [
+    ([0.1, 0.5, 0.6, 0.7, 0.7], None),  # recovers
+    ([0.1, 0.5, 0.6, 0.2, 0.24, 0.1], 1000),
+    ([0.1, 0.2, 0.1, 0.1, 0.2], 250),
+    ([0.5, 0.1, 0.1, 0.6, 0.1], 500),  # a spike
+    ([0.5, 0.1, 0.1, 0.1, 0.6], 500),  # at the end too
+    ([0.5, 0.1, 0.1, 0.6, 0.6], None),
+])
+def test_collapse(diversities, expected):
+    assert failures.collapse([(250 * (i + 1), diversity) for i, diversity in enumerate(diversities)]) == expected
+
+
+def test_studied_settings_are_published_ones():
+    for task, rows in failures.ROWS.items():
+        for preset in rows:
+            command_line.parse(task, '', ['--preset', preset, '--data', 'somewhere'])
+
+
+@pytest.mark.parametrize('run', post_pictures.RUNS, ids=lambda run: run.name)
+def test_commands_of_the_posts_pictures(run):
+    data = ['--data', 'somewhere'] if run.task in command_line.DATA_FOLDERS else []
+    request = command_line.parse(run.task, '', [*run.flags, *data])
+    assert request.settings().iterations == run.iterations()
+
+
+def test_finished_runs_are_known(tmp_path):
+    assert not post_pictures.done(tmp_path, 5)
+    (tmp_path / 'metrics.json').write_text('{"iterations": 4}')
+    assert not post_pictures.done(tmp_path, 5)
+    (tmp_path / 'metrics.json').write_text('{"iterations": 5}')
+    assert post_pictures.done(tmp_path, 5)
+
+
+def test_small_copies(tmp_path, rng):
+    frames = tmp_path / 'figures' / 'frames'
+    frames.mkdir(parents=True)
+    for i in range(120):
+        Image.fromarray(numpy.full((50, 50, 3), i, dtype=numpy.uint8)).save(frames / '{:09d}.png'.format(i))
+    post_pictures.make_small(frames.parent / 'training.gif', tmp_path / 'small.gif')
+    with Image.open(tmp_path / 'small.gif') as image:
+        assert image.size == (280, 280)
+        assert 50 <= image.n_frames <= 60
+        image.seek(image.n_frames - 1)
+        assert image.convert('RGB').getpixel((100, 100)) == (119, 119, 119)
+    post_pictures.make_small(frames / '000000007.png', tmp_path / 'small.png')
+    with Image.open(tmp_path / 'small.png') as image:
+        assert image.size == (400, 400)

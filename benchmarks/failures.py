@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 ROWS = {  # preset and iterations
     'mnist': {
-        'batch_normalized_energy': 4_000, 'last_commit': 4_500, 'weight_normalized_energy': 4_500, 'post': 4_000,
-        'grey': 6_000},
-    'images': {'post': 1_500, 'post_softplus': 1_500, 'weight_normalized': 1_500, 'last_commit': 1_500},
+        'batch_normalized_energy': 3_000, 'last_commit': 4_500, 'weight_normalized_energy': 4_500, 'post': 3_000,
+        'grey': 4_500},
+    'images': {'post': 1_000, 'post_softplus': 1_000, 'weight_normalized': 1_000, 'last_commit': 1_000},
 }
 INTERVAL = {'mnist': 250, 'images': 100}
 N_SAMPLES = 1000
@@ -123,7 +123,7 @@ def main():
         print('| `{}` | {:,} | {} of {} | {} | {} |'.format(
             preset, ROWS[arguments.task][preset], sum(c is not None for c in collapses), len(traces),
             ', '.join('–' if c is None else '{:,}'.format(c) for c in collapses),
-            ', '.join('{:.2f}'.format(trace[-1][1]) for trace in traces)))
+            ', '.join('{:.2f}'.format(sorted(d for _, d in trace[-3:])[1]) for trace in traces)))
 
 
 if __name__ == '__main__':

@@ -60,11 +60,11 @@ RUNS = (
     Run('icons: the data and the samples', 'icons', 'images', ('--width', '0.25', '--batchsize', '64'),
         {name: 'icons_' + name for name in ('data.png', 'samples.png', 'nearest.png', 'training.gif')}, 0.3),
     Run('icons, the failure', 'icons_failure', 'images',
-        ('--preset', 'weight_normalized', '--width', '0.125', '--batchsize', '32', '--iterations', '1500'),
+        ('--preset', 'last_commit', '--width', '0.125', '--batchsize', '32', '--iterations', '1000'),
         {'samples.png': 'icons_failure.png'}, 0.08),
 )
-SIZE = {'.png': (400, 400), '.gif': (280, 280)}
-N_FRAMES, N_COLOURS = 50, 64
+SIZE = {'.png': (400, 400), '.gif': (240, 240)}
+N_FRAMES, N_COLOURS = 30, 64
 
 
 def make_small(source, target):

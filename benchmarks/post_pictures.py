@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -63,25 +63,28 @@ RUNS = (
         ('--preset', 'last_commit', '--width', '0.125', '--batchsize', '32', '--iterations', '1000'),
         {'samples.png': 'icons_failure.png'}, 0.08),
 )
-SIZE = {'.png': (400, 400), '.gif': (240, 240)}
-N_FRAMES, N_COLOURS = 30, 64
+WIDTH = {'.png': 440, '.gif': 240}
+N_FRAMES, N_COLOURS = 30, 128
 
 
 def make_small(source, target):
-    """A copy of a picture, or of some frames of a video's folder, in the README's size."""
-    size = SIZE[target.suffix]
+    """A copy of a picture without its white margin, or of some frames of a video's folder, in the README's size."""
+    width = WIDTH[target.suffix]
+
+    def shrink(image):
+        return image.resize((width, round(width * image.height / image.width)), Image.Resampling.LANCZOS)
     if target.suffix == '.png':
         with Image.open(source) as image:
-            small = image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
-        small.quantize(N_COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+            image = image.convert('RGB')
+            image = image.crop(ImageChops.invert(image).getbbox())
+            shrink(image).quantize(N_COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
         return
     paths = sorted((source.parent / 'frames').glob('*.png'))
     paths = paths[::-max(1, len(paths) // N_FRAMES)][::-1]  # the last one is always among them
     frames = []
     for path in paths:
         with Image.open(path) as image:
-            small = image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
-        frames.append(small.quantize(32, dither=Image.Dither.NONE))
+            frames.append(shrink(image.convert('RGB')).quantize(32, dither=Image.Dither.NONE))
     frames[0].save(target, save_all=True, append_images=frames[1:], duration=160, loop=0)
 
 

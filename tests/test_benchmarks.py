@@ -59,6 +59,9 @@ def test_small_copies(tmp_path, rng):
         assert image.n_frames == 30
         image.seek(image.n_frames - 1)
         assert image.convert('RGB').getpixel((100, 100)) == (119, 119, 119)
-    post_pictures.make_small(frames / '000000007.png', tmp_path / 'small.png')
+    page = Image.new('RGB', (200, 300), 'white')
+    page.paste((0, 0, 0), (50, 100, 150, 150))  # twice as wide as high
+    page.save(tmp_path / 'page.png')
+    post_pictures.make_small(tmp_path / 'page.png', tmp_path / 'small.png')
     with Image.open(tmp_path / 'small.png') as image:
-        assert image.size == (400, 400)
+        assert image.size == (440, 220)

@@ -18,10 +18,13 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from ddgm import command_line  # noqa: E402
+from ddgm.metrics import COLLAPSED  # noqa: E402
+
 ROWS = {  # preset and iterations
     'mnist': {
         'batch_normalized_energy': 3_000, 'last_commit': 4_500, 'weight_normalized_energy': 4_500, 'post': 3_000,
-        'grey': 4_500},
+        'grey': 6_000},
     'images': {'post': 1_000, 'post_softplus': 1_000, 'weight_normalized': 1_000, 'last_commit': 1_000},
 }
 INTERVAL = {'mnist': 250, 'images': 100}
@@ -34,7 +37,6 @@ def collapse(trace):
 
     Many runs look collapsed in their first thousands of iterations and recover, so the end of the run decides.
     """
-    from ddgm.metrics import COLLAPSED
     diversities = [diversity for _, diversity in trace]
     # The middle one of three neighbouring checks, so that a single spike is passed over.
     smooth = diversities[:1] + [
@@ -103,18 +105,21 @@ def main():
         preset, seed = arguments.one
         return measure(arguments.task, preset, int(seed), arguments.data, path_of(preset, seed))
 
+    if arguments.task == 'mnist':
+        from ddgm.data import mnist
+        mnist.fetch(arguments.data)
     presets = arguments.presets or list(ROWS[arguments.task])
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for seed in range(arguments.seeds):
-            for preset in presets:
-                if not path_of(preset, seed).exists():
-                    pool.submit(
-                        subprocess.run,
-                        [sys.executable, __file__, '--task', arguments.task, '--data', arguments.data, '--out',
-                         str(arguments.out), '--one', preset, str(seed)],
-                        check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        futures = [
+            pool.submit(
+                subprocess.run,
+                [sys.executable, __file__, '--task', arguments.task, '--data', arguments.data, '--out',
+                 str(arguments.out), '--one', preset, str(seed)],
+                check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+            for seed in range(arguments.seeds) for preset in presets if not path_of(preset, seed).exists()]
+    for future in futures:
+        future.result()
 
-    import ddgm  # noqa: F401
     print('| preset | iterations | collapsed | from iteration | diversity at the end |')
     print('| --- | --- | --- | --- | --- |')
     for preset in presets:
@@ -127,4 +132,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    command_line.run_script(main)

@@ -16,7 +16,7 @@ def main(arguments=None):
     folder = run_folder.open_run(request)
     settings = folder.settings
     mnist.fetch(folder.data)
-    data = mnist.MNIST(folder.data, minimum=settings.batchsize)
+    data = mnist.MNIST(folder.data, settings.batchsize)
     score = Scores(data, settings.binarized)
 
     def draw_data(n, rng):

@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ddgm import command_line  # noqa: E402
+from ddgm.files import open_atomically  # noqa: E402
 from ddgm.metrics import COLLAPSED  # noqa: E402
 
 ROWS = {  # preset and iterations
@@ -84,7 +85,8 @@ def measure(task, preset, seed, folder, path):
             if iteration % INTERVAL[task] == 0:
                 x = sampling.sample(generative_model, z).reshape(N_SAMPLES, -1)
                 trace.append((iteration, metrics.diversity(x, reference)))
-    path.write_text(json.dumps({'trace': trace, 'seconds': time.time() - start}))
+    with open_atomically(path) as file:
+        file.write(json.dumps({'trace': trace, 'seconds': time.time() - start}).encode())
 
 
 def main():

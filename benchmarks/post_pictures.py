@@ -29,7 +29,7 @@ class Run:
     Attributes:
         shows (str): What of the post it is.
         task (str): Whose script.
-        flags (tuple of str): Its flags but for --out and --data.
+        flags (tuple of pairs): Its flags but for --out and --data.
         copies (dict): Small pictures by the name of the run's picture.
         seconds (float): Of an iteration on the machine of the README's figures, for the time left.
     """
@@ -41,26 +41,46 @@ class Run:
     copies: dict
     seconds: float
 
+    def preset(self):
+        return dict(self.flags).get('--preset', default_preset(self.task))
+
     def iterations(self):
-        flags = dict(zip(self.flags[::2], self.flags[1::2]))
-        preset = PRESETS[self.task][flags.get('--preset', default_preset(self.task))]
-        return int(flags.get('--iterations', preset.settings.iterations))
+        return int(dict(self.flags).get('--iterations', PRESETS[self.task][self.preset()].settings.iterations))
+
+    def command(self, out, data):
+        """What starts this run, or goes on with it."""
+        flags = {
+            '--preset': self.preset(), **dict(self.flags), '--iterations': str(self.iterations()), '--out': str(out)}
+        if data:
+            flags['--data'] = data
+        resume = ['--resume'] if (out / 'settings.json').exists() else []
+        return ['train_{}.py'.format(self.task), *(word for flag in flags.items() for word in flag), *resume]
+
+    def is_done(self, out):
+        """Whether a run folder holds this run, finished to its last picture."""
+        try:
+            settings = json.loads((out / 'settings.json').read_text())
+            metrics = json.loads((out / 'metrics.json').read_text())
+            return (settings['preset'], metrics['iterations']) == (self.preset(), self.iterations()) and all(
+                (out / 'figures' / name).exists() for name in (*self.copies, 'training.gif'))
+        except (OSError, ValueError, KeyError):
+            return False
 
 
 TOY = ('samples.png', 'energy.png', 'training.gif')
 RUNS = (
-    Run('ten Gaussians, picture and video', 'demo', 'gaussian_mixture', (),
+    Run('ten Gaussians, picture and video', 'gaussian_mixture', 'gaussian_mixture', (),
         {name: 'gaussian_mixture_' + name for name in TOY}, 0.005),
-    Run('the swiss roll, picture and video', 'demo_roll', 'swiss_roll', (),
+    Run('the swiss roll, picture and video', 'swiss_roll', 'swiss_roll', (),
         {name: 'swiss_roll_' + name for name in TOY}, 0.005),
     Run('MNIST, the good picture', 'mnist', 'mnist', (),
         {name: 'mnist_' + name for name in ('data.png', 'samples.png', 'nearest.png', 'training.gif')}, 0.06),
-    Run('MNIST, the failure', 'mnist_failure', 'mnist', ('--preset', 'last_commit'),
+    Run('MNIST, the failure', 'mnist_failure', 'mnist', (('--preset', 'last_commit'),),
         {'samples.png': 'mnist_failure.png'}, 0.065),
-    Run('icons: the data and the samples', 'icons', 'images', ('--width', '0.25', '--batchsize', '64'),
+    Run('icons: the data and the samples', 'icons', 'images', (('--width', '0.25'), ('--batchsize', '64')),
         {name: 'icons_' + name for name in ('data.png', 'samples.png', 'nearest.png', 'training.gif')}, 0.3),
     Run('icons, the failure', 'icons_failure', 'images',
-        ('--preset', 'last_commit', '--width', '0.125', '--batchsize', '32', '--iterations', '1000'),
+        (('--preset', 'last_commit'), ('--width', '0.125'), ('--batchsize', '32'), ('--iterations', '1000')),
         {'samples.png': 'icons_failure.png'}, 0.08),
 )
 WIDTH = {'.png': 440, '.gif': 240}
@@ -88,12 +108,14 @@ def make_small(source, target):
     frames[0].save(target, save_all=True, append_images=frames[1:], duration=160, loop=0)
 
 
-def done(out, iterations):
-    """Whether a run folder holds a finished run of this length."""
-    try:
-        return json.loads((out / 'metrics.json').read_text())['iterations'] == iterations
-    except (OSError, ValueError, KeyError):
-        return False
+def run_to_its_end(command):
+    """The exit status of a command, which after Ctrl-C gets the time to save its snapshot."""
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the terminal sends it to the command too
+            print('waiting for the run to save its snapshot ...', flush=True)
 
 
 def main():
@@ -101,28 +123,26 @@ def main():
     parser.add_argument(
         '--mnist', metavar='DIR', default='data/mnist', help='fetched if missing (default: %(default)s)')
     parser.add_argument('--images', metavar='DIR', help='folder of pictures; without it those of images are left out')
-    parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result'), metavar='DIR')
+    parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result/post'), metavar='DIR')
     parser.add_argument('--small', type=pathlib.Path, metavar='DIR', help='where small copies go, for example docs')
     arguments = parser.parse_args()
     data = {'mnist': arguments.mnist, 'images': arguments.images}
 
     runs = [run for run in RUNS if run.task != 'images' or arguments.images]
-    left = [run for run in runs if not done(arguments.out / run.name, run.iterations())]
+    left = [run for run in runs if not run.is_done(arguments.out / run.name)]
+    if arguments.small:
+        arguments.small.mkdir(parents=True, exist_ok=True)
     for i, run in enumerate(runs, 1):
         out = arguments.out / run.name
         print('[{} of {}] {}'.format(i, len(runs), run.shows), flush=True)
         if run in left:
-            command = ['train_{}.py'.format(run.task), *run.flags, '--out', str(out)]
-            if data.get(run.task):
-                command += ['--data', data[run.task]]
-            if (out / 'settings.json').exists():
-                command.append('--resume')
+            command = run.command(out, data.get(run.task))
             seconds = sum(other.iterations() * other.seconds for other in left)
             print('python {}\nabout {} for this one, {} for all that is left'.format(
                 ' '.join(command), *(datetime.timedelta(seconds=round(s)) for s in (
                     run.iterations() * run.seconds, seconds))), flush=True)
             start = time.time()
-            status = subprocess.run([sys.executable, str(ROOT / command[0]), *command[1:]]).returncode
+            status = run_to_its_end([sys.executable, str(ROOT / command[0]), *command[1:]])
             if status:
                 sys.exit(status)
             print('took {}'.format(datetime.timedelta(seconds=round(time.time() - start))), flush=True)
@@ -130,7 +150,6 @@ def main():
         for name, copy in run.copies.items():
             print('    {}'.format(out / 'figures' / name))
             if arguments.small:
-                arguments.small.mkdir(exist_ok=True)
                 make_small(out / 'figures' / name, arguments.small / copy)
     if not arguments.images:
         print('The pictures of icons were left out: give a folder of pictures to --images.')

@@ -18,6 +18,7 @@ from chainer import initializers, optimizers, serializers
 
 from ddgm import noise, randomness
 from ddgm.data.mnist import N_CLASSES, SIDE
+from ddgm.errors import UsageError
 from ddgm.files import open_atomically
 from ddgm.links import Convolution2D
 
@@ -95,7 +96,21 @@ def train(data, n_epochs=N_EPOCHS):
 
 def default_folder():
     """Where classifiers are kept: ``$XDG_CACHE_HOME/ddgm``, by default ``~/.cache/ddgm``."""
-    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache') / 'ddgm'
+    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')) / 'ddgm'
+
+
+def check_default_folder():
+    """Raise ``UsageError`` where no classifier could be kept, before a long run finds out at its end."""
+    folder = default_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = '' if os.access(folder, os.W_OK) else 'not writable'
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise UsageError(
+            '{}: the classifier can\'t be kept there ({}): set XDG_CACHE_HOME to a folder of yours'.format(
+                folder, reason))
 
 
 def load_or_train(data, folder=None, n_epochs=N_EPOCHS):

@@ -8,6 +8,7 @@ import math
 import numpy
 
 from ddgm import randomness
+from ddgm.errors import UsageError
 
 NEIGHBOUR = 5  # k of the nearest-neighbour metrics
 COLLAPSED = 0.25  # the diversity below which samples are all alike
@@ -113,12 +114,19 @@ def mode_score(probabilities, data_shares):
 def nearest(x, others):
     """The nearest of the others for each point: (N, D), (M, D) to the distances (N,) float64 and indexes (N,).
 
-    Which one is nearest is found in float32, so of two that are as near either may be taken.
+    Which one is nearest is found in float32, so of two that are as near either may be taken.  ``others`` may be of any
+    number type and is converted a part at a time.
     """
-    x, others = numpy.asarray(x, dtype=numpy.float32), numpy.asarray(others, dtype=numpy.float32)
-    squares = numpy.einsum('ij,ij->i', others, others)
-    parts = numpy.array_split(x, max(1, len(x) * len(others) // 20_000_000))
-    indexes = numpy.concatenate([(squares - 2 * part @ others.T).argmin(axis=1) for part in parts])
+    x = numpy.asarray(x, dtype=numpy.float32)
+    best, indexes = numpy.full(len(x), numpy.inf), numpy.zeros(len(x), dtype=int)
+    at_a_time = 5000
+    for first in range(0, len(others), at_a_time):
+        part = numpy.asarray(others[first:first + at_a_time], dtype=numpy.float32)
+        scores = numpy.einsum('ij,ij->i', part, part) - 2 * x @ part.T  # squared distances but for ‖x‖²
+        nearest_here = scores.argmin(axis=1)
+        score = scores[numpy.arange(len(x)), nearest_here]
+        better = score < best
+        best[better], indexes[better] = score[better], first + nearest_here[better]
     return numpy.linalg.norm(x.astype(numpy.float64) - others[indexes], axis=1), indexes
 
 
@@ -155,6 +163,15 @@ def mmd2(x, reference):
     return float(
         (kernel_sum(within_x) - n) / (n * (n - 1)) + (kernel_sum(within_reference) - m) / (m * (m - 1))
         - 2 * kernel_sum(between) / (n * m))
+
+
+def check_reference(x):
+    """Raise ``UsageError`` where (N, …) data can't be a reference: too few points, or copies of one."""
+    if len(x) <= NEIGHBOUR:
+        raise UsageError('the metrics need more than {} images to compare with, and the data holds {}: give other data '
+                         'to --data'.format(NEIGHBOUR, len(x)))
+    if (x == x[0]).all():
+        raise UsageError('the data holds {:,} times the same image: give other data to --data'.format(len(x)))
 
 
 def mean_distance(x):

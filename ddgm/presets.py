@@ -140,7 +140,7 @@ PRESETS = {
             "weight normalization everywhere, data as it is",
             _mnist(energy_normalization='weight', generator_normalization='weight', binarized=False)),
         'batch_normalized_energy': Preset(
-            "the post's failure: plain layers with BatchNormalization in the DEM, binarized data",
+            "BatchNormalization in the DEM, of which the post says that it fails; plain layers, binarized data",
             _mnist(iterations=4_000, energy_normalization='batch')),
         'weight_normalized_energy': Preset(
             "weight normalization in the DEM only, binarized data",

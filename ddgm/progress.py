@@ -24,7 +24,7 @@ class _Bar(util.ProgressBar):
             left = datetime.timedelta(seconds=round((self._iterations - self.iteration) / speed))
         return [
             '[{:.<{}}] {:6.1%}\n'.format(marks, self._bar_length, self.iteration / self._iterations),
-            '{:,} of {:,} iterations, {:.0f} a second, {} left\n'.format(
+            '{:,} of {:,} iterations, {:.3g} a second, {} left\n'.format(
                 self.iteration, self._iterations, speed, left),
             self.status + '\n',
         ]

@@ -125,7 +125,11 @@ def build_state(settings, build_models, draw_data, device):
     for model, draw_inputs in ((energy_model, draw_data), (generative_model, generative_model.draw_latent)):
         model.to_device(device)
         if any(not parameter.is_initialized for parameter in model.params()):  # weight normalization
-            training.start_from_batch(model, draw_inputs(settings.start_size, rng), rng)
+            try:
+                training.start_from_batch(model, draw_inputs(settings.start_size, rng), rng)
+            except ValueError as error:
+                raise UsageError('the data can\'t start this preset ({}): give other data or another --preset'.format(
+                    error)) from error
     return TrainingState(*(
         training.make_optimizer(
             model, learning_rate, settings.beta1, settings.beta2, settings.eps, settings.gradient_norm, weight_decay,
@@ -272,10 +276,10 @@ class _StopSignals:
 
 
 def _print_table(metrics, fresh):
-    """Print the metrics of the samples, beside those of fresh data where there are any."""
+    """Print the metrics of the samples, beside those of real data where there is some."""
     def show(value):
         return '-' if value is None else '{:.4g}'.format(value) if isinstance(value, float) else str(value)
-    columns = [('samples', metrics)] + ([('fresh data', fresh)] if fresh else [])
+    columns = [('samples', metrics)] + ([('real data', fresh)] if fresh else [])
     print(' ' * 24 + ''.join('{:>14}'.format(title) for title, _ in columns))
     for name in (name for name, value in metrics.items() if not isinstance(value, list)):
         cells = [show(column.get(name)) for _, column in columns]

@@ -1,5 +1,6 @@
 """The tools beside the package: what they decide and the commands that they run; not how long anything takes."""
 
+import json
 import sys
 
 import numpy
@@ -34,18 +35,32 @@ def test_studied_settings_are_published_ones():
 
 
 @pytest.mark.parametrize('run', post_pictures.RUNS, ids=lambda run: run.name)
-def test_commands_of_the_posts_pictures(run):
-    data = ['--data', 'somewhere'] if run.task in command_line.DATA_FOLDERS else []
-    request = command_line.parse(run.task, '', [*run.flags, *data])
+def test_commands_of_the_posts_pictures(run, tmp_path):
+    script, *flags = run.command(tmp_path, 'somewhere' if run.task in command_line.DATA_FOLDERS else None)
+    assert (ROOT / script).exists()
+    request = command_line.parse(run.task, '', flags)
     assert request.settings().iterations == run.iterations()
+    assert (request.preset, request.resume) == (run.preset(), False)
+    (tmp_path / 'settings.json').touch()
+    assert run.command(tmp_path, None)[-1] == '--resume'
 
 
 def test_finished_runs_are_known(tmp_path):
-    assert not post_pictures.done(tmp_path, 5)
-    (tmp_path / 'metrics.json').write_text('{"iterations": 4}')
-    assert not post_pictures.done(tmp_path, 5)
-    (tmp_path / 'metrics.json').write_text('{"iterations": 5}')
-    assert post_pictures.done(tmp_path, 5)
+    """By preset, length and the last picture, not by the mere presence of metrics."""
+    run = post_pictures.RUNS[2]
+    assert not run.is_done(tmp_path)
+    (tmp_path / 'figures').mkdir()
+    (tmp_path / 'settings.json').write_text(json.dumps({'preset': run.preset()}))
+    (tmp_path / 'metrics.json').write_text(json.dumps({'iterations': run.iterations()}))
+    assert not run.is_done(tmp_path)
+    for name in (*run.copies, 'training.gif'):
+        (tmp_path / 'figures' / name).touch()
+    assert run.is_done(tmp_path)
+    (tmp_path / 'metrics.json').write_text(json.dumps({'iterations': run.iterations() - 1}))
+    assert not run.is_done(tmp_path)
+    (tmp_path / 'metrics.json').write_text(json.dumps({'iterations': run.iterations()}))
+    (tmp_path / 'settings.json').write_text(json.dumps({'preset': 'grey'}))
+    assert not run.is_done(tmp_path)
 
 
 def test_small_copies(tmp_path, rng):

@@ -1,10 +1,13 @@
 """The metrics of images, on cases whose value is known or beside a slow and plain computation; the classifier."""
 
+import copy
+
 import numpy
 import pytest
 
 from ddgm import classifier, metrics
 from ddgm.data.mnist import MNIST
+from ddgm.errors import UsageError
 from ddgm.evaluation import images, mnist
 
 
@@ -206,6 +209,32 @@ def test_scores_of_pictures(rng):
     assert average['diversity'] < 1e-3
     assert average['coverage'] < 0.1
     assert average['frechet'] > 10 * scores['frechet']
+
+
+def test_energy_gap_of_pictures(rng):
+    pictures = discs(30, rng)
+    score = images.Scores(pictures)
+    x = discs(10, rng) / numpy.float32(255)
+    gap = score(x, lambda x: x.mean(axis=(1, 2, 3)))['energy_gap']
+    assert gap == pytest.approx(x.mean() - pictures.mean() / 255, rel=1e-4)
+
+
+def test_reference_that_is_none():
+    with pytest.raises(UsageError, match='more than 5'):
+        metrics.check_reference(numpy.eye(5))
+    with pytest.raises(UsageError, match='7 times the same'):
+        metrics.check_reference(numpy.ones((7, 3)))
+    metrics.check_reference(numpy.eye(6))
+
+
+def test_test_labels_that_lack_a_class(digits, score, trained, rng):
+    """No infinite number in a JSON file."""
+    keep = digits.test_labels < 9
+    digits = copy.copy(digits)
+    digits.test_images, digits.test_labels = digits.test_images[keep], digits.test_labels[keep]
+    scores = mnist.Scores(digits, binarized=True)(digits.train_images[:100] / numpy.float32(255))
+    assert scores['class_kl'] is None
+    assert scores['mode_score'] is None
 
 
 def test_nearest_training_picture(rng):

@@ -1,6 +1,7 @@
 """``train_mnist.py`` and ``train_images.py`` as their users run them, on almost nothing."""
 
 import json
+import os
 import shutil
 
 import numpy
@@ -123,6 +124,24 @@ def test_bad_input(task, arguments, words, run_script, tmp_path, pictures_folder
 def test_batch_larger_than_the_data(tiny, run_script, tmp_path):
     assert_refused(run_script('mnist', *tiny['mnist'], '-b', 301), '300', '--batchsize')
     assert_refused(run_script('images', *tiny['images'], '-b', 41), '40 pictures', '--batchsize')
+
+
+def test_data_that_nothing_can_be_compared_with(tiny, pictures_folder, run_script, tmp_path):
+    """Refused before the training, not after it."""
+    (tmp_path / 'few').mkdir()
+    (tmp_path / 'copies').mkdir()
+    for i in range(5):
+        shutil.copy(pictures_folder / '0{}.png'.format(i), tmp_path / 'few')
+    for i in range(20):
+        shutil.copy(pictures_folder / '00.png', tmp_path / 'copies' / '{}.png'.format(i))
+    assert_refused(run_script('images', *tiny['images'], '-b', 2, '--data', 'few'), 'more than 5', '--data')
+    assert_refused(run_script('images', *tiny['images'], '--data', 'copies'), '20 times the same', '--data')
+
+
+def test_cache_that_cannot_be_written(tiny, run_script, tmp_path):
+    (tmp_path / 'ddgm').write_text('a file where the folder should be')
+    result = run_script('mnist', *tiny['mnist'], env={**os.environ, 'XDG_CACHE_HOME': str(tmp_path)})
+    assert_refused(result, 'XDG_CACHE_HOME', str(tmp_path / 'ddgm'))
 
 
 def test_bad_picture_among_good_ones(tiny, pictures_folder, run_script, tmp_path):

@@ -379,7 +379,7 @@ def test_more_than_there_are(counted, rng):
 
 
 def test_fewer_than_a_batch(folder):
-    message = refusal(MNIST, folder, minimum=31)
+    message = refusal(MNIST, folder, batchsize=31)
     assert '30 training images' in message
     assert '--batchsize' in message
 

@@ -70,6 +70,8 @@ def _upright(picture):
 
 
 def _on_white(picture):
+    if picture.mode == 'F':
+        raise _Unsuitable('of floating-point numbers, whose range is not known')
     if picture.mode.startswith('I'):
         picture = _from_16_bits(picture)
     # A palette's colours can have an opacity each; elsewhere one colour can stand for transparent.

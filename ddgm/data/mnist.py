@@ -212,11 +212,11 @@ class MNIST:
         fingerprint (str): Says whether two folders hold the same.
     """
 
-    def __init__(self, folder, minimum=1):
+    def __init__(self, folder, batchsize=1):
         """Read the four files.
 
         Raises ``UsageError`` where one of them is not what it should be, or where there are fewer training images than
-        ``minimum``, the batch size.
+        ``batchsize``.
         """
         folder = pathlib.Path(folder)
         present = _present(folder)
@@ -226,10 +226,10 @@ class MNIST:
         train_images, train_labels, test_images, test_labels = (present[name] for name in CHECKSUMS)
         self.train_images, self.train_labels = _read_pair(train_images, train_labels)
         self.test_images, self.test_labels = _read_pair(test_images, test_labels)
-        if len(self.train_images) < minimum:
+        if len(self.train_images) < batchsize:
             raise UsageError(
                 '{} holds {:,} training images, fewer than a batch of {:,}: give a smaller --batchsize or another '
-                'folder to --data'.format(folder, len(self.train_images), minimum))
+                'folder to --data'.format(folder, len(self.train_images), batchsize))
         digest = hashlib.sha256()
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(str(array.shape).encode())

@@ -57,9 +57,12 @@ class Scores:
 
     Args:
         images: (N, 3, 64, 64) uint8; at most 2,500 of them are the reference.
+
+    Raises ``UsageError`` where they can't be a reference.
     """
 
     def __init__(self, images):
+        metrics.check_reference(images)
         chosen = randomness.metric_generator(stream=2).permutation(len(images))[:2500]
         self._images = images
         self._reference = images[chosen].astype(numpy.float32) / 255
@@ -88,7 +91,8 @@ class Scores:
 
     def nearest_training(self, x):
         """Distances to, and indexes of, the nearest pictures of (N, 3, 64, 64) images."""
-        return metrics.nearest(x.reshape(len(x), -1), self._images.reshape(len(self._images), -1) / numpy.float32(255))
+        distances, indexes = metrics.nearest(255 * x.reshape(len(x), -1), self._images.reshape(len(self._images), -1))
+        return distances / 255, indexes
 
     def _distances_within(self):
         """Of each reference picture to the nearest other one that differs."""

@@ -1,9 +1,11 @@
 """How good samples and an energy are on handwritten digits, by the features and labels of a small classifier."""
 
+import math
+
 import numpy
 
 from ddgm import metrics, randomness
-from ddgm.classifier import load_or_train
+from ddgm.classifier import check_default_folder, load_or_train
 from ddgm.data.mnist import N_CLASSES
 
 
@@ -16,13 +18,16 @@ class Scores:
     Args:
         data (ddgm.data.mnist.MNIST): Training and test images.
         binarized (bool): Whether the energy is that of binarized images.
+
+    Raises ``UsageError`` where the test images can't be a reference or a classifier could not be kept.
     """
 
     def __init__(self, data, binarized):
+        metrics.check_reference(data.test_images)
+        check_default_folder()
         self._data = data
         self._binarized = binarized
         self._test_shares = _shares(data.test_labels)
-        self._train = data.train_images.astype(numpy.float32) / 255
 
     def __call__(self, x, energy=None):
         """Score (N, 784) images, and with an energy function that too.  Where there is no classifier yet, train one."""
@@ -38,9 +43,9 @@ class Scores:
         scores = {
             'collapsed': diversity < metrics.COLLAPSED,
             'diversity': diversity,
-            'class_kl': metrics.divergence(shares, self._test_shares),
+            'class_kl': _finite(metrics.divergence(shares, self._test_shares)),
             'class_histogram': [float(share) for share in shares],
-            'mode_score': metrics.mode_score(probabilities, self._test_shares),
+            'mode_score': metrics.mode_score(probabilities, self._test_shares) if self._test_shares.all() else None,
             'frechet': metrics.frechet_distance(features, reference_features),
             'frechet_train_test': metrics.frechet_distance(training_features, reference_features),
             **metrics.neighbour_scores(features, reference_features),
@@ -55,7 +60,13 @@ class Scores:
 
     def nearest_training(self, x):
         """Distances to, and indexes of, the nearest training images of (N, 784) images."""
-        return metrics.nearest(x, self._train)
+        distances, indexes = metrics.nearest(255 * x, self._data.train_images)
+        return distances / 255, indexes
+
+
+def _finite(value):
+    """``None`` for the infinite divergence from test images that lack a class; JSON knows no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def _shares(labels):

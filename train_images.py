@@ -14,7 +14,7 @@ def main(arguments=None):
     from ddgm.networks.images import build_models
 
     folder = run_folder.open_run(request)
-    pictures = ImageFolder(folder.data, minimum=folder.settings.batchsize)
+    pictures = ImageFolder(folder.data, folder.settings.batchsize)
     score = Scores(pictures.images)
     found = '{:,} pictures in {}'.format(len(pictures), folder.data)
 

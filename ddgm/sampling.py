@@ -8,7 +8,8 @@ from ddgm import randomness
 _POINTS, _IMAGES = 10_000, 100  # of the plane, or images, that pass a network at a time
 
 
-def _in_test_mode(model, inputs, at_a_time):
+def in_test_mode(model, inputs, at_a_time):
+    """A model's outputs in test mode, for inputs that pass it a part at a time: NumPy arrays whatever its device."""
     with chainer.using_config('train', False), chainer.no_backprop_mode():
         return numpy.concatenate([
             chainer.cuda.to_cpu(model(model.device.send(inputs[first:first + at_a_time])).array)
@@ -17,7 +18,7 @@ def _in_test_mode(model, inputs, at_a_time):
 
 def sample(generative_model, z):
     """x = G(z) in test mode: (N, d) to (N, …), NumPy arrays of the model's number type whatever its device."""
-    return _in_test_mode(generative_model, z, _IMAGES)
+    return in_test_mode(generative_model, z, _IMAGES)
 
 
 def with_population_statistics(generative_model, batchsize, n_batches):
@@ -41,5 +42,5 @@ def energy_function(energy_model):
     """E of a DEM in test mode as a function of NumPy arrays, (N, …) to (N,) float64."""
     def energy(x):
         x = numpy.asarray(x, dtype=next(energy_model.params()).dtype)
-        return _in_test_mode(energy_model, x, _POINTS if x.ndim == 2 else _IMAGES).astype(numpy.float64)
+        return in_test_mode(energy_model, x, _POINTS if x.ndim == 2 else _IMAGES).astype(numpy.float64)
     return energy

@@ -147,11 +147,10 @@ class ImageFolder:
         fingerprint (str): Says whether two folders hold the same.
     """
 
-    def __init__(self, folder, minimum=2):
+    def __init__(self, folder, batchsize=2):
         """Read all pictures; what can't be read is left out.
 
-        Raises ``UsageError`` where the folder can't be read, or where fewer than ``minimum`` pictures, the batch size,
-        are in it.
+        Raises ``UsageError`` where the folder can't be read, or where fewer than ``batchsize`` pictures are in it.
         """
         folder = pathlib.Path(folder)
         paths, self.left_out = _files_of(folder)
@@ -168,21 +167,21 @@ class ImageFolder:
                     self.paths.append(path)
                     pixels += image.tobytes()
         self.left_out.sort()
-        self._check(folder, minimum)
+        self._check(folder, batchsize)
         self.images = numpy.frombuffer(pixels, dtype=numpy.uint8).reshape(-1, 3, SIDE, SIDE)
         self.fingerprint = hashlib.sha256(pixels).hexdigest()[:16]
 
-    def _check(self, folder, minimum):
+    def _check(self, folder, batchsize):
         folder = _shown(folder)
         report = self.report()
         if not self.paths and not self.left_out:
             raise UsageError('{} holds no files: {}'.format(folder, _CURE))
         if not self.paths:
             raise UsageError('{} holds no picture that can be read ({}): {}'.format(folder, report, _CURE))
-        if len(self.paths) < minimum:
+        if len(self.paths) < batchsize:
             raise UsageError(
                 '{} holds {}, fewer than a batch of {:,}{}: add pictures or give a smaller --batchsize'.format(
-                    folder, _counted(len(self.paths), 'picture'), minimum, report and ' ({})'.format(report)))
+                    folder, _counted(len(self.paths), 'picture'), batchsize, report and ' ({})'.format(report)))
 
     def __len__(self):
         return len(self.images)

@@ -9,7 +9,7 @@ import chainer.functions as F
 import numpy
 from chainer import initializers
 
-from ddgm import metrics, randomness
+from ddgm import metrics, randomness, sampling
 from ddgm.links import Convolution2D
 
 _AT_A_TIME = 100
@@ -39,9 +39,7 @@ class RandomFeatures(chainer.Chain):
 
     def features_of(self, x):
         """The same for NumPy arrays of any number of images."""
-        with chainer.no_backprop_mode():
-            return numpy.concatenate([
-                self(x[first:first + _AT_A_TIME]).array for first in range(0, len(x), _AT_A_TIME)])
+        return sampling.in_test_mode(self, x, _AT_A_TIME)
 
 
 def downscale(x):
@@ -66,8 +64,7 @@ class Scores:
         chosen = randomness.metric_generator(stream=2).permutation(len(images))[:2500]
         self._images = images
         self._reference = images[chosen].astype(numpy.float32) / 255
-        self._random_features = RandomFeatures()
-        self._spaces = {'': self._random_features.features_of, '_pixels': downscale}
+        self._spaces = {'': RandomFeatures().features_of, '_pixels': downscale}
 
     def __call__(self, x, energy=None):
         """Score (N, 3, 64, 64) images, float32 in 0…1; N and the number of pictures above 5."""

@@ -72,7 +72,8 @@ def execute(
     device = open_device(folder.device)
     settings = folder.settings
     state = build_state(settings, build_models, draw_data, device)
-    if folder.request.resume and folder.load_snapshot(state) and state.iteration > settings.iterations:
+    if folder.resume and folder.load(run_folder.SNAPSHOT, state, run_folder.START_OVER) \
+            and state.iteration > settings.iterations:
         raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
             folder.path, state.iteration))
     folder.prepare({'device': device.name, 'versions': _versions()})

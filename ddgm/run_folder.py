@@ -23,29 +23,36 @@ _PICTURES = tuple(
     FIGURES + '/' + name
     for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif'))
 
+START_OVER = 'start over with --overwrite'  # the cure for a run that can't be resumed
+
 
 class RunFolder:
-    """One run's files; see :func:`open_run`.
+    """One run's files; see :func:`open_run` and :func:`read_run`.
 
     Attributes:
-        request (ddgm.command_line.Request): What the user asked for.
         path (pathlib.Path): The folder.
+        task (str): What the run learns, a key of ``PRESETS``.
         preset (str): Its name.
         settings (Settings): The run's settings.
         device (str): Chainer device specifier.
         data (str): Folder of the data, or ``None`` where the task has none.
-        data_fingerprint (str): Of the data that a resumed run began with, else ``None``.
-        entries (list of dict): The log.
+        data_fingerprint (str): Of the data that an earlier run began with, else ``None``.
+        resume (bool), overwrite (bool): What to do with the run that the folder holds.
+        entries (list of dict): The log, as far as it was kept or written through this object.
     """
 
-    def __init__(self, request, preset, settings, device, data=None, data_fingerprint=None):
-        self.request = request
-        self.path = pathlib.Path(request.out)
+    def __init__(
+            self, path, task, preset, settings, device, data=None, data_fingerprint=None, resume=False,
+            overwrite=False):
+        self.path = pathlib.Path(path)
+        self.task = task
         self.preset = preset
         self.settings = settings
         self.device = device
         self.data = data
         self.data_fingerprint = data_fingerprint
+        self.resume = resume
+        self.overwrite = overwrite
         self.entries = []
 
     def check_data(self, fingerprint):
@@ -63,13 +70,13 @@ class RunFolder:
         """
         try:
             (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
-            if self.request.overwrite and _holds_run(self.path):
+            if self.overwrite and _holds_run(self.path):
                 for path in [self.path / name for name in _RUN_FILES + _PICTURES] + self._all_frames():
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()
             data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
             self.write_json(SETTINGS, {
-                'task': self.request.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
+                'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
                 **environment})
         except OSError as error:
             raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
@@ -134,12 +141,12 @@ class RunFolder:
         with open_atomically(self.path / name) as file:
             serializers.save_npz(file, state, compression=False)
 
-    def load_snapshot(self, state):
-        """Load the last snapshot into ``state`` and return whether there is one.
+    def load(self, name, state, cure):
+        """Load what :meth:`save` wrote into ``state`` and return whether there is such a file.
 
-        Raises ``UsageError`` where it is damaged or does not fit.
+        Raises ``UsageError`` where it is damaged or does not fit, with ``cure`` for what the user can do.
         """
-        path = self.path / SNAPSHOT
+        path = self.path / name
         if not path.exists():
             return False
         try:
@@ -147,8 +154,8 @@ class RunFolder:
             with open(path, 'rb') as raw, numpy.load(raw, allow_pickle=False) as file:
                 serializers.NpzDeserializer(file).load(state)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-            raise UsageError('{}: damaged or of another run ({}); start over with --overwrite'.format(
-                path, ' '.join(str(error).split()))) from error
+            raise UsageError('{}: damaged or of another run ({}); {}'.format(
+                path, ' '.join(str(error).split()), cure)) from error
         return True
 
 
@@ -171,38 +178,52 @@ def open_run(request):
     if request.resume:
         if not holds_run:
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
-        return RunFolder(request, *_resumed(request, path / SETTINGS))
+        return _resumed(request)
     if holds_run and not request.overwrite:
         raise UsageError(
             '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
     return RunFolder(
-        request, request.preset or default_preset(request.task), request.settings(), request.device or '@numpy',
-        request.data and os.path.abspath(request.data))
+        path, request.task, request.preset or default_preset(request.task), request.settings(),
+        request.device or '@numpy', request.data and os.path.abspath(request.data), overwrite=request.overwrite)
 
 
 def _holds_run(path):
     return any(os.path.exists(path / name) for name in _RUN_FILES)
 
 
-def _resumed(request, path):
-    """Preset, settings, device and data of the run that ``path`` describes, with the changes that resuming allows."""
-    try:
-        saved = json.loads(path.read_text(encoding='utf-8'))
-        task, preset, device = saved['task'], saved['preset'], saved['device']
-        if task != request.task:
-            raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(path.parent, task, task))
-        settings_type = settings_class(task)
-        settings = settings_type(**{field.name: saved[field.name] for field in dataclasses.fields(settings_type)})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError('{}: not the settings of a run ({}); start over with --overwrite'.format(
-            path, ' '.join(repr(error).split()))) from error
-    if request.preset not in (None, preset):
-        raise UsageError('{} is a run of preset {}: leave out --preset to resume it'.format(path.parent, preset))
+def _resumed(request):
+    """The run that the requested folder holds, with the changes that resuming allows."""
+    folder = read_run(request.out, START_OVER)
+    if folder.task != request.task:
+        raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(
+            folder.path, folder.task, folder.task))
+    if request.preset not in (None, folder.preset):
+        raise UsageError('{} is a run of preset {}: leave out --preset to resume it'.format(
+            folder.path, folder.preset))
     for name, value in request.changes.items():
-        if name not in settings.CHANGEABLE and value != getattr(settings, name):
+        if name not in folder.settings.CHANGEABLE and value != getattr(folder.settings, name):
             raise UsageError('{} has run with --{} {}: leave it out to resume, or give another --out'.format(
-                path.parent, name, getattr(settings, name)))
-    data = request.data and os.path.abspath(request.data) or saved.get('data')
-    return (
-        preset, dataclasses.replace(settings, **request.changes), request.device or device, data,
-        saved.get('data_fingerprint'))
+                folder.path, name, getattr(folder.settings, name)))
+    folder.settings = dataclasses.replace(folder.settings, **request.changes)
+    folder.device = request.device or folder.device
+    folder.data = request.data and os.path.abspath(request.data) or folder.data
+    folder.resume = True
+    return folder
+
+
+def read_run(path, cure):
+    """The folder of a run that was begun, as its ``settings.json`` describes it.
+
+    Raises ``UsageError`` where it does not, with ``cure`` for what the user can do.
+    """
+    settings_path = pathlib.Path(path) / SETTINGS
+    try:
+        saved = json.loads(settings_path.read_text(encoding='utf-8'))
+        settings_type = settings_class(saved['task'])
+        return RunFolder(
+            path, saved['task'], saved['preset'],
+            settings_type(**{field.name: saved[field.name] for field in dataclasses.fields(settings_type)}),
+            saved['device'], saved.get('data'), saved.get('data_fingerprint'))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError('{}: not the settings of a run ({}); {}'.format(
+            settings_path, ' '.join(repr(error).split()), cure)) from error

@@ -47,7 +47,7 @@ def test_every_preset_goes_on_to_the_same_bits(task, preset, tmp_path, device):
     train(straight, 5)
     train(split, 2)
     folder.save(run_folder.SNAPSHOT, split)
-    assert folder.load_snapshot(resumed)
+    assert folder.load(run_folder.SNAPSHOT, resumed, run_folder.START_OVER)
     assert resumed.iteration == 2
     train(resumed, 5)
     expected, actual = arrays(straight), arrays(resumed)

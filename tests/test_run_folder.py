@@ -86,10 +86,10 @@ def test_log_that_is_not_there(folder):
 
 def test_snapshot_round_trip(folder):
     state = State(numpy.arange(5.0))
-    assert not folder.load_snapshot(state)
+    assert not folder.load(run_folder.SNAPSHOT, state, run_folder.START_OVER)
     folder.save('snapshot.npz', state)
     other = State(numpy.zeros(5))
-    assert folder.load_snapshot(other)
+    assert folder.load(run_folder.SNAPSHOT, other, run_folder.START_OVER)
     numpy.testing.assert_array_equal(other.value, numpy.arange(5.0))
 
 
@@ -111,7 +111,7 @@ def test_damaged_snapshot_is_one_clear_error(folder, damage):
     else:
         numpy.savez(path, value=numpy.array({'a': 1}, dtype=object))
     with pytest.raises(UsageError, match='start over with --overwrite') as caught:
-        folder.load_snapshot(State(numpy.zeros(5)))
+        folder.load(run_folder.SNAPSHOT, State(numpy.zeros(5)), run_folder.START_OVER)
     assert str(path) in str(caught.value)
     assert '\n' not in str(caught.value)
 

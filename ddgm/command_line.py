@@ -1,4 +1,4 @@
-"""The flags that all training scripts share, and their exit statuses.  The only module that knows argparse.
+"""The flags of all commands and their exit statuses.  The only module that knows argparse.
 
 It imports neither Chainer nor matplotlib, so ``--help`` and a mistyped flag answer at once.
 """
@@ -148,6 +148,67 @@ def parse(task, description, arguments=None):
     names = {field.name for field in dataclasses.fields(settings_class(task))}
     changes = {name: value for name, value in given.items() if name in names and value is not None}
     return Request(task=task, changes=changes, **{name: given[name] for name in given if name not in names})
+
+
+def parse_comparison(description, arguments=None):
+    """Read the command line of :mod:`ddgm.compare`: ``paths``, ``reference`` (task, folder) and ``out``."""
+    parser = _OneLineParser(
+        prog='python -m ddgm.compare', description=description, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+               '  python -m ddgm.compare result/gaussian_mixture result/another_seed\n'
+               '  python -m ddgm.compare samples.npy --reference gaussian_mixture\n'
+               '  python -m ddgm.compare result/mnist theirs=samples.npy theirs=metrics.csv')
+    parser.add_argument('paths', metavar='A', nargs='+', help='what to compare')
+    parser.add_argument(
+        '--reference', metavar='TASK[:DIR]', type=_reference, default=(None, None),
+        help='what samples from elsewhere are of: {}, with the folder of the data'.format(_REFERENCES))
+    parser.add_argument(
+        '-o', '--out', metavar='DIR', type=_folder, default='result/comparison',
+        help='where the files go, in place of those of an earlier comparison (default: %(default)s)')
+    return parser.parse_args(arguments)
+
+
+_REFERENCES = ', '.join(task + (':DIR' if task in DATA_FOLDERS else '') for task in PRESETS)
+
+
+def _reference(text):
+    """A task and the folder of its data, or the default one, which may be ``None``."""
+    task, colon, folder = text.partition(':')
+    known = DATA_FOLDERS.get(task)
+    if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
+        raise argparse.ArgumentTypeError('give one of {}, not {!r}'.format(_REFERENCES, text))
+    return task, folder or known and known.default
+
+
+def parse_weights(description, arguments=None):
+    """Read the command line of :mod:`ddgm.weights`: ``action`` and the arguments of either."""
+    parser = _OneLineParser(
+        prog='python -m ddgm.weights', description=description, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest='action', metavar='export|import', required=True)
+    export = actions.add_parser('export', help='from a run to files for PyTorch', allow_abbrev=False)
+    export.add_argument('run', metavar='RUN', type=_folder, help='run folder')
+    export.add_argument('directory', metavar='DIR', type=_folder, help='where the two files go')
+    import_ = actions.add_parser('import', help='from files that PyTorch wrote to a run folder', allow_abbrev=False)
+    import_.add_argument('directory', metavar='DIR', type=_folder, help='where the two files are')
+    import_.add_argument('out', metavar='OUT', type=_folder, help='a new run folder')
+    import_.add_argument(
+        '--like', metavar='RUN', type=_folder, required=True, help='run folder whose networks and settings these are')
+    import_.add_argument(
+        '--eps', metavar='EPS', type=_eps, default=2e-5,
+        help="of the BatchNorm modules in PyTorch, whose own default is 1e-5 (default: %(default)s, this project's)")
+    return parser.parse_args(arguments)
+
+
+def _eps(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError('give a small number like 1e-5, not {!r}'.format(text))
+    return number
 
 
 def run_script(main):

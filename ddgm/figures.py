@@ -1,6 +1,8 @@
 """The pictures.  The only module that knows matplotlib; it keeps no state and needs no display."""
 
+import dataclasses
 import io
+import itertools
 
 import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +17,14 @@ DATA_COLOUR, SAMPLE_COLOUR = '#bec3c7', '#e84c3d'
 PLANE = 4  # half the width of the square that pictures of the plane show
 _MARKER_SIZE = 20
 _INCHES = 8
+# What of the log is drawn.
+QUANTITIES = {
+    'energy/positive': 'E(x⁺), data',
+    'energy/negative': 'E(x⁻), samples',
+    'energy/loss': 'DEM loss: E(x⁺) − E(x⁻)',
+    'generator/loss': 'DGM loss: E(G(z)) − H',
+    'generator/entropy': 'entropy proxy H',
+}
 
 
 def _post_axes():
@@ -22,14 +32,18 @@ def _post_axes():
     figure = Figure(figsize=(_INCHES, _INCHES))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.125, 0.1, 0.775, 0.8))
-    axes.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE))
-    axes.set(xticks=range(-PLANE, PLANE + 1), yticks=range(-PLANE, PLANE + 1))
-    axes.tick_params(direction='in', top=True, right=True)
+    _show_plane(axes)
     return figure, axes
 
 
-def _scatter(axes, points, colour, **style):
-    axes.scatter(points[:, 0], points[:, 1], s=_MARKER_SIZE, color=colour, edgecolors='none', **style)
+def _show_plane(axes):
+    axes.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE))
+    axes.set(xticks=range(-PLANE, PLANE + 1), yticks=range(-PLANE, PLANE + 1))
+    axes.tick_params(direction='in', top=True, right=True)
+
+
+def _scatter(axes, points, colour, size=_MARKER_SIZE):
+    axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, edgecolors='none')
 
 
 def _save(figure, path, pixels_per_inch=100):
@@ -76,13 +90,17 @@ def beside(images, others):
 
 def draw_small_grid(path, images, columns=10):
     """The same images as tiles of their own size, close together: a frame of the video."""
+    _save_image(_tiled(images, columns), path)
+
+
+def _tiled(images, columns):
     tiles = list(_to_pillow(images))
     width, height = tiles[0].width + 2, tiles[0].height + 2
     canvas = Image.new('RGB', (columns * width + 2, -(-len(tiles) // columns) * height + 2), 'white')
     for i, tile in enumerate(tiles):
         row, column = divmod(i, columns)
         canvas.paste(tile, (2 + column * width, 2 + row * height))
-    _save_image(canvas, path)
+    return canvas
 
 
 def _to_pillow(images):
@@ -103,18 +121,23 @@ def draw_energy(path, energy, log_z, samples):
     The colours reach down to where all but a twentieth of the samples lie, so that the map shows where the energy
     model and the generator disagree.
     """
-    cells = 400
-    centres, _ = cells_of_square(PLANE, cells)
-    offset, title = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
-    log_density = (-energy(centres) - offset).reshape(cells, cells)
     figure, axes = _post_axes()
-    image = axes.imshow(
-        log_density, origin='lower', extent=(-PLANE, PLANE, -PLANE, PLANE), aspect='auto', cmap='viridis',
-        vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
+    image, quantity = _show_energy(axes, energy, log_z, samples)
     _scatter(axes, samples, SAMPLE_COLOUR)
     figure.colorbar(image, cax=figure.add_axes((0.915, 0.1, 0.02, 0.8)), extend='min')
-    axes.set_title(title + ' of the energy model, nats; dots: samples of the generator')
+    axes.set_title(quantity + ' of the energy model, nats; dots: samples of the generator')
     _save(figure, path)
+
+
+def _show_energy(axes, energy, log_z, samples):
+    """The map alone; returns it with the name of what it shows."""
+    cells = 400
+    centres, _ = cells_of_square(PLANE, cells)
+    offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
+    image = axes.imshow(
+        (-energy(centres) - offset).reshape(cells, cells), origin='lower', extent=(-PLANE, PLANE, -PLANE, PLANE),
+        aspect='auto', cmap='viridis', vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
+    return image, quantity
 
 
 def draw_curves(path, entries):
@@ -122,22 +145,119 @@ def draw_curves(path, entries):
     figure = Figure(figsize=(_INCHES, 1.25 * _INCHES), layout='constrained')
     FigureCanvasAgg(figure)
     panels = (
-        (('energy/positive', 'E(x⁺), data', 'tab:gray'), ('energy/negative', 'E(x⁻), samples', SAMPLE_COLOUR)),
-        (('energy/loss', 'DEM loss: E(x⁺) − E(x⁻)', 'tab:blue'),),
-        (('generator/loss', 'DGM loss: E(G(z)) − H', 'tab:blue'),),
-        (('generator/entropy', 'entropy proxy H', 'tab:green'),),
+        (('energy/positive', 'tab:gray'), ('energy/negative', SAMPLE_COLOUR)),
+        (('energy/loss', 'tab:blue'),),
+        (('generator/loss', 'tab:blue'),),
+        (('generator/entropy', 'tab:green'),),
     )
     iterations = [entry['iteration'] for entry in entries]
     for axes, curves in zip(figure.subplots(len(panels), 1, sharex=True), panels):
-        for name, label, colour in curves:
+        for name, colour in curves:
             axes.plot(
-                iterations, [entry[name] for entry in entries], color=colour, label=label, linewidth=1,
+                iterations, [entry[name] for entry in entries], color=colour, label=QUANTITIES[name], linewidth=1,
                 marker='.' if len(entries) == 1 else None)
         axes.set_ylabel('nats')
         axes.grid(alpha=0.3)
         axes.legend(loc='best', frameon=False)
     axes.set_xlabel('iteration')
     _save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One series of samples in a comparison.
+
+    Attributes:
+        title (str): Its name.
+        x: Points (N, 2), or images (N, H, W) or (N, 3, H, W) in 0…1.
+        energy: A function of points, or ``None``.
+        log_z (float): Of that energy; ``None``: not known.
+    """
+
+    title: str
+    x: numpy.ndarray
+    energy: object = None
+    log_z: float = None
+
+
+def draw_comparison(path, data, panels, curves):
+    """Samples side by side beside data, maps of their energies below them, and curves over one another.
+
+    Args:
+        path: Of the PNG.
+        data (Panel): Shown first; points also behind all samples.  ``None`` where there are no panels.
+        panels (list of Panel): All of one kind.
+        curves (list): Pairs of a name and :class:`ddgm.curves.Curves`.
+    """
+    shown = [data, *panels] if panels else []
+    columns = min(4, max(2, len(shown)))
+    bands = [shown[first:first + columns] for first in range(0, len(shown), columns)]
+    quantities = [name for name in QUANTITIES if any(name in curve.values for _, curve in curves)]
+    parts = []  # of the page: a height in inches, what draws it, and its arguments
+    for band in bands:
+        parts.append((4.4, _show_samples, (band, columns, data)))
+        if any(panel.energy for panel in band if panel is not data):
+            parts.append((5.0, _show_energies, (band, columns)))
+    if quantities:
+        parts.append((2.4 * -(-len(quantities) // 2) + 0.5, _show_curves, (quantities, curves)))
+    heights = [height for height, _, _ in parts]
+    figure = Figure(figsize=(4.2 * columns, sum(heights)), layout='constrained')
+    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)
+    FigureCanvasAgg(figure)
+    for part, (_, show, arguments) in zip(
+            figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False).flat, parts):
+        show(part, *arguments)
+    _save(figure, path, 80)
+
+
+def _show_samples(figure, panels, columns, data):
+    for axes, panel in itertools.zip_longest(figure.subplots(1, columns, squeeze=False).flat, panels):
+        if panel is None:
+            axes.set_axis_off()
+            continue
+        axes.set_title(panel.title)
+        if panel.x.ndim == 2:
+            _show_plane(axes)
+            axes.set_aspect('equal')
+            _scatter(axes, data.x, DATA_COLOUR, 6)
+            if panel is not data:
+                _scatter(axes, panel.x, SAMPLE_COLOUR, 6)
+        else:
+            axes.imshow(_tiled(panel.x, 8))
+            axes.set_axis_off()
+
+
+def _show_energies(figure, panels, columns):
+    for axes, panel in itertools.zip_longest(figure.subplots(1, columns, squeeze=False).flat, panels):
+        if panel is None or not panel.energy:
+            axes.set_axis_off()
+            continue
+        _show_plane(axes)
+        image, quantity = _show_energy(axes, panel.energy, panel.log_z, panel.x)
+        axes.set_aspect('equal')
+        axes.set_title('{} of {}, nats'.format(quantity, panel.title))
+        figure.colorbar(image, ax=axes, extend='min', location='bottom', shrink=0.7, aspect=30)
+
+
+def _show_curves(figure, quantities, curves):
+    units = {curve.unit for _, curve in curves}
+    grid = figure.subplots(-(-len(quantities) // 2), 2, squeeze=False)
+    for axes, quantity in itertools.zip_longest(grid.flat, quantities):
+        if quantity is None:
+            axes.set_axis_off()
+            continue
+        for i, (name, curve) in enumerate(curves):
+            if quantity in curve.values:
+                # Iterations of one program and epochs of another have no common length.
+                scale = 1 if len(units) == 1 else max(curve.x)
+                axes.plot(
+                    [x / scale for x in curve.x], curve.values[quantity], color='C{}'.format(i), linewidth=1,
+                    label=name if len(units) == 1 else '{} ({:g} {}s)'.format(name, max(curve.x), curve.unit),
+                    marker='.' if len(curve.x) == 1 else None)
+        axes.set_title(QUANTITIES[quantity] + ', nats')
+        axes.set_xlabel(units.copy().pop() if len(units) == 1 else 'share of the run')
+        axes.grid(alpha=0.3)
+        axes.legend(loc='best', frameon=False)
 
 
 def write_gif(path, frame_paths, colours=64, seconds=20.0):

@@ -1,8 +1,12 @@
 """Files that are whole or absent."""
 
 import contextlib
+import json
 import os
 import pathlib
+import zipfile
+
+import numpy
 
 
 @contextlib.contextmanager
@@ -20,3 +24,26 @@ def open_atomically(path):
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def write_json(path, content):
+    """Write a dict as a JSON file."""
+    with open_atomically(path) as file:
+        file.write((json.dumps(content, indent=4) + '\n').encode())
+
+
+def read_arrays(path):
+    """The arrays of an .npz file by name; that of an .npy file by the name ``x``.
+
+    Raises ``ValueError`` with the reason where it can't be read.  Pickled objects, which could hold a file's own code,
+    are not loaded.
+    """
+    try:
+        with open(path, 'rb') as file:
+            content = numpy.load(file, allow_pickle=False)
+            if isinstance(content, numpy.ndarray):
+                return {'x': content}
+            with content:
+                return dict(content)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(' '.join(str(error).split())) from error

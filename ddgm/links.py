@@ -33,7 +33,7 @@ class Deconvolution2D(L.Deconvolution2D):
         return deconvolution(x, self.W, self.b, self.stride[0], self.pad[0], size)
 
 
-class _WeightNormalized(chainer.Link):
+class WeightNormalized(chainer.Link):
     """y = layer(x, W) + b with W = g·V/‖V‖, one norm an output unit, started from data (Salimans & Kingma 2016).
 
     The first batch that passes sets ``g`` and ``b`` so that each output unit has mean 0 and variance 1 on it; ``V``
@@ -75,7 +75,7 @@ class _WeightNormalized(chainer.Link):
             parameter.array[...] = start
 
 
-class WeightNormalizedLinear(_WeightNormalized):
+class WeightNormalizedLinear(WeightNormalized):
     """A linear layer under weight normalization: (N, in_size) to (N, out_size).  ``initial_weight`` is for V."""
 
     def __init__(self, in_size, out_size, initial_weight):
@@ -86,7 +86,7 @@ class WeightNormalizedLinear(_WeightNormalized):
         return F.linear(x, W, b)
 
 
-class WeightNormalizedConvolution2D(_WeightNormalized):
+class WeightNormalizedConvolution2D(WeightNormalized):
     """A convolution under weight normalization: (N, in_channels, H, W) to (N, out_channels, H', W').
 
     The norm is that of the weights that lead to one output channel.
@@ -100,7 +100,7 @@ class WeightNormalizedConvolution2D(_WeightNormalized):
         return convolution(x, W, b, self.stride, self.pad)
 
 
-class WeightNormalizedDeconvolution2D(_WeightNormalized):
+class WeightNormalizedDeconvolution2D(WeightNormalized):
     """A transposed convolution under weight normalization: (N, in_channels, H, W) to (N, out_channels, H', W').
 
     V is (in_channels, out_channels, ksize, ksize), as in Chainer; the norm is that of the weights that lead to one

@@ -1,4 +1,4 @@
-"""What a user sees while a run trains: a progress bar on a terminal, a line for each log entry in a pipe."""
+"""What a user sees on the terminal: a progress bar, in a pipe a line for each log entry; metrics in columns."""
 
 import datetime
 import sys
@@ -97,3 +97,22 @@ class DownloadBar:
             print(
                 '\rFetching {}  [{:.<30}] {:,} bytes'.format(self._name, '#' * int(30 * share), done),
                 end='', flush=True)
+
+
+def print_table(columns):
+    """Print numbers in columns: pairs of a title and a dict of values by name; ``None`` and what is missing as ``-``.
+
+    Lists are left out.
+    """
+    names = dict.fromkeys(
+        name for _, values in columns for name, value in values.items() if not isinstance(value, list))
+    left = max(24, *(len(name) + 2 for name in names))
+    widths = [max(14, len(title) + 2) for title, _ in columns]
+    print(' ' * left + ''.join('{:>{}}'.format(title, width) for (title, _), width in zip(columns, widths)))
+    for name in names:
+        cells = [_shown(values.get(name)) for _, values in columns]
+        print('{:<{}}'.format(name, left) + ''.join('{:>{}}'.format(cell, width) for cell, width in zip(cells, widths)))
+
+
+def _shown(value):
+    return '-' if value is None else '{:.4g}'.format(value) if isinstance(value, float) else str(value)

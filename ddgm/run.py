@@ -11,7 +11,8 @@ import numpy
 
 from ddgm import figures, randomness, run_folder, sampling, training
 from ddgm.errors import Interrupted, RunFailed, UsageError
-from ddgm.progress import Progress
+from ddgm.files import write_json
+from ddgm.progress import Progress, print_table
 
 N_SCORED = 2500
 
@@ -36,10 +37,11 @@ class TrainingState:
 
     def serialize(self, serializer):
         """Save or load through a Chainer serializer."""
+        self.iteration = serializer('iteration', self.iteration)
         for name, optimizer in (('energy', self.energy_optimizer), ('generator', self.generator_optimizer)):
             optimizer.target.serialize(serializer[name + '_model'])
-            optimizer.serialize(serializer[name + '_optimizer'])
-        self.iteration = serializer('iteration', self.iteration)
+            if self.iteration:  # before the first one an optimizer has no state
+                optimizer.serialize(serializer[name + '_optimizer'])
         self.elapsed_time = serializer('elapsed_time', self.elapsed_time)
         self.summary.serialize(serializer['summary'])
 
@@ -76,7 +78,7 @@ def execute(
             and state.iteration > settings.iterations:
         raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
             folder.path, state.iteration))
-    folder.prepare({'device': device.name, 'versions': _versions()})
+    folder.prepare(environment(device))
     folder.keep_log(_entries_to_keep(folder.read_log(), state, settings.iterations))
 
     print('Device: {}'.format(device))
@@ -112,11 +114,14 @@ def open_device(specifier):
     return device
 
 
-def _versions():
+def environment(device):
+    """What ``settings.json`` says beside the settings: the device and versions."""
     cupy = chainer.backends.cuda.cupy if chainer.backends.cuda.available else None
     return {
-        'python': platform.python_version(), 'chainer': chainer.__version__, 'numpy': numpy.__version__,
-        'cupy': cupy and cupy.__version__}
+        'device': device.name,
+        'versions': {
+            'python': platform.python_version(), 'chainer': chainer.__version__, 'numpy': numpy.__version__,
+            'cupy': cupy and cupy.__version__}}
 
 
 def build_state(settings, build_models, draw_data, device):
@@ -131,6 +136,11 @@ def build_state(settings, build_models, draw_data, device):
             except ValueError as error:
                 raise UsageError('the data can\'t start this preset ({}): give other data or another --preset'.format(
                     error)) from error
+    return start_state(settings, energy_model, generative_model)
+
+
+def start_state(settings, energy_model, generative_model):
+    """Two models, whatever their weights, with the optimizers that ``settings`` name, before the first iteration."""
     return TrainingState(*(
         training.make_optimizer(
             model, learning_rate, settings.beta1, settings.beta2, settings.eps, settings.gradient_norm, weight_decay,
@@ -213,12 +223,15 @@ def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, dra
     folder.write_samples(x, z)
     energy = sampling.energy_function(energy_model)
     metrics = score(x, energy)
-    folder.write_json(run_folder.METRICS, {
+    write_json(folder.path / run_folder.METRICS, {
         **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
 
-    _print_table(
-        metrics,
-        draw_fresh and score(draw_fresh(N_SCORED, randomness.metric_generator(stream=1)), None))
+    columns = [('samples', metrics)]
+    if draw_fresh:
+        columns.append(('real data', score(draw_fresh(N_SCORED, randomness.metric_generator(stream=1)), None)))
+    print_table(columns)
+    if metrics.get('log_z', 0) is None:
+        print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')
 
     print('Drawing ...', flush=True)
     draw_figures(folder, sampling.sample(finished, fixed_z), energy, metrics)
@@ -274,16 +287,3 @@ class _StopSignals:
 
     def _note(self, number, frame):
         self.received = True
-
-
-def _print_table(metrics, fresh):
-    """Print the metrics of the samples, beside those of real data where there is some."""
-    def show(value):
-        return '-' if value is None else '{:.4g}'.format(value) if isinstance(value, float) else str(value)
-    columns = [('samples', metrics)] + ([('real data', fresh)] if fresh else [])
-    print(' ' * 24 + ''.join('{:>14}'.format(title) for title, _ in columns))
-    for name in (name for name, value in metrics.items() if not isinstance(value, list)):
-        cells = [show(column.get(name)) for _, column in columns]
-        print('{:<24}'.format(name) + ''.join('{:>14}'.format(cell) for cell in cells))
-    if metrics.get('log_z', 0) is None:
-        print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')

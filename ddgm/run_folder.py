@@ -6,19 +6,18 @@ import json
 import os
 import pathlib
 import re
-import zipfile
 
 import numpy
 from chainer import serializers
 
 from ddgm.errors import UsageError
-from ddgm.files import open_atomically
+from ddgm.files import open_atomically, read_arrays, write_json
 from ddgm.presets import default_preset, settings_class
 
 FIGURES, FRAMES = 'figures', 'figures/frames'
 SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS = 'settings.json', 'log', 'snapshot.npz', 'samples.npz', 'metrics.json'
-ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
-_RUN_FILES = (SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS, ENERGY_MODEL, GENERATIVE_MODEL)
+MODELS = ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
+_RUN_FILES = (SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS, *MODELS)
 _PICTURES = tuple(
     FIGURES + '/' + name
     for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif'))
@@ -75,7 +74,7 @@ class RunFolder:
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()
             data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
-            self.write_json(SETTINGS, {
+            write_json(self.path / SETTINGS, {
                 'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
                 **environment})
         except OSError as error:
@@ -99,11 +98,6 @@ class RunFolder:
 
     def _all_frames(self):
         return sorted(path for path in (self.path / FRAMES).glob('*.png') if re.fullmatch(r'\d{9}', path.stem))
-
-    def write_json(self, name, content):
-        """Write a dict as a JSON file."""
-        with open_atomically(self.path / name) as file:
-            file.write((json.dumps(content, indent=4) + '\n').encode())
 
     def write_samples(self, x, z):
         """Write samples and their z: (N, …) and (N, d), both float32."""
@@ -150,10 +144,9 @@ class RunFolder:
         if not path.exists():
             return False
         try:
-            # Chainer's load_npz would allow pickled objects, and with them a file's own code.
-            with open(path, 'rb') as raw, numpy.load(raw, allow_pickle=False) as file:
-                serializers.NpzDeserializer(file).load(state)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            # Chainer's load_npz would allow pickled objects.
+            serializers.NpzDeserializer(read_arrays(path)).load(state)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError('{}: damaged or of another run ({}); {}'.format(
                 path, ' '.join(str(error).split()), cure)) from error
         return True

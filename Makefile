@@ -10,7 +10,7 @@ export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint figures classifier failures table clean
+.PHONY: demo test lint figures classifier failures table differences clean
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
@@ -40,6 +40,10 @@ failures: $(VENV)/installed
 # The README's table: three seeds of both 2-D tasks, some ten minutes on two cores.
 table: $(VENV)/installed
 	$(RUN) benchmarks/quality.py
+
+# What the choices of other implementations do in the plane, for docs/differences.md: an hour or two.
+differences: $(VENV)/installed
+	$(RUN) benchmarks/differences.py
 
 $(VENV)/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "Python 3.9 or later is needed: make PYTHON=...")'

@@ -166,7 +166,7 @@ def parse_comparison(description, arguments=None):
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=_folder, default='result/comparison',
         help='where the files go, in place of those of an earlier comparison (default: %(default)s)')
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 _REFERENCES = ', '.join(task + (':DIR' if task in DATA_FOLDERS else '') for task in PRESETS)

@@ -2,10 +2,12 @@
 
 import math
 import pathlib
+import tempfile
 
 import numpy
 
 from ddgm import figures, metrics, randomness, run_folder, sampling, tasks
+from ddgm.data import mnist
 from ddgm.errors import UsageError
 from ddgm.files import write_json
 from ddgm.progress import print_table
@@ -56,12 +58,16 @@ def compare(entries, task, data_folder, out):
         print_table(columns)
         data = figures.Panel(
             'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0)
-    logs = [(entry.name, log) for entry in entries for log in entry.logs]
+    logs = [
+        (entry.name, log) for entry in entries for log in entry.logs if figures.QUANTITIES.keys() & log.values.keys()]
     written = [out / 'comparison.json']
-    write_json(written[0], result)
-    if panels or logs:
-        written.append(out / 'comparison.png')
-        figures.draw_comparison(written[-1], data, panels, logs)
+    try:
+        write_json(written[0], result)
+        if panels or logs:
+            written.append(out / 'comparison.png')
+            figures.draw_comparison(written[-1], data, panels, logs)
+    except OSError as error:
+        raise _not_writable(out, error) from error
     print('\n{}'.format(', '.join(map(str, written))))
 
 
@@ -69,10 +75,14 @@ def _make_folder(path):
     path = pathlib.Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()  # before some minutes of scoring
     except OSError as error:
-        raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
-            path, error.strerror)) from error
+        raise _not_writable(path, error) from error
     return path
+
+
+def _not_writable(path, error):
+    return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(path, error.strerror))
 
 
 def _described(entry):
@@ -102,16 +112,20 @@ def _open_reference(task, data_folder, entries):
     if len(of_runs | {task} - {None}) > 1:
         raise UsageError('samples of {} can\'t be compared: leave some out'.format(
             ' and '.join(sorted(of_runs | {task} - {None}))))
-    if task is None:
-        if not runs:
-            raise UsageError('what are these samples of?  Say it by --reference (see --help)')
-        task = runs[0].task
-        if len({run.data_fingerprint for run in runs}) > 1:
-            raise UsageError('these runs have learned from different data: choose one to compare with by --reference '
-                             '{}:DIR'.format(task))
-        data_folder = runs[0].data
+    if not (task or runs):
+        raise UsageError('what are these samples of?  Say it by --reference (see --help)')
     try:
-        return task, tasks.open_reference(task, data_folder)
+        if task:
+            if task == 'mnist':
+                mnist.fetch(data_folder)
+            return task, tasks.open_reference(task, data_folder)
+        task, folder, fingerprint = runs[0].task, runs[0].data, runs[0].data_fingerprint
+        if any(run.data_fingerprint != fingerprint for run in runs):
+            raise UsageError('these runs have learned from different data: choose one to compare with')
+        reference = tasks.open_reference(task, folder)
+        if reference.fingerprint != fingerprint:
+            raise UsageError('{} no longer holds the data that {} has learned from'.format(folder, runs[0].path))
+        return task, reference
     except UsageError as error:
         raise UsageError('{}; or name the data by --reference {}:DIR'.format(error, task)) from error
 

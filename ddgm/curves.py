@@ -80,7 +80,8 @@ def read_csv(path):
          if name in columns), ('row', None))
     experiments = {}
     for row in rows:
-        experiments.setdefault((row.get(columns.get(_EXPERIMENT)) or '').strip(), []).append(row)
+        experiment = row[columns[_EXPERIMENT]] if _EXPERIMENT in columns else None
+        experiments.setdefault((experiment or '').strip(), []).append(row)
     if len(experiments) == 1:
         experiments = {'': rows}
     return {

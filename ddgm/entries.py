@@ -57,13 +57,17 @@ def read(arguments):
     A path is a run folder, a file of samples (.npy, or .npz with an array x), a log (.csv) or a folder of such files.
     Raises ``UsageError`` for a path that is none of these, or a file that can't be read.
     """
-    entries, named = [], {}
+    entries, named, unnamed = [], {}, []
     for argument in arguments:
         name, equals, path = argument.partition('=')
         if not equals or os.path.exists(argument):
-            entries += _read_path(pathlib.Path(argument))
+            found = _read_path(argument)
+            unnamed += found
+            entries += found
             continue
-        found = _read_path(pathlib.Path(path))
+        if not name:
+            raise UsageError('{}: give NAME=PATH or a path'.format(argument))
+        found = _read_path(path)
         for entry in found:
             entry.name = name if len(found) == 1 else '{}/{}'.format(name, entry.name)
             if entry.name in named:
@@ -72,16 +76,30 @@ def read(arguments):
                 named[entry.name] = entry
                 entries.append(entry)
     # Where two have the same name, the path tells them apart, and where that is the same too, a number.
-    for lengthen in (lambda entry, n: ', '.join(entry.sources), lambda entry, n: '{} ({})'.format(entry.name, n)):
+    for lengthen in (_with_path, lambda entry, n: '{} ({})'.format(entry.name, n)):
         names = [entry.name for entry in entries]
         for i, entry in enumerate(entries):
-            if names.count(names[i]) > 1 and entry.name not in named:
+            if names.count(names[i]) > 1 and any(entry is other for other in unnamed):
                 entry.name = lengthen(entry, 1 + names[:i].count(names[i]))
     return entries
 
 
-def _read_path(path):
+def _with_path(entry, n):
+    path = pathlib.Path(', '.join(entry.sources))
+    return str(path) if entry.name in (path.stem, path.name) else '{}: {}'.format(path, entry.name)
+
+
+def _read_path(argument):
     """The entries that one path holds, under names of their own."""
+    if not argument:
+        raise UsageError('one of the paths is empty: {}'.format(_CURE))
+    try:
+        return _entries_of(pathlib.Path(argument))
+    except OSError as error:
+        raise UsageError('{}: can\'t be read ({}): {}'.format(argument, error.strerror, _CURE)) from error
+
+
+def _entries_of(path):
     name = os.path.basename(os.path.abspath(path))
     if (path / run_folder.SETTINGS).exists():
         return [_read_run(path, name)]
@@ -146,7 +164,7 @@ def _read_samples(path):
     if x.ndim < 2 or not x.size or x.dtype.kind not in 'fiub':
         raise UsageError('{}: samples are numbers of the shape (N, …), these are {} of the shape {}'.format(
             path, x.dtype, x.shape))
-    finite = numpy.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    finite = (abs(x.reshape(len(x), -1)) <= numpy.finfo(numpy.float32).max).all(axis=1)  # NaN is not
     if not finite.all():
         raise UsageError('{}: {:,} of {:,} samples are not finite: {}'.format(
             path, len(x) - finite.sum(), len(x), _CURE))

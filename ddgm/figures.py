@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import itertools
+import math
 
 import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -215,7 +216,7 @@ def _show_samples(figure, panels, columns, data):
         if panel is None:
             axes.set_axis_off()
             continue
-        axes.set_title(panel.title)
+        axes.set_title(_verbatim(panel.title))
         if panel.x.ndim == 2:
             _show_plane(axes)
             axes.set_aspect('equal')
@@ -235,25 +236,32 @@ def _show_energies(figure, panels, columns):
         _show_plane(axes)
         image, quantity = _show_energy(axes, panel.energy, panel.log_z, panel.x)
         axes.set_aspect('equal')
-        axes.set_title('{} of {}, nats'.format(quantity, panel.title))
+        axes.set_title('{} of {}, nats'.format(quantity, _verbatim(panel.title)))
         figure.colorbar(image, ax=axes, extend='min', location='bottom', shrink=0.7, aspect=30)
 
 
+def _verbatim(name):
+    """A name as matplotlib shows it and nothing else: no formula, no line that is left out of the legend."""
+    name = name.encode('utf-8', 'replace').decode().replace('$', r'\$')
+    return ' ' + name if name.startswith('_') else name
+
+
 def _show_curves(figure, quantities, curves):
-    units = {curve.unit for _, curve in curves}
+    units, names = {curve.unit for _, curve in curves}, list(dict.fromkeys(name for name, _ in curves))
     grid = figure.subplots(-(-len(quantities) // 2), 2, squeeze=False)
     for axes, quantity in itertools.zip_longest(grid.flat, quantities):
         if quantity is None:
             axes.set_axis_off()
             continue
-        for i, (name, curve) in enumerate(curves):
+        for name, curve in curves:
             if quantity in curve.values:
-                # Iterations of one program and epochs of another have no common length.
-                scale = 1 if len(units) == 1 else max(curve.x)
+                label, scale = _verbatim(name), 1
+                if len(units) > 1:  # iterations of one program and epochs of another have no common length
+                    length = max(filter(math.isfinite, curve.x), default=0)
+                    label, scale = '{} ({:g} {}s)'.format(label, length, curve.unit), length or 1
                 axes.plot(
-                    [x / scale for x in curve.x], curve.values[quantity], color='C{}'.format(i), linewidth=1,
-                    label=name if len(units) == 1 else '{} ({:g} {}s)'.format(name, max(curve.x), curve.unit),
-                    marker='.' if len(curve.x) == 1 else None)
+                    [x / scale for x in curve.x], curve.values[quantity], color='C{}'.format(names.index(name)),
+                    label=label, linewidth=1, marker='.' if len(curve.x) == 1 else None)
         axes.set_title(QUANTITIES[quantity] + ', nats')
         axes.set_xlabel(units.copy().pop() if len(units) == 1 else 'share of the run')
         axes.grid(alpha=0.3)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import zipfile
 
 import numpy
 
@@ -44,6 +43,9 @@ def read_arrays(path):
             if isinstance(content, numpy.ndarray):
                 return {'x': content}
             with content:
-                return dict(content)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(' '.join(str(error).split())) from error
+                arrays = dict(content)
+        if not all(isinstance(array, numpy.ndarray) for array in arrays.values()):
+            raise ValueError('it holds what is no array')
+        return arrays
+    except Exception as error:  # of damaged files NumPy, zipfile and zlib raise errors of many kinds
+        raise ValueError(' '.join(str(error).split()) or type(error).__name__) from error

@@ -11,9 +11,10 @@ _POINTS, _IMAGES = 10_000, 100  # of the plane, or images, that pass a network a
 def in_test_mode(model, inputs, at_a_time):
     """A model's outputs in test mode, for inputs that pass it a part at a time: NumPy arrays whatever its device."""
     with chainer.using_config('train', False), chainer.no_backprop_mode():
-        return numpy.concatenate([
+        # In the order that a file of them has, since sums round otherwise in another.
+        return numpy.ascontiguousarray(numpy.concatenate([
             chainer.cuda.to_cpu(model(model.device.send(inputs[first:first + at_a_time])).array)
-            for first in range(0, len(inputs), at_a_time)])
+            for first in range(0, len(inputs), at_a_time)]))
 
 
 def sample(generative_model, z):

@@ -96,17 +96,29 @@ def load(model, arrays, eps=BatchNormalization.eps_2016):
 def _places(model):
     """By PyTorch's names, the link and the attribute of every array of a model."""
     places = {}
-    for path, link in model.namedlinks():
+    for prefix, link in _named_links(model):
         names = next((names for kind, names in _NAMES if isinstance(link, kind)), None)
         if names is None:
-            if not isinstance(link, chainer.Chain) and link._params:
-                raise ValueError('{}: a {} has no known equivalent in PyTorch'.format(path, type(link).__name__))
+            if not isinstance(link, (chainer.Chain, chainer.ChainList)):
+                raise ValueError('{}a {} has no known equivalent in PyTorch'.format(prefix, type(link).__name__))
             names = {name: name for name in sorted(link._params)}
-        prefix = path.strip('/').replace('/', '.')
         for attribute, name in names.items():
             if getattr(link, attribute, None) is not None:
-                places['.'.join(filter(None, [prefix, name]))] = link, attribute
+                places[prefix + name] = link, attribute
     return places
+
+
+def _named_links(link, prefix=''):
+    """A link and all below it, each with what stands before its arrays' names."""
+    yield prefix, link
+    if isinstance(link, chainer.Sequential):  # PyTorch counts its functions too
+        children = [(str(i), layer) for i, layer in enumerate(link) if isinstance(layer, chainer.Link)]
+    elif isinstance(link, (chainer.Chain, chainer.ChainList)):
+        children = [(child.name, child) for child in link.children()]
+    else:
+        return
+    for name, child in children:
+        yield from _named_links(child, '{}{}.'.format(prefix, name))
 
 
 def _shape(link, attribute):

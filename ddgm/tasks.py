@@ -4,7 +4,7 @@ import numpy
 
 from ddgm import randomness
 from ddgm.data.images import ImageFolder
-from ddgm.data.mnist import MNIST, SIDE, fetch
+from ddgm.data.mnist import MNIST, SIDE
 from ddgm.data.toy import GaussianMixture, SwissRoll
 from ddgm.errors import UsageError
 from ddgm.evaluation import images as image_evaluation
@@ -25,7 +25,10 @@ class _Plane:
 
     Attributes:
         exact_energy: −log p(x) of the data as a function of arrays, or ``None`` where it is not known.
+        fingerprint (str): Of data that comes from files, else ``None``.
     """
+
+    fingerprint = None
 
     def __init__(self, distribution, score, exact_energy=None):
         self._distribution, self._score, self.exact_energy = distribution, score, exact_energy
@@ -59,8 +62,8 @@ class _Digits:
     exact_energy = None
 
     def __init__(self, folder):
-        fetch(folder)
         self._data = MNIST(folder)
+        self.fingerprint = self._data.fingerprint
 
     def score(self, x, energy=None, settings=None):
         binarized = energy is not None and settings.binarized
@@ -90,6 +93,7 @@ class _Pictures:
     def __init__(self, folder):
         self._data = ImageFolder(folder)
         self._score = image_evaluation.Scores(self._data.images)
+        self.fingerprint = self._data.fingerprint
 
     def score(self, x, energy=None, settings=None):
         return self._score(x, energy)
@@ -113,7 +117,7 @@ class _Pictures:
 
 
 def _from_0_to_1(array):
-    if array.dtype.kind in 'iu' and array.max() > 1:  # the levels of a picture file
+    if array.dtype.kind in 'iu' and array.min() >= 0 and array.max() > 1:  # the levels of a picture file
         array = array / 255
     array = array.astype(numpy.float32)
     slack = 0.01  # what an interpolation may add
@@ -127,7 +131,7 @@ def _from_0_to_1(array):
 def open_reference(task, folder=None):
     """What samples of a task are held against; ``folder`` is that of the data where it comes from files.
 
-    MNIST's files are fetched where they are missing.  Raises ``UsageError`` where the data can't be read.
+    Raises ``UsageError`` where the data can't be read.
     """
     if task == 'mnist':
         return _Digits(folder)

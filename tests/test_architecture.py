@@ -89,7 +89,8 @@ def test_readme_lists_every_module_in_this_order():
 
 def test_example_of_the_readme_works(capsys):
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    example, = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
+    example, = (
+        block for block in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'import torch' not in block)
     shorter = example.replace('iterations=1000', 'iterations=100')
     assert shorter != example
     exec(compile(shorter, 'README.md', 'exec'), {})

@@ -62,6 +62,52 @@ def test_help_lists_every_preset(capsys):
         assert re.search('^  {} +{}'.format(name, re.escape(preset.description)), text, re.MULTILINE)
 
 
+@pytest.mark.parametrize(('arguments', 'paths', 'reference', 'out'), [
+    ('a', ['a'], (None, None), 'result/comparison'),
+    ('a t=b.npy c.csv', ['a', 't=b.npy', 'c.csv'], (None, None), 'result/comparison'),
+    ('a -o x', ['a'], (None, None), 'x'),
+    ('--out x a b', ['a', 'b'], (None, None), 'x'),
+    ('a --reference gaussian_mixture', ['a'], ('gaussian_mixture', None), 'result/comparison'),
+    ('--reference swiss_roll a b', ['a', 'b'], ('swiss_roll', None), 'result/comparison'),
+    ('a --reference mnist', ['a'], ('mnist', 'data/mnist'), 'result/comparison'),
+    ('a --reference mnist:my/digits', ['a'], ('mnist', 'my/digits'), 'result/comparison'),
+    ('a --reference images:C:/icons', ['a'], ('images', 'C:/icons'), 'result/comparison'),
+])
+def test_comparison(arguments, paths, reference, out):
+    request = command_line.parse_comparison('text', arguments.split())
+    assert (request.paths, request.reference, request.out) == (paths, reference, out)
+
+
+@pytest.mark.parametrize('reference', [
+    'moons', 'images', 'images:', 'mnist:', 'gaussian_mixture:x', 'swiss_roll:', ':x', '', 'Mnist', 'mnist=x'])
+def test_references_that_are_none(reference):
+    with pytest.raises(UsageError) as caught:
+        command_line.parse_comparison('text', ['a', '--reference', reference])
+    message = str(caught.value)
+    assert '\n' not in message
+    for words in ('--reference', 'gaussian_mixture, swiss_roll, mnist:DIR, images:DIR', repr(reference), '--help'):
+        assert words in message
+
+
+@pytest.mark.parametrize('arguments', ['', '--out=', 'a --out=', 'a --reference', 'a --ref mnist', 'a --no_such_flag'])
+def test_bad_comparison_is_one_line(arguments):
+    with pytest.raises(UsageError) as caught:
+        command_line.parse_comparison('text', arguments.split())
+    assert '\n' not in str(caught.value)
+    assert '--help' in str(caught.value)
+
+
+def test_help_of_the_comparison(capsys):
+    with pytest.raises(SystemExit) as caught:
+        command_line.parse_comparison('What it is.', ['--help'])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for words in (
+            'What it is.', 'python -m ddgm.compare', '--reference', 'gaussian_mixture, swiss_roll, mnist:DIR', '--out',
+            'theirs=metrics.csv'):
+        assert words in ' '.join(text.split())
+
+
 @pytest.mark.parametrize(('error', 'status', 'line'), [
     (None, 0, None), (UsageError('bad flag'), 2, 'bad flag'), (RunFailed('not finite'), 1, 'not finite'),
     (Interrupted('saved'), 130, 'saved'), (KeyboardInterrupt(), 130, 'interrupted'),

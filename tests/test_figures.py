@@ -1,10 +1,14 @@
-"""The pictures hold what they should: colours, places, sizes, frames."""
+"""The pictures hold what they should: colours, places, sizes, frames, panels."""
+
+import math
 
 import numpy
 import pytest
+from matplotlib import colors
 from PIL import Image
 
 from ddgm import figures
+from ddgm.curves import Curves
 
 GREY, RED, WHITE = (0xbe, 0xc3, 0xc7), (0xe8, 0x4c, 0x3d), (255, 255, 255)
 
@@ -141,3 +145,204 @@ def test_images_beside_each_other(rng):
     both = figures.beside(a, b)
     numpy.testing.assert_array_equal(both[::2], a)
     numpy.testing.assert_array_equal(both[1::2], b)
+
+
+# ---- comparisons
+
+@pytest.fixture
+def draw(monkeypatch, tmp_path):
+    """Draw a comparison and return the parts of its page, each a list of its panels in use."""
+    pages = []
+    monkeypatch.setattr(figures, '_save', lambda figure, path, pixels_per_inch: pages.append(figure))
+
+    def draw(data, panels, curves=()):
+        figures.draw_comparison(tmp_path / 'comparison.png', data, panels, list(curves))
+        return [
+            [axes for axes in part.axes if axes.axison or axes.get_images()] for part in pages[-1].subfigs]
+    return draw
+
+
+def titles_of(part):
+    return [axes.get_title() for axes in part]
+
+
+def points(n, seed):
+    return numpy.random.default_rng(seed).normal(size=(n, 2))
+
+
+def bowl(x):
+    """The energy of a Gaussian around (2, −1), but for log Z."""
+    return ((x - [2, -1]) ** 2).sum(axis=1)
+
+
+def test_comparison_of_points(draw):
+    data, a, b = (figures.Panel(name, points(20, seed)) for seed, name in enumerate(['data', 'a', 'b']))
+    part, = draw(data, [a, b])
+    assert titles_of(part) == ['data', 'a', 'b']
+    for axes, panel in zip(part, (data, a, b)):
+        assert (axes.get_xlim(), axes.get_ylim()) == ((-4, 4), (-4, 4))
+        assert axes.get_aspect() == 1
+        behind, *over = axes.collections  # the data is behind all samples
+        numpy.testing.assert_array_equal(behind.get_offsets(), data.x)
+        assert colors.to_hex(behind.get_facecolor()[0]) == figures.DATA_COLOUR
+        assert len(over) == (panel is not data)
+        for dots in over:
+            numpy.testing.assert_array_equal(dots.get_offsets(), panel.x)
+            assert colors.to_hex(dots.get_facecolor()[0]) == figures.SAMPLE_COLOUR
+
+
+@pytest.mark.parametrize(('n', 'in_rows'), [(1, [2]), (3, [4]), (4, [4, 1]), (8, [4, 4, 1])])
+def test_comparison_of_many(n, in_rows, draw):
+    parts = draw(figures.Panel('data', points(9, 0)), [figures.Panel(str(i), points(9, i)) for i in range(n)])
+    assert [len(part) for part in parts] == in_rows
+    assert [title for part in parts for title in titles_of(part)] == ['data', *map(str, range(n))]
+
+
+@pytest.mark.parametrize('shape', [(28, 28), (3, 64, 64)])
+def test_comparison_of_images(shape, draw, rng):
+    data, a = (figures.Panel(name, rng.random((20, *shape))) for name in ('data', 'a'))
+    part, = draw(data, [a])
+    assert titles_of(part) == ['data', 'a']
+    side = shape[-1]
+    for axes, panel in zip(part, (data, a)):
+        image, = axes.get_images()
+        pixels = numpy.asarray(image.get_array())
+        assert pixels.shape == (3 * (side + 2) + 2, 8 * (side + 2) + 2, 3)
+        # The tenth one: second row, second column.
+        tile = pixels[side + 4:2 * side + 4, side + 4:2 * side + 4] / 255
+        expected = panel.x[9][..., None] if len(shape) == 2 else panel.x[9].transpose(1, 2, 0)
+        numpy.testing.assert_allclose(tile, numpy.broadcast_to(expected, tile.shape), atol=0.51 / 255)
+
+
+def test_maps_are_below_their_samples(draw):
+    data = figures.Panel('data', points(20, 0), bowl, 0.5)
+    a, b, c = (
+        figures.Panel('a', points(20, 1)), figures.Panel('b', points(20, 2), bowl, 1.5),
+        figures.Panel('c', points(20, 3), bowl))
+    samples, maps = draw(data, [a, b, c])
+    assert titles_of(samples) == ['data', 'a', 'b', 'c']
+    shown = [axes for axes in maps if axes.get_title()]
+    assert titles_of(shown) == ['log P(x) of data, nats', 'log P(x) of b, nats', '−E(x) of c, nats']
+    assert len(maps) == 2 * len(shown)  # each with its colours' scale
+    for axes, log_z, panel in zip(shown, (0.5, 1.5, 0), (data, b, c)):
+        image, = axes.get_images()
+        assert (axes.get_xlim(), axes.get_ylim()) == ((-4, 4), (-4, 4))
+        values = numpy.asarray(image.get_array())
+        row, column = numpy.unravel_index(values.argmax(), values.shape)
+        x, y = numpy.linspace(-3.99, 3.99, 400)[[column, row]]
+        assert (x, y) == (pytest.approx(2, abs=0.02), pytest.approx(-1, abs=0.02))
+        assert values.max() == pytest.approx(-log_z, abs=1e-3)
+        assert image.get_clim()[0] == pytest.approx(numpy.percentile(-bowl(panel.x) - log_z, 5))
+
+
+def test_maps_only_where_a_model_has_an_energy(draw):
+    data = figures.Panel('data', points(20, 0), bowl, 0.0)
+    panels = [figures.Panel(str(i), points(20, i), bowl if i == 4 else None) for i in range(5)]
+    assert len(draw(data, panels[:4])) == 2  # the data's density alone is no news
+    assert [len([axes for axes in part if axes.get_title()]) for part in draw(data, panels)] == [4, 2, 1]
+
+
+def test_curves_over_one_another(draw):
+    a = Curves('iteration', [10.0, 20.0, 30.0], {
+        'energy/positive': [1.0, 2.0, 3.0], 'energy/loss': [4.0, math.nan, 6.0], 'generator/energy': [0.0, 0.0, 0.0]})
+    b = Curves('iteration', [5.0], {'energy/positive': [7.0], 'generator/entropy': [8.0]})
+    part, = draw(None, [], [('a', a), ('b', b)])
+    assert titles_of(part) == ['E(x⁺), data, nats', 'DEM loss: E(x⁺) − E(x⁻), nats', 'entropy proxy H, nats']
+    assert {axes.get_xlabel() for axes in part} == {'iteration'}
+    assert [[line.get_label() for line in axes.lines] for axes in part] == [['a', 'b'], ['a'], ['b']]
+    assert [[text.get_text() for text in axes.get_legend().get_texts()] for axes in part] == [['a', 'b'], ['a'], ['b']]
+    first, second = part[0].lines
+    assert (list(first.get_xdata()), list(first.get_ydata())) == ([10, 20, 30], [1, 2, 3])
+    assert (list(second.get_xdata()), list(second.get_ydata())) == ([5], [7])
+    assert first.get_marker() == 'None'
+    assert second.get_marker() == '.'  # a line of one point would not be seen
+    # One colour for one program in all panels.
+    assert first.get_color() == part[1].lines[0].get_color() != second.get_color() == part[2].lines[0].get_color()
+
+
+def test_logs_of_one_program_have_one_colour(draw):
+    """TensorBoard exports a file a quantity."""
+    part, = draw(None, [], [
+        ('a', Curves('iteration', [1.0, 2.0], {'energy/loss': [1.0, 2.0], 'generator/loss': [1.0, 2.0]})),
+        ('b', Curves('iteration', [1.0, 2.0], {'energy/loss': [3.0, 4.0]})),
+        ('b', Curves('iteration', [1.0, 2.0], {'generator/loss': [3.0, 4.0]}))])
+    first, second = ([line.get_color() for line in axes.lines] for axes in part)
+    assert first == second
+    assert len(set(first)) == 2
+
+
+def test_curves_below_samples(draw):
+    curve = Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]})
+    samples, curves = draw(figures.Panel('data', points(9, 0)), [figures.Panel('a', points(9, 1))], [('a', curve)])
+    assert titles_of(samples) == ['data', 'a']
+    assert [axes.get_xlabel() for axes in curves] == ['epoch']
+
+
+def test_curves_of_different_units(draw):
+    """Iterations of one and epochs of another have no common length: each goes from 0 to 1."""
+    part, = draw(None, [], [
+        ('a', Curves('iteration', [500.0, 1000.0], {'energy/loss': [1.0, 2.0]})),
+        ('b', Curves('epoch', [0.0, 1.0, 2.0, 4.0], {'energy/loss': [1.0, 2.0, 3.0, 4.0]})),
+        ('c', Curves('row', [1.0, 2.0], {'energy/loss': [1.0, 2.0]}))])
+    axes, = part
+    assert axes.get_xlabel() == 'share of the run'
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0.5, 1], [0, 0.25, 0.5, 1], [0.5, 1]]
+    assert [line.get_label() for line in axes.lines] == ['a (1000 iterations)', 'b (4 epochs)', 'c (2 rows)']
+
+
+def test_first_epoch_beside_iterations(draw):
+    """Counted from 0, it is a run of no length."""
+    part, = draw(None, [], [
+        ('a', Curves('iteration', [500.0, 1000.0], {'energy/loss': [1.0, 2.0]})),
+        ('b', Curves('epoch', [0.0], {'energy/loss': [3.0]}))])
+    first, second = part[0].lines
+    assert list(first.get_xdata()) == [0.5, 1]
+    assert numpy.isfinite(second.get_xdata()).all()
+    assert list(second.get_ydata()) == [3]
+
+
+def test_row_without_its_epoch_beside_iterations(draw):
+    """It is left out, and the other rows are not."""
+    part, = draw(None, [], [
+        ('a', Curves('iteration', [500.0, 1000.0], {'energy/loss': [1.0, 2.0]})),
+        ('b', Curves('epoch', [math.nan, 1.0, 2.0], {'energy/loss': [3.0, 4.0, 5.0]}))])
+    second = part[0].lines[1]
+    assert list(second.get_xdata())[1:] == [0.5, 1]
+    assert 'nan' not in second.get_label()
+
+
+def test_curves_that_no_panel_shows(draw):
+    """Nothing is known of them but their name."""
+    other = Curves('epoch', [1.0, 2.0], {'generator/energy': [1.0, 2.0]})
+    samples, = draw(figures.Panel('data', points(9, 0)), [figures.Panel('a', points(9, 1))], [('a', other)])
+    assert titles_of(samples) == ['data', 'a']
+    part, = draw(None, [], [('a', other), ('b', Curves('iteration', [50.0, 100.0], {'energy/loss': [1.0, 2.0]}))])
+    assert titles_of(part) == ['DEM loss: E(x⁺) − E(x⁻), nats']
+
+
+def test_every_program_is_in_the_legend(draw):
+    part, = draw(None, [], [
+        (name, Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]})) for name in ('_mine', 'theirs')])
+    shown = [text.get_text() for text in part[0].get_legend().get_texts()]
+    assert len(shown) == 2
+    assert '_mine' in shown[0]
+    assert shown[1] == 'theirs'
+
+
+@pytest.mark.parametrize('name', ['a$\\b$c', '$x_a^b{', 'not UTF-8: \udcff'])
+def test_names_are_no_formulas(name, tmp_path):
+    """A name is shown as it is, whatever matplotlib makes of a pair of dollars elsewhere."""
+    figures.draw_comparison(
+        tmp_path / 'a.png', figures.Panel('data', points(9, 0), bowl, 0.0),
+        [figures.Panel(name, points(9, 1), bowl, 1.0)],
+        [(name, Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]}))])
+    with Image.open(tmp_path / 'a.png') as image:
+        assert image.size == (2 * 336, round(80 * (4.4 + 5 + 2.4 + 0.5)))
+
+
+def test_same_comparison_same_bytes(tmp_path):
+    for name in ('a.png', 'b.png'):
+        figures.draw_comparison(
+            tmp_path / name, figures.Panel('data', points(9, 0)), [figures.Panel('a', points(9, 1))],
+            [('a', Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]}))])
+    assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()

@@ -49,14 +49,17 @@ class Scores:
             'frechet': metrics.frechet_distance(features, reference_features),
             'frechet_train_test': metrics.frechet_distance(training_features, reference_features),
             **metrics.neighbour_scores(features, reference_features),
-            'nearest_train': float(
-                numpy.median(self.nearest_training(x)[0]) / numpy.median(self.nearest_training(reference)[0])),
+            'nearest_train': self._nearest_train(x, reference),
             'classifier': classifier_hash,
         }
         if energy is not None:
             held_out = self._data.held_out(len(x), randomness.metric_generator(stream=2), self._binarized)
             scores['energy_gap'] = float(energy(x).mean() - energy(held_out).mean())
         return scores
+
+    def _nearest_train(self, x, reference):
+        of_samples, of_reference = (numpy.median(self.nearest_training(images)[0]) for images in (x, reference))
+        return float(of_samples / of_reference) if of_reference else None  # test images that are training images
 
     def nearest_training(self, x):
         """Distances to, and indexes of, the nearest training images of (N, 784) images."""

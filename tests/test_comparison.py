@@ -1,0 +1,771 @@
+"""``python -m ddgm.compare`` from end to end: one reference, one N, the table, the JSON file, the picture."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import types
+
+import numpy
+import pytest
+from conftest import ROOT
+from PIL import Image
+from test_entries import make_run
+from test_image_scripts import METRICS as IMAGE_METRICS
+from test_scripts import METRICS as PLANE_METRICS
+from test_scripts import assert_refused
+
+import train_gaussian_mixture
+import train_images
+import train_mnist
+import train_swiss_roll
+from ddgm import compare, comparison, figures, randomness, run, tasks
+from ddgm.data.mnist import MNIST
+from ddgm.data.toy import GaussianMixture
+from ddgm.errors import UsageError
+from ddgm.evaluation import toy as toy_evaluation
+
+METRICS = {**PLANE_METRICS, **IMAGE_METRICS}
+OF_ENERGY = {'log_z', 'log_likelihood', 'energy_gap', 'kl_data_energy'}
+SCRIPTS = {
+    'gaussian_mixture': train_gaussian_mixture, 'swiss_roll': train_swiss_roll, 'mnist': train_mnist,
+    'images': train_images}
+TINY = ['-n', '4', '-b', '16', '--log_interval', '2', '--snapshot_interval', '0', '--figure_interval', '0']
+N_OF_A_RUN = run.N_SCORED
+N = 60  # samples of a tiny run
+CSV = 'epoch,e_loss,g_loss\n1,2,3\n2,4,5\n'
+
+
+@pytest.fixture(scope='module', autouse=True)
+def short_work():
+    """Fewer samples and pictures of a run, a coarser quadrature."""
+    with pytest.MonkeyPatch.context() as patch:
+        cells_of_square = toy_evaluation.cells_of_square
+        patch.setattr(
+            toy_evaluation, 'cells_of_square', lambda half_width, cells: cells_of_square(half_width, cells // 6))
+        patch.setattr(run, 'N_SCORED', N)
+        for name in ('draw_points', 'draw_energy', 'draw_grid', 'draw_small_grid', 'draw_curves', 'write_gif'):
+            patch.setattr(figures, name, lambda *arguments, **options: None)
+        yield
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, digits_folder, pictures_folder):
+    """A tiny run of each task, made by its script when it is first asked for: ``trained('mnist', seed)``."""
+    folder = tmp_path_factory.mktemp('trained')
+    more = {'mnist': ['--data', digits_folder], 'images': ['--data', pictures_folder, '--width', '0.02']}
+
+    def train(task, seed=0):
+        out = folder / '{}_{}'.format(task, seed)
+        if not out.exists():
+            SCRIPTS[task].main([*TINY, '-o', str(out), '-s', str(seed), *map(str, more.get(task, ()))])
+        return out
+    return train
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What would be drawn, in place of the picture."""
+    drawn = types.SimpleNamespace()
+
+    def draw(path, data, panels, logs):
+        path.write_text('a picture')
+        drawn.data, drawn.panels, drawn.logs = data, panels, logs
+    monkeypatch.setattr(figures, 'draw_comparison', draw)
+    return drawn
+
+
+class Reference:
+    """What compares arrays of any shape, at once."""
+
+    exact_energy = fingerprint = None
+
+    def __init__(self):
+        self.scored = []
+
+    def conform(self, x):
+        return x
+
+    def score(self, x, energy=None, settings=None):
+        self.scored.append(x)
+        return {'mean': float(x.mean())}
+
+    def real_data(self, n):
+        return None
+
+    def shown_data(self, n):
+        return numpy.zeros((n, 2))
+
+    def as_shown(self, x):
+        return x
+
+
+@pytest.fixture
+def reference(monkeypatch):
+    """Takes the place of all tasks' references."""
+    reference = Reference()
+    monkeypatch.setattr(tasks, 'open_reference', lambda task, folder: reference)
+    return reference
+
+
+def compared(*arguments, out='out'):
+    """Compare and return what comparison.json says."""
+    compare.main([*map(str, arguments), '--out', str(out)])
+    return read_strictly(out)
+
+
+def read_strictly(out):
+    def refuse(constant):
+        raise AssertionError('{} is no JSON'.format(constant))
+    with open(os.path.join(str(out), 'comparison.json'), encoding='utf-8') as file:
+        return json.load(file, parse_constant=refuse)
+
+
+def refusal(*arguments, out='out'):
+    """The one line with which a comparison is refused."""
+    with pytest.raises(UsageError) as caught:
+        compared(*arguments, out=out)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def points(n, seed=0):
+    return numpy.random.default_rng(seed).normal(size=(n, 2)).astype(numpy.float32)
+
+
+def metrics_of(run_folder):
+    """Those of metrics.json that are metrics."""
+    metrics = json.loads((run_folder / 'metrics.json').read_text())
+    return {name: value for name, value in metrics.items() if name not in ('iterations', 'seed', 'n_samples')}
+
+
+def columns_of(text):
+    """The table on the terminal as a dict of dicts: by title, then by the metric's name."""
+    lines = text.split('held against')[1].splitlines()[1:]
+    lines = lines[:lines.index('')]
+    titles = [title for title in lines[0].split('  ') if title.strip()]
+    table = {title.strip(): {} for title in titles}
+    for line in lines[1:]:
+        name, *cells = line.split()
+        assert len(cells) == len(titles), line
+        for title, cell in zip(table, cells):
+            table[title][name] = cell
+    return table
+
+
+# ---- a run is scored as it was at its end
+
+@pytest.mark.parametrize('task', list(SCRIPTS))
+def test_metrics_of_a_run_are_its_own(task, trained, drawn, capsys):
+    folder = trained(task)
+    capsys.readouterr()
+    result = compared(folder)
+    entry, = result['entries']
+    assert set(entry['metrics']) == METRICS[task]
+    assert entry['metrics'] == metrics_of(folder)
+    assert (result['task'], result['n_samples']) == (task, N)
+    assert set(result.get('real_data', ())) == (METRICS[task] - OF_ENERGY if task != 'images' else set())
+    assert (entry['name'], entry['sources']) == (task + '_0', [str(folder)])
+    settings = json.loads((folder / 'settings.json').read_text())
+    assert (entry['preset'], entry['seed'], entry['iterations']) == (settings['preset'], 0, 4)
+    last = json.loads((folder / 'log').read_text())[-1]
+    assert entry['last'] == {
+        name: value for name, value in last.items() if name not in ('iteration', 'elapsed_time')}
+
+    text = capsys.readouterr().out
+    assert '{}_0: a run of {}, preset {}, 60 samples, a log of 2 entries'.format(
+        task, task, settings['preset']) in text
+    table = columns_of(text)
+    assert list(table) == [task + '_0'] + ['real data'] * (task != 'images')
+    column = table[task + '_0']
+    assert set(column) == METRICS[task] - {'class_histogram'} | {'iterations'}
+    assert column['iterations'] == '4'
+    for name, cell in column.items():
+        value = entry['metrics'].get(name)
+        if isinstance(value, float):
+            assert float(cell) == pytest.approx(value, rel=1e-3)
+    assert text.splitlines()[-1] == 'out/comparison.json, out/comparison.png'
+
+    panel, = drawn.panels
+    assert panel.title == task + '_0'
+    assert (panel.energy is None) is (task in ('mnist', 'images'))
+    assert panel.x.shape[1:] == drawn.data.x.shape[1:] == {
+        'mnist': (28, 28), 'images': (3, 64, 64)}.get(task, (2,))
+    (name, log), = drawn.logs
+    assert (name, log.x) == (task + '_0', [2, 4])
+
+
+def test_as_many_are_scored_as_at_the_end_of_a_run():
+    assert comparison.N_SCORED == N_OF_A_RUN == 2500
+
+
+def test_order_changes_nobodys_metrics(trained, drawn):
+    numpy.save('more.npy', points(200))
+    numpy.save('fewer.npy', points(50, seed=1))
+    paths = [trained('swiss_roll', 0), 'more.npy', trained('swiss_roll', 1), 'fewer.npy']
+    first, second = (
+        {entry['name']: entry for entry in compared(*order)['entries']} for order in (paths, paths[::-1]))
+    assert list(first) == list(second)[::-1] == ['swiss_roll_0', 'more', 'swiss_roll_1', 'fewer']
+    assert first == second
+    assert first['swiss_roll_0']['metrics'] != first['swiss_roll_1']['metrics']
+    # As if it were alone.
+    alone, = compared('fewer.npy', '--reference', 'swiss_roll')['entries']
+    assert first['fewer'] == alone
+
+
+def test_data_is_scored_beside_samples(drawn, capsys):
+    numpy.save('s.npy', points(30))
+    result = compared('s.npy', '--reference', 'gaussian_mixture')
+    data = GaussianMixture().sample(30, randomness.metric_generator(stream=1))
+    assert result['real_data'] == toy_evaluation.score_gaussian_mixture(data)
+    assert result['entries'][0]['metrics'] == toy_evaluation.score_gaussian_mixture(points(30))
+    table = columns_of(capsys.readouterr().out)
+    assert list(table) == ['s', 'real data']
+    assert table['s']['iterations'] == table['real data']['iterations'] == '-'
+
+
+def test_energy_is_scored_on_the_data_that_it_has_learned(digits_folder, rng):
+    """Of binarized digits, or of grey ones."""
+    x = rng.random((20, 784)).astype(numpy.float32)
+    reference, data = tasks.open_reference('mnist', str(digits_folder)), MNIST(digits_folder)
+
+    def energy(x):
+        return (x ** 2).sum(axis=1)
+    for binarized in (False, True):
+        settings = types.SimpleNamespace(binarized=binarized)
+        held_out = data.held_out(20, randomness.metric_generator(stream=2), binarized)
+        assert reference.score(x, energy, settings)['energy_gap'] == pytest.approx(
+            energy(x).mean() - energy(held_out).mean(), rel=1e-5)
+
+
+# ---- what a run lacks leaves dashes
+
+@pytest.mark.parametrize('missing', ['energy_model.npz', 'log', 'metrics.json', 'samples.npz'])
+def test_run_without_a_file(missing, trained, drawn, capsys):
+    whole = trained('gaussian_mixture')
+    shutil.copytree(whole, 'part')
+    os.remove('part/' + missing)
+    numpy.save('s.npy', points(N))
+    capsys.readouterr()
+    entry, other = compared('part', 's.npy', '--reference', 'gaussian_mixture')['entries']
+    text = capsys.readouterr().out
+    column = columns_of(text)['part']
+    expected = metrics_of(whole)
+    if missing == 'energy_model.npz':
+        expected = {name: value for name, value in expected.items() if name not in OF_ENERGY}
+        assert not OF_ENERGY & set(column)  # nobody has them
+    elif missing == 'samples.npz':
+        expected = {}
+        assert set(column.values()) == {'-', '4'}
+        assert 'no samples' in text
+    assert entry['metrics'] == expected
+    assert other['metrics']['hq_2sigma'] == toy_evaluation.score_gaussian_mixture(points(N))['hq_2sigma']
+    assert (entry['iterations'] is None) is (missing == 'metrics.json')
+    assert (column['iterations'] == '-') is (missing == 'metrics.json')
+    assert [name for name, _ in drawn.logs] == ([] if missing == 'log' else ['part'])
+    assert ('a log' in text) is (missing != 'log')
+    assert [panel.title for panel in drawn.panels] == (['s'] if missing == 'samples.npz' else ['part', 's'])
+    if missing != 'samples.npz':
+        assert (drawn.panels[0].energy is None) is (missing == 'energy_model.npz')
+
+
+def test_one_has_an_energy_and_the_other_has_none(trained, drawn, capsys):
+    numpy.save('s.npy', points(N))
+    compared(trained('gaussian_mixture'), 's.npy')
+    table = columns_of(capsys.readouterr().out)
+    for name in OF_ENERGY:
+        assert table['s'][name] == table['real data'][name] == '-'
+        assert table['gaussian_mixture_0'][name] != '-'
+    assert [panel.energy is None for panel in drawn.panels] == [False, True]
+    metrics = metrics_of(trained('gaussian_mixture'))
+    assert [panel.log_z for panel in drawn.panels] == [metrics['log_z'], None]
+    assert drawn.data.log_z == 0
+    x = points(5)
+    numpy.testing.assert_allclose(drawn.data.energy(x), -GaussianMixture().log_density(x))
+
+
+def test_neither_samples_nor_a_curve_have_a_density(drawn):
+    """The swiss roll has no thickness, and so no density."""
+    numpy.save('s.npy', points(30))
+    compared('s.npy', '--reference', 'swiss_roll')
+    assert drawn.data.energy is None
+    assert drawn.panels[0].energy is None
+
+
+def test_runs_that_hold_nothing_but_their_settings(drawn, capsys):
+    make_run('a')
+    make_run('b', task='swiss_roll')
+    result = compared('a', 'b')
+    assert [entry['name'] for entry in result['entries']] == ['a', 'b']
+    for entry in result['entries']:
+        assert (entry['metrics'], entry['last'], entry['iterations']) == ({}, {}, None)
+    assert 'a: a run of gaussian_mixture, preset default, no samples' in capsys.readouterr().out
+    assert not hasattr(drawn, 'panels')  # there is nothing to be drawn
+    assert os.listdir('out') == ['comparison.json']
+
+
+def test_log_of_which_nothing_is_known(tmp_path):
+    """Entries of a log, and columns of a CSV file, that no panel shows."""
+    make_run('a', log=[{'iteration': 1}, {'iteration': 2, 'accuracy': 0.5}])
+    (tmp_path / 'm.csv').write_text('epoch,g_energy\n1,2\n')
+    assert len(compared('a', 'm.csv')['entries']) == 2
+
+
+@pytest.mark.parametrize('damage', ['cut short', 'text', 'another network', 'nothing'])
+def test_damaged_energy_model(damage, trained, drawn):
+    shutil.copytree(trained('gaussian_mixture'), 'part')
+    path = os.path.join('part', 'energy_model.npz')
+    with open(path, 'rb') as file:
+        content = file.read()
+    if damage == 'another network':
+        numpy.savez(path, x=points(10))
+    else:
+        with open(path, 'wb') as file:
+            file.write({'cut short': content[:-200], 'text': b'text', 'nothing': b''}[damage])
+    message = refusal('part')
+    assert path in message
+    assert 'damaged' in message
+    assert 'leave the run out' in message
+    assert not os.path.exists('out/comparison.json')
+
+
+# ---- as many samples of each
+
+def test_as_many_as_the_smallest_set_has(reference, drawn, capsys):
+    for name, n in (('a', 300), ('b', 270), ('c', 400)):
+        numpy.save(name + '.npy', points(n, seed=n))
+    result = compared('a.npy', 'b.npy', 'c.npy', '--reference', 'gaussian_mixture')
+    assert result['n_samples'] == 270
+    assert '270 samples of each' in capsys.readouterr().out
+    a, b, c = reference.scored
+    assert len(a) == len(b) == len(c) == 270
+    numpy.testing.assert_array_equal(b, points(270, seed=270))  # as they are, all of them
+    for chosen, n in ((a, 300), (c, 400)):
+        assert len(numpy.unique(chosen, axis=0)) == 270
+        assert {tuple(x) for x in chosen} < {tuple(x) for x in points(n, seed=n)}
+    again = compared('c.npy', 'a.npy', 'b.npy', '--reference', 'gaussian_mixture')
+    assert {entry['name']: entry for entry in again['entries']} == {
+        entry['name']: entry for entry in result['entries']}
+    numpy.testing.assert_array_equal(reference.scored[3], c)
+
+
+def test_samples_sorted_by_class(reference, drawn):
+    """The first ones would be of one class alone, and pictures too show all."""
+    numpy.save('sorted.npy', numpy.repeat(numpy.arange(10.0), 200)[:, None] * numpy.ones(2))
+    numpy.save('few.npy', points(400))
+    compared('sorted.npy', 'few.npy', '--reference', 'gaussian_mixture')
+    _, counts = numpy.unique(reference.scored[0][:, 0], return_counts=True)
+    assert len(counts) == 10
+    assert counts.min() > 20
+    assert len(drawn.panels[0].x) == 400
+    assert set(drawn.panels[0].x[:, 0]) == set(range(10))
+
+
+def test_no_more_than_what_is_scored(reference, drawn):
+    x = numpy.arange(2 * 2600.0).reshape(-1, 2)
+    numpy.save('a.npy', x)
+    numpy.save('b.npy', x[:2500])
+    assert compared('a.npy', 'b.npy', '--reference', 'swiss_roll')['n_samples'] == 2500
+    assert {len(x) for x in reference.scored} == {2500}
+    assert reference.scored[0].max() > 5000
+    assert len(drawn.panels[0].x) == len(drawn.data.x) == 400
+
+
+def test_too_few_samples(reference, drawn):
+    numpy.save('five.npy', points(5))
+    numpy.save('six.npy', points(6))
+    message = refusal('six.npy', 'five.npy', '--reference', 'gaussian_mixture')
+    assert message.startswith('five: 5 samples are too few')
+    assert compared('six.npy', '--reference', 'gaussian_mixture')['n_samples'] == 6
+
+
+@pytest.mark.parametrize(('task', 'shape'), [
+    ('gaussian_mixture', (2,)), ('swiss_roll', (2,)), ('mnist', (784,)), ('images', (3, 64, 64))])
+@pytest.mark.parametrize('x', ['six', 'equal'])
+def test_any_samples_have_metrics(task, shape, x, drawn, rng, digits_folder, pictures_folder):
+    """The fewest, and a generator that makes all of them alike: the file is JSON, without NaN."""
+    numpy.save('s.npy', rng.random((6, *shape)) if x == 'six' else numpy.full((20, *shape), 0.5))
+    folder = {'mnist': ':' + str(digits_folder), 'images': ':' + str(pictures_folder)}.get(task, '')
+    entry, = compared('s.npy', '--reference', task + folder)['entries']
+    assert set(entry['metrics']) == METRICS[task] - OF_ENERGY
+
+
+def test_digits_that_are_all_training_images(digits_folder, drawn, rng):
+    """A folder whose test images are its training images again: distances to the nearest one have no unit."""
+    shutil.copytree(digits_folder, 'digits')
+    for kind in ('images-idx3', 'labels-idx1'):
+        shutil.copy('digits/t10k-{}-ubyte.gz'.format(kind), 'digits/train-{}-ubyte.gz'.format(kind))
+    numpy.save('s.npy', rng.random((20, 784)))
+    result = compared('s.npy', '--reference', 'mnist:digits')
+    assert result['entries'][0]['metrics']['nearest_train'] is None
+    assert result['real_data']['nearest_train'] is None
+
+
+def test_points_far_away(drawn):
+    numpy.save('s.npy', 1e20 * points(30).astype(float))
+    compared('s.npy', '--reference', 'gaussian_mixture')
+
+
+def test_points_that_float32_has_no_number_for(drawn):
+    numpy.save('s.npy', 1e39 * points(30).astype(float))
+    assert 's.npy' in refusal('s.npy', '--reference', 'gaussian_mixture')
+
+
+# ---- what samples are of
+
+def test_reference_that_nobody_named(drawn):
+    numpy.save('s.npy', points(30))
+    message = refusal('s.npy')
+    assert '--reference' in message
+
+
+def test_reference_is_that_of_the_runs(reference, drawn):
+    make_run('a', task='swiss_roll')
+    numpy.save('s.npy', points(30))
+    assert compared('s.npy', 'a')['task'] == 'swiss_roll'
+
+
+def test_tasks_that_contradict_each_other(drawn):
+    make_run('a', x=points(30))
+    make_run('b', task='swiss_roll', x=points(30))
+    for arguments in (('a', 'b'), ('b', 'a'), ('a', '--reference', 'swiss_roll')):
+        message = refusal(*arguments)
+        assert 'gaussian_mixture and swiss_roll' in message
+    assert compared('a', '--reference', 'gaussian_mixture')['task'] == 'gaussian_mixture'
+
+
+def test_runs_that_learned_from_different_data(pictures_folder, drawn, rng):
+    x = rng.random((8, 3, 64, 64))
+    for name, fingerprint in (('a', 'one'), ('b', 'two')):
+        make_run(name, task='images', x=x, data=pictures_folder, fingerprint=fingerprint)
+    message = refusal('a', 'b')
+    assert 'different data' in message
+    assert '--reference images:DIR' in message
+    a, b = compared('a', 'b', '--reference', 'images:{}'.format(pictures_folder))['entries']
+    assert a['metrics'] == b['metrics'] != {}
+
+
+def test_run_whose_data_is_no_longer_what_it_was(pictures_folder, drawn, rng):
+    """Its metrics would be those of other data, and nobody would know."""
+    make_run('a', task='images', x=rng.random((8, 3, 64, 64)), data=pictures_folder, fingerprint='of other pictures')
+    message = refusal('a')
+    assert str(pictures_folder) in message
+    assert '--reference images:DIR' in message
+
+
+def test_run_whose_data_is_gone(pictures_folder, drawn, trained, tmp_path):
+    shutil.copytree(trained('images'), 'part')
+    settings = json.loads((tmp_path / 'part' / 'settings.json').read_text())
+    (tmp_path / 'part' / 'settings.json').write_text(json.dumps({**settings, 'data': '/nowhere/pictures'}))
+    message = refusal('part')
+    assert '/nowhere/pictures' in message
+    assert '--reference images:DIR' in message
+    # The same data elsewhere is the same data.
+    entry, = compared('part', '--reference', 'images:{}'.format(pictures_folder))['entries']
+    assert entry['metrics'] == metrics_of(trained('images'))
+
+
+@pytest.mark.parametrize(('reference', 'word'), [
+    ('images:nowhere', 'nowhere'), ('images:empty', 'empty'), ('mnist:afile', 'afile'), ('mnist:s.npy', 's.npy')])
+def test_reference_that_can_not_be_read(reference, word, drawn, tmp_path):
+    os.mkdir('empty')
+    (tmp_path / 'afile').write_text('precious')
+    numpy.save('s.npy', numpy.zeros((10, 784)))
+    message = refusal('s.npy', '--reference', reference)
+    assert word in message
+    assert '--reference' in message
+
+
+# ---- shapes and ranges that a task takes
+
+@pytest.fixture(scope='module')
+def references(digits_folder, pictures_folder):
+    return {
+        'gaussian_mixture': tasks.open_reference('gaussian_mixture'),
+        'swiss_roll': tasks.open_reference('swiss_roll'),
+        'mnist': tasks.open_reference('mnist', str(digits_folder)),
+        'images': tasks.open_reference('images', str(pictures_folder))}
+
+
+@pytest.mark.parametrize('task', ['gaussian_mixture', 'swiss_roll'])
+def test_points(task, references):
+    x = references[task].conform(numpy.array([[-300, 2], [1, 0]]))
+    assert x.dtype == numpy.float32
+    numpy.testing.assert_array_equal(x, [[-300, 2], [1, 0]])
+
+
+@pytest.mark.parametrize('shape', [(784,), (28, 28), (1, 28, 28), (28, 28, 1)])
+def test_digits(shape, references, rng):
+    x = rng.random((5, 784))
+    conformed = references['mnist'].conform(x.reshape(5, *shape))
+    assert conformed.dtype == numpy.float32
+    numpy.testing.assert_array_equal(conformed, x.astype(numpy.float32))
+    numpy.testing.assert_array_equal(
+        references['mnist'].as_shown(conformed), x.astype(numpy.float32).reshape(5, 28, 28))
+
+
+def test_pictures(references, rng):
+    x = rng.random((5, 3, 64, 64))
+    for array in (x, x.transpose(0, 2, 3, 1)):
+        conformed = references['images'].conform(array)
+        assert conformed.dtype == numpy.float32
+        numpy.testing.assert_array_equal(conformed, x.astype(numpy.float32))
+
+
+@pytest.mark.parametrize(('task', 'shape'), [
+    ('gaussian_mixture', (10, 3)), ('gaussian_mixture', (10, 1)), ('gaussian_mixture', (10, 2, 1)),
+    ('swiss_roll', (10, 784)), ('mnist', (10, 2)), ('mnist', (10, 32, 32)), ('mnist', (10, 3, 28, 28)),
+    ('mnist', (10, 1, 784)), ('mnist', (10, 1024)), ('images', (10, 784)), ('images', (10, 64, 64)),
+    ('images', (10, 3, 32, 32)), ('images', (10, 1, 64, 64)), ('images', (10, 4, 64, 64)), ('images', (10, 12288))])
+def test_shapes_that_are_refused(task, shape, references):
+    with pytest.raises(UsageError) as caught:
+        references[task].conform(numpy.zeros(shape))
+    assert str(shape) in str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert {'mnist': '784', 'images': '64, 64'}.get(task, '(N, 2)') in str(caught.value).replace(str(shape), '')
+
+
+of_images = pytest.mark.parametrize(('task', 'shape'), [('mnist', (6, 784)), ('images', (6, 3, 64, 64))])
+
+
+def conform(references, task, shape, values, dtype):
+    """The distinct pixels of an array that has these."""
+    array = numpy.resize(numpy.array(values, dtype=dtype), shape)
+    return numpy.unique(references[task].conform(array))
+
+
+@pytest.mark.parametrize('dtype', ['u1', 'i4', 'u2', '>i8'])
+@of_images
+def test_levels(dtype, task, shape, references):
+    numpy.testing.assert_allclose(
+        conform(references, task, shape, [0, 51, 255], dtype), [0, 0.2, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', ['u1', 'i8', 'bool', 'f2', 'f8'])
+@of_images
+def test_zeros_and_ones(dtype, task, shape, references):
+    numpy.testing.assert_array_equal(conform(references, task, shape, [0, 1], dtype), [0, 1])
+
+
+@of_images
+def test_dark_levels(task, shape, references):
+    """Levels are levels where one of them is above 1, in whichever sample."""
+    numpy.testing.assert_allclose(conform(references, task, shape, [0, 1, 2], 'u1'), [0, 1 / 255, 2 / 255])
+
+
+@of_images
+def test_a_little_over(task, shape, references):
+    numpy.testing.assert_array_equal(
+        conform(references, task, shape, [-0.009, 0.5, 1.009], 'f4'), [0, 0.5, 1])
+
+
+@pytest.mark.parametrize(('values', 'dtype'), [
+    ([-1, 0.5, 1], 'f4'), ([-1, -0.5], 'f8'), ([-0.5, 0.9], 'f4'), ([-1.005, 1.005], 'f4'), ([-1, 1], 'i1')])
+@of_images
+def test_tanh(values, dtype, task, shape, references):
+    with pytest.raises(UsageError, match=r'from 0 to 1.*save \(x \+ 1\) / 2'):
+        conform(references, task, shape, values, dtype)
+
+
+@pytest.mark.parametrize(('values', 'dtype'), [
+    ([0, 255], 'f4'), ([0, 1.5], 'f4'), ([-2, 2], 'f4'), ([0, 65535], 'u2'), ([-128, 127], 'i1')])
+@of_images
+def test_other_ranges(values, dtype, task, shape, references):
+    with pytest.raises(UsageError, match='pixels run from 0 to 1') as caught:
+        conform(references, task, shape, values, dtype)
+    assert 'save' not in str(caught.value)
+
+
+def test_samples_of_the_wrong_kind_are_named(drawn):
+    numpy.save('good.npy', points(30))
+    numpy.save('bad.npy', numpy.zeros((30, 784)))
+    message = refusal('good.npy', 'theirs=bad.npy', '--reference', 'gaussian_mixture')
+    assert message.startswith('bad.npy: ')
+    assert '(30, 784)' in message
+
+
+# ---- names
+
+def test_samples_of_one_name_are_scored_each(reference, drawn):
+    """A name that was given, and the same one that another file just has."""
+    os.mkdir('a')
+    os.mkdir('b')
+    numpy.save('a/s.npy', numpy.zeros((10, 2)))
+    numpy.save('b/s.npy', numpy.ones((10, 2)))
+    for arguments in (('a/s.npy', 'b/s.npy'), ('s=a/s.npy', 'b/s.npy'), ('a/s.npy', 's=b/s.npy')):
+        result = compared(*arguments, '--reference', 'swiss_roll')
+        assert [entry['metrics']['mean'] for entry in result['entries']] == [0, 1]
+
+
+def test_samples_and_log_under_one_name(trained, drawn, capsys, tmp_path):
+    numpy.save('s.npy', points(N))
+    (tmp_path / 'm.csv').write_text(CSV)
+    result = compared(trained('gaussian_mixture'), 'theirs=s.npy', 'theirs=m.csv')
+    theirs = result['entries'][1]
+    assert (theirs['name'], theirs['sources']) == ('theirs', ['s.npy', 'm.csv'])
+    assert theirs['last'] == {'energy/loss': 4, 'generator/loss': 5}
+    assert set(theirs['metrics']) == METRICS['gaussian_mixture'] - OF_ENERGY
+    text = capsys.readouterr().out
+    assert 'theirs: 60 samples, a log of 2 entries' in text
+    assert list(columns_of(text)) == ['gaussian_mixture_0', 'theirs', 'real data']
+    assert [(name, log.unit) for name, log in drawn.logs] == [
+        ('gaussian_mixture_0', 'iteration'), ('theirs', 'epoch')]
+
+
+# ---- curves alone
+
+def test_curves_alone(capsys, tmp_path):
+    (tmp_path / 'theirs.csv').write_text('exp_name,epoch,e_loss,g_loss\nring,1,2,\nring,2,4,nan\ngrid,1,3,6\n')
+    result = compared('theirs.csv')
+    assert result == {'entries': [
+        {'name': name, 'sources': ['theirs.csv'], 'preset': None, 'seed': None, 'iterations': None, 'last': last,
+         'metrics': {}}
+        for name, last in (
+            ('ring', {'energy/loss': 4, 'generator/loss': None}), ('grid', {'energy/loss': 3, 'generator/loss': 6}))]}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        'ring: no samples, a log of 2 entries', 'grid: no samples, a log of 1 entries', '',
+        'out/comparison.json, out/comparison.png']
+    with Image.open('out/comparison.png') as image:
+        assert image.format == 'PNG'
+
+
+def test_curves_of_a_run_that_has_no_samples_yet(drawn):
+    make_run('a', log=[{'iteration': 3, 'energy/loss': 1.5}])
+    entry, = compared('a')['entries']
+    assert entry['last'] == {'energy/loss': 1.5}
+    assert drawn.data is None
+    assert drawn.panels == []
+    assert [name for name, _ in drawn.logs] == ['a']
+
+
+def test_last_value_that_is_none(drawn, tmp_path):
+    (tmp_path / 'm.csv').write_text('epoch,e_loss,g_loss,e_real\n1,2,3,4\n2,nan,inf,\n')
+    assert compared('m.csv')['entries'][0]['last'] == {
+        'energy/loss': None, 'generator/loss': None, 'energy/positive': None}
+
+
+# ---- the picture
+
+@pytest.mark.parametrize(('task', 'height'), [
+    ('gaussian_mixture', 4.4 + 5 + 3 * 2.4 + 0.5), ('images', 4.4 + 3 * 2.4 + 0.5)])
+def test_picture_of_runs(task, height, trained):
+    compared('a={}'.format(trained(task)), 'b={}'.format(trained(task)))
+    with Image.open('out/comparison.png') as image:
+        assert image.size == (3 * 336, pytest.approx(80 * height, abs=1))
+
+
+# ---- where the files go
+
+def test_earlier_comparison_is_replaced(drawn, tmp_path):
+    numpy.save('a.npy', points(30))
+    numpy.save('b.npy', points(20))
+    compared('a.npy', '--reference', 'swiss_roll')
+    (tmp_path / 'out' / 'notes.txt').write_text('mine')
+    result = compared('b.npy', '--reference', 'swiss_roll')
+    assert [entry['name'] for entry in result['entries']] == ['b']
+    assert sorted(os.listdir('out')) == ['comparison.json', 'comparison.png', 'notes.txt']
+
+
+def test_folders_on_the_way_are_made(drawn):
+    numpy.save('a.npy', points(30))
+    assert compared('a.npy', '--reference', 'swiss_roll', out='deep/er')['n_samples'] == 30
+
+
+@pytest.mark.parametrize('out', ['afile', 'afile/out', '/proc/out', '/proc', 'taken'])
+def test_folder_that_can_not_be_written_to(out, drawn, tmp_path):
+    (tmp_path / 'afile').write_text('precious')
+    os.makedirs('taken/comparison.json')
+    numpy.save('a.npy', points(30))
+    message = refusal('a.npy', '--reference', 'swiss_roll', out=out)
+    assert message.startswith(out)
+    assert '--out' in message
+    assert (tmp_path / 'afile').read_text() == 'precious'
+
+
+# ---- as a user runs it
+
+@pytest.fixture
+def run_compare(tmp_path):
+    """Run the command as a user would, in an empty folder: ``run_compare('s.npy', '--reference', 'swiss_roll')``."""
+    def run_compare(*arguments):
+        return subprocess.run(
+            [sys.executable, '-m', 'ddgm.compare', *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True,
+            timeout=300, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    return run_compare
+
+
+def test_folder_of_samples_in_one_command(run_compare, tmp_path):
+    """What a newcomer has: batches of samples in a folder, a log beside them."""
+    folder = tmp_path / 'my samples'
+    folder.mkdir()
+    for i in range(3):
+        numpy.save(folder / '{}.npy'.format(i), points(20, seed=i))
+    (folder / 'metrics.csv').write_text(CSV)
+    result = run_compare('my samples', '--reference', 'gaussian_mixture')
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ''
+    lines = result.stdout.splitlines()
+    assert lines[:3] == [
+        'my samples: 60 samples, a log of 2 entries', '', '60 samples of each, held against gaussian_mixture']
+    assert lines[-1] == 'result/comparison/comparison.json, result/comparison/comparison.png'
+    table = columns_of(result.stdout)
+    assert set(table) == {'my samples', 'real data'}
+    assert set(table['my samples']) == METRICS['gaussian_mixture'] - OF_ENERGY | {'iterations'}
+    out = tmp_path / 'result' / 'comparison'
+    assert sorted(os.listdir(out)) == ['comparison.json', 'comparison.png']
+    assert set(read_strictly(out)) == {'entries', 'task', 'n_samples', 'real_data'}
+    with Image.open(out / 'comparison.png') as image:
+        assert image.width == 2 * 336
+        assert image.height > 336
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    ('', ['A']),
+    ('s.npy --reference moons', ['--reference', "'moons'"]),
+    ('s.npy --seed 3', ['--seed', '--help']),
+    ('nowhere', ['nowhere', 'no such file']),
+    ('text.npy', ['text.npy', "can't be read"]),
+])
+def test_bad_input(arguments, words, run_compare, tmp_path):
+    """One line, exit status 2, nothing written."""
+    (tmp_path / 'text.npy').write_text('text')
+    before = sorted(tmp_path.rglob('*'))
+    result = run_compare(*arguments.split())
+    assert_refused(result, *words)
+    assert result.stderr.startswith('compare.py: ')
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_samples_of_what(run_compare, tmp_path):
+    """Refused after the entries were told: one line on standard error all the same."""
+    numpy.save(tmp_path / 's.npy', points(30))
+    result = run_compare('s.npy')
+    assert result.returncode == 2
+    assert result.stderr.count('\n') == 1
+    assert '--reference' in result.stderr
+    assert result.stdout == 's: 30 samples\n'
+
+
+HELP = '''
+import runpy, sys
+sys.argv = ['compare', {arguments}]
+try:
+    runpy.run_module('ddgm.compare', run_name='__main__')
+except SystemExit as exit:
+    print(exit.code, sorted({{'chainer', 'matplotlib', 'PIL'}} & set(sys.modules)))
+'''
+
+
+@pytest.mark.parametrize(('arguments', 'status'), [("'--help'", 0), ("'a', '--no_such_flag'", 2)])
+def test_help_is_quick_to_import(arguments, status):
+    """--help and a mistyped flag need neither Chainer nor matplotlib."""
+    result = subprocess.run(
+        [sys.executable, '-c', HELP.format(arguments=arguments)], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert result.stdout.splitlines()[-1] == '{} []'.format(status)

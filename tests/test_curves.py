@@ -1,0 +1,202 @@
+"""Losses over a run: this project's log, CSV files of other programs, and files that are none."""
+
+import math
+
+import pytest
+
+from ddgm import curves
+from ddgm.errors import UsageError
+
+CRISP79 = 'exp_name,output_dir,epoch,e_loss,g_loss,e_real,e_fake,gap,fid,elapsed_s\n'
+NAN = math.nan
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write a file and read it: ``read('epoch,e_loss\\n1,2\\n')``."""
+    def read(content, name='metrics.csv', encoding='utf-8'):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+        return curves.read_csv(path)
+    return read
+
+
+def only(by_experiment):
+    """The curves of a file that has one experiment."""
+    assert list(by_experiment) == ['']
+    return by_experiment['']
+
+
+def refusal(read, content, name='metrics.csv'):
+    """The one line with which a file is refused; it names the file."""
+    with pytest.raises(UsageError) as caught:
+        read(content, name)
+    message = str(caught.value)
+    assert '\n' not in message
+    assert name in message
+    assert 'leave it out' in message
+    return message
+
+
+# ---- this project's log
+
+def test_log():
+    curve = curves.from_log([
+        {'iteration': 10, 'elapsed_time': 0.5, 'energy/positive': -1.0, 'energy/negative': 2, 'energy/loss': -3.0,
+         'generator/loss': 4.0, 'generator/energy': 5.0, 'generator/entropy': 6.0},
+        {'iteration': 20, 'elapsed_time': 0.7, 'energy/positive': -1.5, 'energy/negative': 2.5, 'energy/loss': -4.0,
+         'generator/loss': 4.5, 'generator/energy': 5.5, 'generator/entropy': 6.5}])
+    assert curve == curves.Curves('iteration', [10, 20], {
+        'energy/positive': [-1, -1.5], 'energy/negative': [2, 2.5], 'energy/loss': [-3, -4],
+        'generator/loss': [4, 4.5], 'generator/energy': [5, 5.5], 'generator/entropy': [6, 6.5]})
+
+
+def test_log_with_gaps():
+    curve = curves.from_log([
+        {'iteration': 1, 'energy/loss': 1.0}, {'iteration': 2, 'generator/loss': None},
+        {'iteration': 3, 'energy/loss': 'lost', 'generator/loss': 2.0}])
+    assert curve.x == [1, 2, 3]
+    assert curve.values == {
+        'energy/loss': pytest.approx([1, NAN, NAN], nan_ok=True),
+        'generator/loss': pytest.approx([NAN, NAN, 2], nan_ok=True)}
+
+
+def test_empty_log():
+    assert curves.from_log([]) is None
+
+
+# ---- CSV files of known programs
+
+def test_columns_of_crisp79(read):
+    curve = only(read(
+        CRISP79 + 'ring,runs/ring,1,0.5,-1.5,2.0,3.0,-1.0,12.5,3.3\n' + 'ring,runs/ring,2,0.25,-1.25,4,5,-1,11,6.6\n'))
+    assert curve == curves.Curves('epoch', [1, 2], {
+        'energy/loss': [0.5, 0.25], 'generator/loss': [-1.5, -1.25], 'energy/positive': [2, 4],
+        'energy/negative': [3, 5]})
+
+
+def test_several_experiments_in_one_file(read):
+    by_experiment = read(CRISP79 + ''.join(
+        '{},runs,{},{},,,,,,\n'.format(*row) for row in (
+            ('b', 1, 10), ('a', 1, 20), ('b', 2, 11), ('a ', 2, 21), ('b', 3, 12))))
+    assert list(by_experiment) == ['b', 'a']
+    assert by_experiment['b'].x == [1, 2, 3]
+    assert by_experiment['b'].values['energy/loss'] == [10, 11, 12]
+    assert by_experiment['a'].x == [1, 2]
+    assert by_experiment['a'].values['energy/loss'] == [20, 21]
+
+
+def test_rows_of_experiments_are_counted_each(read):
+    by_experiment = read('exp_name,e_loss\na,1\na,2\nb,3\n')
+    assert (by_experiment['a'].unit, by_experiment['a'].x, by_experiment['b'].x) == ('row', [1, 2], [1])
+
+
+@pytest.mark.parametrize(('tag', 'quantity'), [
+    ('dem_loss', 'energy/loss'), ('dgm_loss', 'generator/loss'), ('dem_energy_x', 'energy/positive'),
+    ('dem_energy_g', 'energy/negative')])
+def test_export_of_tensorboard(tag, quantity, read):
+    text = 'Wall time,Step,Value\n1478649600.1,0,1.5\n1478649601.2,100,-2.5\n'
+    for name in ('run-.-tag-{}.csv', 'run-runs_a-tag-Train_{}.csv', '{}.csv'):
+        curve = only(read(text, name.format(tag)))
+        assert curve == curves.Curves('iteration', [0, 100], {quantity: [1.5, -2.5]})
+
+
+@pytest.mark.parametrize('name', ['run-.-tag-learning_rate.csv', 'run-.-tag-same_loss.csv', 'dem_loss_of_mine.csv'])
+def test_export_of_tensorboard_of_something_else(name, read):
+    """A name counts as a whole: "same_loss" does not end with Crisp79's "e_loss"."""
+    refusal(read, 'Wall time,Step,Value\n1,0,1.5\n', name)
+
+
+@pytest.mark.parametrize(('columns', 'quantity'), [
+    ('energy/positive energy_real e_real E_Pos', 'energy/positive'),
+    ('energy/negative e_fake energy_fake dem_energy_g', 'energy/negative'),
+    ('energy/loss e_loss DEM_LOSS', 'energy/loss'),
+    ('generator/loss g_loss DGM_loss generator_loss', 'generator/loss'),
+    ('generator/entropy entropy', 'generator/entropy'),
+    ('generator/energy generator_energy', 'generator/energy')])
+def test_names_of_columns(columns, quantity, read):
+    for column in columns.split():
+        assert only(read('step,{}\n1,2\n'.format(column))).values == {quantity: [2]}
+
+
+# ---- forms of CSV
+
+@pytest.mark.parametrize('text', [
+    'epoch,e_loss,g_loss\n1,2.5,3\n2,4,5\n',
+    'epoch;e_loss;g_loss\n1;2.5;3\n2;4;5\n',
+    'epoch\te_loss\tg_loss\n1\t2.5\t3\n2\t4\t5\n',
+    'epoch,e_loss,g_loss\r\n1,2.5,3\r\n2,4,5\r\n',
+    '"epoch","e_loss","g_loss"\n"1","2.5","3"\n"2","4","5"\n',
+    'Epoch,E_LOSS,G_Loss\n1,2.5,3\n2,4,5\n',
+    ' epoch , e_loss , g_loss \n 1 , 2.5 , 3 \n 2 , 4 , 5 \n',
+    'epoch,e_loss,g_loss\n\n1,2.5,3\n\n2,4,5\n\n',
+    'epoch,e_loss,g_loss\n1,2.5,3\n2,4,5',
+    'g_loss,note,epoch,e_loss\n3,"a, b",1,2.5\n5,,2,4\n',
+])
+def test_forms(text, read):
+    assert only(read(text)) == curves.Curves('epoch', [1, 2], {'energy/loss': [2.5, 4], 'generator/loss': [3, 5]})
+
+
+def test_byte_order_mark(read):
+    text = 'e_loss,epoch\n2.5,1\n'
+    assert only(read(text, encoding='utf-8-sig')) == only(read(text))
+
+
+def test_cells_without_a_number(read):
+    curve = only(read('epoch,e_loss\n1,nan\n2,\n3,n/a\n4,-inf\n5,1e3\n'))
+    assert curve.x == [1, 2, 3, 4, 5]
+    assert curve.values['energy/loss'] == pytest.approx([NAN, NAN, NAN, -math.inf, 1000], nan_ok=True)
+
+
+@pytest.mark.parametrize(('columns', 'unit'), [
+    ('step', 'iteration'), ('iteration', 'iteration'), ('global_step', 'iteration'), ('Iter', 'iteration'),
+    ('epoch', 'epoch'), ('epochs', 'epoch'), ('time', 'row')])
+def test_axes(columns, unit, read):
+    curve = only(read('e_loss,{}\n2,30\n3,40\n'.format(columns)))
+    assert (curve.unit, curve.x) == (unit, [1, 2] if unit == 'row' else [30, 40])
+
+
+def test_iterations_are_preferred_to_epochs(read):
+    curve = only(read('epoch,step,e_loss\n1,500,2\n'))
+    assert (curve.unit, curve.x) == ('iteration', [500])
+
+
+def test_rows_with_fewer_cells(read):
+    """What a crash cut short."""
+    curve = only(read('epoch,e_loss,g_loss\n1,2,3\n2,4\n3\n'))
+    assert curve.x == [1, 2, 3]
+    assert curve.values['energy/loss'] == pytest.approx([2, 4, NAN], nan_ok=True)
+    assert curve.values['generator/loss'] == pytest.approx([3, NAN, NAN], nan_ok=True)
+
+
+@pytest.mark.parametrize('header', ['epoch,e_loss', 'exp_name,epoch,e_loss'])
+def test_rows_with_more_cells(header, read):
+    """A column was added without a name: what has one is read."""
+    first = 'a,' if 'exp_name' in header else ''
+    curve = only(read('{}\n{first}1,2\n{first}2,3,4,5\n'.format(header, first=first)))
+    assert curve == curves.Curves('epoch', [1, 2], {'energy/loss': [2, 3]})
+
+
+# ---- what is no log
+
+@pytest.mark.parametrize('content', [
+    '', '\n', 'epoch,e_loss\n', 'epoch,accuracy\n1,2\n', 'epoch\n1\n', 'Wall time,Step,Value\n1,0,1.5\n',
+    'just a text\nof two lines\n'])
+def test_no_rows_or_no_known_columns(content, read):
+    message = refusal(read, content)
+    for name in ('e_loss', 'dem_loss', 'energy/positive'):
+        assert name in message
+
+
+@pytest.mark.parametrize('content', [
+    b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR', b'\x93NUMPY\x01\0v\0', bytes(range(256)), b'\xff\xfee\0p\0o\0c\0h\0', b'\0' * 100,
+    'epoch,e_loss,größe\n1,2,3\n'.encode('latin-1'), b'epoch,e_loss\n1,' + b'2' * 200_000 + b'\n'])
+def test_no_text(content, read):
+    refusal(read, content)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UsageError, match='nothing.csv.*No such file'):
+        curves.read_csv(tmp_path / 'nothing.csv')
+    with pytest.raises(UsageError, match='directory'):
+        curves.read_csv(tmp_path)

@@ -1,0 +1,484 @@
+"""What can be compared, read from its files: runs, samples, logs, folders of them, and what is none of these."""
+
+import json
+import zipfile
+
+import numpy
+import pytest
+
+from ddgm import entries, run_folder
+from ddgm.command_line import Request
+from ddgm.errors import UsageError
+
+ONE_SAMPLE = [(2,), (784,), (28, 28), (1, 28, 28), (28, 28, 1), (3, 64, 64), (64, 64, 3)]
+LOG = 'epoch,e_loss\n1,2\n2,3\n'
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Save an array, or a text, under a name and return it; folders are made."""
+    def save(name, content):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            path.write_text(content)
+        elif isinstance(content, dict):
+            numpy.savez(path, **content)
+        else:
+            numpy.save(path, content)
+        return content
+    return save
+
+
+def points(n, start=0):
+    """n different points."""
+    return numpy.arange(start, start + 2 * n, dtype=numpy.float32).reshape(n, 2)
+
+
+def make_run(path, task='gaussian_mixture', log=(), x=None, metrics=None, data=None, fingerprint=None, **changes):
+    """A run folder with what is given."""
+    folder = run_folder.open_run(Request(task=task, out=str(path), data=data and str(data), changes=changes))
+    folder.check_data(fingerprint)
+    folder.prepare({'device': '@numpy'})
+    if log:
+        folder.keep_log(list(log))
+    if x is not None:
+        folder.write_samples(x, numpy.zeros((len(x), 4)))
+    if metrics is not None:
+        (folder.path / 'metrics.json').write_text(metrics if isinstance(metrics, str) else json.dumps(metrics))
+
+
+def read_one(*arguments):
+    entry, = entries.read(arguments)
+    return entry
+
+
+def names_of(*arguments):
+    return [entry.name for entry in entries.read(arguments)]
+
+
+def refusal(*arguments):
+    """The one line with which something is refused."""
+    with pytest.raises(UsageError) as caught:
+        entries.read(arguments)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- one path
+
+def test_run(tmp_path):
+    x = points(10)
+    make_run('result/a', log=[{'iteration': 5, 'energy/loss': 1.5}], x=x, metrics={'iterations': 7}, seed=3)
+    for argument in ('result/a', 'result/a/', str(tmp_path / 'result' / 'a'), 'result/../result/a'):
+        entry = read_one(argument)
+        assert (entry.name, entry.iterations) == ('a', 7)
+        assert (entry.run.task, entry.run.settings.seed) == ('gaussian_mixture', 3)
+        numpy.testing.assert_array_equal(entry.x, x)
+        log, = entry.logs
+        assert (log.unit, log.x, log.values) == ('iteration', [5], {'energy/loss': [1.5]})
+        assert len(entry.sources) == 1
+
+
+def test_run_in_the_present_folder(tmp_path, monkeypatch):
+    make_run('a', x=points(10))
+    monkeypatch.chdir(tmp_path / 'a')
+    assert names_of('.') == ['a']
+
+
+@pytest.mark.parametrize('metrics', [None, '', '{', '[]', '{}', '{"iterations": null}', '{"iterations": "many"}'])
+def test_run_without_a_part(metrics):
+    """What is missing, or can't be read, is missing."""
+    make_run('a', metrics=metrics)
+    entry = read_one('a')
+    assert entry.run.task == 'gaussian_mixture'
+    assert (entry.x, entry.logs, entry.iterations) == (None, [], None)
+
+
+def test_run_with_a_log_cut_short(save):
+    make_run('a')
+    save('a/log', '[\n{"iteration": 1, "energy/loss": 2.0},\n{"iteration": 2, "ener')
+    assert read_one('a').logs[0].x == [1]
+
+
+def test_run_whose_settings_are_damaged(save):
+    save('a/settings.json', '{"task": "gaussian_mixture"')
+    assert 'a/settings.json' in refusal('a')
+
+
+def test_run_whose_samples_are_damaged(save):
+    make_run('a')
+    save('a/samples.npz', 'text')
+    assert 'a/samples.npz' in refusal('a')
+
+
+def test_samples():
+    x = points(300)
+    numpy.save('s.npy', x)
+    entry = read_one('s.npy')
+    assert (entry.name, entry.sources) == ('s', ['s.npy'])
+    assert (entry.run, entry.logs, entry.iterations) == (None, [], None)
+    numpy.testing.assert_array_equal(entry.x, x)
+
+
+def test_log(save):
+    save('deep/m.csv', LOG)
+    entry = read_one('deep/m.csv')
+    assert (entry.name, entry.sources) == ('m', ['deep/m.csv'])
+    assert (entry.run, entry.x, entry.iterations) == (None, None, None)
+    assert [log.x for log in entry.logs] == [[1, 2]]
+
+
+def test_log_of_several_experiments(save):
+    save('m.csv', 'exp_name,epoch,e_loss\na,1,2\nb,1,3\na,2,4\n')
+    a, b = entries.read(['m.csv'])
+    assert (a.name, a.logs[0].x, a.sources) == ('a', [1, 2], ['m.csv'])
+    assert (b.name, b.logs[0].x, b.sources) == ('b', [1], ['m.csv'])
+
+
+def test_order_is_that_of_the_arguments(save):
+    for name in 'bca':
+        save(name + '.npy', points(10))
+    save('d.csv', LOG)
+    assert names_of('c.npy', 'd.csv', 'a.npy', 'b.npy') == ['c', 'd', 'a', 'b']
+
+
+# ---- names
+
+def test_named(save):
+    save('s.npy', points(10))
+    entry = read_one('my samples=s.npy')
+    assert (entry.name, entry.sources) == ('my samples', ['s.npy'])
+
+
+def test_path_with_an_equals_sign(save):
+    """What exists is a path."""
+    save('lr=0.1.npy', points(10))
+    save('lr=0.2/s.npy', points(20))
+    assert names_of('lr=0.1.npy', 'lr=0.2') == ['lr=0.1', 'lr=0.2']
+    assert names_of('fast=lr=0.1.npy') == ['fast']
+
+
+@pytest.mark.parametrize('argument', ['=s.npy', 'theirs=', ''])
+def test_empty_name_or_path(argument, save):
+    """What an unset variable of the shell leaves; the present folder was not meant."""
+    save('s.npy', points(10))
+    refusal(argument)
+
+
+@pytest.mark.parametrize('order', [['t=s.npy', 't=m.csv'], ['t=m.csv', 't=s.npy']])
+def test_same_name_is_one_entry(order, save):
+    x = save('s.npy', points(10))
+    save('m.csv', LOG)
+    entry = read_one(*order)
+    assert (entry.name, entry.sources) == ('t', [argument[2:] for argument in order])
+    numpy.testing.assert_array_equal(entry.x, x)
+    assert [log.x for log in entry.logs] == [[1, 2]]
+
+
+def test_several_logs_of_one_name(save):
+    for tag in ('dem_loss', 'dgm_loss'):
+        save('run-.-tag-{}.csv'.format(tag), 'Wall time,Step,Value\n0,1,2\n')
+    entry = read_one('t=run-.-tag-dem_loss.csv', 't=run-.-tag-dgm_loss.csv')
+    assert [list(log.values) for log in entry.logs] == [['energy/loss'], ['generator/loss']]
+
+
+def test_run_takes_in_what_has_its_name(save):
+    make_run('a', log=[{'iteration': 5, 'energy/loss': 1.5}], metrics={'iterations': 7})
+    x = save('s.npy', points(10))
+    save('m.csv', LOG)
+    for order in (['t=a', 't=s.npy', 't=m.csv'], ['t=m.csv', 't=s.npy', 't=a']):
+        entry = read_one(*order)
+        assert (entry.run.task, entry.iterations, len(entry.logs)) == ('gaussian_mixture', 7, 2)
+        numpy.testing.assert_array_equal(entry.x, x)
+
+
+def test_two_sets_of_samples_can_not_have_one_name(save):
+    save('s.npy', points(10))
+    save('t.npy', points(20))
+    make_run('a', x=points(10))
+    make_run('b')
+    make_run('c')
+    for arguments in (('t=s.npy', 't=t.npy'), ('t=a', 't=s.npy'), ('t=b', 't=c'), ('t=s.npy', 't=s.npy')):
+        message = refusal(*arguments)
+        assert message.startswith('t: ')
+        assert 'NAME=PATH' in message
+
+
+def test_same_name_unasked_is_told_apart(save):
+    """Two programs often call their file the same: each keeps its column."""
+    for folder in 'ab':
+        save(folder + '/s.npy', points(10))
+        save(folder + '/m.csv', LOG)
+    assert names_of('a/s.npy', 'b/s.npy', 'a/m.csv', 'b/m.csv') == ['a/s.npy', 'b/s.npy', 'a/m.csv', 'b/m.csv']
+    assert names_of('s=a/s.npy', 'b/s.npy') == ['s', 'b/s.npy']
+    assert names_of('b/s.npy', 's=a/s.npy') == ['b/s.npy', 's']
+    make_run('x/run')
+    make_run('y/run')
+    assert names_of('x/run', 'y/run') == ['x/run', 'y/run']
+
+
+def test_same_file_twice(save):
+    save('s.npy', points(10))
+    names = names_of('s.npy', 's.npy', 't=s.npy', 's.npy')
+    assert len(set(names)) == 4
+    assert names[2] == 't'
+    assert all('s.npy' in name for name in names[:2] + names[3:])
+
+
+def test_same_experiments_in_two_files(save):
+    """Each name still says which experiment it is."""
+    for name in ('one.csv', 'two.csv'):
+        save(name, 'exp_name,epoch,e_loss\nring,1,2\ngrid,1,3\n')
+    names = names_of('one.csv', 'two.csv')
+    assert len(set(names)) == 4
+    for name, file, experiment in zip(names, ('one', 'one', 'two', 'two'), ('ring', 'grid', 'ring', 'grid')):
+        assert file in name
+        assert experiment in name
+
+
+def test_named_folder_and_named_log_of_several(save):
+    save('f/a.npy', points(300))
+    save('f/b.npy', points(300))
+    save('m.csv', 'exp_name,epoch,e_loss\na,1,2\nc,1,3\n')
+    found = entries.read(['t=f', 't=m.csv'])
+    assert [entry.name for entry in found] == ['t/a', 't/b', 't/c']
+    assert [len(entry.logs) for entry in found] == [1, 0, 1]
+
+
+# ---- folders
+
+@pytest.mark.parametrize('n', [1, 100, 249, 250, 3000])
+def test_folder_of_one_file(n, save):
+    x = save('theirs/samples.npy', points(n))
+    for name, argument in (('theirs', 'theirs'), ('theirs', 'theirs/'), ('t', 't=theirs')):
+        entry = read_one(argument)
+        assert entry.name == name
+        assert entry.sources[0].startswith('theirs')
+        numpy.testing.assert_array_equal(entry.x, x)
+
+
+def test_folder_of_batches(save):
+    """Files of one shape that hold little each are one program's."""
+    first, second, third = points(10), points(249, start=20), points(1, start=600)
+    for name, x in (('1.npy', first), ('2.npz', {'x': second, 'z': numpy.zeros(249)}), ('3.npy', third)):
+        save('theirs/' + name, x)
+    entry = read_one('theirs')
+    assert entry.name == 'theirs'
+    numpy.testing.assert_array_equal(entry.x, numpy.concatenate([first, second, third]))
+    source, = entry.sources
+    assert 'theirs' in source
+    assert '3 files' in source
+
+
+@pytest.mark.parametrize('shape', ONE_SAMPLE)
+def test_folder_of_single_samples(shape, save):
+    x = numpy.arange(7 * numpy.prod(shape), dtype=numpy.float32).reshape(7, *shape)
+    for i in range(7):
+        save('theirs/{}.npy'.format(i), x[i])
+    entry = read_one('theirs')
+    numpy.testing.assert_array_equal(entry.x, x)
+
+
+def test_folder_of_sets(save):
+    """Files that hold much each are a program each."""
+    for name, n in (('b', 250), ('a', 300)):
+        save('theirs/{}.npy'.format(name), points(n))
+    a, b = entries.read(['theirs'])
+    assert (a.name, len(a.x), a.sources) == ('a', 300, ['theirs/a.npy'])
+    assert (b.name, len(b.x), b.sources) == ('b', 250, ['theirs/b.npy'])
+    assert names_of('t=theirs') == ['t/a', 't/b']
+
+
+def test_folder_where_one_set_is_large(save):
+    for name, n in (('a', 249), ('b', 250)):
+        save('theirs/{}.npy'.format(name), points(n))
+    assert [len(entry.x) for entry in entries.read(['theirs'])] == [249, 250]
+
+
+def test_folder_of_different_shapes(save):
+    save('theirs/a.npy', points(10))
+    save('theirs/b.npy', numpy.zeros((10, 784)))
+    assert [entry.x.shape for entry in entries.read(['theirs'])] == [(10, 2), (10, 784)]
+
+
+@pytest.mark.parametrize('n_files', [1, 3])
+def test_log_beside_one_set(n_files, save):
+    for i in range(n_files):
+        save('theirs/{}.npy'.format(i), points(10))
+    save('theirs/metrics.csv', LOG)
+    entry = read_one('theirs')
+    assert (entry.name, len(entry.x)) == ('theirs', 10 * n_files)
+    assert [log.x for log in entry.logs] == [[1, 2]]
+    assert entry.sources[-1] == 'theirs/metrics.csv'
+
+
+def test_log_beside_several_sets(save):
+    """Nobody knows whose it is."""
+    for name in 'ab':
+        save('theirs/{}.npy'.format(name), points(300))
+    save('theirs/metrics.csv', LOG)
+    assert names_of('theirs') == ['a', 'b', 'metrics']
+    assert [(entry.x is None, len(entry.logs)) for entry in entries.read(['theirs'])] == [
+        (False, 0), (False, 0), (True, 1)]
+
+
+def test_logs_that_are_named_after_their_samples(save):
+    for name in 'ab':
+        save('theirs/{}.npy'.format(name), points(300))
+        save('theirs/{}.csv'.format(name), LOG)
+    found = entries.read(['t=theirs'])
+    assert [(entry.name, len(entry.x), len(entry.logs)) for entry in found] == [('t/a', 300, 1), ('t/b', 300, 1)]
+
+
+def test_folder_of_logs(save):
+    for name in ('run-.-tag-dem_loss', 'run-.-tag-dgm_loss'):
+        save('theirs/{}.csv'.format(name), 'Wall time,Step,Value\n0,1,2\n')
+    found = entries.read(['theirs'])
+    assert [list(log.values) for entry in found for log in entry.logs] == [['energy/loss'], ['generator/loss']]
+
+
+def test_other_files_of_a_folder_are_passed_over(save, tmp_path):
+    for name in ('a.png', 'notes.txt', 'model.pt', 'deeper/b.npy'):
+        save('theirs/' + name, 'text' if '.npy' not in name else points(10))
+    (tmp_path / 'theirs' / 'folder.npy').mkdir()
+    assert 'theirs' in refusal('theirs')
+    save('theirs/a.npy', points(20))
+    assert len(read_one('theirs').x) == 20
+
+
+# ---- arrays
+
+@pytest.mark.parametrize('arrays', [
+    {'x': points(10)}, {'samples': points(10)}, {'arr_0': points(10)},
+    {'z': points(12), 'x': points(10), 'labels': numpy.arange(10)}])
+def test_npz(arrays, save):
+    save('s.npz', arrays)
+    entry = read_one('s.npz')
+    assert entry.name == 's'
+    numpy.testing.assert_array_equal(entry.x, points(10))
+
+
+def test_npz_of_which_no_array_is_meant(save):
+    save('s.npz', {'samples': points(10), 'z': points(10)})
+    message = refusal('s.npz')
+    for word in ('s.npz', 'array x', 'samples', 'z'):
+        assert word in message
+    save('s.npz', {})
+    assert 'none' in refusal('s.npz')
+
+
+@pytest.mark.parametrize('dtype', ['f2', '>f8', 'u1', 'i8', 'bool'])
+def test_numbers_are_left_as_they_are(dtype, save):
+    x = save('s.npy', numpy.array([[0, 1], [1, 1], [1, 0]], dtype=dtype))
+    entry = read_one('s.npy')
+    assert entry.x.dtype == x.dtype
+    numpy.testing.assert_array_equal(entry.x, x)
+
+
+@pytest.mark.parametrize('x', [
+    points(10) + 1j, numpy.array([['a', 'b'], ['c', 'd']]), numpy.zeros((3, 2), dtype='M8[s]'),
+    numpy.zeros((3, 2), dtype=[('a', 'f4')]), numpy.zeros((0, 2)), numpy.zeros((10, 0)), numpy.zeros(()),
+    numpy.zeros(30), numpy.zeros(0)], ids=lambda x: '{} {}'.format(x.dtype.kind, x.shape))
+def test_arrays_that_are_no_samples(x, save):
+    save('s.npy', x)
+    message = refusal('s.npy')
+    assert 's.npy' in message
+    assert str(x.shape) in message
+    assert str(x.dtype) in message
+
+
+@pytest.mark.parametrize('value', [numpy.nan, numpy.inf, -numpy.inf])
+def test_samples_that_are_not_finite(value, save):
+    x = points(1200)
+    x[[3, 700], 1] = value
+    x[3, 0] = value
+    save('s.npy', x)
+    message = refusal('s.npy')
+    assert 's.npy' in message
+    assert '2 of 1,200' in message
+
+
+def test_objects_are_not_unpickled(save):
+    for name, content in (
+            ('s.npy', numpy.array([[1.0, None]], dtype=object)), ('s.npz', {'x': numpy.array([{}], dtype=object)})):
+        save(name, content)
+        message = refusal(name)
+        assert name in message
+        assert 'allow_pickle=False' in message
+
+
+def compressed(path):
+    numpy.savez_compressed(path, x=points(200))
+    return bytearray(path.read_bytes())
+
+
+def damaged(path, damage):
+    """Write a file of samples that can't be read."""
+    numpy.save(path.with_suffix('.npy'), points(200))
+    content = bytearray(path.with_suffix('.npy').read_bytes())
+    if damage == 'text':
+        content = b'0.5 0.25\n0.75 0.125\n'
+    elif damage == 'nothing':
+        content = b''
+    elif damage == 'cut short':
+        content = content[:-100]
+    elif damage == 'cut short in its header':
+        content = content[:40]
+    elif damage == 'damaged header':
+        content[content.index(b'}')] = ord(' ')
+    elif damage == 'zip cut short':
+        content = compressed(path)[:-100]
+    elif damage in ('zip with a damaged part', 'zip that can not be unpacked'):
+        content = compressed(path)
+        first = 300 if 'part' in damage else 60
+        content[first:first + 20] = bytes(20)
+    elif damage in ('zip with a password', 'zip of another kind'):
+        content = compressed(path)
+        directory = content.index(b'PK\1\2')
+        content[directory + (8 if damage == 'zip with a password' else 10)] |= 1 if 'password' in damage else 99
+    elif damage == 'zip of a text':
+        with zipfile.ZipFile(path, 'w') as file:
+            file.writestr('x', 'not an array')
+        content = path.read_bytes()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize('damage', [
+    'text', 'nothing', 'cut short', 'cut short in its header', 'damaged header', 'zip cut short',
+    'zip with a damaged part', 'zip that can not be unpacked', 'zip with a password', 'zip of another kind',
+    'zip of a text'])
+def test_damaged_samples(damage, tmp_path):
+    name = 's.npz' if 'zip' in damage else 's.npy'
+    damaged(tmp_path / name, damage)
+    message = refusal(name)
+    assert message.startswith(name)
+
+
+# ---- what is none of these
+
+@pytest.mark.parametrize(('name', 'words'), [
+    ('nowhere', ['nowhere', 'no such file']), ('t=nowhere.npy', ['nowhere.npy', 'no such file']),
+    ('s.npy/x', ['s.npy/x', 'no such file']), ('empty', ['empty', '.npy', '.csv']),
+    ('picture.png', ['picture.png', 'run folder', '.npz', '.csv']),
+    pytest.param('x' * 5000, ['xxx'], id='too long')])
+def test_other_paths(name, words, save, tmp_path):
+    save('s.npy', points(10))
+    save('picture.png', 'picture')
+    (tmp_path / 'empty').mkdir()
+    message = refusal(name)
+    for word in words:
+        assert word in message
+
+
+def test_folder_that_can_not_be_read(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, 'Permission denied', str(self))
+    (tmp_path / 'theirs').mkdir()
+    monkeypatch.setattr(entries.pathlib.Path, 'iterdir', refuse)
+    assert 'theirs' in refusal('theirs')

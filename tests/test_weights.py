@@ -1,0 +1,122 @@
+"""The command that carries weights: a run's models out, others' in, and the run that goes on from them."""
+
+import json
+
+import numpy
+import pytest
+
+from ddgm import command_line, sampling, tasks, weights
+from ddgm.errors import UsageError
+from ddgm.run_folder import MODELS, read_run
+
+TINY = ('-n', '3', '-b', '20', '--snapshot_interval', '0', '--figure_interval', '0', '--log_interval', '1')
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A short run of the mixture, called as the script does it."""
+    import train_gaussian_mixture
+    path = tmp_path_factory.mktemp('run') / 'run'
+    train_gaussian_mixture.main([*TINY, '-o', str(path)])
+    return path
+
+
+def read(path):
+    with numpy.load(path) as file:
+        return dict(file)
+
+
+def test_out_and_in_again(run, tmp_path, capsys):
+    """The imported run draws the very samples of the exported one, and has its settings."""
+    weights.main(['export', str(run), str(tmp_path / 'torch')])
+    assert capsys.readouterr().out.split() == [str(tmp_path / 'torch' / name) for name in MODELS]
+    assert sorted(path.name for path in (tmp_path / 'torch').iterdir()) == sorted(MODELS)
+    assert 'l1.weight' in read(tmp_path / 'torch' / 'generative_model.npz')
+    weights.main(['import', str(tmp_path / 'torch'), str(tmp_path / 'imported'), '--like', str(run)])
+    for name in ('samples.npz', *MODELS):
+        ours, theirs = read(run / name), read(tmp_path / 'imported' / name)
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            numpy.testing.assert_array_equal(ours[key], theirs[key], err_msg=name + key)
+    ours, theirs = (json.loads((path / 'settings.json').read_text()) for path in (run, tmp_path / 'imported'))
+    assert ours == theirs
+    assert json.loads((tmp_path / 'imported' / 'log').read_text()) == []
+
+
+def test_training_goes_on_from_imported_weights(run, tmp_path, run_script):
+    weights.main(['export', str(run), str(tmp_path / 'torch')])
+    # Weights that no start from data gives: with them G draws one point, and E is the quadratic term but for log 2.
+    for name in MODELS:
+        arrays = read(tmp_path / 'torch' / name)
+        numpy.savez(tmp_path / 'torch' / name, **{
+            key: array if key.endswith('original1') else 0 * array for key, array in arrays.items()})
+    out = tmp_path / 'imported'
+    weights.main(['import', str(tmp_path / 'torch'), str(out), '--like', str(run)])
+    assert not read(out / 'samples.npz')['x'].any()
+    folder = read_run(out, 'cure')
+    energy_model, _ = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
+    assert folder.load('energy_model.npz', energy_model, 'cure')
+    x = numpy.array([[3, 4]])
+    numpy.testing.assert_allclose(
+        sampling.energy_function(energy_model)(x), 25 - 4 * numpy.log(2), rtol=1e-6)  # four experts of log(1 + exp(0))
+
+    done = run_script('gaussian_mixture', '-o', out, '--resume', '-n', '1')
+    assert done.returncode == 0, done.stderr
+    assert '0 of 1 done' in done.stdout
+    entry, = json.loads((out / 'log').read_text())
+    assert entry['energy/negative'] == pytest.approx(-4 * numpy.log(2), rel=1e-6)
+
+
+def test_eps_is_passed_on(run, tmp_path):
+    weights.main(['export', str(run), str(tmp_path / 'torch')])
+    weights.main(['import', str(tmp_path / 'torch'), str(tmp_path / 'other'), '--like', str(run), '--eps', '1e-2'])
+    ours, theirs = (read(path / 'generative_model.npz') for path in (run, tmp_path / 'other'))
+    numpy.testing.assert_allclose(theirs['bn1/avg_var'] - ours['bn1/avg_var'], 1e-2 - 2e-5, rtol=1e-4)
+    numpy.testing.assert_array_equal(theirs['bn1/avg_mean'], ours['bn1/avg_mean'])
+
+
+def refusal(arguments):
+    with pytest.raises(UsageError) as caught:
+        weights.main([str(argument) for argument in arguments])
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def test_refused_exports(run, tmp_path):
+    assert 'settings.json' in refusal(['export', tmp_path, tmp_path / 'torch'])
+    unfinished = tmp_path / 'unfinished'
+    unfinished.mkdir()
+    (unfinished / 'settings.json').write_bytes((run / 'settings.json').read_bytes())
+    assert 'has no energy_model.npz' in refusal(['export', unfinished, tmp_path / 'torch'])
+    (unfinished / 'energy_model.npz').write_bytes(b'PK')
+    assert 'damaged' in refusal(['export', unfinished, tmp_path / 'torch'])
+    assert not (tmp_path / 'torch').exists()
+    (tmp_path / 'file').touch()
+    assert 'can\'t be written' in refusal(['export', run, tmp_path / 'file'])
+
+
+def test_refused_imports(run, tmp_path):
+    """Nothing is made of them, and a run that is there stays."""
+    out = tmp_path / 'out'
+    assert 'No such file' in refusal(['import', tmp_path, out, '--like', run])
+    weights.main(['export', str(run), str(tmp_path / 'torch')])
+    path = tmp_path / 'torch' / 'generative_model.npz'
+    arrays = read(path)
+    numpy.savez(path, **{('l9.weight' if name == 'l2.weight' else name): array for name, array in arrays.items()})
+    message = refusal(['import', path.parent, out, '--like', run])
+    assert all(part in message for part in ('generative_model.npz', 'missing: l2.weight', 'extra: l9.weight'))
+    numpy.savez(path, x=numpy.array([{}], dtype=object))
+    assert 'can\'t be read' in refusal(['import', path.parent, out, '--like', run])
+    assert not out.exists()
+    before = (run / 'snapshot.npz').read_bytes()
+    assert 'holds a run' in refusal(['import', path.parent, run, '--like', run])
+    assert (run / 'snapshot.npz').read_bytes() == before
+
+
+@pytest.mark.parametrize('arguments', [
+    '', 'export', 'export a', 'import a b', 'import a b --like', 'import a b --like c --eps 0', 'export a b c',
+    'import a b --like c --eps x', 'carry a b'])
+def test_bad_usage_is_one_line(arguments):
+    with pytest.raises(UsageError, match='--help') as caught:
+        command_line.parse_weights('text', arguments.split())
+    assert '\n' not in str(caught.value)

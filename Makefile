@@ -10,7 +10,7 @@ export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint figures classifier failures table differences clean
+.PHONY: demo test test-parity lint figures classifier failures table differences clean
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
@@ -18,6 +18,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(RUN) -m pytest -n auto --dist worksteal
+
+# The same models in PyTorch, which `make test` leaves out where it is missing: some minutes.
+test-parity: $(VENV)/installed-parity
+	$(RUN) -m pytest tests/test_parity.py -n auto --dist worksteal
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
@@ -53,6 +57,10 @@ $(VENV)/installed: requirements.txt constraints.txt
 
 $(VENV)/installed-test: requirements-test.txt $(VENV)/installed
 	$(RUN) -m pip install -q -r requirements-test.txt
+	touch $@
+
+$(VENV)/installed-parity: requirements-parity.txt $(VENV)/installed-test
+	$(RUN) -m pip install -q -r requirements-parity.txt
 	touch $@
 
 clean:

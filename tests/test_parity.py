@@ -24,9 +24,10 @@ import torch_twin  # noqa: E402  (which needs it)
 
 NETWORKS = {'gaussian_mixture': toy, 'swiss_roll': toy, 'mnist': mnist, 'images': images}
 
-# The bias of a layer before a BatchNormalization, and that BatchNormalization.  It subtracts the bias again, whose
-# gradient is 0 and in practice rounding; Adam makes steps of its full size of that, in a direction of their own in each
-# of the two programs.  So it is with g of weight normalization, but for what eps leaves of its gradient.
+# Parameters whose gradient is 0 and in practice rounding, of which Adam makes steps of its full size, in each of the
+# two programs in a direction of its own: biases before a BatchNormalization, which subtracts them again.  Beside each
+# stands the BatchNormalization; its running mean follows the bias.  So it is with g of weight normalization there, but
+# for what eps leaves of its gradient.
 PLANE_OR_DIGITS = {'l1.bias': 'bn1', 'l2.bias': 'bn2'}
 G_OF_DIGITS = {
     'l1.parametrizations.weight.original0': 'bn1', 'l2.parametrizations.weight.original0': 'bn2', **PLANE_OR_DIGITS}
@@ -35,8 +36,8 @@ LAST_COMMIT = {
     'feature_extractor.convolutions.1.bias': 'feature_extractor.bns.1',
     'feature_extractor.convolutions.2.bias': 'feature_extractor.bns.2',
     'linear.bias': 'bn', 'deconvolutions.0.bias': 'bns.0', 'deconvolutions.1.bias': 'bns.1',
-    'feature_extractor.discrimination.T.bias': None}
-LINEAR_EXPERTS = {'experts.bias': None}
+    'feature_extractor.discrimination.T.bias': None}  # only differences of T's outputs count
+LINEAR_EXPERTS = {'experts.bias': None}  # cᵢ is the same in both phases
 NORMALIZED_ENERGY = {
     'feature_extractor.0.l.bias': 'feature_extractor.0.bn',
     'feature_extractor.1.l.bias': 'feature_extractor.1.bn',
@@ -57,8 +58,10 @@ class Case(typing.NamedTuple):
 
 CASES = [
     Case('gaussian_mixture', 'default', {}, PLANE_OR_DIGITS),
+    # With seed 3 no ReLU comes so near to 0 that rounding decides, whose effect would be up to 5e-3 here.
     Case('swiss_roll', 'default', {'seed': 3}, PLANE_OR_DIGITS),
     Case('mnist', 'post', SMALL_DIGITS, PLANE_OR_DIGITS, 'float64'),
+    # With seed 0 the 1e-6 of PyTorch's clipping (see below) becomes 4e-4, with 2 it becomes 1e-6.
     Case('mnist', 'grey', {**SMALL_DIGITS, 'seed': 2}, G_OF_DIGITS, 'float64'),
     Case('mnist', 'batch_normalized_energy', SMALL_DIGITS, NORMALIZED_ENERGY),
     Case('mnist', 'weight_normalized_energy', SMALL_DIGITS, PLANE_OR_DIGITS, 'float64'),
@@ -306,9 +309,9 @@ def test_hundred_iterations(case):
         ours, theirs = train_ours(case, state, 100), train_twins(case, twins, 100)
         assert largest_difference(ours, theirs) < 1e-3
 
-        tolerance = 1e-4  # of statistics and samples: 6e-7 was measured
+        tolerance = 1e-4  # of statistics and samples: 2e-7 was measured
         if case.dtype == 'float32':
-            tolerance = 2e-2  # 7e-3 was measured (images-last_commit)
+            tolerance = 2e-2  # 8e-3 was measured (images-post_softplus)
             for model, twin in zip(state.models, twins):
                 take_over_cancelled(case, model, twin)
         for model, twin in zip(state.models, twins):

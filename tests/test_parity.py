@@ -5,15 +5,18 @@ The other side is torch_twin.py, which shares no code with ddgm; weights go ther
 
 import dataclasses
 import functools
+import re
 import typing
 
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
+from conftest import ROOT
 
 from ddgm import noise, objectives, randomness, run, sampling, state_dict, training
 from ddgm.data.toy import GaussianMixture, SwissRoll
+from ddgm.files import read_arrays
 from ddgm.links import BatchNormalization
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
@@ -394,3 +397,25 @@ def assert_same_in_test_mode(case, models, twins):
     x, z = inputs_of(case, models[1])
     assert_close(sampling.in_test_mode(models[0], x, len(x)), energies_of(twins[0], x), 1e-5)
     assert_close(sampling.sample(models[1], z), samples_of(twins[1], z), 1e-5)
+
+
+# ---- the README
+
+def test_lines_of_the_readme(tmp_path, monkeypatch):
+    """They load a run's weights in PyTorch and write them back."""
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    lines, = (block for block in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'import torch' in block)
+    (_, generative_model), _ = stirred_pair(CASES[0])
+    arrays = state_dict.export(generative_model)
+    (tmp_path / 'torch').mkdir()
+    numpy.savez(tmp_path / 'torch' / 'generative_model.npz', **arrays)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(lines, 'README.md', 'exec'), names)
+    z = inputs_of(CASES[0], generative_model)[1]
+    assert_close(sampling.sample(generative_model, z), samples_of(names['generator'], z), 1e-5)
+    assert names['samples'].shape == (2500, 2)
+    written = read_arrays('torch/generative_model.npz')
+    assert written.keys() == arrays.keys()
+    for name in arrays:
+        numpy.testing.assert_array_equal(written[name], arrays[name], err_msg=name)

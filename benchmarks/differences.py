@@ -26,7 +26,7 @@ import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import chainer  # noqa: E402
 import chainer.functions as F  # noqa: E402
 import numpy  # noqa: E402
-from ddgm import presets, randomness, run, sampling, training  # noqa: E402
+from ddgm import metrics, presets, randomness, run, sampling, training  # noqa: E402
 from ddgm.data import toy as data  # noqa: E402
 from ddgm.evaluation import toy as evaluation  # noqa: E402
 from ddgm.files import open_atomically  # noqa: E402
@@ -131,7 +131,7 @@ def measure(task, change, seed, iterations, path):
         energy_model, generative_model = state.models
         finished = sampling.with_population_statistics(
             generative_model, settings.batchsize, settings.population_batches)
-        x = sampling.sample(finished, finished.draw_latent(run.N_SCORED, randomness.metric_generator(stream=0)))
+        x = sampling.sample(finished, finished.draw_latent(metrics.N_SCORED, randomness.metric_generator(stream=0)))
         scores = score(x, sampling.energy_function(energy_model)) if numpy.isfinite(x).all() else None
     with open_atomically(path) as file:
         file.write(json.dumps(scores).encode())

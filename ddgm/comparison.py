@@ -10,9 +10,9 @@ from ddgm import figures, metrics, randomness, run_folder, sampling, tasks
 from ddgm.data import mnist
 from ddgm.errors import UsageError
 from ddgm.files import write_json
+from ddgm.metrics import N_SCORED
 from ddgm.progress import print_table
 
-N_SCORED = 2500
 _STREAM = 7  # of the metrics' generators
 _N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, 'mnist': 64, 'images': 64}
 _PLANE = ('gaussian_mixture', 'swiss_roll')  # where an energy has a map

@@ -10,6 +10,7 @@ import numpy
 from ddgm import randomness
 from ddgm.errors import UsageError
 
+N_SCORED = 2500  # samples of a run, and at most of any other program
 NEIGHBOUR = 5  # k of the nearest-neighbour metrics
 COLLAPSED = 0.25  # the diversity below which samples are all alike
 

@@ -12,9 +12,8 @@ import numpy
 from ddgm import figures, randomness, run_folder, sampling, training
 from ddgm.errors import Interrupted, RunFailed, UsageError
 from ddgm.files import write_json
+from ddgm.metrics import N_SCORED
 from ddgm.progress import Progress, print_table
-
-N_SCORED = 2500
 
 
 class TrainingState:

@@ -46,7 +46,7 @@ def import_weights(directory, out, like, eps):
     import chainer
     import numpy
 
-    from ddgm import randomness, run, run_folder, sampling, state_dict, tasks
+    from ddgm import metrics, randomness, run, run_folder, sampling, state_dict, tasks
     from ddgm.errors import UsageError
     from ddgm.files import read_arrays
 
@@ -68,7 +68,7 @@ def import_weights(directory, out, like, eps):
     folder.save(run_folder.SNAPSHOT, state)
     for name, model in zip(run_folder.MODELS, models):
         folder.save(name, model)
-    z = models[1].draw_latent(run.N_SCORED, randomness.metric_generator(stream=0))
+    z = models[1].draw_latent(metrics.N_SCORED, randomness.metric_generator(stream=0))
     folder.write_samples(sampling.sample(models[1], z), z)
     print('Run folder: {}'.format(folder.path))
 

@@ -29,7 +29,7 @@ import numpy  # noqa: E402
 from ddgm import metrics, presets, randomness, run, sampling, training  # noqa: E402
 from ddgm.data import toy as data  # noqa: E402
 from ddgm.evaluation import toy as evaluation  # noqa: E402
-from ddgm.files import open_atomically  # noqa: E402
+from ddgm.files import write_json  # noqa: E402
 from ddgm.links import BatchNormalization  # noqa: E402
 from ddgm.networks import toy as networks  # noqa: E402
 
@@ -133,8 +133,7 @@ def measure(task, change, seed, iterations, path):
             generative_model, settings.batchsize, settings.population_batches)
         x = sampling.sample(finished, finished.draw_latent(metrics.N_SCORED, randomness.metric_generator(stream=0)))
         scores = score(x, sampling.energy_function(energy_model)) if numpy.isfinite(x).all() else None
-    with open_atomically(path) as file:
-        file.write(json.dumps(scores).encode())
+    write_json(path, scores)
 
 
 def show(values):

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ddgm import command_line  # noqa: E402
-from ddgm.files import open_atomically  # noqa: E402
+from ddgm.files import write_json  # noqa: E402
 from ddgm.metrics import COLLAPSED  # noqa: E402
 
 ROWS = {  # preset and iterations
@@ -85,8 +85,7 @@ def measure(task, preset, seed, folder, path):
             if iteration % INTERVAL[task] == 0:
                 x = sampling.sample(generative_model, z).reshape(N_SAMPLES, -1)
                 trace.append((iteration, metrics.diversity(x, reference)))
-    with open_atomically(path) as file:
-        file.write(json.dumps({'trace': trace, 'seconds': time.time() - start}).encode())
+    write_json(path, {'trace': trace, 'seconds': time.time() - start})
 
 
 def main():

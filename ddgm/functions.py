@@ -1,33 +1,16 @@
 """The equations of the paper, one differentiable function each, for NumPy and CuPy arrays of any float type.
 
-Every function has an analytic backward pass.  The gradients are plain arrays, so they can't be differentiated once
-more; trying to raises ``RuntimeError``.
+Every function has an analytic backward pass on plain arrays (:class:`ddgm.differentiation.FirstOrderFunction`), so it
+can't be differentiated once more; trying to raises ``RuntimeError``.  What is many steps on arrays is one of
+:mod:`ddgm.kernels` on a GPU.
 """
 
 import math
 
-import chainer
-from chainer import backend
+import numpy
 
-
-class FirstOrderFunction(chainer.FunctionNode):
-    """A function whose gradients are computed on arrays.
-
-    Subclasses implement ``forward_array(*inputs)`` and ``backward_arrays(indexes, inputs, grad_output)``, which returns
-    the gradient of every input whose index is in ``indexes``, in that order.
-    """
-
-    def forward(self, inputs):
-        self.retain_inputs(range(len(inputs)))
-        self.xp = backend.get_array_module(*inputs)
-        return self.forward_array(*inputs),
-
-    def backward(self, target_input_indexes, grad_outputs):
-        if chainer.config.enable_backprop:
-            raise RuntimeError('{} has no second derivative: leave out enable_double_backprop'.format(self.label))
-        inputs = [variable.array for variable in self.get_retained_inputs()]
-        gradients = self.backward_arrays(target_input_indexes, inputs, grad_outputs[0].array)
-        return tuple(chainer.Variable(gradient, requires_grad=False) for gradient in gradients)
+from ddgm import kernels
+from ddgm.differentiation import FirstOrderFunction
 
 
 class _QuadraticTerm(FirstOrderFunction):
@@ -36,8 +19,10 @@ class _QuadraticTerm(FirstOrderFunction):
         self.sigma = sigma
 
     def forward_array(self, x):
-        x = x.reshape(len(x), -1)
-        return self.xp.einsum('ij,ij->i', x, x) / self.sigma ** 2
+        squares = x * x
+        while squares.ndim > 1:  # an axis at a time, so that rounding doesn't add up
+            squares = squares.sum(axis=-1)
+        return squares / self.sigma ** 2
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, = inputs
@@ -50,7 +35,7 @@ def quadratic_term(x, sigma=1.0):
 
     ``x`` is (N, …) and every axis but the first is summed over; the result is (N,).
     """
-    return _QuadraticTerm(sigma).apply((x,))[0]
+    return _QuadraticTerm(sigma)(x)
 
 
 class _BiasTerm(FirstOrderFunction):
@@ -73,17 +58,21 @@ def bias_term(x, b):
 
     ``x`` is (N, …) with D numbers a sample, ``b`` (D,), the result (N,).
     """
-    return _BiasTerm().apply((x, b))[0]
+    return _BiasTerm()(x, b)
 
 
 class _ExpertTerm(FirstOrderFunction):
 
     def forward_array(self, a):
+        if self.xp is not numpy:
+            return kernels.expert(a).sum(axis=1)
         # log(1 + exp(a)) without overflow
         return -(self.xp.maximum(a, 0) + self.xp.log1p(self.xp.exp(-abs(a)))).sum(axis=1)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         a, = inputs
+        if self.xp is not numpy:
+            return kernels.expert_gradient(a, grad_output[:, None]),
         sigmoid = 0.5 * self.xp.tanh(0.5 * a) + 0.5
         return -grad_output[:, None] * sigmoid,
 
@@ -93,22 +82,7 @@ def expert_term(a):
 
     ``a`` is (N, experts), the result (N,).
     """
-    return _ExpertTerm().apply((a,))[0]
-
-
-class _ELU(FirstOrderFunction):
-
-    def forward_array(self, x):
-        self.y = self.xp.maximum(x, self.xp.expm1(self.xp.minimum(x, 0)))
-        return self.y
-
-    def backward_arrays(self, indexes, inputs, grad_output):
-        return (self.xp.minimum(self.y, 0) + 1) * grad_output,
-
-
-def elu(x):
-    """x where it is positive, exp(x) − 1 elsewhere (Clevert et al. 2016); any shape."""
-    return _ELU().apply((x,))[0]
+    return _ExpertTerm()(a)
 
 
 class _GaussianEntropy(FirstOrderFunction):
@@ -132,17 +106,21 @@ def gaussian_entropy(*gammas):
     Each of ``gammas`` is (units,), the result ().  Section 3.2 of the paper: each batch-normalized unit is read as
     Gaussian, its scale γ as the standard deviation.
     """
-    return _GaussianEntropy().apply(gammas)[0]
+    return _GaussianEntropy()(*gammas)
 
 
 class _WeightNormalization(FirstOrderFunction):
 
     def forward_array(self, V, g):
+        if self.xp is not numpy:
+            return kernels.weight_normalization(V, self._rows(g, V), self._rows(self._norm(V), V))
         return self._rows(g / self._norm(V), V) * V
 
     def backward_arrays(self, indexes, inputs, grad_output):
         V, g = inputs
         norm = self._norm(V)
+        if self.xp is not numpy:
+            return self._backward_on_gpu(indexes, V, g, norm, grad_output)
         direction = V / self._rows(norm, V)
         along = (grad_output * direction).reshape(len(V), -1).sum(axis=1)  # the part of the gradient that changes g
         gradients = []
@@ -152,8 +130,19 @@ class _WeightNormalization(FirstOrderFunction):
             gradients.append(along)
         return gradients
 
+    def _backward_on_gpu(self, indexes, V, g, norm, grad_output):
+        norm = self._rows(norm, V)
+        along = kernels.weight_normalization_along(V, norm, grad_output).reshape(len(V), -1).sum(axis=1)
+        gradients = {1: along}
+        if 0 in indexes:
+            gradients[0] = kernels.weight_normalization_gradient(
+                V, self._rows(g, V), norm, grad_output, self._rows(along, V))
+        return [gradients[i] for i in indexes]
+
     def _norm(self, V):
         rows = V.reshape(len(V), -1)
+        if self.xp is not numpy:
+            return self.xp.linalg.norm(rows, axis=1)
         return self.xp.sqrt(self.xp.einsum('ij,ij->i', rows, rows))
 
     @staticmethod
@@ -166,7 +155,7 @@ def weight_normalization(V, g):
 
     ``V`` is (out, …), ``g`` (out,), the result has the shape of ``V``.
     """
-    return _WeightNormalization().apply((V, g))[0]
+    return _WeightNormalization()(V, g)
 
 
 class _MinibatchSimilarity(FirstOrderFunction):
@@ -192,4 +181,66 @@ def minibatch_similarity(M):
 
     ``M`` is (N, kernels, dimensions), the result (N, kernels).
     """
-    return _MinibatchSimilarity().apply((M,))[0]
+    return _MinibatchSimilarity()(M)
+
+
+class _Sum(FirstOrderFunction):
+
+    def forward_array(self, *terms):
+        return sum(terms[1:], terms[0])
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        return [grad_output] * len(indexes)
+
+
+def total(*terms):
+    """The sum of arrays of one shape."""
+    return _Sum()(*terms)
+
+
+class _Mean(FirstOrderFunction):
+
+    def forward_array(self, x):
+        return self.xp.asarray(x.sum() / x.size, dtype=x.dtype)
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        x, = inputs
+        return self.xp.broadcast_to(self.xp.asarray(grad_output / x.size, dtype=x.dtype), x.shape),
+
+
+def mean(x):
+    """The mean of all numbers of an array, ()."""
+    return _Mean()(x)
+
+
+class _Difference(FirstOrderFunction):
+
+    def forward_array(self, x, y):
+        return x - y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        return [self.xp.asarray(-grad_output) if i else grad_output for i in indexes]
+
+
+def difference(x, y):
+    """x − y, arrays of one shape."""
+    return _Difference()(x, y)
+
+
+class _Rows(FirstOrderFunction):
+
+    def __init__(self, first, last):
+        self.rows = slice(first, last)
+
+    def forward_array(self, x):
+        return x[self.rows]
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        gradient = self.xp.zeros_like(inputs[0])
+        gradient[self.rows] = grad_output
+        return gradient,
+
+
+def rows(x, first, last):
+    """x[first:last]."""
+    return _Rows(first, last)(x)

@@ -5,17 +5,41 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 
-from ddgm import functions
+from ddgm import functions, kernels, layers
 from ddgm.convolution import convolution, deconvolution
 
 
+class Linear(L.Linear):
+    """Chainer's Linear, computed by :mod:`ddgm.layers`."""
+
+    def forward(self, x):
+        return layers.linear(x, self.W, self.b)
+
+
 class BatchNormalization(L.BatchNormalization):
-    """Chainer's BatchNormalization with the eps and decay of the 2016 code."""
+    """Chainer's BatchNormalization with the eps and decay of the 2016 code, computed by :mod:`ddgm.layers`.
+
+    (N, size) to (N, size), or (N, size, H, W) to the same.
+    """
 
     eps_2016, decay_2016 = 2e-5, 0.9
 
-    def __init__(self, size, **options):
-        super().__init__(size, eps=self.eps_2016, decay=self.decay_2016, **options)
+    def __init__(self, size, initial_beta=0):
+        super().__init__(size, eps=self.eps_2016, decay=self.decay_2016, initial_beta=initial_beta)
+
+    def forward(self, x):
+        if not chainer.config.train:
+            return super().forward(x)
+        y, mean, variance = layers.batch_normalization(x, self.gamma, self.beta, self.eps)
+        n = x.size // self.gamma.size
+        unbiased = n / max(n - 1, 1)
+        if self.xp is not numpy:
+            kernels.running_statistics(mean, variance, unbiased, self.decay, self.avg_mean, self.avg_var)
+            return y
+        for running, present in ((self.avg_mean, mean), (self.avg_var, variance * unbiased)):
+            running *= self.decay
+            running += (1 - self.decay) * present
+        return y
 
 
 class Convolution2D(L.Convolution2D):
@@ -83,7 +107,7 @@ class WeightNormalizedLinear(WeightNormalized):
         self.n_out = out_size
 
     def apply(self, x, W, b):
-        return F.linear(x, W, b)
+        return layers.linear(x, W, b)
 
 
 class WeightNormalizedConvolution2D(WeightNormalized):
@@ -128,7 +152,7 @@ class MinibatchDiscrimination(chainer.Chain):
         super().__init__()
         self.shape = n_kernels, n_dimensions
         with self.init_scope():
-            self.T = L.Linear(in_size, n_kernels * n_dimensions, initialW=initial_weight)
+            self.T = Linear(in_size, n_kernels * n_dimensions, initialW=initial_weight)
 
     def forward(self, x):
         M = F.reshape(self.T(x), (len(x), *self.shape))

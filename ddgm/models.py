@@ -6,6 +6,7 @@ import chainer.links as L
 import numpy
 
 from ddgm import functions
+from ddgm.links import MinibatchDiscrimination
 
 
 class DeepEnergyModel(chainer.Chain):
@@ -42,10 +43,27 @@ class DeepEnergyModel(chainer.Chain):
         """E(x) in nats, (N, …) to (N,)."""
         if self.b is None:
             return self.expert_term(x)
-        energy = self.quadratic_term(x) + self.bias_term(x)
+        terms = [self.quadratic_term(x), self.bias_term(x)]
         if self.experts is not None:
-            energy += self.expert_term(x)
-        return energy
+            terms.append(self.expert_term(x))
+        return functions.total(*terms)
+
+    def both_phases(self, x_positive, x_negative):
+        """E(x⁺) and E(x⁻), (N,) and (M,), from arrays: one pass of both unless samples of a batch depend on another."""
+        if self.couples_samples:
+            return self(x_positive), self(x_negative)
+        energy = self(self.xp.concatenate([x_positive, x_negative]))
+        n = len(x_positive)
+        return functions.rows(energy, 0, n), functions.rows(energy, n, len(energy))
+
+    @property
+    def couples_samples(self):
+        """Whether the energy of a sample depends on the batch that it is in, while training.
+
+        True where there is a BatchNormalization or minibatch discrimination.  Override it in a model that couples
+        samples in another way.
+        """
+        return any(isinstance(link, (L.BatchNormalization, MinibatchDiscrimination)) for link in self.links())
 
     def quadratic_term(self, x):
         """xᵀx/σ² in nats, (N, …) to (N,)."""

@@ -1,6 +1,6 @@
 """The paper's two losses, in nats; means over a batch stand for expectations."""
 
-import chainer.functions as F
+from ddgm import functions
 
 
 def mean_energy(energy):
@@ -8,7 +8,7 @@ def mean_energy(energy):
 
     (N,) to ().
     """
-    return F.mean(energy)
+    return functions.mean(energy)
 
 
 def energy_model_loss(positive_phase, negative_phase):
@@ -16,7 +16,7 @@ def energy_model_loss(positive_phase, negative_phase):
 
     Where x⁻ follows the model, its gradient is that of the negative log-likelihood (section 2 of the paper).
     """
-    return positive_phase - negative_phase
+    return functions.difference(positive_phase, negative_phase)
 
 
 def generator_loss(negative_phase, entropy):
@@ -24,4 +24,4 @@ def generator_loss(negative_phase, entropy):
 
     With the entropy of P_G for H it is the divergence KL(P_G ‖ P) less log Z (section 3.2 of the paper).
     """
-    return negative_phase - entropy
+    return functions.difference(negative_phase, entropy)

@@ -4,9 +4,9 @@ It knows nothing of logs, pictures and files; its caller looks at the models bet
 """
 
 import chainer
-from chainer import optimizer_hooks, optimizers
 
-from ddgm import noise, objectives, randomness
+from ddgm import noise, objectives, optimizers, randomness
+from ddgm.differentiation import gradients
 
 
 def make_optimizer(
@@ -22,15 +22,10 @@ def make_optimizer(
         name (str): ``'adam'``, or ``'adagrad'`` as in the paper author's code.
     """
     if name == 'adam':
-        optimizer = optimizers.Adam(alpha=learning_rate, beta1=beta1, beta2=beta2, eps=eps)
+        optimizer = optimizers.Adam(gradient_norm, weight_decay, alpha=learning_rate, beta1=beta1, beta2=beta2, eps=eps)
     else:
-        optimizer = optimizers.AdaGrad(lr=learning_rate, eps=eps)
-    optimizer.setup(model)
-    if gradient_norm:
-        optimizer.add_hook(optimizer_hooks.GradientClipping(gradient_norm))
-    if weight_decay:
-        optimizer.add_hook(optimizer_hooks.WeightDecay(weight_decay))
-    return optimizer
+        optimizer = optimizers.AdaGrad(gradient_norm, weight_decay, lr=learning_rate, eps=eps)
+    return optimizer.setup(model)
 
 
 def start_from_batch(model, inputs, rng):
@@ -67,12 +62,10 @@ def train(
         x_positive = device.send(draw_data(batchsize, rng))
         with chainer.no_backprop_mode():
             x_negative = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
-        positive_phase = objectives.mean_energy(energy_model(x_positive))
-        negative_phase = objectives.mean_energy(energy_model(x_negative))
+        positive_phase, negative_phase = map(
+            objectives.mean_energy, energy_model.both_phases(x_positive, x_negative.array))
         loss = objectives.energy_model_loss(positive_phase, negative_phase)
-        energy_model.cleargrads()
-        loss.backward()
-        energy_optimizer.update()
+        descend(energy_optimizer, loss)
         return {
             'energy/positive': positive_phase.array, 'energy/negative': negative_phase.array,
             'energy/loss': loss.array}
@@ -83,13 +76,17 @@ def train(
         negative_phase = objectives.mean_energy(energy_model(x_negative))
         entropy = generative_model.entropy()
         loss = objectives.generator_loss(negative_phase, entropy)
-        parameters = list(generative_model.params())
-        for parameter, gradient in zip(parameters, chainer.grad([loss], parameters)):
-            parameter.grad_var = gradient
-        generator_optimizer.update()
+        descend(generator_optimizer, loss)
         return {
             'generator/loss': loss.array, 'generator/energy': negative_phase.array,
             'generator/entropy': entropy.array}
+
+    def descend(optimizer, loss):
+        """One step of one model; no other weight gets a gradient."""
+        parameters = list(optimizer.target.params())
+        for parameter, gradient in zip(parameters, gradients(loss, parameters)):
+            parameter.grad = gradient
+        optimizer.update()
 
     updates = [update_energy_model, update_generative_model]
     if generator_first:

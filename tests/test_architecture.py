@@ -17,9 +17,9 @@ FLOORS = [
      'ddgm.command_line'},
     {'ddgm.models', 'ddgm.presets', 'ddgm.state_dict'},
     {'ddgm.links', 'ddgm.curves', 'ddgm.data.toy', 'ddgm.data.mnist', 'ddgm.data.images'},
-    {'ddgm.convolution'},
-    {'ddgm.functions', 'ddgm.noise', 'ddgm.randomness', 'ddgm.files', 'ddgm.progress', 'ddgm.errors',
-     'ddgm.compatibility'},
+    {'ddgm.functions', 'ddgm.layers', 'ddgm.convolution', 'ddgm.noise', 'ddgm.optimizers'},
+    {'ddgm.differentiation', 'ddgm.kernels', 'ddgm.convolution_schemes', 'ddgm.randomness', 'ddgm.files',
+     'ddgm.progress', 'ddgm.errors', 'ddgm.compatibility'},
 ]
 ONLY = {
     'argparse': {'ddgm.command_line'}, 'matplotlib': {'ddgm.figures'}, 'PIL': {'ddgm.figures', 'ddgm.data.images'},

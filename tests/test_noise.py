@@ -1,5 +1,8 @@
 """Noise is there in training only, as large as it says, and comes from the generator of its source alone."""
 
+import math
+import statistics
+
 import chainer
 import chainer.functions as F
 import numpy
@@ -85,12 +88,66 @@ def test_inner_source_ends(device):
     x = variable(numpy.zeros((3, 2)), device)
     with noise.source(numpy.random.default_rng(5)):
         with noise.source(numpy.random.default_rng(6)):
-            inner = noise.gaussian(x, 1.0)
-        outer = noise.gaussian(x, 1.0)
-    numpy.testing.assert_array_equal(
-        chainer.cuda.to_cpu(inner.array), numpy.random.default_rng(6).standard_normal((3, 2), dtype=numpy.float32))
-    numpy.testing.assert_array_equal(
-        chainer.cuda.to_cpu(outer.array), numpy.random.default_rng(5).standard_normal((3, 2), dtype=numpy.float32))
+            inner = noise.gaussian(x, 0.3)
+        outer = noise.gaussian(x, 0.3)
+    device.xp.testing.assert_array_equal(inner.array, with_noise('gaussian', x, 6).array)
+    device.xp.testing.assert_array_equal(outer.array, with_noise('gaussian', x, 5).array)
+    assert (inner.array != outer.array).all()
+
+
+class EveryNumberOnce:
+    """A generator whose 16-bit numbers are 0 to 65,535, in this order."""
+
+    def integers(self, high, size, dtype):
+        assert (high, size, dtype) == (2 ** 64, 2 ** 14, numpy.uint64)
+        return numpy.arange(2 ** 16, dtype=numpy.uint16).view(numpy.uint64)
+
+
+@pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
+def test_every_level_of_the_gaussian(dtype, device):
+    """Steps of equal probability: increasing, symmetric, their middles the quantiles but for the exact variance."""
+    x = variable(numpy.zeros((2 ** 8, 2 ** 8)), device, dtype)
+    with noise.source(EveryNumberOnce()):
+        levels = chainer.cuda.to_cpu(noise.gaussian(x, 0.3).array).ravel()
+    assert levels.dtype == dtype
+    levels = levels.astype(numpy.float64)
+    assert (numpy.diff(levels) > 0).all()
+    numpy.testing.assert_array_equal(levels, -levels[::-1])
+    assert levels.var() == pytest.approx(0.3 ** 2, rel=1e-6)
+    assert levels.max() == pytest.approx(4.3 * 0.3, rel=0.01)
+    normal = statistics.NormalDist(sigma=0.3)
+    for i in (0, 10, 1000, 32767, 50000, 65535):
+        assert levels[i] == pytest.approx(normal.inv_cdf((i + 0.5) / 2 ** 16), rel=1e-3)
+
+
+@pytest.mark.parametrize('ratio', [0.0, 0.25, 0.4, 0.999])
+def test_dropout_drops_the_lowest_numbers(ratio, device):
+    """Of all 65,536 numbers its share, exact to one of them."""
+    with noise.source(EveryNumberOnce()):
+        y = chainer.cuda.to_cpu(noise.dropout(variable(numpy.ones(2 ** 16), device), ratio).array)
+    assert (y == 0).sum() == math.ceil(ratio * 2 ** 16)
+    assert (numpy.diff(y) >= 0).all()
+    assert y[-1] == pytest.approx(1 / (1 - ratio), rel=1e-6)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_result_lies_in_memory_as_x_does(kind, device):
+    """Noise is drawn in the order in which x lies, so that what follows needs no rearranged copy."""
+    x = numpy.ones((2, 3, 4, 5))
+    as_convolutions_lie = numpy.ascontiguousarray(x.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+    plain = with_noise(kind, variable(x, device), 1).array
+    other = with_noise(kind, variable(as_convolutions_lie, device), 1).array
+    assert plain.flags.c_contiguous
+    assert other.transpose(1, 2, 3, 0).flags.c_contiguous
+    device.xp.testing.assert_array_equal(other.transpose(1, 2, 3, 0).ravel(), plain.ravel())
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize('kind', KINDS)
+def test_any_number_of_numbers(kind, size, device):
+    """Four of them share the 64 bits of a draw, and the last draw need not be used up."""
+    y = with_noise(kind, variable(numpy.ones(size), device), 1).array
+    device.xp.testing.assert_array_equal(y, with_noise(kind, variable(numpy.ones(8), device), 1).array[:size])
 
 
 def test_gradient_of_gaussian_passes_unchanged(device, rng):

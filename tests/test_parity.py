@@ -195,7 +195,7 @@ def test_energies_and_samples(case, train):
     for twin in twins:
         twin.train(train)
     with chainer.using_config('train', train), noise.source(noise_source()), torch.no_grad():
-        assert_close(models[0](x).array, twins[0](torch.from_numpy(x), noise_source()).numpy(), 1e-5)
+        assert_close(models[0](x).array, twins[0](torch.from_numpy(x), torch_twin.Noise(noise_source())).numpy(), 1e-5)
         assert_close(models[1](z).array, twins[1](torch.from_numpy(z)).numpy(), 1e-5)
     for model, twin in zip(models, twins):
         assert_same_statistics(model, twin, 1e-5)
@@ -213,9 +213,10 @@ def test_gradients_of_the_energy_model(case):
     energy_model.cleargrads()
     loss.backward()
 
-    rng = noise_source()
+    noise_of_twin = torch_twin.Noise(noise_source())
     x_negative = generative_twin(torch.from_numpy(z)).detach()
-    (energy_twin(torch.from_numpy(x_positive), rng).mean() - energy_twin(x_negative, rng).mean()).backward()
+    (energy_twin(torch.from_numpy(x_positive), noise_of_twin).mean()
+     - energy_twin(x_negative, noise_of_twin).mean()).backward()
     assert_same_gradients(case, energy_model, energy_twin)
 
 
@@ -227,7 +228,7 @@ def test_gradient_of_the_energy(case):
     x, x_of_twin = chainer.Variable(array), torch.from_numpy(array).requires_grad_()
     with noise.source(noise_source()):
         F.sum(energy_model(x)).backward()
-    energy_twin(x_of_twin, noise_source()).sum().backward()
+    energy_twin(x_of_twin, torch_twin.Noise(noise_source())).sum().backward()
     assert_close(x.grad, x_of_twin.grad.numpy(), 1e-4)
 
 
@@ -240,7 +241,7 @@ def test_gradients_of_the_generative_model(case):
             objectives.mean_energy(energy_model(generative_model(z))), generative_model.entropy())
     generative_model.cleargrads()
     loss.backward()
-    energy = energy_twin(generative_twin(torch.from_numpy(z)), noise_source()).mean()
+    energy = energy_twin(generative_twin(torch.from_numpy(z)), torch_twin.Noise(noise_source())).mean()
     (energy - torch_twin.entropy(generative_twin)).backward()
     assert_same_gradients(case, generative_model, generative_twin)
 

@@ -1,11 +1,13 @@
 """The loop: on problems with a known answer, and its promises."""
 
 import chainer
+import chainer.functions as F
 import numpy
 import pytest
 
 from ddgm import noise, objectives, sampling, training
 from ddgm.data.toy import GaussianMixture
+from ddgm.links import BatchNormalization, MinibatchDiscrimination
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
@@ -128,28 +130,74 @@ def test_the_two_steps_never_share_noise(monkeypatch):
     assert len({z.tobytes() for z in drawn}) == 6
 
 
-def test_networks_draw_new_noise_that_the_seed_repeats(device):
-    """In x⁺, in both x⁻ and in each iteration another; the same again for the same seed, and by iteration."""
-    def drawn(seed, done, iterations):
-        draws = []
+def draws_of_noise(make_experts, seed, done, iterations, device):
+    """What a DEM with noise in it drew in training, call by call, for batches of ten."""
+    draws = []
 
-        def noisy(x):
-            draws.append(chainer.cuda.to_cpu(noise.gaussian(0 * chainer.as_variable(x), 1.0).array).tobytes())
-            return x
-        experts = chainer.links.Linear(2, 3, initialW=0.1)
-        models = DeepEnergyModel(noisy, experts, n_visible=2), toy.GenerativeModel(2, 4, 0.1)
-        for model in models:
-            model.to_device(device)
-        for _ in training.train(
-                *map(training.make_optimizer, models), GaussianMixture().sample, 10, seed, done, iterations):
-            pass
-        return draws
+    def noisy(x):
+        draws.append(chainer.cuda.to_cpu(noise.gaussian(0 * chainer.as_variable(x), 1.0).array))
+        return x
+    models = DeepEnergyModel(noisy, make_experts(), n_visible=2), toy.GenerativeModel(2, 4, 0.1)
+    for model in models:
+        model.to_device(device)
+    for _ in training.train(
+            *map(training.make_optimizer, models), GaussianMixture().sample, 10, seed, done, iterations):
+        pass
+    return draws
+
+
+def linear_experts():
+    return chainer.links.Linear(2, 3, initialW=0.1)
+
+
+def normalized_experts():
+    return chainer.Sequential(linear_experts(), chainer.links.BatchNormalization(3))
+
+
+@pytest.mark.parametrize(('make_experts', 'sizes'), [
+    (linear_experts, [20, 10]), (normalized_experts, [10, 10, 10])], ids=['one batch', 'batches of their own'])
+def test_networks_draw_new_noise_that_the_seed_repeats(make_experts, sizes, device):
+    """In x⁺, in both x⁻ and in each iteration another; the same again for the same seed, and by iteration."""
+    def drawn(*arguments):
+        return draws_of_noise(make_experts, *arguments, device)
     draws = drawn(0, 0, 3)
-    assert len(draws) == 3 * 3
-    assert len(set(draws)) == len(draws)
-    assert drawn(0, 0, 3) == draws
-    assert drawn(0, 2, 3) == draws[2 * 3:]
-    assert not set(drawn(1, 0, 3)) & set(draws)
+    assert [len(draw) for draw in draws] == sizes * 3
+    rows = [row.tobytes() for draw in draws for row in draw]
+    assert len(set(rows)) == len(rows) == 3 * 30
+    for again, expected in ((drawn(0, 0, 3), draws), (drawn(0, 2, 3), draws[2 * len(sizes):])):
+        assert [draw.tobytes() for draw in again] == [draw.tobytes() for draw in expected]
+    assert not {row.tobytes() for draw in drawn(1, 0, 3) for row in draw} & set(rows)
+
+
+def plain_extractor():
+    return chainer.Sequential(chainer.links.Linear(2, 4), F.tanh)
+
+
+def normalized_extractor():
+    return chainer.Sequential(chainer.links.Linear(2, 4), BatchNormalization(4), F.tanh)
+
+
+def discriminating_extractor():
+    return chainer.Sequential(MinibatchDiscrimination(2, 2, 3, chainer.initializers.Normal()), F.tanh)
+
+
+@pytest.mark.parametrize('make_extractor', [plain_extractor, normalized_extractor, discriminating_extractor])
+def test_phases_do_not_change_one_another(make_extractor, rng):
+    """E(x⁺) and E(x⁻) are those of two passes, whether or not a sample's energy depends on its batch."""
+    model = DeepEnergyModel(make_extractor(), chainer.links.Linear(4, 3), n_visible=2)
+    assert model.couples_samples == (make_extractor is not plain_extractor)
+    x_positive, x_negative = (rng.normal(size=(n, 2)).astype(numpy.float32) for n in (7, 5))
+    phases = model.both_phases(x_positive, x_negative)
+    separately = model(x_positive), model(x_negative)
+    for phase, alone in zip(phases, separately):
+        numpy.testing.assert_allclose(phase.array, alone.array, rtol=1e-5, atol=1e-6)
+    model.cleargrads()
+    (F.sum(phases[0]) - F.sum(phases[1])).backward()
+    together = {name: parameter.grad for name, parameter in model.namedparams()}
+    model.cleargrads()
+    (F.sum(separately[0]) - F.sum(separately[1])).backward()
+    for name, parameter in model.namedparams():
+        numpy.testing.assert_allclose(together[name], parameter.grad, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def pair_of_numbers(device):
@@ -163,26 +211,48 @@ def pair_of_numbers(device):
     return model
 
 
+def gradient_that_counted(model, **options):
+    """After one update, what is left of the two gradients: AdaGrad sums their squares from 0 on."""
+    before = model.a.b.array.copy(), model.b.b.array.copy()
+    training.make_optimizer(model, name='adagrad', **options).update()
+    states = [parameter.update_rule.state['h'] for parameter in (model.a.b, model.b.b)]
+    signs = [float(old[0] - parameter.array[0]) > 0 or -1 for old, parameter in zip(before, (model.a.b, model.b.b))]
+    return tuple(sign * float(state[0]) ** 0.5 for sign, state in zip(signs, states))
+
+
 def test_gradient_is_clipped_as_a_whole(device):
     """One norm over all parameters of a model: a gradient of norm 50 becomes one of norm 10."""
-    model = pair_of_numbers(device)
-    training.make_optimizer(model).call_hooks('pre')
-    assert (float(model.a.b.grad[0]), float(model.b.b.grad[0])) == pytest.approx((6, 8), rel=1e-5)
+    assert gradient_that_counted(pair_of_numbers(device)) == pytest.approx((6, 8), rel=1e-5)
 
 
-def test_gradient_is_not_clipped_where_its_norm_may_be_anything(device):
+@pytest.mark.parametrize('gradient_norm', [0, 51])
+def test_gradient_is_not_clipped_where_its_norm_may_be_larger(gradient_norm, device):
+    assert gradient_that_counted(pair_of_numbers(device), gradient_norm=gradient_norm) == pytest.approx((30, 40))
+
+
+def test_gradient_itself_stays_as_it_was(device):
+    """Clipping and penalty go into the update only."""
     model = pair_of_numbers(device)
-    training.make_optimizer(model, gradient_norm=0).call_hooks('pre')
+    gradient_that_counted(model, weight_decay=0.5)
     assert (float(model.a.b.grad[0]), float(model.b.b.grad[0])) == (30, 40)
 
 
 @pytest.mark.parametrize(('gradient_norm', 'clipped'), [(0, (30, 40)), (10.0, (6, 8))])
 def test_weight_decay(gradient_norm, clipped, device):
     """The penalty's gradient is rate · weight, added to what the clipping left."""
+    assert gradient_that_counted(
+        pair_of_numbers(device), gradient_norm=gradient_norm, weight_decay=0.5) == pytest.approx(
+            (clipped[0] + 0.5 * 1, clipped[1] + 0.5 * -2), rel=1e-5)
+
+
+def test_clipping_and_weight_decay_with_adam(device):
+    """Its averages start with (1 − β₁)g and (1 − β₂)g², g what clipping left plus rate · weight."""
     model = pair_of_numbers(device)
-    training.make_optimizer(model, gradient_norm=gradient_norm, weight_decay=0.5).call_hooks('pre')
-    assert (float(model.a.b.grad[0]), float(model.b.b.grad[0])) == pytest.approx(
-        (clipped[0] + 0.5 * 1, clipped[1] + 0.5 * -2), rel=1e-5)
+    training.make_optimizer(model, beta1=0.5, beta2=0.999, gradient_norm=10.0, weight_decay=0.5).update()
+    for parameter, gradient in ((model.a.b, 6.5), (model.b.b, 7.0)):
+        state = parameter.update_rule.state
+        assert float(state['m'][0]) == pytest.approx(0.5 * gradient, rel=1e-5)
+        assert float(state['v'][0]) == pytest.approx(0.001 * gradient ** 2, rel=1e-5)
 
 
 def test_adam(device):

@@ -29,23 +29,36 @@ def batch_norm(n, kind=nn.BatchNorm1d):
     return kind(n, eps=2e-5, momentum=0.1)
 
 
-def gaussian_noise(x, standard_deviation, rng):
-    """x + N(0, standard_deviation²), drawn from a NumPy generator."""
-    drawn = rng.standard_normal(x.shape, dtype=numpy.float32) * standard_deviation
-    return x + torch.from_numpy(drawn).to(x.dtype)
+class Noise:
+    """What ddgm draws inside a network from the same NumPy generator: 16 random bits a number."""
 
+    # The normal distribution's values at 65,536 equal steps of probability, as a table of variance 1.
+    quantiles = torch.special.ndtri((torch.arange(2 ** 16, dtype=torch.float64) + 0.5) / 2 ** 16)
+    quantiles /= quantiles.square().mean().sqrt()
 
-def dropout(x, ratio, rng):
-    """Images x with a share of their numbers set to 0, drawn from a NumPy generator, and the others enlarged."""
-    # ddgm draws in the order in which arrays lie in memory, and its convolutions lie as (channels, height, width, N).
-    kept = rng.random((*x.shape[1:], len(x)), dtype=numpy.float32) >= ratio
-    return x * torch.from_numpy(kept).movedim(-1, 0) / (1 - ratio)
+    def __init__(self, rng):
+        self.rng = rng
+
+    def bits(self, shape):
+        n = math.prod(shape)
+        return self.rng.bit_generator.random_raw((n + 3) // 4).view(numpy.uint16)[:n].reshape(shape).astype(int)
+
+    def gaussian(self, x, standard_deviation):
+        """x + N(0, standard_deviation²)."""
+        return x + standard_deviation * self.quantiles[self.bits(x.shape)].to(x.dtype)
+
+    def dropout(self, x, ratio):
+        """Images x with a share of their numbers set to 0 and the others enlarged."""
+        # ddgm draws in the order in which arrays lie in memory, its convolutions' as (channels, height, width, N).
+        kept = self.bits((*x.shape[1:], len(x))) >= ratio * 2 ** 16
+        return x * torch.from_numpy(kept).movedim(-1, 0) / (1 - ratio)
 
 
 # ---- the energy, the entropy, the losses
 
 class EnergyModel(nn.Module):
-    """E(x) = xᵀx/σ² − bᵀx − Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)); f(x) takes the generator of its noise too."""
+    """E(x) = xᵀx/σ² − bᵀx − Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)); f(x) takes its noise too, with methods like
+    those of :class:`Noise`."""
 
     def __init__(self, feature_extractor, experts, n_visible, sigma=1.0, linear_experts=False, experts_alone=False):
         super().__init__()
@@ -54,8 +67,8 @@ class EnergyModel(nn.Module):
         if not experts_alone:
             self.b = nn.Parameter(torch.zeros(n_visible))
 
-    def forward(self, x, rng=None):
-        a = self.experts(self.feature_extractor(x, rng).flatten(1))
+    def forward(self, x, noise=None):
+        a = self.experts(self.feature_extractor(x, noise).flatten(1))
         expert_term = a.sum(1) if self.linear_experts else -functional.softplus(a).sum(1)
         if self.experts_alone:
             return expert_term
@@ -80,7 +93,7 @@ class PlaneFeatures(nn.Module):
         self.l1 = weight_norm(nn.Linear(2, n_hidden))
         self.l2 = weight_norm(nn.Linear(n_hidden, n_hidden))
 
-    def forward(self, x, rng):
+    def forward(self, x, noise):
         return torch.tanh(self.l2(functional.elu(self.l1(x))))
 
 
@@ -95,12 +108,12 @@ class DigitFeatures(nn.ModuleList):
             for i, n in enumerate(sizes[1:-1]):
                 self[i] = nn.Sequential(collections.OrderedDict(l=self[i], bn=batch_norm(n)))
 
-    def forward(self, x, rng):
+    def forward(self, x, noise):
         *hidden, last = self
         for layer in hidden:
             x = functional.elu(layer(x))
             if self.training:
-                x = gaussian_noise(x, self.noise, rng)
+                x = noise.gaussian(x, self.noise)
         return torch.tanh(last(x))
 
 
@@ -146,13 +159,13 @@ class ImageFeatures(nn.Module):
         self.discrimination = MinibatchDiscrimination(channels[-1] * 4 * 4) if last_commit else None
         self.dropout = dropout
 
-    def forward(self, x, rng):
+    def forward(self, x, noise):
         *hidden, last = self.convolutions
         for convolution, bn in zip(hidden, self.bns):
             h = convolution(x)
             x = bn(functional.elu(h)) if self.discrimination is None else functional.elu(bn(h))
             if self.training:
-                x = dropout(x, self.dropout, rng)
+                x = noise.dropout(x, self.dropout)
         x = last(x).flatten(1)
         return torch.tanh(x if self.discrimination is None else self.discrimination(x))
 
@@ -192,7 +205,7 @@ class AuthorFeatures(nn.Module):
             nn.Conv2d(n_in, n_out, 5, 2, 2) for n_in, n_out in zip(channels, channels[1:]))
         self.hidden = nn.ModuleList(hidden)
 
-    def forward(self, x, rng):
+    def forward(self, x, noise):
         h = 2 * x - 1
         for convolution in self.hidden:
             h = torch.relu(convolution(h))
@@ -261,6 +274,14 @@ def build_image_models(settings):
     return energy_model, ImageGenerator(settings.n_latent, [*wide(512, 256, 128), 3], layer, last_commit)
 
 
+def energies_of_both_phases(energy_model, x_positive, x_negative, noise):
+    """E(x⁺) and E(x⁻), as one batch unless a sample's energy depends on its batch: so ddgm draws its noise."""
+    batch_dependent = nn.BatchNorm1d, nn.BatchNorm2d, MinibatchDiscrimination
+    if any(isinstance(module, batch_dependent) for module in energy_model.modules()):
+        return energy_model(x_positive, noise), energy_model(x_negative, noise)
+    return energy_model(torch.cat([x_positive, x_negative]), noise).chunk(2)
+
+
 def train(energy_model, generative_model, settings, draw_data, generator, iterations):
     """Train both models; yields the losses of each iteration.
 
@@ -293,14 +314,14 @@ def train(energy_model, generative_model, settings, draw_data, generator, iterat
         x_positive = torch.from_numpy(draw_data(settings.batchsize, rng)).to(dtype)
         with torch.no_grad():
             x_negative = draw_samples(rng)
-        positive_phase = energy_model(x_positive, rng).mean()
-        negative_phase = energy_model(x_negative, rng).mean()
+        positive_phase, negative_phase = energies_of_both_phases(energy_model, x_positive, x_negative, Noise(rng))
+        positive_phase, negative_phase = positive_phase.mean(), negative_phase.mean()
         loss = positive_phase - negative_phase
         update(energy_model, energy_optimizer, loss)
         return {'energy/positive': positive_phase, 'energy/negative': negative_phase, 'energy/loss': loss}
 
     def update_generative_model(rng):
-        negative_phase = energy_model(draw_samples(rng), rng).mean()
+        negative_phase = energy_model(draw_samples(rng), Noise(rng)).mean()
         proxy = entropy(generative_model)
         loss = negative_phase - proxy
         update(generative_model, generator_optimizer, loss)

@@ -6,14 +6,14 @@ own.  Weights start from a given NumPy generator: N(0, 0.05²) and biases 0, the
 
 import chainer
 import chainer.functions as F
-import chainer.links as L
 from chainer import initializers
 
-from ddgm import functions, noise
+from ddgm import layers, noise
 from ddgm.links import (
     BatchNormalization,
     Convolution2D,
     Deconvolution2D,
+    Linear,
     MinibatchDiscrimination,
     WeightNormalizedConvolution2D,
     WeightNormalizedDeconvolution2D,
@@ -32,7 +32,7 @@ class _Plain:
         self.initial_weight = initial_weight
 
     def linear(self, in_size, out_size):
-        return L.Linear(in_size, out_size, initialW=self.initial_weight)
+        return Linear(in_size, out_size, initialW=self.initial_weight)
 
     def convolution(self, in_channels, out_channels):
         return Convolution2D(in_channels, out_channels, 4, 2, 1, initialW=self.initial_weight)
@@ -61,23 +61,23 @@ class PostFeatureExtractor(chainer.Chain):
 
     Args:
         channels: Numbers of channels from x to f(x).
-        layers: Makes the convolutions.
+        kind: Makes the convolutions.
         dropout (float): Share of numbers set to 0, in training only.
     """
 
-    def __init__(self, channels, layers, dropout):
+    def __init__(self, channels, kind, dropout):
         super().__init__()
         self.dropout = dropout
         with self.init_scope():
-            self.convolutions = chainer.ChainList(*map(layers.convolution, channels, channels[1:]))
+            self.convolutions = chainer.ChainList(*map(kind.convolution, channels, channels[1:]))
             self.bns = chainer.ChainList(*map(BatchNormalization, channels[1:-1]))
 
     def forward(self, x):
         """(N, 3, H, W) to (N, channels, H/16, W/16) in −1…1."""
         *hidden, last = self.convolutions
         for convolution, bn in zip(hidden, self.bns):
-            x = noise.dropout(bn(functions.elu(convolution(x))), self.dropout)
-        return F.tanh(last(x))
+            x = noise.dropout(bn(layers.elu(convolution(x))), self.dropout)
+        return layers.tanh(last(x))
 
 
 class LastCommitFeatureExtractor(PostFeatureExtractor):
@@ -86,17 +86,17 @@ class LastCommitFeatureExtractor(PostFeatureExtractor):
     Last come minibatch discrimination, ``n_kernels`` of ``n_dimensions``, and tanh.
     """
 
-    def __init__(self, channels, layers, dropout, n_flat, n_kernels, n_dimensions):
-        super().__init__(channels, layers, dropout)
+    def __init__(self, channels, kind, dropout, n_flat, n_kernels, n_dimensions):
+        super().__init__(channels, kind, dropout)
         with self.init_scope():
-            self.discrimination = MinibatchDiscrimination(n_flat, n_kernels, n_dimensions, layers.initial_weight)
+            self.discrimination = MinibatchDiscrimination(n_flat, n_kernels, n_dimensions, kind.initial_weight)
 
     def forward(self, x):
         """(N, 3, H, W) to (N, features) in −1…1."""
         *hidden, last = self.convolutions
         for convolution, bn in zip(hidden, self.bns):
-            x = noise.dropout(functions.elu(bn(convolution(x))), self.dropout)
-        return F.tanh(self.discrimination(F.reshape(last(x), (len(x), -1))))
+            x = noise.dropout(layers.elu(bn(convolution(x))), self.dropout)
+        return layers.tanh(self.discrimination(F.reshape(last(x), (len(x), -1))))
 
 
 class PostGenerativeModel(DeepGenerativeModel):
@@ -106,22 +106,22 @@ class PostGenerativeModel(DeepGenerativeModel):
         channels: Numbers of channels from the first layer's to x's.
         first_side (int): Side of the first layer's images.
         pads: Padding of each deconvolution.
-        layers: Makes the layers.
+        kind: Makes the layers.
     """
 
-    def __init__(self, n_latent, channels, first_side, pads, layers):
+    def __init__(self, n_latent, channels, first_side, pads, kind):
         super().__init__(n_latent)
         self.first_shape = channels[0], first_side, first_side
         n_first = channels[0] * first_side ** 2
         with self.init_scope():
-            self.linear = layers.linear(n_latent, n_first)
+            self.linear = kind.linear(n_latent, n_first)
             self.bn = BatchNormalization(n_first)
-            self.deconvolutions = chainer.ChainList(*map(layers.deconvolution, channels, channels[1:], pads))
+            self.deconvolutions = chainer.ChainList(*map(kind.deconvolution, channels, channels[1:], pads))
             self.bns = chainer.ChainList(*map(BatchNormalization, channels[1:-1]))
 
     def activate(self, h, bn):
         """What follows each layer but the last."""
-        return bn(F.relu(h))
+        return bn(layers.relu(h))
 
     def forward(self, z):
         """(N, n_latent) to (N, 3, H, W) in 0…1."""
@@ -129,14 +129,14 @@ class PostGenerativeModel(DeepGenerativeModel):
         h = F.reshape(self.activate(self.linear(z), self.bn), (len(z), *self.first_shape))
         for deconvolution, bn in zip(hidden, self.bns):
             h = self.activate(deconvolution(h), bn)
-        return F.sigmoid(last(h))
+        return layers.sigmoid(last(h))
 
 
 class LastCommitGenerativeModel(PostGenerativeModel):
     """G(z) of the last commit: as the post's, with BN before ReLU."""
 
     def activate(self, h, bn):
-        return F.relu(bn(h))
+        return layers.relu(bn(h))
 
 
 # ---- the paper author's own: kernels of 5, stride 2
@@ -160,8 +160,8 @@ class AuthorFeatureExtractor(chainer.Chain):
         """(N, 3, H, W) to (N, channels, H/16, W/16) in −1…1."""
         h = 2 * x - 1
         for convolution in self.hidden:
-            h = F.relu(convolution(h))
-        return F.tanh(self.last(h))
+            h = layers.relu(convolution(h))
+        return layers.tanh(self.last(h))
 
 
 class AuthorGenerativeModel(DeepGenerativeModel):
@@ -173,7 +173,7 @@ class AuthorGenerativeModel(DeepGenerativeModel):
         n_first = channels[0] * 16
         with self.init_scope():
             # A bias before BatchNormalization would be cancelled by it.
-            self.linear = L.Linear(n_latent, n_first, nobias=True, initialW=initial_weight)
+            self.linear = Linear(n_latent, n_first, nobias=True, initialW=initial_weight)
             self.bn = BatchNormalization(n_first, initial_beta=0.1)
             self.hidden = chainer.ChainList(*(
                 Deconvolution2D(n_in, n_out, 5, 2, 2, nobias=True, outsize=side, initialW=initial_weight)
@@ -183,10 +183,10 @@ class AuthorGenerativeModel(DeepGenerativeModel):
 
     def forward(self, z):
         """(N, n_latent) to (N, 3, 64, 64) in 0…1."""
-        h = F.reshape(F.relu(self.bn(self.linear(z))), (len(z), *self.first_shape))
+        h = F.reshape(layers.relu(self.bn(self.linear(z))), (len(z), *self.first_shape))
         for deconvolution, bn in zip(self.hidden, self.bns):
-            h = F.relu(bn(deconvolution(h)))
-        return 0.5 * F.tanh(self.last(h)) + 0.5
+            h = layers.relu(bn(deconvolution(h)))
+        return 0.5 * layers.tanh(self.last(h)) + 0.5
 
 
 # ---- all of them
@@ -201,26 +201,26 @@ def build_models(settings, rng):
         channels = wide(128, 256, 512, 1024)
         energy_model = DeepEnergyModel(
             AuthorFeatureExtractor([3, *channels], initial_weight),
-            L.Linear(channels[-1] * 4 * 4, settings.n_experts, initialW=initial_weight),
+            Linear(channels[-1] * 4 * 4, settings.n_experts, initialW=initial_weight),
             n_visible=N_NUMBERS, experts_alone=True)
         return energy_model, AuthorGenerativeModel(settings.n_latent, [*channels[::-1], 3], initial_weight)
 
     initial_weight = initializers.Normal(0.05, rng=rng)
-    layers = (_WeightNormalized if settings.weight_normalization else _Plain)(initial_weight)
+    kind = (_WeightNormalized if settings.weight_normalization else _Plain)(initial_weight)
     generator_channels = [*wide(512, 256, 128), 3]
     if settings.network == 'post':
         channels = wide(32, 96, 256, 1024)
         n_features = channels[-1] * 4 * 4
-        feature_extractor = PostFeatureExtractor([3, *channels], layers, settings.dropout)
+        feature_extractor = PostFeatureExtractor([3, *channels], kind, settings.dropout)
         generative_class = PostGenerativeModel
     else:
         channels = wide(32, 64, 192, 256)
         n_flat, n_kernels = channels[-1] * 4 * 4, 50
         n_features = n_flat + n_kernels
         feature_extractor = LastCommitFeatureExtractor(
-            [3, *channels], layers, settings.dropout, n_flat, n_kernels, n_dimensions=5)
+            [3, *channels], kind, settings.dropout, n_flat, n_kernels, n_dimensions=5)
         generative_class = LastCommitGenerativeModel
     energy_model = DeepEnergyModel(
-        feature_extractor, layers.linear(n_features, settings.n_experts), n_visible=N_NUMBERS, sigma=settings.sigma,
+        feature_extractor, kind.linear(n_features, settings.n_experts), n_visible=N_NUMBERS, sigma=settings.sigma,
         initial_bias=initial_weight, linear_experts=settings.linear_experts)
-    return energy_model, generative_class(settings.n_latent, generator_channels, 7, (0, 1, 1), layers)
+    return energy_model, generative_class(settings.n_latent, generator_channels, 7, (0, 1, 1), kind)

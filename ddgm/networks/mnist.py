@@ -4,19 +4,17 @@ Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as i
 """
 
 import chainer
-import chainer.functions as F
-import chainer.links as L
 from chainer import initializers
 
-from ddgm import functions, noise
-from ddgm.links import BatchNormalization, WeightNormalizedLinear
+from ddgm import layers, noise
+from ddgm.links import BatchNormalization, Linear, WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 N_PIXELS = 784
 
 
 def _linear(in_size, out_size, initial_weight):
-    return L.Linear(in_size, out_size, initialW=initial_weight)
+    return Linear(in_size, out_size, initialW=initial_weight)
 
 
 class FeatureExtractor(chainer.ChainList):
@@ -37,8 +35,8 @@ class FeatureExtractor(chainer.ChainList):
         """(N, 784) to (N, features) in −1…1."""
         *hidden, last = self
         for layer in hidden:
-            x = noise.gaussian(functions.elu(layer(x)), self.noise)
-        return F.tanh(last(x))
+            x = noise.gaussian(layers.elu(layer(x)), self.noise)
+        return layers.tanh(last(x))
 
 
 class BatchNormalizedLinear(chainer.Chain):
@@ -76,9 +74,9 @@ class GenerativeModel(DeepGenerativeModel):
 
     def forward(self, z):
         """(N, n_latent) to (N, 784) in 0…1."""
-        h = F.relu(self.bn1(self.l1(z)))
-        h = F.relu(self.bn2(self.l2(h)))
-        return F.sigmoid(self.l3(h))
+        h = layers.relu(self.bn1(self.l1(z)))
+        h = layers.relu(self.bn2(self.l2(h)))
+        return layers.sigmoid(self.l3(h))
 
 
 def build_models(settings, rng):

@@ -4,11 +4,10 @@ Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as i
 """
 
 import chainer
-import chainer.functions as F
-import chainer.links as L
 from chainer import initializers
 
-from ddgm.links import BatchNormalization, WeightNormalizedLinear
+from ddgm import layers
+from ddgm.links import BatchNormalization, Linear, WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 
@@ -23,8 +22,7 @@ class FeatureExtractor(chainer.Chain):
 
     def forward(self, x):
         """(N, 2) to (N, n_hidden) in −1…1."""
-        # Chainer's ELU, not functions.elu, which rounds otherwise: the README's figures were measured with it.
-        return F.tanh(self.l2(F.elu(self.l1(x))))
+        return layers.tanh(self.l2(layers.elu(self.l1(x))))
 
 
 class GenerativeModel(DeepGenerativeModel):
@@ -33,16 +31,16 @@ class GenerativeModel(DeepGenerativeModel):
     def __init__(self, n_latent, n_hidden, initial_weight):
         super().__init__(n_latent)
         with self.init_scope():
-            self.l1 = L.Linear(n_latent, n_hidden, initialW=initial_weight)
+            self.l1 = Linear(n_latent, n_hidden, initialW=initial_weight)
             self.bn1 = BatchNormalization(n_hidden)
-            self.l2 = L.Linear(n_hidden, n_hidden, initialW=initial_weight)
+            self.l2 = Linear(n_hidden, n_hidden, initialW=initial_weight)
             self.bn2 = BatchNormalization(n_hidden)
-            self.l3 = L.Linear(n_hidden, 2, initialW=initial_weight)
+            self.l3 = Linear(n_hidden, 2, initialW=initial_weight)
 
     def forward(self, z):
         """(N, n_latent) to (N, 2)."""
-        h = F.relu(self.bn1(self.l1(z)))
-        h = F.relu(self.bn2(self.l2(h)))
+        h = layers.relu(self.bn1(self.l1(z)))
+        h = layers.relu(self.bn2(self.l2(h)))
         return self.l3(h)
 
 

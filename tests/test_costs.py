@@ -1,0 +1,312 @@
+"""What one iteration of training costs, in counts that need no quiet machine: calls, products, passes, memory.
+
+Every limit is what was measured when it was written; calls have a tenth to spare, memory a fiftieth or more.  What
+makes training slower on every machine makes a count grow; where it has to, the limit is raised with the change that
+needs it.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import sys
+import tracemalloc
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+import numpy
+import pytest
+
+import ddgm
+from ddgm import layers, links, models, objectives, optimizers, randomness, tasks, training
+from ddgm.data.toy import GaussianMixture
+from ddgm.differentiation import FirstOrderFunction
+from ddgm.presets import PRESETS
+
+WARM_UP = 2  # iterations after which buffers and tables exist
+FOLDERS = tuple(os.path.dirname(package.__file__) + os.sep for package in (ddgm, chainer))
+
+
+def draw_digits(n, rng):
+    return (rng.random((n, 784)) < 0.2).astype(numpy.float32)
+
+
+def draw_images(n, rng):
+    return rng.random((n, 3, 64, 64), dtype=numpy.float32)
+
+
+# By task: what its published preset is changed by, and its data.
+TASKS = {
+    'gaussian_mixture': ({}, GaussianMixture().sample),
+    'mnist': ({}, draw_digits),
+    'images': ({'width': 0.1, 'batchsize': 4}, draw_images),
+}
+
+LIMITS = {
+    'gaussian_mixture': {
+        # Ours and Chainer's.  One pass of the DEM for both phases, one of G for x⁻ without a graph, one of each for G.
+        'functions forward': 46,
+        # One for each function between a loss and the weights that learn; none leads to x.
+        'functions backward': 35,
+        # One forward, one for x, W and b each, and only for those that are wanted; the sums of BatchNormalization.
+        'matrix products': 55,
+        # Of Python functions of ddgm and Chainer, comprehensions aside: what small networks spend their time in.
+        'calls in Python': 2725,
+        # W = g·V/‖V‖ once a layer and step: three layers of the DEM, in two steps.
+        'weight normalizations': 6,
+        # The generator learns through the DEM, whose own weights get no gradient then.
+        'gradients of weights that stay': 0,
+        # Each optimizer passes over all its parameters in parts that fit the processor's cache, not one by one.
+        'parts of the parameters': 2,
+        # As multiples of all parameters.  No graph leads from x⁻ back into G in the DEM's step; functions keep only
+        # the arrays that their gradients need.
+        'largest memory in parameters': 5.2,
+        # An iteration's graphs go with it.
+        'memory left in parameters': 0.1,
+    },
+    'mnist': {
+        'functions forward': 56, 'functions backward': 47, 'matrix products': 58, 'calls in Python': 3450,
+        'weight normalizations': 0, 'gradients of weights that stay': 0, 'parts of the parameters': 33,
+        'largest memory in parameters': 1.53, 'memory left in parameters': 0.01,
+    },
+    'images': {  # the DEM's BatchNormalization wants x⁺ and x⁻ in two passes
+        'functions forward': 94, 'functions backward': 73, 'matrix products': 109, 'calls in Python': 6850,
+        'weight normalizations': 0, 'gradients of weights that stay': 0, 'parts of the parameters': 6,
+        'largest memory in parameters': 3.1, 'memory left in parameters': 0.05,
+    },
+}
+
+
+class Costs:
+    """Counts what happens in a ``with`` block, by ``sys.setprofile``, and is told of products by :func:`measure`."""
+
+    def __init__(self, optimizer_of):
+        self.counts = collections.Counter()
+        self.parts = collections.defaultdict(list)  # of each optimizer, where they lie
+        self._energy_nodes = {parameter.node for parameter in optimizer_of['energy'].target.params()}
+        self._optimizers = optimizer_of
+        self._in_generator_step = False
+
+    def __enter__(self):
+        self._previous = sys.getprofile()
+        sys.setprofile(self._see)
+        return self
+
+    def __exit__(self, *exception):
+        sys.setprofile(self._previous)
+
+    def _see(self, frame, event, argument):
+        if event == 'c_call' and argument.__name__ in ('dot', 'vdot') and isinstance(argument.__self__, numpy.ndarray):
+            self.counts['matrix products'] += 1
+        elif event == 'call' and frame.f_code.co_filename.startswith(FOLDERS):
+            name = frame.f_code.co_name
+            if not name.startswith('<'):  # comprehensions are calls in some versions of Python only
+                self.counts['calls in Python'] += 1
+            see = getattr(self, '_see_' + name, None)
+            if see is not None:
+                see(frame.f_locals)
+
+    def _see_update_energy_model(self, variables):
+        self._in_generator_step = False
+
+    def _see_update_generative_model(self, variables):
+        self._in_generator_step = True
+
+    def _see_forward_array(self, variables):
+        self.counts['functions forward'] += 1
+        if type(variables['self']).__name__ == '_WeightNormalization':
+            self.counts['weight normalizations'] += 1
+
+    def _see_apply(self, variables):
+        if isinstance(variables['self'], chainer.FunctionNode):
+            self.counts['functions forward'] += not hasattr(variables['self'], 'forward_array')
+
+    def _see_backward_arrays(self, variables):
+        self._asked_for(variables['self'], variables['indexes'])
+
+    def _see_backward_accumulate(self, variables):
+        if not hasattr(variables['self'], 'backward_arrays'):
+            self._asked_for(variables['self'], variables['target_input_indexes'])
+
+    def _asked_for(self, function, indexes):
+        self.counts['functions backward'] += 1
+        if self._in_generator_step:
+            self.counts['gradients of weights that stay'] += sum(
+                function.inputs[i] in self._energy_nodes for i in indexes)
+
+    def _see_update_part(self, variables):
+        array = variables['parameters']
+        first = array.__array_interface__['data'][0]
+        self.parts[id(variables['self'])].append((first, first + array.nbytes))
+
+
+def build_loop(task):
+    """Both optimizers by name, and the loop behind its warm-up."""
+    changes, draw_data = TASKS[task]
+    settings = dataclasses.replace(next(iter(PRESETS[task].values())).settings, **changes)
+    rng = randomness.generator(0, randomness.START)
+    pair = tasks.build_models(task, settings, rng)
+    for model, draw in zip(pair, (draw_data, pair[1].draw_latent)):
+        if any(not parameter.is_initialized for parameter in model.params()):
+            training.start_from_batch(model, draw(settings.start_size, rng), rng)
+    optimizer_of = {name: training.make_optimizer(model) for name, model in zip(('energy', 'generator'), pair)}
+    loop = training.train(*optimizer_of.values(), draw_data, settings.batchsize, 0, 0, 1000)
+    for _ in range(WARM_UP):
+        next(loop)
+    return optimizer_of, loop
+
+
+def measure(task):
+    """What an iteration costs, by name."""
+    optimizer_of, loop = build_loop(task)
+    costs = Costs(optimizer_of)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ('dot', 'matmul', 'tensordot', 'einsum'):  # of which sys.setprofile is not told
+            original = getattr(numpy, name)
+
+            def counted(*arguments, original=original, **options):
+                costs.counts['matrix products'] += 1
+                return original(*arguments, **options)
+            patch.setattr(numpy, name, counted)
+        with costs:
+            next(loop)
+    result = {name: costs.counts[name] for name in (
+        'functions forward', 'functions backward', 'matrix products', 'calls in Python', 'weight normalizations',
+        'gradients of weights that stay')}
+    n_bytes = sum(parameter.array.nbytes for optimizer in optimizer_of.values()
+                  for parameter in optimizer.target.params())
+    passed = sum(last - first for parts in costs.parts.values() for first, last in parts)
+    result['passes over the parameters'] = passed / n_bytes
+    result['parts of the parameters'] = sum(map(len, costs.parts.values()))
+    result['largest memory in parameters'], result['memory left in parameters'] = (
+        n / n_bytes for n in memory_of(loop))
+    return result
+
+
+def memory_of(loop):
+    """Bytes beyond those at its start that an iteration has at most, and that two of them leave."""
+    running = tracemalloc.is_tracing()
+    if not running:
+        tracemalloc.start()
+    try:
+        next(loop)  # of which the last things are thrown away in the next iteration
+        start, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        next(loop)
+        _, peak = tracemalloc.get_traced_memory()
+        next(loop)
+        end, _ = tracemalloc.get_traced_memory()
+    finally:
+        if not running:
+            tracemalloc.stop()
+    return peak - start, end - start
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_costs_of_an_iteration(task):
+    costs = measure(task)
+    assert costs.pop('passes over the parameters') == 1
+    assert costs.keys() == LIMITS[task].keys()
+    too_much = {name: (value, LIMITS[task][name]) for name, value in costs.items() if value > LIMITS[task][name]}
+    assert not too_much, 'measured, limit'
+
+
+def test_no_part_of_the_parameters_is_updated_twice():
+    optimizer_of, loop = build_loop('mnist')
+    with Costs(optimizer_of) as costs:
+        next(loop)
+    assert len(costs.parts) == 2
+    for parts in costs.parts.values():
+        ends = sorted(parts)
+        assert all(last == first for (_, last), (first, _) in zip(ends, ends[1:]))
+
+
+# ---- every limit is there for an optimization: without it the limit is passed
+
+def two_passes(patch):
+    patch.setattr(models.DeepEnergyModel, 'couples_samples', True)
+
+
+def gradients_of_everything(patch):
+    def by_backward(loss, variables):
+        for variable in variables:
+            variable.cleargrad()
+        loss.backward()
+        return [variable.grad for variable in variables]
+    patch.setattr(training, 'gradients', by_backward)
+
+
+def layers_of_chainer(patch):
+    for name in ('linear', 'relu', 'elu', 'tanh', 'sigmoid'):
+        patch.setattr(layers, name, getattr(F, name))
+    patch.setattr(links.Linear, 'forward', L.Linear.forward)
+    patch.setattr(links.BatchNormalization, 'forward', L.BatchNormalization.forward)
+
+
+def optimizers_of_chainer(patch):
+    def make(gradient_norm, weight_decay, **hyperparameters):
+        class Adam(chainer.optimizers.Adam):
+            def setup(self, link):
+                super().setup(link)
+                self.add_hook(chainer.optimizer_hooks.GradientClipping(gradient_norm))
+                return self
+        return Adam(**hyperparameters)
+    patch.setattr(optimizers, 'Adam', make)
+
+
+def small_parts(patch):
+    patch.setattr(optimizers, '_PART', 2 ** 13)
+
+
+def graph_through_the_generator(patch):
+    patch.setattr(chainer, 'no_backprop_mode', contextlib.nullcontext)
+
+
+def inputs_kept(patch):
+    classes = [FirstOrderFunction]
+    for each in classes:
+        classes += each.__subclasses__()
+        patch.setattr(each, 'needs_inputs', True)
+
+
+def losses_kept(patch):
+    kept, mean_energy = [], objectives.mean_energy
+
+    def keep(energy):
+        kept.append(mean_energy(energy))
+        return kept[-1]
+    patch.setattr(objectives, 'mean_energy', keep)
+
+
+def convolutions_of_chainer(patch):
+    patch.setattr(links.Convolution2D, 'forward', L.Convolution2D.forward)
+    patch.setattr(links.Deconvolution2D, 'forward', L.Deconvolution2D.forward)
+
+
+CALLS = {'functions forward', 'functions backward', 'matrix products', 'calls in Python'}
+WITHOUT = [
+    (two_passes, 'gaussian_mixture', CALLS | {'weight normalizations'}),
+    (two_passes, 'mnist', CALLS),
+    (gradients_of_everything, 'gaussian_mixture', {
+        'functions backward', 'gradients of weights that stay', 'matrix products', 'calls in Python'}),
+    (layers_of_chainer, 'gaussian_mixture', {'calls in Python'}),
+    (optimizers_of_chainer, 'gaussian_mixture', {'calls in Python'}),
+    (small_parts, 'mnist', {'parts of the parameters'}),
+    (graph_through_the_generator, 'gaussian_mixture', {'largest memory in parameters'}),
+    (graph_through_the_generator, 'images', {'largest memory in parameters'}),
+    (inputs_kept, 'gaussian_mixture', {'largest memory in parameters'}),
+    (inputs_kept, 'mnist', {'largest memory in parameters'}),
+    (inputs_kept, 'images', {'largest memory in parameters'}),
+    (losses_kept, 'gaussian_mixture', {'memory left in parameters'}),
+    (convolutions_of_chainer, 'images', {'largest memory in parameters'}),
+]
+
+
+@pytest.mark.parametrize(
+    ('undo', 'task', 'guards'), WITHOUT, ids=['{}-{}'.format(undo.__name__, task) for undo, task, _ in WITHOUT])
+def test_limits_find_what_is_undone(undo, task, guards, monkeypatch):
+    undo(monkeypatch)
+    costs = measure(task)
+    passed = {name for name, limit in LIMITS[task].items() if costs[name] > limit}
+    assert guards <= passed

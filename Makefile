@@ -10,7 +10,7 @@ export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-parity lint figures classifier failures table differences clean
+.PHONY: demo test test-parity lint figures classifier failures table differences speed clean
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
@@ -20,7 +20,7 @@ test: $(VENV)/installed-test
 	$(RUN) -m pytest -n auto --dist worksteal
 
 # The same models in PyTorch, which `make test` leaves out where it is missing: some minutes.
-test-parity: $(VENV)/installed-parity
+test-parity: $(VENV)/installed-pytorch
 	$(RUN) -m pytest tests/test_parity.py -n auto --dist worksteal
 
 lint: $(VENV)/installed-test
@@ -49,6 +49,11 @@ table: $(VENV)/installed
 differences: $(VENV)/installed
 	$(RUN) benchmarks/differences.py
 
+# How long a training step takes beside PyTorch and plain Chainer: some minutes on a machine that does nothing else.
+#     make speed [SPEED='--scaling --startup']
+speed: $(VENV)/installed-pytorch
+	$(RUN) benchmarks/speed.py $(SPEED)
+
 $(VENV)/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "Python 3.9 or later is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
@@ -59,8 +64,8 @@ $(VENV)/installed-test: requirements-test.txt $(VENV)/installed
 	$(RUN) -m pip install -q -r requirements-test.txt
 	touch $@
 
-$(VENV)/installed-parity: requirements-parity.txt $(VENV)/installed-test
-	$(RUN) -m pip install -q -r requirements-parity.txt
+$(VENV)/installed-pytorch: requirements-pytorch.txt $(VENV)/installed-test
+	$(RUN) -m pip install -q -r requirements-pytorch.txt
 	touch $@
 
 clean:

@@ -1,0 +1,397 @@
+"""The command that measures training steps: that all sides compute the same, and what it makes of times; no times."""
+
+import importlib.util
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import numpy
+import pytest
+from conftest import ROOT
+
+sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
+
+import speed  # noqa: E402
+import speed_sides  # noqa: E402
+from speed_sides import problem, worker  # noqa: E402
+
+from ddgm.errors import RunFailed, UsageError  # noqa: E402
+
+needs_pytorch = pytest.mark.skipif(
+    importlib.util.find_spec('torch') is None,
+    reason='PyTorch is not installed: pip install -r requirements-pytorch.txt')
+
+CASES = {
+    'plane': {'task': 'gaussian_mixture'},
+    'digits': {'task': 'mnist', 'batchsize': 8},
+    'weight-normalized digits': {'task': 'mnist', 'preset': 'weight_normalized_energy', 'batchsize': 8},
+    'images': {'task': 'images', 'batchsize': 4, 'width': 0.05},
+    'weight-normalized images': {
+        'task': 'images', 'preset': 'weight_normalized', 'batchsize': 4, 'width': 0.05},
+    'discriminating images': {'task': 'images', 'preset': 'last_commit', 'batchsize': 4, 'width': 0.05},
+}
+ITERATIONS = 20
+
+
+def case_of(name):
+    return speed.make_case(threads=1, **CASES[name])
+
+
+@pytest.fixture(scope='session')
+def expected(tmp_path_factory):
+    """Of a case's name, the case, its folder and this project's losses; computed once."""
+    known = {}
+
+    def compute(name):
+        if name not in known:
+            case, folder = case_of(name), tmp_path_factory.mktemp('case')
+            ours = speed_sides.build('ours', case, folder)
+            known[name] = case, folder, worker.losses_of(ours, case, ITERATIONS)
+        return known[name]
+    return compute
+
+
+def difference(side, case, losses):
+    return speed.compare_losses('side', losses, worker.losses_of(side, case, len(losses)))[0]
+
+
+# ---- what is compared
+
+@pytest.mark.parametrize('name', CASES)
+def test_chainer_computes_the_same(name, expected):
+    case, folder, losses = expected(name)
+    assert difference(speed_sides.build('chainer', case, folder), case, losses) < speed.TOLERANCE
+
+
+@needs_pytorch
+@pytest.mark.parametrize('name', CASES)
+def test_pytorch_computes_the_same(name, expected):
+    case, folder, losses = expected(name)
+    assert difference(speed_sides.build('pytorch', case, folder), case, losses) < speed.TOLERANCE
+
+
+@needs_pytorch
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('name', CASES)
+def test_tuned_pytorch_computes_the_same(name, channels_last, expected):
+    """By all ways among which it chooses."""
+    from speed_sides.tuned_pytorch import TunedPyTorch
+    case, folder, losses = expected(name)
+    side = TunedPyTorch(case, folder, {'channels_last': channels_last and case.task == 'images'})
+    assert difference(side, case, losses) < speed.TOLERANCE
+
+
+@needs_pytorch
+def test_noise_of_the_check_is_that_of_the_twin():
+    import torch
+    import torch_twin
+    x, rng = torch.zeros(3, 2, 4, 4), numpy.random.default_rng(0)
+    noise = torch_twin.Noise(numpy.random.default_rng(0))
+    for kind, twin in (('gaussian', noise.gaussian(x, 0.3)), ('dropout', noise.dropout(x + 1, 0.4))):
+        ours = problem._noise(rng, 3, problem.NoiseCall(kind, (2, 4, 4), 0.3 if kind == 'gaussian' else 0.4))
+        numpy.testing.assert_allclose(ours, twin.numpy(), rtol=1e-6)
+
+
+@needs_pytorch
+def test_choice_by_trial(expected):
+    """Only images lie in memory in one way or another."""
+    case, folder, _ = expected('plane')
+    assert speed_sides.build('pytorch_tuned', case, folder).choices == {'channels_last': False}
+
+
+# ---- what does not agree
+
+class WorkerHere:
+    """A worker without a process, whose sides may be spoilt."""
+
+    spoil = {}
+    not_measured = {}
+
+    def __init__(self, name, case, folder):
+        if name in self.not_measured:
+            raise speed_sides.NotMeasured(self.not_measured[name])
+        self.case, self.side = case, speed_sides.build(name, case, folder)
+        self.spoil.get(name, lambda side: None)(self.side)
+        self.versions, self.notes = self.side.versions, self.side.notes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def losses(self, iterations):
+        return worker.losses_of(self.side, self.case, iterations)
+
+    def turn(self, warm_up, steps):
+        return worker.turn_of(self.side, self.case, warm_up, steps)
+
+    def forget_peak_memory(self):
+        pass
+
+    def peak_memory(self):
+        return worker.peak_memory_of(self.side, self.case)
+
+
+@pytest.fixture
+def worker_here(monkeypatch):
+    monkeypatch.setattr(speed, 'Worker', WorkerHere)
+    monkeypatch.setattr(speed, 'PAUSE', 0)
+    monkeypatch.setattr(WorkerHere, 'spoil', {})
+    monkeypatch.setattr(WorkerHere, 'not_measured', {})
+    return WorkerHere
+
+
+def measure(sides, **options):
+    return speed.measure(case_of('plane'), sides, **{'rounds': 1, 'seconds': 1e-6, 'late': 0, 'check': 5, **options})
+
+
+def change_a_weight(side):
+    side.energy_model.experts.b.array[0] += 0.01
+
+
+def hold_a_gamma(side):
+    side.generator_optimizer.target.bn1.gamma.update_rule.enabled = False
+
+
+@pytest.mark.parametrize('spoil', [change_a_weight, hold_a_gamma])
+def test_other_numbers_stop_the_command(spoil, worker_here):
+    worker_here.spoil = {'chainer': spoil}
+    with pytest.raises(RunFailed, match=r'gaussian_mixture.*chainer has .* of iteration \d.* apart, where 1e-03'):
+        measure(['chainer'], check=20)
+
+
+@needs_pytorch
+def test_a_loss_without_entropy_stops_the_command(worker_here, monkeypatch):
+    import torch_twin
+    entropy = torch_twin.entropy
+    monkeypatch.setattr(torch_twin, 'entropy', lambda model: entropy(model).detach())
+    with pytest.raises(RunFailed, match='pytorch has'):
+        measure(['pytorch'], check=20)
+
+
+@needs_pytorch
+def test_other_noise_stops_the_command(worker_here, monkeypatch):
+    monkeypatch.setitem(CASES, 'plane', CASES['digits'])
+    draw = problem.draw
+    monkeypatch.setattr(problem, 'draw', lambda case, calls, iteration: draw(case, calls, iteration + 1))
+    with pytest.raises(RunFailed, match='pytorch has'):
+        measure(['pytorch'])
+
+
+def test_what_is_not_a_number_does_not_agree():
+    largest, line = speed.compare_losses('side', [[1.0] * 6, [2.0] * 6], [[1.0] * 6, [2.0] * 5 + [math.nan]])
+    assert math.isnan(largest)
+    assert 'generator/loss of iteration 2' in line
+
+
+def test_differences_are_relative_to_a_nat_at_least():
+    assert speed.compare_losses('side', [[0.0] * 6], [[0.5] + [0.0] * 5])[0] == 0.5
+    largest, line = speed.compare_losses('side', [[0.0, -100.0] + [0.0] * 4], [[0.0, -101.0] + [0.0] * 4])
+    assert largest == pytest.approx(0.01)
+    assert line.startswith('side has energy/negative of iteration 1 = -101, this project -100')
+
+
+# ---- times
+
+def test_ratios():
+    result = {'sides': {
+        'ours': {'turns': [[1.0, 3.0, 2.0], [4.0], [6.0]]},
+        'pytorch': {'turns': [[4.0], [4.0, 4.0], [4.0]]},
+        'pytorch_compiled': {'not_measured': 'reason'}}}
+    speed.add_ratios(result)
+    assert result['sides']['ours']['medians'] == [2.0, 4.0, 6.0]
+    assert result['sides']['ours']['step'] == 4.0
+    assert result['sides']['pytorch']['ratios'] == [0.5, 1.0, 1.5]
+    assert result['sides']['pytorch']['ratio'] == 1.0
+    assert 'ratio' not in result['sides']['ours']
+
+
+def test_everyone_begins_and_ends_a_round():
+    orders = [speed.order_of_turns(['a', 'b', 'c'], i) for i in range(6)]
+    assert all(sorted(order) == ['a', 'b', 'c'] for order in orders)
+    assert {order[0] for order in orders} == {order[-1] for order in orders} == {'a', 'b', 'c'}
+
+
+def measured(task='mnist', **changes):
+    case = speed.make_case(task, **changes)
+    entry = {'versions': {}, 'notes': '', 'peak_memory': 123456789, 'peak_device_memory': None, 'losses': []}
+    result = {'title': case.describe(), 'threads': case.threads, 'settings': vars(case.settings), 'sides': {
+        'ours': {**entry, 'turns': [[0.010], [0.012], [0.011]], 'largest_difference': 0.0},
+        'pytorch_tuned': {
+            **entry, 'notes': 'chose', 'turns': [[0.020], [0.016], [0.022]], 'largest_difference': 4e-6},
+        'pytorch': {'not_measured': 'PyTorch is not installed'}}}
+    speed.add_ratios(result)
+    return result
+
+
+def test_table_of_a_case(capsys):
+    speed.print_case(measured())
+    assert capsys.readouterr().out == (
+        '\nmnist, preset `post`, batches of 128, 2 threads\n\n'
+        '| side | ms a step | ours / its | smallest to largest of 3 rounds | peak memory, MB | largest difference |\n'
+        '| --- | --- | --- | --- | --- | --- |\n'
+        '| ours | 11 |  |  | 123 |  |\n'
+        '| pytorch_tuned | 20 | 0.500 | 0.500 to 0.750 | 123 | 4e-06 |\n'
+        '\npytorch_tuned: chose\npytorch: not measured (PyTorch is not installed)\n')
+
+
+def test_table_of_a_series(capsys):
+    speed.print_series('widths', [measured('images', width=0.25, threads=1), measured('images', width=0.5)])
+    assert capsys.readouterr().out == (
+        '\nwidths\n\n'
+        '| threads | width | batch | ours | pytorch_tuned | pytorch |\n'
+        '| --- | --- | --- | --- | --- | --- |\n'
+        '| 1 | 0.25 | 128 | 11 | 20 (0.50) | – |\n'
+        '| 2 | 0.5 | 128 | 11 | 20 (0.50) | – |\n'
+        'pytorch: not measured (PyTorch is not installed)\n')
+
+
+def test_table_of_the_start(capsys):
+    speed.print_startup({'python a': [0.25, 0.125, 0.5], 'python b': 'no module'})
+    assert capsys.readouterr().out == (
+        '\nStart\n\n| command | median, ms | smallest to largest |\n| --- | --- | --- |\n'
+        '| python a | 250 | 125 to 500 |\npython b: not measured (no module)\n')
+
+
+# ---- where a side can't run
+
+def test_without_pytorch(monkeypatch, worker_here, capsys):
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    for module in ('plain_pytorch', 'tuned_pytorch', 'compiled_pytorch'):
+        monkeypatch.delitem(sys.modules, 'speed_sides.' + module, raising=False)
+    result = measure(speed.PEERS)
+    speed.print_case(result)
+    printed = capsys.readouterr().out
+    for name in ('pytorch', 'pytorch_tuned', 'pytorch_compiled'):
+        assert '{}: not measured (PyTorch is not installed: pip install -r requirements-pytorch.txt)'.format(
+            name) in printed
+    assert '| chainer | ' in printed
+
+
+@needs_pytorch
+def test_without_a_compiler(expected, monkeypatch):
+    case, folder, _ = expected('plane')
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(speed_sides.NotMeasured, match='needs a C\\+\\+ compiler: there is no no-such-compiler'):
+        speed_sides.build('pytorch_compiled', case, folder)
+
+
+def test_a_run_whose_losses_are_no_longer_finite():
+    class Side:
+        def context(self):
+            return numpy.errstate()
+
+        def step(self):
+            return [1.0, math.inf]
+    with pytest.raises(ArithmeticError, match='not finite'):
+        worker.turn_of(Side(), None, 0, 1)
+
+
+# ---- the command
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'benchmarks' / 'speed.py'), *arguments], capture_output=True, text=True,
+        timeout=300, **options)
+
+
+def test_one_case_from_the_command_line(tmp_path):
+    """In processes of their own, plain Chainer alone: PyTorch takes longest to import."""
+    path = tmp_path / 'speed.json'
+    process = command(
+        '--task', 'gaussian_mixture', '--sides', 'chainer', '--rounds', '2', '--seconds', '0.01', '--check', '2',
+        '--late', '1', '--batchsize', '10', '--out', str(path))
+    assert (process.returncode, process.stderr) == (0, '')
+    assert 'gaussian_mixture, preset `default`, batches of 10, 1 thread\n' in process.stdout
+    report = json.loads(path.read_text())
+    sides = report['cases'][0]['sides']
+    assert list(sides) == ['ours', 'chainer']
+    for entry in sides.values():
+        assert len(entry['turns']) == 2
+        assert all(len(times) >= 2 for times in entry['turns'])
+        assert entry['peak_memory'] > 1e7
+    assert sides['chainer']['largest_difference'] < 1e-4
+    assert len(sides['chainer']['ratios']) == 2
+    assert report['machine']['cores']
+
+
+def test_a_side_that_stops(tmp_path):
+    """Its process says what happened, and the command knows of it."""
+    (tmp_path / 'case').mkdir()
+    case = case_of('plane')
+    with pytest.raises(speed.WorkerFailed, match='chainer: FileNotFoundError'), \
+            worker.Worker('chainer', case, tmp_path / 'nowhere'):
+        pass
+
+
+@pytest.mark.parametrize(('arguments', 'line'), [
+    (['--rounds', '0'], "argument --rounds: give a whole number from 1 on, not '0' (see --help)"),
+    (['--width', '0.1'], '--width needs --task (see --help)'),
+    (['--task', 'mnist', '--width', '0.1'], '--width is for --task images'),
+    (['--task', 'mnist', '--preset', 'gray'], '--preset gray of mnist: give one of post, grey'),
+    (['--task', 'images', '--preset', 'author'], '--preset author of images: give one of post, post_softplus'),
+    (['--task', 'mnist', '--scaling'], 'give one of --task, --scaling and --startup (see --help)'),
+    (['--sides', 'tensorflow'], "argument --sides: invalid choice: 'tensorflow'"),
+])
+def test_bad_usage(arguments, line, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['speed.py', *arguments])
+    with pytest.raises(UsageError) as raised:
+        speed.main()
+    assert str(raised.value).startswith(line)
+
+
+def test_bad_usage_is_one_line_and_status_2():
+    process = command('--task', 'chess')
+    assert process.returncode == 2
+    assert process.stderr.startswith("speed.py: argument --task: invalid choice: 'chess'")
+    assert process.stderr.count('\n') == 1
+
+
+def test_published_cases():
+    assert [case.describe() for case in speed.published_cases(-1)] == [
+        'gaussian_mixture, preset `default`, batches of 100, 1 thread',
+        'mnist, preset `post`, batches of 128, 2 threads',
+        'images, preset `post`, width 1, batches of 32, 2 threads',
+        'images, preset `post`, width 1, batches of 128, 2 threads']
+    for series in speed.scaling_series(-1).values():
+        assert len(series) > 1
+
+
+def test_series_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """Every case of every series, all peers, few rounds, a short check."""
+    seen = []
+
+    def measure(case, sides, rounds, seconds, late, check):
+        assert (sides, rounds, check) == (speed.PEERS, 3, 5)
+        seen.append(case.task)
+        return measured(case.task, threads=case.threads)
+    monkeypatch.setattr(speed, 'measure', measure)
+    monkeypatch.setattr(sys, 'argv', ['speed.py', '--scaling', '--out', str(tmp_path / 'new' / 'speed.json')])
+    speed.main()
+    series = speed.scaling_series(-1)
+    assert seen == [case.task for cases in series.values() for case in cases]
+    report = json.loads((tmp_path / 'new' / 'speed.json').read_text())
+    assert report['series'].keys() == series.keys()
+    printed = capsys.readouterr().out
+    assert all('\n{}\n\n| threads |'.format(title) in printed for title in series)
+
+
+def test_start_of_the_commands(monkeypatch):
+    class Finished:
+        returncode, stderr = 0, ''
+
+    def run(arguments, **options):
+        finished = Finished()
+        if arguments[1:] == ['-c', 'import torch']:
+            finished.returncode, finished.stderr = 1, 'Traceback\nModuleNotFoundError: No module named torch\n'
+        else:
+            assert arguments[1] == '-c' or pathlib.Path(ROOT, arguments[1]).exists()
+        return finished
+    monkeypatch.setattr(subprocess, 'run', run)
+    seconds = speed.measure_startup(3)
+    assert seconds.pop('python -c "import torch"') == 'ModuleNotFoundError: No module named torch'
+    assert len(seconds) == 6
+    assert all(len(times) == 3 for times in seconds.values())

@@ -24,12 +24,12 @@ class BatchNormalization(L.BatchNormalization):
 
     eps_2016, decay_2016 = 2e-5, 0.9
 
-    def __init__(self, size, initial_beta=0):
-        super().__init__(size, eps=self.eps_2016, decay=self.decay_2016, initial_beta=initial_beta)
+    def __init__(self, size, **options):
+        super().__init__(size, eps=self.eps_2016, decay=self.decay_2016, **options)
 
     def forward(self, x):
-        if not chainer.config.train:
-            return super().forward(x)
+        if not chainer.config.train or self.gamma is None or self.beta is None or x.ndim not in (2, 4):
+            return super().forward(x)  # Chainer's own, which knows of more kinds
         y, mean, variance = layers.batch_normalization(x, self.gamma, self.beta, self.eps)
         n = x.size // self.gamma.size
         unbiased = n / max(n - 1, 1)

@@ -160,28 +160,37 @@ def weight_normalization(V, g):
 
 class _MinibatchSimilarity(FirstOrderFunction):
 
+    def __init__(self, batches):
+        self.batches = batches
+
     def forward_array(self, M):
+        # (batches, n, n, kernels)
         self.similarity = self.xp.exp(-sum(abs(difference) for difference in self._differences(M)))
-        return self.similarity.sum(axis=1) - 1  # exp(0) = 1 is each sample beside itself
+        return (self.similarity.sum(axis=2) - 1).reshape(M.shape[:2])  # exp(0) = 1 is each sample beside itself
 
     def backward_arrays(self, indexes, inputs, grad_output):
         M, = inputs
-        weighted = (grad_output[:, None] + grad_output[None]) * self.similarity
+        grad_output = grad_output.reshape(self.batches, -1, M.shape[1])
+        weighted = (grad_output[:, :, None] + grad_output[:, None]) * self.similarity
         return self.xp.stack(
-            [-(weighted * self.xp.sign(difference)).sum(axis=1) for difference in self._differences(M)], axis=2),
+            [-(weighted * self.xp.sign(difference)).sum(axis=2) for difference in self._differences(M)],
+            axis=3).reshape(M.shape),
 
-    @staticmethod
-    def _differences(M):
-        # A dimension at a time, so that (N, N, kernels) is the largest array.
-        return (M[:, None, :, i] - M[None, :, :, i] for i in range(M.shape[2]))
+    def _differences(self, M):
+        # A dimension at a time, so that (batches, n, n, kernels) is the largest array.
+        M = M.reshape(self.batches, -1, *M.shape[1:])
+        return (M[:, :, None, :, i] - M[:, None, :, :, i] for i in range(M.shape[3]))
 
 
-def minibatch_similarity(M):
+def minibatch_similarity(M, batches=1):
     """oᵢₖ = Σ_{j≠i} exp(−‖Mᵢₖ − Mⱼₖ‖₁), how much sample i is like the others (Salimans et al. 2016, section 3.2).
 
-    ``M`` is (N, kernels, dimensions), the result (N, kernels).
+    ``M`` is (N, kernels, dimensions), the result (N, kernels).  M is that many batches of one size, one after the
+    other; a sample's others are those of its batch.  Raises ``ValueError`` where N is no multiple of ``batches``.
     """
-    return _MinibatchSimilarity()(M)
+    if len(M) % batches:
+        raise ValueError('{} batches of one size are not {} samples'.format(batches, len(M)))
+    return _MinibatchSimilarity(batches)(M)
 
 
 class _Sum(FirstOrderFunction):

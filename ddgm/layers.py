@@ -12,6 +12,8 @@ import numpy
 from ddgm import kernels
 from ddgm.differentiation import FirstOrderFunction
 
+_PART = 2 ** 19  # numbers of 4 bytes
+
 
 class _Linear(FirstOrderFunction):
 
@@ -42,58 +44,105 @@ class _BatchNormalization(FirstOrderFunction):
 
     needs_inputs = False
 
-    def __init__(self, eps):
+    def __init__(self, eps, batches):
         self.eps = eps
+        self.batches = batches
 
     def forward_array(self, x, gamma, beta):
-        self.gamma = gamma
-        if self.xp is not numpy:
-            return self._forward_on_gpu(x, gamma, beta)
-        n = x.size // gamma.size
-        self.mean = self._sum(x) / n
-        self.centred = x - self._spread(self.mean, x)
-        self.variance = self._sum_of_products(self.centred, self.centred) / n
-        self.inverse_deviation = 1 / self.xp.sqrt(self.variance + self.eps)
-        y = self.centred * self._spread(gamma * self.inverse_deviation, x)
-        y += self._spread(beta, x)
+        forward_part = self._forward_part if self.xp is numpy else self._forward_part_on_gpu
+        self.gamma, self.parts = gamma, self._parts_of(x)
+        y, means, variances, self.kept = None, [], [], []
+        for rows, units in self.parts:
+            part, mean, variance, kept = forward_part(self._part(x, rows, units), gamma[units], beta[units])
+            y = self._with_part(y, x, rows, units, part)
+            means.append(mean)
+            variances.append(variance)
+            self.kept.append(kept)
+        self.means, self.variances = [
+            self.xp.concatenate(of_parts).reshape(self.batches, -1) for of_parts in (means, variances)]
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        if self.xp is not numpy:
-            return self._backward_on_gpu(indexes, self.gamma, grad_output)
-        n = grad_output.size // self.gamma.size
-        grad_gamma = self._sum_of_products(grad_output, self.centred) * self.inverse_deviation
+        backward_part = self._backward_part if self.xp is numpy else self._backward_part_on_gpu
+        grad_x, grad_gammas, grad_betas = None, [], []
+        for (rows, units), kept in zip(self.parts, self.kept):
+            part, grad_gamma, grad_beta = backward_part(
+                0 in indexes, self._part(grad_output, rows, units), self.gamma[units], *kept)
+            if part is not None:
+                grad_x = self._with_part(grad_x, grad_output, rows, units, part)
+            grad_gammas.append(grad_gamma)
+            grad_betas.append(grad_beta)
+        gradients = [grad_x] + [
+            self.xp.concatenate(of_parts).reshape(self.batches, -1).sum(axis=0)
+            for of_parts in (grad_gammas, grad_betas)]
+        return [gradients[i] for i in indexes]
+
+    def _forward_part(self, x, gamma, beta):
+        """A part of y, its mean and variance, and what :meth:`_backward_part` wants of them."""
+        n = x.size // gamma.size
+        mean = self._sum(x) / n
+        centred = x - self._spread(mean, x)
+        variance = self._sum_of_products(centred, centred) / n
+        inverse_deviation = 1 / numpy.sqrt(variance + self.eps)
+        centred *= self._spread(gamma * inverse_deviation, x)
+        centred += self._spread(beta, x)
+        return centred, mean, variance, (x, mean, inverse_deviation)
+
+    def _backward_part(self, wants_x, grad_output, gamma, x, mean, inverse_deviation):
+        """Gradients of a part of x, or ``None``, and of its γ and β."""
+        centred = x - self._spread(mean, x)
+        grad_gamma = self._sum_of_products(grad_output, centred) * inverse_deviation
         grad_beta = self._sum(grad_output)
-        gradients = {1: grad_gamma, 2: grad_beta}
-        if 0 in indexes:
-            # Less what the batch's mean and deviation would follow.
-            grad_x = self.centred * self._spread(grad_gamma * self.inverse_deviation / -n, grad_output)
-            grad_x += grad_output
-            grad_x -= self._spread(grad_beta / n, grad_output)
-            grad_x *= self._spread(self.gamma * self.inverse_deviation, grad_output)
-            gradients[0] = grad_x
-        return [gradients[i] for i in indexes]
+        if not wants_x:
+            return None, grad_gamma, grad_beta
+        # Less what the batch's mean and deviation would follow.
+        n = x.size // gamma.size
+        grad_x = centred
+        grad_x *= self._spread(grad_gamma * inverse_deviation / -n, x)
+        grad_x += grad_output
+        grad_x -= self._spread(grad_beta / n, x)
+        grad_x *= self._spread(gamma * inverse_deviation, x)
+        return grad_x, grad_gamma, grad_beta
 
-    def _forward_on_gpu(self, x, gamma, beta):
-        self.axes = (0, 2, 3)[:x.ndim - 1]
-        mean = x.mean(axis=self.axes, keepdims=True)
-        variance = kernels.squared_deviation(x, mean).mean(axis=self.axes, keepdims=True)
-        y, self.normalized = kernels.batch_normalization(
+    def _forward_part_on_gpu(self, x, gamma, beta):
+        axes = (0, 2, 3)[:x.ndim - 1]
+        mean = x.mean(axis=axes, keepdims=True)
+        variance = kernels.squared_deviation(x, mean).mean(axis=axes, keepdims=True)
+        y, normalized = kernels.batch_normalization(
             x, mean, variance, gamma.reshape(mean.shape), beta.reshape(mean.shape), self.eps)
-        self.mean, self.variance = mean.reshape(gamma.shape), variance.reshape(gamma.shape)
-        return y
+        return y, mean.reshape(gamma.shape), variance.reshape(gamma.shape), (normalized, variance)
 
-    def _backward_on_gpu(self, indexes, gamma, grad_output):
-        grad_gamma = kernels.product(self.normalized, grad_output).sum(axis=self.axes)
-        grad_beta = grad_output.sum(axis=self.axes)
-        gradients = {1: grad_gamma, 2: grad_beta}
-        if 0 in indexes:
-            units = [
-                values.reshape((1, -1) + (1,) * (grad_output.ndim - 2))
-                for values in (self.variance, gamma, grad_gamma, grad_beta)]
-            gradients[0] = kernels.batch_normalization_gradient(
-                self.normalized, grad_output, *units, gamma.size / grad_output.size, self.eps)
-        return [gradients[i] for i in indexes]
+    def _backward_part_on_gpu(self, wants_x, grad_output, gamma, normalized, variance):
+        axes = (0, 2, 3)[:grad_output.ndim - 1]
+        grad_gamma = kernels.product(normalized, grad_output).sum(axis=axes)
+        grad_beta = grad_output.sum(axis=axes)
+        grad_x = None
+        if wants_x:
+            units = [values.reshape(variance.shape) for values in (gamma, grad_gamma, grad_beta)]
+            grad_x = kernels.batch_normalization_gradient(
+                normalized, grad_output, variance, *units, gamma.size / grad_output.size, self.eps)
+        return grad_x, grad_gamma, grad_beta
+
+    def _parts_of(self, x):
+        """Rows and units of each part: of one batch, and on the CPU so small that it stays in the cache."""
+        n, n_units = len(x) // self.batches, x.shape[1]
+        step = max(1, _PART * n_units // (x.size // self.batches)) if self.xp is numpy else n_units
+        return [
+            (slice(row, row + n), slice(unit, unit + step))
+            for row in range(0, len(x), n) for unit in range(0, n_units, step)]
+
+    def _part(self, x, rows, units):
+        """The part of x; images of one batch do not lie side by side in memory, so a copy of them does."""
+        part = x[rows, units]
+        return part.copy(order='K') if self.xp is numpy and self.batches > 1 and x.ndim > 2 else part
+
+    def _with_part(self, whole, like, rows, units, part):
+        """``whole``, at first ``None``, with a part of it; the only part is it."""
+        if len(self.parts) == 1:
+            return part
+        whole = self.xp.empty_like(like) if whole is None else whole
+        whole[rows, units] = part
+        return whole
 
     def _sum(self, x):
         """For each unit, over everything else."""
@@ -110,15 +159,18 @@ class _BatchNormalization(FirstOrderFunction):
         return values if x.ndim == 2 else values[:, None, None]
 
 
-def batch_normalization(x, gamma, beta, eps):
+def batch_normalization(x, gamma, beta, eps, batches=1):
     """γ·(x − mean)/√(variance + eps) + β over a batch, and its mean and variance (Ioffe & Szegedy 2015, algorithm 1).
 
     ``x`` is (N, units) or (N, units, H, W), ``gamma`` and ``beta`` (units,); the result is a variable of x's shape and
-    two arrays (units,).  The variance is the biased one, Σ(x − mean)²/n.
+    two arrays (batches, units): x is that many batches of one size, one after the other.  The variance is the biased
+    one, Σ(x − mean)²/n.  Raises ``ValueError`` where N is no multiple of ``batches``.
     """
-    function = _BatchNormalization(eps)
+    if len(x) % batches:
+        raise ValueError('{} batches of one size are not {} samples'.format(batches, len(x)))
+    function = _BatchNormalization(eps, batches)
     y = function(x, gamma, beta)
-    return y, function.mean, function.variance
+    return y, function.means, function.variances
 
 
 class _ReLU(FirstOrderFunction):

@@ -9,6 +9,18 @@ from ddgm import functions, kernels, layers
 from ddgm.convolution import convolution, deconvolution
 
 
+def joined_batches(n):
+    """A context in which what passes is n batches of one size, one after the other.
+
+    What couples the samples of a batch, BatchNormalization and minibatch discrimination, keeps them apart.
+    """
+    return chainer.using_config('joined_batches', n)
+
+
+def _n_batches():
+    return getattr(chainer.config, 'joined_batches', 1)
+
+
 class Linear(L.Linear):
     """Chainer's Linear, computed by :mod:`ddgm.layers`."""
 
@@ -28,17 +40,21 @@ class BatchNormalization(L.BatchNormalization):
         super().__init__(size, eps=self.eps_2016, decay=self.decay_2016, **options)
 
     def forward(self, x):
-        if not chainer.config.train or self.gamma is None or self.beta is None or x.ndim not in (2, 4):
-            return super().forward(x)  # Chainer's own, which knows of more kinds
-        y, mean, variance = layers.batch_normalization(x, self.gamma, self.beta, self.eps)
-        n = x.size // self.gamma.size
+        if not chainer.config.train:
+            return super().forward(x)
+        batches = _n_batches()
+        if self.gamma is None or self.beta is None or x.ndim not in (2, 4):  # Chainer's own knows of more kinds
+            return F.concat(list(map(super().forward, F.split_axis(x, batches, axis=0))), axis=0)
+        y, means, variances = layers.batch_normalization(x, self.gamma, self.beta, self.eps, batches)
+        n = x.size // self.gamma.size // batches
         unbiased = n / max(n - 1, 1)
-        if self.xp is not numpy:
-            kernels.running_statistics(mean, variance, unbiased, self.decay, self.avg_mean, self.avg_var)
-            return y
-        for running, present in ((self.avg_mean, mean), (self.avg_var, variance * unbiased)):
-            running *= self.decay
-            running += (1 - self.decay) * present
+        for mean, variance in zip(means, variances):
+            if self.xp is not numpy:
+                kernels.running_statistics(mean, variance, unbiased, self.decay, self.avg_mean, self.avg_var)
+                continue
+            for running, present in ((self.avg_mean, mean), (self.avg_var, variance * unbiased)):
+                running *= self.decay
+                running += (1 - self.decay) * present
         return y
 
 
@@ -156,4 +172,4 @@ class MinibatchDiscrimination(chainer.Chain):
 
     def forward(self, x):
         M = F.reshape(self.T(x), (len(x), *self.shape))
-        return F.concat((x, functions.minibatch_similarity(M)))
+        return F.concat((x, functions.minibatch_similarity(M, _n_batches())))

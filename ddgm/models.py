@@ -6,7 +6,7 @@ import chainer.links as L
 import numpy
 
 from ddgm import functions
-from ddgm.links import MinibatchDiscrimination
+from ddgm.links import BatchNormalization, joined_batches
 
 
 class DeepEnergyModel(chainer.Chain):
@@ -49,21 +49,24 @@ class DeepEnergyModel(chainer.Chain):
         return functions.total(*terms)
 
     def both_phases(self, x_positive, x_negative):
-        """E(x⁺) and E(x⁻), (N,) and (M,), from arrays: one pass of both unless samples of a batch depend on another."""
-        if self.couples_samples:
-            return self(x_positive), self(x_negative)
-        energy = self(self.xp.concatenate([x_positive, x_negative]))
+        """E(x⁺) and E(x⁻), (N,) and (M,), from arrays: one pass of both, where neither changes the other's energies."""
         n = len(x_positive)
-        return functions.rows(energy, 0, n), functions.rows(energy, n, len(energy))
+        if self.couples_phases or len(x_negative) != n:
+            return self(x_positive), self(x_negative)
+        with joined_batches(2):
+            energy = self(self.xp.concatenate([x_positive, x_negative]))
+        return functions.rows(energy, 0, n), functions.rows(energy, n, 2 * n)
 
     @property
-    def couples_samples(self):
-        """Whether the energy of a sample depends on the batch that it is in, while training.
+    def couples_phases(self):
+        """Whether E(x⁺) would depend on x⁻ in one pass of both, while training.
 
-        True where there is a BatchNormalization or minibatch discrimination.  Override it in a model that couples
-        samples in another way.
+        True where there is a BatchNormalization of Chainer's, which does not know of :func:`ddgm.links.joined_batches`.
+        Override it in a model that couples the samples of a batch in another way.
         """
-        return any(isinstance(link, (L.BatchNormalization, MinibatchDiscrimination)) for link in self.links())
+        return any(
+            isinstance(link, L.BatchNormalization) and not isinstance(link, BatchNormalization)
+            for link in self.links())
 
     def quadratic_term(self, x):
         """xᵀx/σ² in nats, (N, …) to (N,)."""

@@ -127,6 +127,25 @@ def test_minibatch_similarity_of_equal_and_of_distant_samples(distance, similari
     numpy.testing.assert_array_equal(chainer.cuda.to_cpu(M.grad), 0)
 
 
+def test_minibatch_similarity_of_joined_batches(device, rng):
+    """A sample is compared with its own batch only: values and gradients are those of each batch alone."""
+    batches = [chainer.Variable(device.send(rng.normal(size=(N, UNITS, D)))) for _ in range(3)]
+    joined = chainer.Variable(device.xp.concatenate([batch.array for batch in batches]))
+    upstream = device.send(rng.normal(size=(3 * N, UNITS)))
+    y = functions.minibatch_similarity(joined, 3)
+    y.grad = upstream
+    y.backward()
+    for batch, values, gradient, grad_y in zip(
+            batches, *(device.xp.split(array, 3) for array in (y.array, joined.grad, upstream))):
+        alone = functions.minibatch_similarity(batch)
+        alone.grad = grad_y
+        alone.backward()
+        device.xp.testing.assert_allclose(values, alone.array, rtol=1e-12)
+        device.xp.testing.assert_allclose(gradient, batch.grad, rtol=1e-12, atol=1e-14)
+    with pytest.raises(ValueError, match='2 batches of one size are not {} samples'.format(3 * N)):
+        functions.minibatch_similarity(joined, 2)
+
+
 def test_gaussian_entropy_is_that_of_a_gaussian(rng):
     """Against a direct estimate: −mean log density of samples from N(0, γ²)."""
     gamma = numpy.array([0.3, -1.7, 2.5])

@@ -242,10 +242,58 @@ def test_not_a_number_stays_one(name, device):
 def test_statistics_of_the_batch(shape, device, rng):
     x = SHAPES[shape](rng)
     axes = (0, 2, 3)[:x.ndim - 1]
-    _, mean, variance = layers.batch_normalization(
+    _, means, variances = layers.batch_normalization(
         send(device, x), device.xp.ones(UNITS), device.xp.zeros(UNITS), EPS)
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(mean), x.mean(axis=axes), rtol=1e-10, atol=1e-12)
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(variance), x.var(axis=axes), rtol=1e-10)
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(means), [x.mean(axis=axes)], rtol=1e-10, atol=1e-12)
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(variances), [x.var(axis=axes)], rtol=1e-10)
+
+
+@pytest.mark.parametrize('batches', [2, 3])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_joined_batches_are_normalized_each_by_itself(shape, batches, device, rng):
+    """Values, statistics and gradients are those of each batch alone; γ and β get the sum of theirs."""
+    alone = [SHAPES[shape](rng) for _ in range(batches)]
+    joined = numpy.concatenate(alone)
+    if not alone[0].flags.c_contiguous:
+        joined = as_convolutions_lie(joined)
+    upstream = rng.normal(size=joined.shape)
+    gamma, beta = rng.normal(size=UNITS), rng.normal(size=UNITS)
+
+    def values_and_gradients(x, upstream, batches):
+        variables = [chainer.Variable(send(device, array)) for array in (x, gamma, beta)]
+        y, means, variances = layers.batch_normalization(*variables, EPS, batches)
+        y.grad = send(device, upstream)
+        y.backward()
+        arrays = y.array, means, variances, *(variable.grad for variable in variables)
+        return [chainer.cuda.to_cpu(array) for array in arrays]
+
+    results = [values_and_gradients(x, part, 1) for x, part in zip(alone, numpy.split(upstream, batches))]
+    y, means, variances, grad_x, grad_gamma, grad_beta = zip(*results)
+    expected = [numpy.concatenate(arrays) for arrays in (y, means, variances, grad_x)]
+    expected += [sum(grad_gamma), sum(grad_beta)]
+    for array, values in zip(values_and_gradients(joined, upstream, batches), expected):
+        numpy.testing.assert_allclose(array, values, rtol=1e-10, atol=1e-12)
+
+
+def test_batches_that_are_not_of_one_size():
+    with pytest.raises(ValueError, match='4 batches of one size are not 6 samples'):
+        layers.batch_normalization(numpy.ones((N, UNITS)), numpy.ones(UNITS), numpy.zeros(UNITS), EPS, 4)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_parts_of_many_units_change_nothing(shape, rng, monkeypatch):
+    """What is worked through a few units at a time, for the processor's cache, keeps its bits."""
+    def everything():
+        variables = [chainer.Variable(array) for array in inputs]
+        y, means, variances = layers.batch_normalization(*variables, EPS, 2)
+        F.sum(y * y).backward()
+        return [y.array, means, variances] + [variable.grad for variable in variables]
+
+    inputs = SHAPES[shape](rng), rng.normal(size=UNITS), rng.normal(size=UNITS)
+    whole = everything()
+    monkeypatch.setattr(layers, '_PART', inputs[0].size // 2 // 3)  # one unit of four, then
+    for array, expected in zip(everything(), whole):
+        numpy.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize('shape', [(2000, UNITS), (40, UNITS, 32, 32)], ids=str)
@@ -254,9 +302,9 @@ def test_variance_beside_a_large_mean(shape, device, rng):
     x = (1000 + rng.normal(size=shape)).astype(numpy.float32)
     axes = (0, 2, 3)[:x.ndim - 1]
     ones, zeros = (device.send(numpy.full(UNITS, value, dtype=numpy.float32)) for value in (1, 0))
-    y, _, variance = layers.batch_normalization(device.send(x), ones, zeros, EPS)
+    y, _, variances = layers.batch_normalization(device.send(x), ones, zeros, EPS)
     exact = x.astype(numpy.float64)
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(variance), exact.var(axis=axes), rtol=1e-4)
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(variances), [exact.var(axis=axes)], rtol=1e-4)
     normalized = chainer.cuda.to_cpu(y.array).astype(numpy.float64)
     numpy.testing.assert_allclose(normalized.std(axis=axes), 1, rtol=1e-3)
     numpy.testing.assert_allclose(normalized.mean(axis=axes), 0, atol=5e-3)

@@ -152,8 +152,9 @@ class CountEps(chainer.LinkHook):
     def forward_postprocess(self, arguments):
         link = arguments.link
         if isinstance(link, BatchNormalization):
-            n = arguments.args[0].size / link.gamma.size
-            link.avg_var += (1 - link.decay) * n / (n - 1) * link.eps
+            batches = getattr(chainer.config, 'joined_batches', 1)
+            n = arguments.args[0].size / link.gamma.size / batches
+            link.avg_var += (1 - link.decay ** batches) * n / (n - 1) * link.eps
 
 
 class RecordedLatent:

@@ -151,11 +151,15 @@ def linear_experts():
 
 
 def normalized_experts():
+    return chainer.Sequential(linear_experts(), BatchNormalization(3))
+
+
+def experts_normalized_by_chainer():
     return chainer.Sequential(linear_experts(), chainer.links.BatchNormalization(3))
 
 
 @pytest.mark.parametrize(('make_experts', 'sizes'), [
-    (linear_experts, [20, 10]), (normalized_experts, [10, 10, 10])], ids=['one batch', 'batches of their own'])
+    (linear_experts, [20, 10]), (normalized_experts, [20, 10]), (experts_normalized_by_chainer, [10, 10, 10])])
 def test_networks_draw_new_noise_that_the_seed_repeats(make_experts, sizes, device):
     """In x⁺, in both x⁻ and in each iteration another; the same again for the same seed, and by iteration."""
     def drawn(*arguments):
@@ -169,35 +173,50 @@ def test_networks_draw_new_noise_that_the_seed_repeats(make_experts, sizes, devi
     assert not {row.tobytes() for draw in drawn(1, 0, 3) for row in draw} & set(rows)
 
 
-def plain_extractor():
-    return chainer.Sequential(chainer.links.Linear(2, 4), F.tanh)
+def extractor(*between):
+    return chainer.Sequential(chainer.links.Linear(2, 4), *between, F.tanh)
 
 
-def normalized_extractor():
-    return chainer.Sequential(chainer.links.Linear(2, 4), BatchNormalization(4), F.tanh)
+# By name: a feature extractor, and whether both phases take one pass of it.
+EXTRACTORS = {
+    'independent samples': (extractor, True),
+    'BatchNormalization': (lambda: extractor(BatchNormalization(4)), True),
+    'BatchNormalization without γ': (lambda: extractor(BatchNormalization(4, use_gamma=False)), True),
+    'BatchNormalization of Chainer': (lambda: extractor(chainer.links.BatchNormalization(4)), False),
+    'minibatch discrimination': (
+        lambda: chainer.Sequential(MinibatchDiscrimination(2, 2, 3, chainer.initializers.Normal()), F.tanh), True),
+}
 
 
-def discriminating_extractor():
-    return chainer.Sequential(MinibatchDiscrimination(2, 2, 3, chainer.initializers.Normal()), F.tanh)
-
-
-@pytest.mark.parametrize('make_extractor', [plain_extractor, normalized_extractor, discriminating_extractor])
-def test_phases_do_not_change_one_another(make_extractor, rng):
-    """E(x⁺) and E(x⁻) are those of two passes, whether or not a sample's energy depends on its batch."""
+@pytest.mark.parametrize('sizes', [(6, 6), (7, 5)], ids=str)
+@pytest.mark.parametrize('name', EXTRACTORS)
+def test_phases_do_not_change_one_another(name, sizes, rng, monkeypatch, device):
+    """E(x⁺), E(x⁻), gradients and running statistics are those of two passes, though a pass may be of both."""
+    make_extractor, one_pass = EXTRACTORS[name]
     model = DeepEnergyModel(make_extractor(), chainer.links.Linear(4, 3), n_visible=2)
-    assert model.couples_samples == (make_extractor is not plain_extractor)
-    x_positive, x_negative = (rng.normal(size=(n, 2)).astype(numpy.float32) for n in (7, 5))
-    phases = model.both_phases(x_positive, x_negative)
-    separately = model(x_positive), model(x_negative)
-    for phase, alone in zip(phases, separately):
-        numpy.testing.assert_allclose(phase.array, alone.array, rtol=1e-5, atol=1e-6)
-    model.cleargrads()
-    (F.sum(phases[0]) - F.sum(phases[1])).backward()
-    together = {name: parameter.grad for name, parameter in model.namedparams()}
-    model.cleargrads()
-    (F.sum(separately[0]) - F.sum(separately[1])).backward()
-    for name, parameter in model.namedparams():
-        numpy.testing.assert_allclose(together[name], parameter.grad, rtol=1e-4, atol=1e-4, err_msg=name)
+    model.to_device(device)
+    passes, forward = [], DeepEnergyModel.forward
+    monkeypatch.setattr(DeepEnergyModel, 'forward', lambda self, x: passes.append(len(x)) or forward(self, x))
+    x_positive, x_negative = (device.send(rng.normal(size=(n, 2)).astype(numpy.float32)) for n in sizes)
+
+    def energies_gradients_statistics(energies):
+        twin = model.copy(mode='copy')
+        twin.to_device(device)
+        positive, negative = energies(twin)
+        twin.cleargrads()
+        (F.sum(positive) - F.sum(negative)).backward()
+        return positive.array, negative.array, {
+            **{path: parameter.grad for path, parameter in twin.namedparams()},
+            **{path + name: getattr(link, name) for path, link in twin.namedlinks()
+               for name in ('avg_mean', 'avg_var') if hasattr(link, name)}}
+
+    *phases, together = energies_gradients_statistics(lambda twin: twin.both_phases(x_positive, x_negative))
+    assert passes == ([sum(sizes)] if one_pass and sizes[0] == sizes[1] else list(sizes))
+    *alone, separately = energies_gradients_statistics(lambda twin: (twin(x_positive), twin(x_negative)))
+    for phase, expected in zip(phases, alone):
+        device.xp.testing.assert_allclose(phase, expected, rtol=1e-5, atol=1e-6)
+    for path, expected in separately.items():
+        device.xp.testing.assert_allclose(together[path], expected, rtol=1e-4, atol=1e-4, err_msg=path)
 
 
 def pair_of_numbers(device):

@@ -274,12 +274,32 @@ def build_image_models(settings):
     return energy_model, ImageGenerator(settings.n_latent, [*wide(512, 256, 128), 3], layer, last_commit)
 
 
+class NoiseOfBothPhases:
+    """What ddgm draws for one batch of x⁺ and x⁻: of x⁺ in a first pass, of x⁻ in a second one."""
+
+    def __init__(self, noise):
+        self.noise, self.is_second_pass, self.of_second_pass = noise, False, []
+
+    def gaussian(self, x, standard_deviation):
+        return x + self.draw(x, self.noise.gaussian, 0, standard_deviation)
+
+    def dropout(self, x, ratio):
+        return x * self.draw(x, self.noise.dropout, 1, ratio)
+
+    def draw(self, x, draw, neutral, strength):
+        if self.is_second_pass:
+            return self.of_second_pass.pop(0)
+        first, second = draw(x.new_full((2 * len(x), *x.shape[1:]), neutral), strength).chunk(2)
+        self.of_second_pass.append(second)
+        return first
+
+
 def energies_of_both_phases(energy_model, x_positive, x_negative, noise):
-    """E(x⁺) and E(x⁻), as one batch unless a sample's energy depends on its batch: so ddgm draws its noise."""
-    batch_dependent = nn.BatchNorm1d, nn.BatchNorm2d, MinibatchDiscrimination
-    if any(isinstance(module, batch_dependent) for module in energy_model.modules()):
-        return energy_model(x_positive, noise), energy_model(x_negative, noise)
-    return energy_model(torch.cat([x_positive, x_negative]), noise).chunk(2)
+    """E(x⁺) and E(x⁻), neither of which depends on the other phase."""
+    noise = NoiseOfBothPhases(noise)
+    positive_phase = energy_model(x_positive, noise)
+    noise.is_second_pass = True
+    return positive_phase, energy_model(x_negative, noise)
 
 
 def train(energy_model, generative_model, settings, draw_data, generator, iterations):

@@ -89,11 +89,8 @@ def draw(case, calls, iteration):
     def noise(n):
         return [_noise(rng, n, call) for call in calls]
     energy_z = latent()
-    if case.couples_samples:
-        positive, negative = noise(n), noise(n)
-    else:  # one batch of both phases, positive first
-        both = noise(2 * n)
-        positive, negative = [values[:n] for values in both], [values[n:] for values in both]
+    both = noise(2 * n)  # one batch of both phases, positive first
+    positive, negative = [values[:n] for values in both], [values[n:] for values in both]
     return Draws(energy_z, positive, negative, latent(), noise(n))
 
 

@@ -10,6 +10,12 @@ Kim & Bengio 2016, arXiv:1606.03439.  To read the paper in code, take the module
 Importing this package prepares the process for Chainer 7.8.1 on today's Python and NumPy, so import it before Chainer.
 """
 
-from ddgm import compatibility
+import os
+
+# OpenBLAS reads it when NumPy is imported.  Its threads otherwise hold on to their cores for 30 ms after a product, and
+# those of ddgm.threads wait for them.
+os.environ.setdefault('OPENBLAS_THREAD_TIMEOUT', '20')  # 2²⁰ cycles of the processor, half a millisecond
+
+from ddgm import compatibility  # noqa: E402
 
 compatibility.prepare_for_chainer()

@@ -17,9 +17,11 @@ import threading
 
 import numpy
 
+from ddgm.threads import for_each
+
 _memory = threading.local()
 
-# How many bytes of what minimal filtering makes of an image it makes at a time, for a cache of 1 MB.
+# How many bytes of what is made of an image are made at a time, for a cache of 1 MB.
 PART = 3 * 2 ** 20
 
 
@@ -35,6 +37,12 @@ def _workspace(xp, name, shape, dtype):
     return buffer[:n_bytes].view(dtype).reshape(shape)
 
 
+def _parts(xp, channels, n_bytes):
+    """Slices of the channels, for an array that takes ``n_bytes`` for all of them."""
+    step = max(1, channels * PART // n_bytes) if xp is numpy else channels
+    return [slice(first, first + step) for first in range(0, channels, step)]
+
+
 class Windows:
     """One product of W with the windows of the image; a strided copy for each place of the kernel makes them."""
 
@@ -48,8 +56,11 @@ class Windows:
         padded = self.xp.zeros(self._padded_shape(channels), dtype=x.dtype)
         self._inside(padded)[...] = x.transpose(1, 2, 3, 0)
         columns = _workspace(self.xp, 'image', (channels, *[self.ksize] * 2, *self.result_size, self.n), x.dtype)
-        for i, j in numpy.ndindex(self.ksize, self.ksize):
-            columns[:, i, j] = self._under(padded, i, j)
+
+        def copy(channels):
+            for i, j in numpy.ndindex(self.ksize, self.ksize):
+                columns[channels, i, j] = self._under(padded[channels], i, j)
+        for_each(copy, _parts(self.xp, channels, columns.nbytes))
         return columns.reshape(channels * self.ksize ** 2, -1)
 
     def from_result(self, y):
@@ -66,8 +77,11 @@ class Windows:
         self.xp.dot(W.reshape(len(W), -1).T, result, out=columns)
         columns = columns.reshape(channels, self.ksize, self.ksize, *self.result_size, self.n)
         padded = self.xp.zeros(self._padded_shape(channels), dtype=result.dtype)
-        for i, j in numpy.ndindex(self.ksize, self.ksize):
-            self._under(padded, i, j)[...] += columns[:, i, j]
+
+        def add(channels):
+            for i, j in numpy.ndindex(self.ksize, self.ksize):
+                self._under(padded[channels], i, j)[...] += columns[channels, i, j]
+        for_each(add, _parts(self.xp, channels, columns.nbytes))
         return self._inside(padded).transpose(3, 0, 1, 2)
 
     def weight_gradient(self, image, result):
@@ -114,12 +128,14 @@ class MinimalFiltering:
         """D, (i·j, p·q·C, t·s·N)."""
         x = self.xp.ascontiguousarray(x.transpose(1, 2, 3, 0))
         D = _workspace(self.xp, 'image', self._shape_of_D(len(x)), x.dtype)
-        for part in self._parts(D.shape[4], D.nbytes):
+
+        def make(part):
             padded, columns = self._between_image_and_D(len(x[part]), x.dtype)
             padded[...] = 0
             self._inside(padded)[...] = x[part]
             self._differences(self._pairs_of_columns(padded), columns)
             self._differences(self._pairs_of_rows(columns), D[:, :, :, :, part])
+        for_each(make, _parts(self.xp, D.shape[4], D.nbytes))
         return D.reshape(9, 4 * len(x), -1)
 
     def from_result(self, y):
@@ -127,13 +143,15 @@ class MinimalFiltering:
         y = self._complete(self.xp.ascontiguousarray(y.transpose(1, 2, 3, 0)))
         height, width = self.tiles
         M = _workspace(self.xp, 'result', (3, 3, len(y), height, width * self.n), y.dtype)
-        for part in self._parts(len(y), M.nbytes):
+
+        def make(part):
             channels = len(y[part])
             columns = _workspace(self.xp, 'columns', (3, channels, 2 * height, width, self.n), y.dtype)
             pairs = y[part].reshape(channels, 2 * height, width, 2, self.n)
             self._sums(pairs[:, :, :, 0], pairs[:, :, :, 1], columns)
             pairs = columns.reshape(3, channels, height, 2, width * self.n)
             self._sums(pairs[:, :, :, 0], pairs[:, :, :, 1], M[:, :, part])
+        for_each(make, _parts(self.xp, len(y), M.nbytes))
         return M.reshape(9, len(y), -1)
 
     def product(self, image, W):
@@ -149,13 +167,24 @@ class MinimalFiltering:
     def weight_gradient(self, image, result):
         G = _workspace(self.xp, 'kernels', (result.shape[1], 9, image.shape[1]), image.dtype)
         self.xp.matmul(result, image.transpose(0, 2, 1), out=G.transpose(1, 0, 2))
-        kernels = self.xp.matmul(G.reshape(len(G), 36, -1).transpose(0, 2, 1), self._kernel_matrix(G.dtype))
-        return kernels.reshape(len(G), -1, 4, 4)
+        kernels = self.xp.empty((len(G), G.shape[2] // 4, 16), dtype=G.dtype)
+        matrix = self._kernel_matrix(G.dtype)
+        places = G.reshape(len(G), 36, -1).transpose(0, 2, 1)
+
+        def make(part):
+            self.xp.matmul(places[part], matrix, out=kernels[part])
+        for_each(make, _parts(self.xp, len(G), G.nbytes))
+        return kernels.reshape(*kernels.shape[:2], 4, 4)
 
     def _from_kernels(self, W):
         """G, (i·j, O, p·q·C)."""
         G = _workspace(self.xp, 'kernels', (len(W), 36, W.shape[1]), W.dtype)
-        self.xp.matmul(self._kernel_matrix(W.dtype), W.reshape(*W.shape[:2], 16).transpose(0, 2, 1), out=G)
+        matrix = self._kernel_matrix(W.dtype)
+        kernels = W.reshape(*W.shape[:2], 16).transpose(0, 2, 1)
+
+        def make(part):
+            self.xp.matmul(matrix, kernels[part], out=G[part])
+        for_each(make, _parts(self.xp, len(W), G.nbytes))
         return G.reshape(len(W), 9, -1).transpose(1, 0, 2)
 
     def _kernel_matrix(self, dtype):
@@ -167,24 +196,28 @@ class MinimalFiltering:
         """What :meth:`from_image` does, transposed."""
         D = D.reshape(self._shape_of_D(D.shape[1] // 4))
         x = self.xp.empty((D.shape[4], *self.size, self.n), dtype=D.dtype)
-        for part in self._parts(len(x), D.nbytes):
+
+        def make(part):
             padded, columns = self._between_image_and_D(len(x[part]), x.dtype)
             self._differences_transposed(D[:, :, :, :, part], self._pairs_of_rows(columns))
             self._differences_transposed(columns, self._pairs_of_columns(padded))
             x[part] = self._inside(padded)
+        for_each(make, _parts(self.xp, len(x), D.nbytes))
         return x.transpose(3, 0, 1, 2)
 
     def _result(self, M):
         """y of M."""
         M = M.reshape(3, 3, M.shape[1], *self.tiles, self.n)
         y = self.xp.empty((M.shape[2], *self.result_size, self.n), dtype=M.dtype)
-        for part in self._parts(len(y), M.nbytes):
+
+        def make(part):
             rows = _workspace(self.xp, 'columns', (2, 3, len(y[part]), *self.tiles, self.n), y.dtype)
             self.xp.add(M[:2, :, part], M[1:, :, part], out=rows)
             for row, column in numpy.ndindex(2, 2):
                 place = y[part, row::2, column::2]
                 inside = (slice(None), *map(slice, place.shape[1:3]))
                 self.xp.add(rows[row, column][inside], rows[row, column + 1][inside], out=place)
+        for_each(make, _parts(self.xp, len(y), M.nbytes))
         return y.transpose(3, 0, 1, 2)
 
     def _sums(self, first, second, out):
@@ -242,8 +275,3 @@ class MinimalFiltering:
         complete[...] = 0
         complete[:, :y.shape[1], :y.shape[2]] = y
         return complete
-
-    def _parts(self, channels, n_bytes):
-        """Slices of the channels, for an array that takes ``n_bytes`` for all of them."""
-        step = max(1, channels * PART // n_bytes) if self.xp is numpy else channels
-        return [slice(first, first + step) for first in range(0, channels, step)]

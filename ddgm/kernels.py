@@ -48,6 +48,7 @@ elu = Kernel('elu', 'T x', 'T y, T slope', '''
 relu = Kernel('relu', 'T x', 'T y', 'y = x < 0 ? T(0) : x')
 relu_gradient = Kernel('relu_gradient', 'T y, T gy', 'T gx', 'gx = y > 0 ? gy : T(0)')
 
+tanh = Kernel('tanh', 'T x', 'T y', 'y = tanh(x)')
 tanh_gradient = Kernel('tanh_gradient', 'T y, T gy', 'T gx', 'gx = gy * (1 - y * y)')
 
 sigmoid = Kernel('sigmoid', 'T x', 'T y', 'y = tanh(x * T(0.5)) * T(0.5) + T(0.5)')

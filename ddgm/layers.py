@@ -11,6 +11,7 @@ import numpy
 
 from ddgm import kernels
 from ddgm.differentiation import FirstOrderFunction
+from ddgm.threads import for_each, in_parts
 
 _PART = 2 ** 19  # numbers of 4 bytes
 
@@ -49,32 +50,24 @@ class _BatchNormalization(FirstOrderFunction):
         self.batches = batches
 
     def forward_array(self, x, gamma, beta):
-        forward_part = self._forward_part if self.xp is numpy else self._forward_part_on_gpu
         self.gamma, self.parts = gamma, self._parts_of(x)
-        y, means, variances, self.kept = None, [], [], []
-        for rows, units in self.parts:
-            part, mean, variance, kept = forward_part(self._part(x, rows, units), gamma[units], beta[units])
-            y = self._with_part(y, x, rows, units, part)
-            means.append(mean)
-            variances.append(variance)
-            self.kept.append(kept)
-        self.means, self.variances = [
-            self.xp.concatenate(of_parts).reshape(self.batches, -1) for of_parts in (means, variances)]
+        compute = self._forward_part if self.xp is numpy else self._forward_part_on_gpu
+
+        def normalize(i):
+            rows, units = self.parts[i]
+            return compute(self._part(x, rows, units), gamma[units], beta[units])
+        y, means, variances, self.kept = self._for_each_part(normalize, x)
+        self.means, self.variances = self._of_batches(means), self._of_batches(variances)
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        backward_part = self._backward_part if self.xp is numpy else self._backward_part_on_gpu
-        grad_x, grad_gammas, grad_betas = None, [], []
-        for (rows, units), kept in zip(self.parts, self.kept):
-            part, grad_gamma, grad_beta = backward_part(
-                0 in indexes, self._part(grad_output, rows, units), self.gamma[units], *kept)
-            if part is not None:
-                grad_x = self._with_part(grad_x, grad_output, rows, units, part)
-            grad_gammas.append(grad_gamma)
-            grad_betas.append(grad_beta)
-        gradients = [grad_x] + [
-            self.xp.concatenate(of_parts).reshape(self.batches, -1).sum(axis=0)
-            for of_parts in (grad_gammas, grad_betas)]
+        compute = self._backward_part if self.xp is numpy else self._backward_part_on_gpu
+
+        def differentiate(i):
+            rows, units = self.parts[i]
+            return compute(self._part(grad_output, rows, units), self.gamma[units], *self.kept[i])
+        grad_x, grad_gammas, grad_betas = self._for_each_part(differentiate, grad_output)
+        gradients = grad_x, self._of_batches(grad_gammas).sum(axis=0), self._of_batches(grad_betas).sum(axis=0)
         return [gradients[i] for i in indexes]
 
     def _forward_part(self, x, gamma, beta):
@@ -88,13 +81,11 @@ class _BatchNormalization(FirstOrderFunction):
         centred += self._spread(beta, x)
         return centred, mean, variance, (x, mean, inverse_deviation)
 
-    def _backward_part(self, wants_x, grad_output, gamma, x, mean, inverse_deviation):
-        """Gradients of a part of x, or ``None``, and of its γ and β."""
+    def _backward_part(self, grad_output, gamma, x, mean, inverse_deviation):
+        """Gradients of a part of x, and of its γ and β."""
         centred = x - self._spread(mean, x)
         grad_gamma = self._sum_of_products(grad_output, centred) * inverse_deviation
         grad_beta = self._sum(grad_output)
-        if not wants_x:
-            return None, grad_gamma, grad_beta
         # Less what the batch's mean and deviation would follow.
         n = x.size // gamma.size
         grad_x = centred
@@ -112,15 +103,13 @@ class _BatchNormalization(FirstOrderFunction):
             x, mean, variance, gamma.reshape(mean.shape), beta.reshape(mean.shape), self.eps)
         return y, mean.reshape(gamma.shape), variance.reshape(gamma.shape), (normalized, variance)
 
-    def _backward_part_on_gpu(self, wants_x, grad_output, gamma, normalized, variance):
+    def _backward_part_on_gpu(self, grad_output, gamma, normalized, variance):
         axes = (0, 2, 3)[:grad_output.ndim - 1]
         grad_gamma = kernels.product(normalized, grad_output).sum(axis=axes)
         grad_beta = grad_output.sum(axis=axes)
-        grad_x = None
-        if wants_x:
-            units = [values.reshape(variance.shape) for values in (gamma, grad_gamma, grad_beta)]
-            grad_x = kernels.batch_normalization_gradient(
-                normalized, grad_output, variance, *units, gamma.size / grad_output.size, self.eps)
+        units = [values.reshape(variance.shape) for values in (gamma, grad_gamma, grad_beta)]
+        grad_x = kernels.batch_normalization_gradient(
+            normalized, grad_output, variance, *units, gamma.size / grad_output.size, self.eps)
         return grad_x, grad_gamma, grad_beta
 
     def _parts_of(self, x):
@@ -136,13 +125,22 @@ class _BatchNormalization(FirstOrderFunction):
         part = x[rows, units]
         return part.copy(order='K') if self.xp is numpy and self.batches > 1 and x.ndim > 2 else part
 
-    def _with_part(self, whole, like, rows, units, part):
-        """``whole``, at first ``None``, with a part of it; the only part is it."""
+    def _for_each_part(self, compute, like):
+        """What ``compute(i)`` returns for each part: the first as one array that lies as ``like``, others as lists."""
         if len(self.parts) == 1:
-            return part
-        whole = self.xp.empty_like(like) if whole is None else whole
-        whole[rows, units] = part
-        return whole
+            whole, *others = compute(0)
+            return whole, *[[other] for other in others]
+        whole = self.xp.empty_like(like)
+
+        def compute_part(i):
+            whole[self.parts[i]], *others = compute(i)
+            return others
+        each = for_each if self.xp is numpy else map  # CuPy's device is that of one thread
+        return whole, *zip(*each(compute_part, range(len(self.parts))))
+
+    def _of_batches(self, parts):
+        """(batches, units) of an array for each part."""
+        return self.xp.concatenate(parts).reshape(self.batches, -1)
 
     def _sum(self, x):
         """For each unit, over everything else."""
@@ -173,21 +171,46 @@ def batch_normalization(x, gamma, beta, eps, batches=1):
     return y, function.means, function.variances
 
 
-class _ReLU(FirstOrderFunction):
+class _Activation(FirstOrderFunction):
+    """A function of each number by itself, and its gradient from what it keeps: its result, or its slope.
+
+    On the CPU ``compute(x, y, kept)`` and ``compute_gradient(kept, grad_y, grad_x)`` set their last arguments, of which
+    the first one's are the same array where the result is kept.  On a GPU kernels return y, or y and the slope, and
+    the gradient.
+    """
 
     needs_inputs = False
+    keeps_result = True
 
     def forward_array(self, x):
         if self.xp is not numpy:
-            self.y = kernels.relu(x)
-            return self.y
-        self.positive = x > 0
-        return x * self.positive
+            y = self.kernel(x)
+            y, self.kept = (y, y) if self.keeps_result else y
+            return y
+        y = numpy.empty_like(x)
+        self.kept = y if self.keeps_result else numpy.empty_like(x)
+        in_parts(self.compute, x, y, self.kept)
+        return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
         if self.xp is not numpy:
-            return kernels.relu_gradient(self.y, grad_output),
-        return grad_output * self.positive,
+            return self.gradient_kernel(self.kept, grad_output),
+        grad_x = numpy.empty_like(self.kept)
+        in_parts(self.compute_gradient, self.kept, grad_output, grad_x)
+        return grad_x,
+
+
+class _ReLU(_Activation):
+
+    kernel, gradient_kernel = kernels.relu, kernels.relu_gradient
+
+    @staticmethod
+    def compute(x, y, kept):
+        numpy.multiply(x, x > 0, out=y)
+
+    @staticmethod
+    def compute_gradient(y, grad_y, grad_x):
+        numpy.multiply(grad_y, y > 0, out=grad_x)
 
 
 def relu(x):
@@ -195,26 +218,23 @@ def relu(x):
     return _ReLU()(x)
 
 
-class _ELU(FirstOrderFunction):
+class _ELU(_Activation):
 
-    needs_inputs = False
+    kernel, gradient_kernel = kernels.elu, kernels.product
+    keeps_result = False
 
-    def forward_array(self, x):
-        if self.xp is not numpy:
-            y, self.slope = kernels.elu(x)
-            return y
-        slope = x - abs(x)
+    @staticmethod
+    def compute(x, y, slope):
+        numpy.absolute(x, out=slope)
+        numpy.subtract(x, slope, out=slope)
         slope *= 0.5  # min(x, 0) without rounding
-        self.xp.expm1(slope, out=slope)
-        y = self.xp.maximum(x, slope)
+        numpy.expm1(slope, out=slope)
+        numpy.maximum(x, slope, out=y)
         slope += 1
-        self.slope = slope
-        return y
 
-    def backward_arrays(self, indexes, inputs, grad_output):
-        if self.xp is not numpy:
-            return kernels.product(self.slope, grad_output),
-        return grad_output * self.slope,
+    @staticmethod
+    def compute_gradient(slope, grad_y, grad_x):
+        numpy.multiply(slope, grad_y, out=grad_x)
 
 
 def elu(x):
@@ -222,21 +242,19 @@ def elu(x):
     return _ELU()(x)
 
 
-class _Tanh(FirstOrderFunction):
+class _Tanh(_Activation):
 
-    needs_inputs = False
+    kernel, gradient_kernel = kernels.tanh, kernels.tanh_gradient
 
-    def forward_array(self, x):
-        self.y = self.xp.tanh(x)
-        return self.y
+    @staticmethod
+    def compute(x, y, kept):
+        numpy.tanh(x, out=y)
 
-    def backward_arrays(self, indexes, inputs, grad_output):
-        if self.xp is not numpy:
-            return kernels.tanh_gradient(self.y, grad_output),
-        slope = self.y * self.y
-        self.xp.subtract(1, slope, out=slope)
-        slope *= grad_output
-        return slope,
+    @staticmethod
+    def compute_gradient(y, grad_y, grad_x):
+        numpy.multiply(y, y, out=grad_x)
+        numpy.subtract(1, grad_x, out=grad_x)
+        grad_x *= grad_y
 
 
 def tanh(x):
@@ -244,28 +262,22 @@ def tanh(x):
     return _Tanh()(x)
 
 
-class _Sigmoid(FirstOrderFunction):
+class _Sigmoid(_Activation):
 
-    needs_inputs = False
+    kernel, gradient_kernel = kernels.sigmoid, kernels.sigmoid_gradient
 
-    def forward_array(self, x):
-        if self.xp is not numpy:
-            self.y = kernels.sigmoid(x)
-            return self.y
-        y = x * 0.5
-        self.xp.tanh(y, out=y)
+    @staticmethod
+    def compute(x, y, kept):
+        numpy.multiply(x, 0.5, out=y)
+        numpy.tanh(y, out=y)
         y *= 0.5
         y += 0.5
-        self.y = y
-        return y
 
-    def backward_arrays(self, indexes, inputs, grad_output):
-        if self.xp is not numpy:
-            return kernels.sigmoid_gradient(self.y, grad_output),
-        slope = self.y * self.y
-        self.xp.subtract(self.y, slope, out=slope)
-        slope *= grad_output
-        return slope,
+    @staticmethod
+    def compute_gradient(y, grad_y, grad_x):
+        numpy.multiply(y, y, out=grad_x)
+        numpy.subtract(y, grad_x, out=grad_x)
+        grad_x *= grad_y
 
 
 def sigmoid(x):

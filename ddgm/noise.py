@@ -14,6 +14,7 @@ from chainer import backend
 
 from ddgm import kernels
 from ddgm.differentiation import FirstOrderFunction
+from ddgm.threads import in_parts
 
 _LEVELS = 2 ** 16
 
@@ -35,8 +36,8 @@ class _Gaussian(FirstOrderFunction):
         quantiles = _quantiles(backend.get_device_from_array(x), x.dtype, self.standard_deviation)
         if self.xp is not numpy:
             return kernels.gaussian(x, _lying_as(x, bits), quantiles)
-        y = _lying_as(x, quantiles.take(bits))
-        y += x
+        y = numpy.empty_like(x)
+        in_parts(lambda x, bits, y: numpy.add(x, quantiles.take(bits), out=y), x, _lying_as(x, bits), y)
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
@@ -65,14 +66,20 @@ class _Dropout(FirstOrderFunction):
             bits = _lying_as(x, _draw_bits(self.xp, x.size))
             y, self.mask = kernels.dropout(x, bits, self.ratio * _LEVELS, 1 / (1 - self.ratio))
             return y
-        kept = _lying_as(x, _draw_bits(self.xp, x.size) >= self.ratio * _LEVELS)
-        self.mask = self.xp.multiply(kept, x.dtype.type(1 / (1 - self.ratio)), dtype=x.dtype)
-        return x * self.mask
+        y, self.mask = numpy.empty_like(x), numpy.empty_like(x)
+        in_parts(self._compute, x, _lying_as(x, _draw_bits(numpy, x.size)), self.mask, y)
+        return y
+
+    def _compute(self, x, bits, mask, y):
+        numpy.multiply(bits >= self.ratio * _LEVELS, x.dtype.type(1 / (1 - self.ratio)), out=mask)
+        numpy.multiply(x, mask, out=y)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         if self.xp is not numpy:
             return kernels.product(self.mask, grad_output),
-        return grad_output * self.mask,
+        grad_x = numpy.empty_like(self.mask)
+        in_parts(numpy.multiply, grad_output, self.mask, grad_x)
+        return grad_x,
 
 
 def dropout(x, ratio):

@@ -11,6 +11,7 @@ import numpy
 from chainer import optimizers
 
 from ddgm import kernels
+from ddgm.threads import for_each
 
 _PART = 2 ** 16  # numbers of 4 bytes; five arrays of them are in use at a time
 
@@ -51,11 +52,14 @@ class _WholeModel:
         if self._xp is not numpy:
             gradients = [self._xp.concatenate([gradient.ravel() for gradient in gradients])]
         rate = self._clipping_rate(gradients)
-        for part, pieces in self._parts:
+
+        def update(part_and_pieces):
+            part, pieces = part_and_pieces
             gradient, factor = self._joined(gradients, pieces), rate
             if self.weight_decay:
                 gradient, factor = gradient * rate + self.weight_decay * self._flat[part], 1
             self.update_part(self._flat[part], gradient, factor, *[state[part] for state in self._states])
+        for_each(update, self._parts)
         self.call_hooks('post')
 
     def update_part(self, parameters, gradient, factor, *states):

@@ -179,7 +179,7 @@ def vectors(rng, *sizes):
 ACTIVATIONS = {
     'relu': (layers.relu, {'relu', 'relu_gradient'}),
     'elu': (layers.elu, {'elu', 'product'}),
-    'tanh': (layers.tanh, {'tanh_gradient'}),
+    'tanh': (layers.tanh, {'tanh', 'tanh_gradient'}),
     'sigmoid': (layers.sigmoid, {'sigmoid', 'sigmoid_gradient'}),
     'gaussian': (with_noise(noise.gaussian, 0.3), {'gaussian'}),
     'dropout': (with_noise(noise.dropout, 0.4), {'dropout', 'product'}),
@@ -348,6 +348,6 @@ def test_none_is_forgotten():
     assert DECLARED
     for name, kernel in DECLARED.items():
         assert kernel.name == name
-        assert re.search(r'\bkernels\.{}\('.format(name), text), name
+        assert re.search(r'\bkernels\.{}\b'.format(name), text), name
     compared = set().union(*(used for *_, used in CASES.values()), UPDATES, {'running_statistics', 'clipping_rate'})
     assert compared == set(DECLARED)

@@ -1,0 +1,70 @@
+"""Work on NumPy arrays in parts, on all cores: NumPy itself uses more than one for matrix products only.
+
+Into what parts work falls does not depend on the number of threads, so neither do the bits of its results.
+"""
+
+import concurrent.futures
+import functools
+import os
+
+PART = 2 ** 17  # numbers; of several arrays that many stay in a cache of 1 MB or more
+
+
+def in_parts(function, *arrays):
+    """``function(*arrays)`` for parts of the arrays, which have one shape; it works on each number by itself.
+
+    The parts are slices along the axis along which the first array's numbers lie farthest apart.
+    """
+    first = arrays[0]
+    if first.size <= PART:
+        function(*arrays)
+        return
+    axis = max(range(first.ndim), key=lambda axis: first.strides[axis])
+    before = (slice(None),) * axis
+    step = max(1, first.shape[axis] * PART // first.size)
+    slices = [before + (slice(start, start + step),) for start in range(0, first.shape[axis], step)]
+    for_each(lambda part: function(*[array[part] for array in arrays]), slices)
+
+
+def for_each(function, items):
+    """``[function(item) for item in items]``, spread over the threads.
+
+    The functions must not write to what another one reads or writes, and spend their time in NumPy, where threads run
+    side by side.  What one raises is raised when all have ended.
+    """
+    items = list(items)
+    n_helpers = min(number(), len(items)) - 1
+    if n_helpers <= 0:
+        return [function(item) for item in items]
+    results, indexes = [None] * len(items), iter(range(len(items)))
+
+    def work():
+        for i in indexes:
+            results[i] = function(items[i])
+    helpers = [_pool(os.getpid()).submit(work) for _ in range(n_helpers)]
+    try:
+        work()
+    finally:
+        concurrent.futures.wait(helpers)
+    for helper in helpers:
+        helper.result()
+    return results
+
+
+@functools.lru_cache(maxsize=1)
+def number():
+    """How many threads work at once: those that NumPy has for products, at most 4.
+
+    More gain nothing: what is done element by element waits for the memory then.
+    """
+    try:
+        n = int(os.environ['OMP_NUM_THREADS'].split(',')[0])
+    except (KeyError, ValueError):
+        n = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    return max(1, min(n, 4))
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(process):
+    """Of this process: threads don't survive a fork."""
+    return concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix='ddgm')

@@ -380,7 +380,8 @@ def main():
     machine = describe_machine()
     print('{processor}, {cores} cores, {system}'.format(**machine))
     if machine['busy'] and machine['busy'] > 0.5:
-        print('Something else keeps {:.1f} cores busy: the times will say little'.format(machine['busy']))
+        print('In the last minute {:.1f} cores were busy: if they still are, the times will say little'.format(
+            machine['busy']))
     report = {'machine': machine}
 
     def measure_case(case, rounds, check):

@@ -8,33 +8,17 @@ A scheme knows a geometry: N images of some size, and a kernel that gives result
 - ``weight_gradient(image, result)`` is its transpose as a map of W.
 
 What ``from_image`` and ``from_result`` return takes several times the memory of what they are given.  It is never kept:
-what needs it again makes it again, in memory that all calls share, since the operating system takes longer to hand out
-new memory than the copy takes.  So it is good until the next call of the same method.  What products return is new.
+what needs it again makes it again, in memory that all calls share (:mod:`ddgm.memory`).  So it is good until the next
+call of the same method.  What products return is new.
 """
-
-import math
-import threading
 
 import numpy
 
+from ddgm.memory import workspace
 from ddgm.threads import for_each
-
-_memory = threading.local()
 
 # How many bytes of what is made of an image are made at a time, for a cache of 1 MB.
 PART = 3 * 2 ** 20
-
-
-def _workspace(xp, name, shape, dtype):
-    """An array of any content, good until the next call with this name; CuPy keeps memory at hand by itself."""
-    if xp is not numpy:
-        return xp.empty(shape, dtype=dtype)
-    n_bytes = dtype.itemsize * math.prod(shape)
-    buffer = getattr(_memory, name, None)
-    if buffer is None or buffer.nbytes < n_bytes:
-        buffer = numpy.empty(n_bytes, dtype=numpy.uint8)
-        setattr(_memory, name, buffer)
-    return buffer[:n_bytes].view(dtype).reshape(shape)
 
 
 def _parts(xp, channels, n_bytes):
@@ -55,7 +39,7 @@ class Windows:
         channels = x.shape[1]
         padded = self.xp.zeros(self._padded_shape(channels), dtype=x.dtype)
         self._inside(padded)[...] = x.transpose(1, 2, 3, 0)
-        columns = _workspace(self.xp, 'image', (channels, *[self.ksize] * 2, *self.result_size, self.n), x.dtype)
+        columns = workspace(self.xp, 'image', (channels, *[self.ksize] * 2, *self.result_size, self.n), x.dtype)
 
         def copy(channels):
             for i, j in numpy.ndindex(self.ksize, self.ksize):
@@ -73,7 +57,7 @@ class Windows:
 
     def transposed_product(self, result, W):
         channels = W.shape[1]
-        columns = _workspace(self.xp, 'products', (channels * self.ksize ** 2, result.shape[1]), result.dtype)
+        columns = workspace(self.xp, 'products', (channels * self.ksize ** 2, result.shape[1]), result.dtype)
         self.xp.dot(W.reshape(len(W), -1).T, result, out=columns)
         columns = columns.reshape(channels, self.ksize, self.ksize, *self.result_size, self.n)
         padded = self.xp.zeros(self._padded_shape(channels), dtype=result.dtype)
@@ -127,7 +111,7 @@ class MinimalFiltering:
     def from_image(self, x):
         """D, (i·j, p·q·C, t·s·N)."""
         x = self.xp.ascontiguousarray(x.transpose(1, 2, 3, 0))
-        D = _workspace(self.xp, 'image', self._shape_of_D(len(x)), x.dtype)
+        D = workspace(self.xp, 'image', self._shape_of_D(len(x)), x.dtype)
 
         def make(part):
             padded, columns = self._between_image_and_D(len(x[part]), x.dtype)
@@ -142,11 +126,11 @@ class MinimalFiltering:
         """What :meth:`_result` does, transposed: (N, O, H', W') to (i·j, O, t·s·N)."""
         y = self._complete(self.xp.ascontiguousarray(y.transpose(1, 2, 3, 0)))
         height, width = self.tiles
-        M = _workspace(self.xp, 'result', (3, 3, len(y), height, width * self.n), y.dtype)
+        M = workspace(self.xp, 'result', (3, 3, len(y), height, width * self.n), y.dtype)
 
         def make(part):
             channels = len(y[part])
-            columns = _workspace(self.xp, 'columns', (3, channels, 2 * height, width, self.n), y.dtype)
+            columns = workspace(self.xp, 'columns', (3, channels, 2 * height, width, self.n), y.dtype)
             pairs = y[part].reshape(channels, 2 * height, width, 2, self.n)
             self._sums(pairs[:, :, :, 0], pairs[:, :, :, 1], columns)
             pairs = columns.reshape(3, channels, height, 2, width * self.n)
@@ -155,17 +139,17 @@ class MinimalFiltering:
         return M.reshape(9, len(y), -1)
 
     def product(self, image, W):
-        M = _workspace(self.xp, 'products', (9, len(W), image.shape[2]), image.dtype)
+        M = workspace(self.xp, 'products', (9, len(W), image.shape[2]), image.dtype)
         self.xp.matmul(self._from_kernels(W), image, out=M)
         return self._result(M)
 
     def transposed_product(self, result, W):
-        D = _workspace(self.xp, 'products', (9, 4 * W.shape[1], result.shape[2]), result.dtype)
+        D = workspace(self.xp, 'products', (9, 4 * W.shape[1], result.shape[2]), result.dtype)
         self.xp.matmul(self._from_kernels(W).transpose(0, 2, 1), result, out=D)
         return self._image(D)
 
     def weight_gradient(self, image, result):
-        G = _workspace(self.xp, 'kernels', (result.shape[1], 9, image.shape[1]), image.dtype)
+        G = workspace(self.xp, 'kernels', (result.shape[1], 9, image.shape[1]), image.dtype)
         self.xp.matmul(result, image.transpose(0, 2, 1), out=G.transpose(1, 0, 2))
         kernels = self.xp.empty((len(G), G.shape[2] // 4, 16), dtype=G.dtype)
         matrix = self._kernel_matrix(G.dtype)
@@ -178,7 +162,7 @@ class MinimalFiltering:
 
     def _from_kernels(self, W):
         """G, (i·j, O, p·q·C)."""
-        G = _workspace(self.xp, 'kernels', (len(W), 36, W.shape[1]), W.dtype)
+        G = workspace(self.xp, 'kernels', (len(W), 36, W.shape[1]), W.dtype)
         matrix = self._kernel_matrix(W.dtype)
         kernels = W.reshape(*W.shape[:2], 16).transpose(0, 2, 1)
 
@@ -211,7 +195,7 @@ class MinimalFiltering:
         y = self.xp.empty((M.shape[2], *self.result_size, self.n), dtype=M.dtype)
 
         def make(part):
-            rows = _workspace(self.xp, 'columns', (2, 3, len(y[part]), *self.tiles, self.n), y.dtype)
+            rows = workspace(self.xp, 'columns', (2, 3, len(y[part]), *self.tiles, self.n), y.dtype)
             self.xp.add(M[:2, :, part], M[1:, :, part], out=rows)
             for row, column in numpy.ndindex(2, 2):
                 place = y[part, row::2, column::2]
@@ -251,8 +235,8 @@ class MinimalFiltering:
     def _between_image_and_D(self, channels, dtype):
         """Memory for the image with a border and one tile more than all, and for j, q, channels, rows, s, N."""
         height, width = [4 * length + 4 for length in self.tiles]
-        return (_workspace(self.xp, 'padded', (channels, height, width, self.n), dtype),
-                _workspace(self.xp, 'columns', (3, 2, channels, height, self.tiles[1], self.n), dtype))
+        return (workspace(self.xp, 'padded', (channels, height, width, self.n), dtype),
+                workspace(self.xp, 'columns', (3, 2, channels, height, self.tiles[1], self.n), dtype))
 
     def _pairs_of_columns(self, padded):
         """The two columns of a parity in each tile: 2, q, channels, rows, s, N."""
@@ -271,7 +255,7 @@ class MinimalFiltering:
         size = tuple([2 * length for length in self.tiles])
         if self.result_size == size:
             return y
-        complete = _workspace(self.xp, 'complete', (len(y), *size, self.n), y.dtype)
+        complete = workspace(self.xp, 'complete', (len(y), *size, self.n), y.dtype)
         complete[...] = 0
         complete[:, :y.shape[1], :y.shape[2]] = y
         return complete

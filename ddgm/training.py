@@ -5,7 +5,7 @@ It knows nothing of logs, pictures and files; its caller looks at the models bet
 
 import chainer
 
-from ddgm import noise, objectives, optimizers, randomness
+from ddgm import memory, noise, objectives, optimizers, randomness
 from ddgm.differentiation import gradients
 
 
@@ -88,6 +88,7 @@ def train(
             parameter.grad = gradient
         optimizer.update()
 
+    memory.keep_freed()
     updates = [update_energy_model, update_generative_model]
     if generator_first:
         updates.reverse()

@@ -20,7 +20,7 @@ FLOORS = [
     {'ddgm.functions', 'ddgm.layers', 'ddgm.convolution', 'ddgm.noise', 'ddgm.optimizers'},
     {'ddgm.differentiation', 'ddgm.kernels', 'ddgm.convolution_schemes', 'ddgm.randomness', 'ddgm.files',
      'ddgm.progress', 'ddgm.errors', 'ddgm.compatibility'},
-    {'ddgm.threads'},
+    {'ddgm.threads', 'ddgm.memory'},
 ]
 ONLY = {
     'argparse': {'ddgm.command_line'}, 'matplotlib': {'ddgm.figures'}, 'PIL': {'ddgm.figures', 'ddgm.data.images'},

@@ -1,10 +1,12 @@
 """Losses and energies over a run, from this project's log or from a CSV file that another program wrote."""
 
+import array
 import csv
 import dataclasses
 import math
 import os
 import re
+from collections.abc import Sequence
 
 from ddgm.errors import UsageError
 
@@ -28,22 +30,25 @@ class Curves:
 
     Attributes:
         unit (str): Of the axis: ``'iteration'``, ``'epoch'`` or ``'row'`` where the file has neither.
-        x (list of float): The axis.
-        values (dict): By the names of this project's log, lists of floats as long as ``x``; NaN where there is none.
+        x (sequence of float): The axis.
+        values (dict): By the names of this project's log, sequences of floats as long as ``x``; NaN where there is
+            none.
     """
 
     unit: str
-    x: list
+    x: Sequence
     values: dict
 
 
 def from_log(entries):
-    """The curves of a log, a list of dicts as Chainer's LogReport writes them; ``None`` where it is empty."""
-    if not entries:
-        return None
-    names = [name for name in _NAMES if any(name in entry for entry in entries)]
-    return Curves('iteration', [float(entry['iteration']) for entry in entries], {
-        name: [_number(entry.get(name)) for entry in entries] for name in names})
+    """The curves of a log, an iterable of dicts as Chainer's LogReport writes them; ``None`` where it is empty."""
+    x, values, names = array.array('d'), {name: array.array('d') for name in _NAMES}, set()  # 8 bytes a number
+    for entry in entries:
+        names.update(entry)
+        x.append(_number(entry['iteration']))
+        for name, column in values.items():
+            column.append(_number(entry.get(name)))
+    return Curves('iteration', x, {name: values[name] for name in _NAMES if name in names}) if x else None
 
 
 def read_csv(path):
@@ -100,5 +105,5 @@ def _at_the_end(stem):
 def _number(value):
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan

@@ -117,7 +117,7 @@ def _entries_of(path):
 def _read_run(path, name):
     run = run_folder.read_run(path, _CURE)
     entry = Entry(name, [str(path)], run=run)
-    log = curves.from_log(run.read_log())
+    log = curves.from_log(run.log)
     if log:
         entry.logs.append(log)
     if (path / run_folder.SAMPLES).exists():

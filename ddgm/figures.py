@@ -141,8 +141,8 @@ def _show_energy(axes, energy, log_z, samples):
     return image, quantity
 
 
-def draw_curves(path, entries):
-    """Energies, both losses and the entropy proxy over the iterations, from the log's entries."""
+def draw_curves(path, curves):
+    """Energies, both losses and the entropy proxy over the iterations, a :class:`ddgm.curves.Curves`."""
     figure = Figure(figsize=(_INCHES, 1.25 * _INCHES), layout='constrained')
     FigureCanvasAgg(figure)
     panels = (
@@ -151,12 +151,11 @@ def draw_curves(path, entries):
         (('generator/loss', 'tab:blue'),),
         (('generator/entropy', 'tab:green'),),
     )
-    iterations = [entry['iteration'] for entry in entries]
-    for axes, curves in zip(figure.subplots(len(panels), 1, sharex=True), panels):
-        for name, colour in curves:
+    for axes, names in zip(figure.subplots(len(panels), 1, sharex=True), panels):
+        for name, colour in names:
             axes.plot(
-                iterations, [entry[name] for entry in entries], color=colour, label=QUANTITIES[name], linewidth=1,
-                marker='.' if len(entries) == 1 else None)
+                curves.x, curves.values[name], color=colour, label=QUANTITIES[name], linewidth=1,
+                marker='.' if len(curves.x) == 1 else None)
         axes.set_ylabel('nats')
         axes.grid(alpha=0.3)
         axes.legend(loc='best', frameon=False)

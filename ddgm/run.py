@@ -9,7 +9,7 @@ import time
 import chainer
 import numpy
 
-from ddgm import figures, randomness, run_folder, sampling, training
+from ddgm import curves, figures, randomness, run_folder, sampling, training
 from ddgm.errors import Interrupted, RunFailed, UsageError
 from ddgm.files import write_json
 from ddgm.metrics import N_SCORED
@@ -23,6 +23,7 @@ class TrainingState:
         models (tuple): The DEM and the DGM.
         iteration (int): Iterations done.
         elapsed_time (float): Seconds spent training.
+        n_logged (int): Entries in the log.
         summary (chainer.DictSummary): Of the iterations since the last log entry.
     """
 
@@ -32,6 +33,7 @@ class TrainingState:
         self.generator_optimizer = generator_optimizer
         self.iteration = 0
         self.elapsed_time = 0.0
+        self.n_logged = 0
         self.summary = chainer.DictSummary()
 
     def serialize(self, serializer):
@@ -42,6 +44,7 @@ class TrainingState:
             if self.iteration:  # before the first one an optimizer has no state
                 optimizer.serialize(serializer[name + '_optimizer'])
         self.elapsed_time = serializer('elapsed_time', self.elapsed_time)
+        self.n_logged = serializer('n_logged', self.n_logged)
         self.summary.serialize(serializer['summary'])
 
 
@@ -69,36 +72,51 @@ def execute(
         RunFailed: A loss or a parameter was no longer finite.
         Interrupted: By Ctrl-C or SIGTERM, after a snapshot.
     """
+    try:
+        state = _begin(folder, build_models, draw_data, data_line, fingerprint)
+        generative_model = state.models[1]
+        fixed_z = generative_model.draw_latent(n_shown, randomness.picture_generator(stream=1))
+
+        def draw_present_frame():
+            draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
+        _train(folder, state, draw_data, draw_present_frame)
+        try:
+            _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, n_colours)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                'interrupted after training, a snapshot is saved: score and draw with --resume') from None
+    finally:
+        folder.unlock()
+
+
+def _begin(folder, build_models, draw_data, data_line, fingerprint):
+    """The state from which the run goes on, in a folder that is made ready for it; tells the user about both."""
     folder.check_data(fingerprint)
     device = open_device(folder.device)
     settings = folder.settings
     state = build_state(settings, build_models, draw_data, device)
-    if folder.resume and folder.load(run_folder.SNAPSHOT, state, run_folder.START_OVER) \
-            and state.iteration > settings.iterations:
-        raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
-            folder.path, state.iteration))
+    lines = []
+    if folder.resume:
+        folder.lock()
+        lines += folder.load_snapshot(state)
+        if state.iteration > settings.iterations:
+            raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
+                folder.path, state.iteration))
+        n_found = sum(entry['iteration'] <= state.iteration for entry in folder.log)
+        if n_found < state.n_logged:
+            lines.append('{}: only {} of its {} entries are left'.format(
+                folder.path / run_folder.LOG, n_found, state.n_logged))
     folder.prepare(environment(device))
-    folder.keep_log(_entries_to_keep(folder.read_log(), state, settings.iterations))
+    state.n_logged = folder.log.keep(_last_entry_to_keep(state, settings.iterations))
 
     print('Device: {}'.format(device))
     print('# Minibatch-size: {}'.format(settings.batchsize))
     print('# iterations: {} of {} done, seed {}, preset {}'.format(
         state.iteration, settings.iterations, settings.seed, folder.preset))
-    if data_line:
-        print(data_line)
+    for line in [*lines, data_line] if data_line else lines:
+        print(line)
     print('Run folder: {}'.format(folder.path), flush=True)
-
-    generative_model = state.models[1]
-    fixed_z = generative_model.draw_latent(n_shown, randomness.picture_generator(stream=1))
-
-    def draw_present_frame():
-        draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
-    _train(folder, state, draw_data, draw_present_frame)
-
-    try:
-        _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, n_colours)
-    except KeyboardInterrupt:
-        raise Interrupted('interrupted after training, a snapshot is saved: score and draw with --resume') from None
+    return state
 
 
 def open_device(specifier):
@@ -149,13 +167,11 @@ def start_state(settings, energy_model, generative_model):
             (generative_model, settings.generator_learning_rate, 0.0))))
 
 
-def _entries_to_keep(entries, state, iterations):
-    """The log up to the snapshot, without the closing entry of a run that is now extended."""
-    entries = [entry for entry in entries if entry['iteration'] <= state.iteration]
+def _last_entry_to_keep(state, iterations):
+    """The iteration up to which the log stays: the snapshot's, without the closing entry of a run that is extended."""
     # A closing entry leaves the summary full, for the entry that is due later.
-    if state.iteration < iterations and state.summary.compute_mean():
-        entries = [entry for entry in entries if entry['iteration'] < state.iteration]
-    return entries
+    is_closed = state.iteration < iterations and state.summary.compute_mean()
+    return state.iteration - 1 if is_closed else state.iteration
 
 
 def _train(folder, state, draw_data, draw_present_frame):
@@ -171,13 +187,14 @@ def _train(folder, state, draw_data, draw_present_frame):
         for model in state.models:
             if not all(model.xp.isfinite(parameter.array).all() for parameter in model.params()):
                 raise _not_finite('a parameter', state.iteration)
-        folder.save(run_folder.SNAPSHOT, state)
+        folder.save_snapshot(state)
 
     def append_log_entry():
         means = {name: float(mean) for name, mean in state.summary.compute_mean().items()}
         _check_finite(means, state.iteration)
         entry = {'iteration': state.iteration, 'elapsed_time': stopwatch.read(), **means}
-        folder.append_log(entry)
+        folder.log.append(entry)
+        state.n_logged += 1
         progress.log(entry)
 
     # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's
@@ -234,7 +251,7 @@ def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, dra
 
     print('Drawing ...', flush=True)
     draw_figures(folder, sampling.sample(finished, fixed_z), energy, metrics)
-    figures.draw_curves(folder.figure('curves.png'), folder.entries)
+    figures.draw_curves(folder.figure('curves.png'), curves.from_log(folder.log))
     draw_present_frame()
     figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), n_colours)
     print('Pictures: {}'.format(folder.figure('')))

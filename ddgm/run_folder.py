@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -10,19 +9,21 @@ import re
 import numpy
 from chainer import serializers
 
+from ddgm import snapshots
 from ddgm.errors import UsageError
-from ddgm.files import open_atomically, read_arrays, write_json
+from ddgm.files import Lock, leftovers, open_atomically, read_arrays, read_json, write_json
+from ddgm.log import Log
 from ddgm.presets import default_preset, settings_class
 
 FIGURES, FRAMES = 'figures', 'figures/frames'
-SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS = 'settings.json', 'log', 'snapshot.npz', 'samples.npz', 'metrics.json'
+SETTINGS, LOG, SAMPLES, METRICS = 'settings.json', 'log', 'samples.npz', 'metrics.json'
 MODELS = ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
-_RUN_FILES = (SETTINGS, LOG, SNAPSHOT, SAMPLES, METRICS, *MODELS)
+_RUN_FILES = (SETTINGS, LOG, *snapshots.NAMES, SAMPLES, METRICS, *MODELS)
 _PICTURES = tuple(
     FIGURES + '/' + name
     for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif'))
-
-START_OVER = 'start over with --overwrite'  # the cure for a run that can't be resumed
+_LOCK = '.lock'
+_DAMAGED = '.damaged'  # added to the name of a snapshot that could not be used
 
 
 class RunFolder:
@@ -37,7 +38,7 @@ class RunFolder:
         data (str): Folder of the data, or ``None`` where the task has none.
         data_fingerprint (str): Of the data that an earlier run began with, else ``None``.
         resume (bool), overwrite (bool): What to do with the run that the folder holds.
-        entries (list of dict): The log, as far as it was kept or written through this object.
+        log (ddgm.log.Log): Its log.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class RunFolder:
         self.data_fingerprint = data_fingerprint
         self.resume = resume
         self.overwrite = overwrite
-        self.entries = []
+        self.log = Log(self.path / LOG)
+        self._damaged = []
+        self._lock = None
 
     def check_data(self, fingerprint):
         """Raise ``UsageError`` where a resumed run began with other data."""
@@ -61,25 +64,58 @@ class RunFolder:
                 self.data, self.path))
         self.data_fingerprint = fingerprint
 
+    def lock(self):
+        """Keep the folder, which exists, for this process until :meth:`unlock`.
+
+        Raises ``UsageError`` where another process has it, or it can't be written to.
+        """
+        if self._lock is None:
+            try:
+                self._lock = Lock(self.path / _LOCK)
+            except BlockingIOError as error:
+                raise UsageError(
+                    '{}: another process is at work on this run: wait for it, or give another --out'.format(
+                        self.path)) from error
+            except OSError as error:
+                raise self._not_writable(error) from error
+
+    def unlock(self):
+        """Let other processes have the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
     def prepare(self, environment):
         """Make the folder, remove an earlier run's files if that was asked for, and write the settings.
 
         ``environment`` is what ``settings.json`` says beside the settings: device and versions.  Raises ``UsageError``
-        where the folder can't be written to.
+        where the folder can't be written to, or another process has begun a run in it.
         """
         try:
             (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
-            if self.overwrite and _holds_run(self.path):
-                for path in [self.path / name for name in _RUN_FILES + _PICTURES] + self._all_frames():
+            self.lock()
+            if _holds_run(self.path) and not self.resume:
+                if not self.overwrite:
+                    raise _holds_another(self.path)
+                for path in [self.path / name for name in _RUN_FILES + _PICTURES] + self._all_frames() + [
+                        self.path / (name + _DAMAGED) for name in snapshots.NAMES]:
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()
+            for name in _RUN_FILES + _PICTURES:
+                for path in leftovers(self.path / name):
+                    path.unlink()
+            for path in self._damaged:
+                os.replace(path, path.with_name(path.name + _DAMAGED))
             data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
             write_json(self.path / SETTINGS, {
                 'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
                 **environment})
         except OSError as error:
-            raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
-                self.path, error.strerror)) from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error):
+        return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
+            self.path, error.strerror))
 
     def figure(self, name):
         """The path of a picture."""
@@ -104,39 +140,36 @@ class RunFolder:
         with open_atomically(self.path / SAMPLES) as file:
             numpy.savez(file, x=x.astype(numpy.float32), z=z.astype(numpy.float32))
 
-    def append_log(self, entry):
-        """Add one entry, a flat dict, to the log: a JSON list with an entry a line, extended in place."""
-        self.entries.append(entry)
-        end = b'\n]\n'
-        with open(self.path / LOG, 'r+b') as file:
-            file.seek(-len(end), os.SEEK_END)
-            file.write((',\n' if len(self.entries) > 1 else '\n').encode() + json.dumps(entry).encode() + end)
+    def save_snapshot(self, state):
+        """Save everything that a continuation needs, after the log's entries; the snapshot before it stays."""
+        self.log.flush()
+        snapshots.save(self.path, state, self._identity())
 
-    def keep_log(self, entries):
-        """Replace the log by these entries."""
-        self.entries = entries
-        with open_atomically(self.path / LOG) as file:
-            file.write(b'[' + b','.join(b'\n' + json.dumps(entry).encode() for entry in entries) + b'\n]\n')
+    def load_snapshot(self, state):
+        """Load the newest snapshot that is whole, if there is any, into ``state``.
 
-    def read_log(self):
-        """Read the log's entries; a last line that a crash cut short is left out."""
-        entries = []
-        with contextlib.suppress(OSError, ValueError), open(self.path / LOG, encoding='utf-8') as file:
-            for line in file:
-                if line.strip() not in ('[', ']'):
-                    entry = json.loads(line.rstrip(',\n'))
-                    if not isinstance(entry, dict) or type(entry.get('iteration')) is not int:
-                        break
-                    entries.append(entry)
-        return entries
+        Returns lines about those that were not used, which :meth:`prepare` sets aside.  Raises ``UsageError`` where
+        there are snapshots but none fits.
+        """
+        passed_over = snapshots.load(self.path, state, self._identity())
+        self._damaged = list(passed_over)
+        return ['{}: damaged ({}), so the run goes on from the snapshot before it'.format(path, reason)
+                for path, reason in passed_over.items()]
 
-    def save(self, name, state):
-        """Save an object that has Chainer's ``serialize``; an earlier file stays until this one is whole."""
+    def _identity(self):
+        """What decides the bits of a run."""
+        settings = {
+            name: value for name, value in dataclasses.asdict(self.settings).items()
+            if name not in self.settings.CHANGEABLE}
+        return {'task': self.task, 'preset': self.preset, 'data_fingerprint': self.data_fingerprint, **settings}
+
+    def save(self, name, model):
+        """Save a model; an earlier file stays until this one is whole."""
         with open_atomically(self.path / name) as file:
-            serializers.save_npz(file, state, compression=False)
+            serializers.save_npz(file, model, compression=False)
 
-    def load(self, name, state, cure):
-        """Load what :meth:`save` wrote into ``state`` and return whether there is such a file.
+    def load(self, name, model, cure):
+        """Load what :meth:`save` wrote into ``model`` and return whether there is such a file.
 
         Raises ``UsageError`` where it is damaged or does not fit, with ``cure`` for what the user can do.
         """
@@ -145,7 +178,7 @@ class RunFolder:
             return False
         try:
             # Chainer's load_npz would allow pickled objects.
-            serializers.NpzDeserializer(read_arrays(path)).load(state)
+            serializers.NpzDeserializer(read_arrays(path)).load(model)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError('{}: damaged or of another run ({}); {}'.format(
                 path, ' '.join(str(error).split()), cure)) from error
@@ -173,11 +206,15 @@ def open_run(request):
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
         return _resumed(request)
     if holds_run and not request.overwrite:
-        raise UsageError(
-            '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
+        raise _holds_another(path)
     return RunFolder(
         path, request.task, request.preset or default_preset(request.task), request.settings(),
         request.device or '@numpy', request.data and os.path.abspath(request.data), overwrite=request.overwrite)
+
+
+def _holds_another(path):
+    return UsageError(
+        '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
 
 
 def _holds_run(path):
@@ -186,7 +223,7 @@ def _holds_run(path):
 
 def _resumed(request):
     """The run that the requested folder holds, with the changes that resuming allows."""
-    folder = read_run(request.out, START_OVER)
+    folder = read_run(request.out, snapshots.START_OVER)
     if folder.task != request.task:
         raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(
             folder.path, folder.task, folder.task))
@@ -211,12 +248,12 @@ def read_run(path, cure):
     """
     settings_path = pathlib.Path(path) / SETTINGS
     try:
-        saved = json.loads(settings_path.read_text(encoding='utf-8'))
+        saved = read_json(settings_path)
         settings_type = settings_class(saved['task'])
         return RunFolder(
             path, saved['task'], saved['preset'],
             settings_type(**{field.name: saved[field.name] for field in dataclasses.fields(settings_type)}),
             saved['device'], saved.get('data'), saved.get('data_fingerprint'))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); {}'.format(
             settings_path, ' '.join(repr(error).split()), cure)) from error

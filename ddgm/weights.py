@@ -63,13 +63,16 @@ def import_weights(directory, out, like, eps):
         except UsageError as error:
             raise UsageError('{}: {}'.format(directory / name, error)) from error
     state = run.start_state(folder.settings, *models)
-    folder.prepare(run.environment(chainer.get_device(folder.device)))
-    folder.keep_log([])
-    folder.save(run_folder.SNAPSHOT, state)
-    for name, model in zip(run_folder.MODELS, models):
-        folder.save(name, model)
-    z = models[1].draw_latent(metrics.N_SCORED, randomness.metric_generator(stream=0))
-    folder.write_samples(sampling.sample(models[1], z), z)
+    try:
+        folder.prepare(run.environment(chainer.get_device(folder.device)))
+        folder.log.keep(0)
+        folder.save_snapshot(state)
+        for name, model in zip(run_folder.MODELS, models):
+            folder.save(name, model)
+        z = models[1].draw_latent(metrics.N_SCORED, randomness.metric_generator(stream=0))
+        folder.write_samples(sampling.sample(models[1], z), z)
+    finally:
+        folder.unlock()
     print('Run folder: {}'.format(folder.path))
 
 

@@ -122,7 +122,7 @@ def read_run(path):
     for entry in log:
         del entry['elapsed_time']
     with numpy.load(path / 'snapshot.npz') as file:
-        snapshot = {name: file[name] for name in file if name != 'elapsed_time'}
+        snapshot = {name: file[name] for name in file if name not in ('elapsed_time', 'sha256')}
     arrays = {'snapshot': snapshot}
     for name in ('samples', 'energy_model', 'generative_model'):
         with numpy.load(path / (name + '.npz')) as file:

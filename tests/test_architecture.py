@@ -15,7 +15,7 @@ FLOORS = [
     {'ddgm.training', 'ddgm.sampling', 'ddgm.metrics', 'ddgm.classifier', 'ddgm.figures'},
     {'ddgm.networks.toy', 'ddgm.networks.mnist', 'ddgm.networks.images', 'ddgm.objectives', 'ddgm.run_folder',
      'ddgm.command_line'},
-    {'ddgm.models', 'ddgm.presets', 'ddgm.state_dict'},
+    {'ddgm.models', 'ddgm.presets', 'ddgm.state_dict', 'ddgm.snapshots', 'ddgm.log'},
     {'ddgm.links', 'ddgm.curves', 'ddgm.data.toy', 'ddgm.data.mnist', 'ddgm.data.images'},
     {'ddgm.functions', 'ddgm.layers', 'ddgm.convolution', 'ddgm.noise', 'ddgm.optimizers'},
     {'ddgm.differentiation', 'ddgm.kernels', 'ddgm.convolution_schemes', 'ddgm.randomness', 'ddgm.files',

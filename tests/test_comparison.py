@@ -198,7 +198,7 @@ def test_metrics_of_a_run_are_its_own(task, trained, drawn, capsys):
     assert panel.x.shape[1:] == drawn.data.x.shape[1:] == {
         'mnist': (28, 28), 'images': (3, 64, 64)}.get(task, (2,))
     (name, log), = drawn.logs
-    assert (name, log.x) == (task + '_0', [2, 4])
+    assert (name, [*log.x]) == (task + '_0', [2, 4])
 
 
 def test_as_many_are_scored_as_at_the_end_of_a_run():

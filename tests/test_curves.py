@@ -46,19 +46,20 @@ def test_log():
          'generator/loss': 4.0, 'generator/energy': 5.0, 'generator/entropy': 6.0},
         {'iteration': 20, 'elapsed_time': 0.7, 'energy/positive': -1.5, 'energy/negative': 2.5, 'energy/loss': -4.0,
          'generator/loss': 4.5, 'generator/energy': 5.5, 'generator/entropy': 6.5}])
-    assert curve == curves.Curves('iteration', [10, 20], {
+    assert (curve.unit, [*curve.x]) == ('iteration', [10, 20])
+    assert {name: [*values] for name, values in curve.values.items()} == {
         'energy/positive': [-1, -1.5], 'energy/negative': [2, 2.5], 'energy/loss': [-3, -4],
-        'generator/loss': [4, 4.5], 'generator/energy': [5, 5.5], 'generator/entropy': [6, 6.5]})
+        'generator/loss': [4, 4.5], 'generator/energy': [5, 5.5], 'generator/entropy': [6, 6.5]}
 
 
 def test_log_with_gaps():
     curve = curves.from_log([
         {'iteration': 1, 'energy/loss': 1.0}, {'iteration': 2, 'generator/loss': None},
-        {'iteration': 3, 'energy/loss': 'lost', 'generator/loss': 2.0}])
-    assert curve.x == [1, 2, 3]
-    assert curve.values == {
-        'energy/loss': pytest.approx([1, NAN, NAN], nan_ok=True),
-        'generator/loss': pytest.approx([NAN, NAN, 2], nan_ok=True)}
+        {'iteration': 3, 'energy/loss': 'lost', 'generator/loss': 2.0}, {'iteration': 10 ** 400}])
+    assert [*curve.x] == pytest.approx([1, 2, 3, NAN], nan_ok=True)
+    assert {name: [*values] for name, values in curve.values.items()} == {
+        'energy/loss': pytest.approx([1, NAN, NAN, NAN], nan_ok=True),
+        'generator/loss': pytest.approx([NAN, NAN, 2, NAN], nan_ok=True)}
 
 
 def test_empty_log():

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import colors
 from PIL import Image
 
-from ddgm import figures
+from ddgm import curves, figures
 from ddgm.curves import Curves
 
 GREY, RED, WHITE = (0xbe, 0xc3, 0xc7), (0xe8, 0x4c, 0x3d), (255, 255, 255)
@@ -67,7 +67,7 @@ def test_curves(tmp_path, n_entries):
     entries = [
         {'iteration': i + 1, 'elapsed_time': i, 'energy/positive': -i, 'energy/negative': i, 'energy/loss': -2 * i,
          'generator/loss': i, 'generator/energy': i, 'generator/entropy': 360 + i} for i in range(n_entries)]
-    figures.draw_curves(tmp_path / 'curves.png', entries)
+    figures.draw_curves(tmp_path / 'curves.png', curves.from_log(entries))
     with Image.open(tmp_path / 'curves.png') as image:
         colours = {colour for _, colour in image.convert('RGB').getcolors(1 << 20)}
     assert RED in colours

@@ -46,8 +46,9 @@ def test_every_preset_goes_on_to_the_same_bits(task, preset, tmp_path, device):
     straight, split, resumed = build(), build(), build()
     train(straight, 5)
     train(split, 2)
-    folder.save(run_folder.SNAPSHOT, split)
-    assert folder.load(run_folder.SNAPSHOT, resumed, run_folder.START_OVER)
+    folder.log.keep(0)
+    folder.save_snapshot(split)
+    assert folder.load_snapshot(resumed) == []
     assert resumed.iteration == 2
     train(resumed, 5)
     expected, actual = arrays(straight), arrays(resumed)

@@ -1,10 +1,7 @@
-"""The run folder: files whole or absent, a log that survives a crash, snapshots that are refused when damaged."""
+"""The run folder: which files it holds, whose it is, and what its settings may be changed to."""
 
 import json
-import os
 
-import chainer
-import numpy
 import pytest
 
 from ddgm import run_folder
@@ -12,22 +9,13 @@ from ddgm.command_line import Request
 from ddgm.errors import UsageError
 
 
-class State:
-    """Something with Chainer's ``serialize``."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def serialize(self, serializer):
-        self.value = serializer('value', self.value)
-
-
 @pytest.fixture
 def folder(tmp_path):
     folder = run_folder.open_run(Request(task='gaussian_mixture', out=str(tmp_path / 'run'), device='-1'))
     folder.prepare({'device': '@numpy'})
-    folder.keep_log([])
-    return folder
+    folder.log.keep(0)
+    yield folder
+    folder.unlock()
 
 
 def test_opening_writes_nothing(tmp_path):
@@ -35,97 +23,42 @@ def test_opening_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / 'file'
-    path.write_text('old')
-
-    def write_and_fail():
-        with run_folder.open_atomically(path) as file:
-            file.write(b'half of the ne')
-            raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt):
-        write_and_fail()
-    assert path.read_text() == 'old'
-    assert os.listdir(tmp_path) == ['file']
-
-
-def test_log_is_a_json_list_at_all_times(folder):
-    entries = [{'iteration': i, 'energy/loss': i / 3} for i in range(1, 6)]
-    for n, entry in enumerate(entries, 1):
-        folder.append_log(entry)
-        assert json.loads((folder.path / 'log').read_text()) == entries[:n]
-    assert folder.entries == folder.read_log() == entries
-    folder.keep_log(entries[:2])
-    folder.append_log(entries[4])
-    assert json.loads((folder.path / 'log').read_text()) == [entries[0], entries[1], entries[4]]
-
-
-@pytest.mark.parametrize('missing', [1, 3, 10, 40])
-def test_log_cut_short(folder, missing):
-    for i in range(1, 4):
-        folder.append_log({'iteration': i, 'energy/loss': 0.25})
-    path = folder.path / 'log'
-    path.write_bytes(path.read_bytes()[:-missing])
-    entries = folder.read_log()
-    assert len(entries) >= 2
-    assert entries == [{'iteration': i, 'energy/loss': 0.25} for i in range(1, len(entries) + 1)]
-
-
-@pytest.mark.parametrize('line', ['[3]', '7', '{"epoch": 3}', '{"iteration": "3"}'])
-def test_log_that_others_wrote_to(folder, line):
-    folder.append_log({'iteration': 1})
-    path = folder.path / 'log'
-    path.write_text(path.read_text().replace('\n]', ',\n{}\n]'.format(line)))
-    assert folder.read_log() == [{'iteration': 1}]
-
-
-def test_log_that_is_not_there(folder):
-    (folder.path / 'log').unlink()
-    assert folder.read_log() == []
-
-
-def test_snapshot_round_trip(folder):
-    state = State(numpy.arange(5.0))
-    assert not folder.load(run_folder.SNAPSHOT, state, run_folder.START_OVER)
-    folder.save('snapshot.npz', state)
-    other = State(numpy.zeros(5))
-    assert folder.load(run_folder.SNAPSHOT, other, run_folder.START_OVER)
-    numpy.testing.assert_array_equal(other.value, numpy.arange(5.0))
-
-
-@pytest.mark.parametrize('damage', ['truncated', 'empty', 'other keys', 'other shape', 'pickle', 'npy'])
-def test_damaged_snapshot_is_one_clear_error(folder, damage):
-    path = folder.path / 'snapshot.npz'
-    folder.save('snapshot.npz', State(numpy.arange(5.0)))
-    if damage == 'truncated':
-        path.write_bytes(path.read_bytes()[:-100])
-    elif damage == 'empty':
-        path.write_bytes(b'')
-    elif damage == 'other keys':
-        numpy.savez(path, other=1)
-    elif damage == 'other shape':
-        numpy.savez(path, value=numpy.zeros(7))
-    elif damage == 'npy':
-        with open(path, 'wb') as file:
-            numpy.save(file, numpy.arange(5.0))
-    else:
-        numpy.savez(path, value=numpy.array({'a': 1}, dtype=object))
-    with pytest.raises(UsageError, match='start over with --overwrite') as caught:
-        folder.load(run_folder.SNAPSHOT, State(numpy.zeros(5)), run_folder.START_OVER)
-    assert str(path) in str(caught.value)
-    assert '\n' not in str(caught.value)
-
-
 def test_overwriting_removes_what_runs_write_and_nothing_else(folder):
-    folder.append_log({'iteration': 1})
-    chainer.serializers.save_npz(folder.path / 'snapshot.npz', chainer.links.Linear(2, 2))
-    for name in ('notes.txt', 'figures/samples.png', 'figures/frames/000000001.png', 'figures/holiday.png'):
+    folder.log.append({'iteration': 1})
+    folder.unlock()
+    for name in (
+            'snapshot.npz', 'snapshot_earlier.npz', 'snapshot.npz.damaged', 'snapshot.npz.123.tmp', 'samples.npz',
+            'notes.txt', 'notes.123.tmp', 'figures/samples.png', 'figures/frames/000000001.png', 'figures/holiday.png'):
         (folder.path / name).write_text('x')
     again = run_folder.open_run(
         Request(task='gaussian_mixture', out=str(folder.path), device='-1', overwrite=True))
     again.prepare({'device': '@numpy'})
+    again.unlock()
     left = {str(path.relative_to(folder.path)) for path in folder.path.rglob('*') if path.is_file()}
-    assert left == {'notes.txt', 'figures/holiday.png', 'settings.json'}
+    assert left == {'notes.txt', 'notes.123.tmp', 'figures/holiday.png', 'settings.json', '.lock'}
+
+
+def test_one_process_at_a_time(folder):
+    """Whoever asks is refused while the folder is kept, and takes it up afterwards."""
+    again = run_folder.open_run(Request(task='gaussian_mixture', out=str(folder.path), resume=True))
+    with pytest.raises(UsageError, match='another process is at work'):
+        again.lock()
+    with pytest.raises(UsageError, match='another process is at work'):
+        again.prepare({})
+    folder.unlock()
+    again.lock()
+    again.unlock()
+
+
+def test_two_new_runs_of_one_name(tmp_path):
+    """Both find no run there; the one that begins first has the folder."""
+    request = Request(task='gaussian_mixture', out=str(tmp_path / 'run'))
+    first, second = run_folder.open_run(request), run_folder.open_run(request)
+    first.prepare({})
+    first.unlock()
+    with pytest.raises(UsageError, match='holds a run'):
+        second.prepare({})
+    second.unlock()
 
 
 @pytest.mark.parametrize('overwrite', [False, True])
@@ -133,8 +66,9 @@ def test_pictures_of_others_stay(tmp_path, overwrite):
     """A folder without a run may hold anything, even pictures by a name of ours; nothing is deleted unasked."""
     (tmp_path / 'figures').mkdir()
     (tmp_path / 'figures' / 'samples.png').write_text('x')
-    run_folder.open_run(
-        Request(task='gaussian_mixture', out=str(tmp_path), overwrite=overwrite)).prepare({})
+    folder = run_folder.open_run(Request(task='gaussian_mixture', out=str(tmp_path), overwrite=overwrite))
+    folder.prepare({})
+    folder.unlock()
     assert (tmp_path / 'figures' / 'samples.png').exists()
 
 
@@ -178,7 +112,8 @@ def test_resumed_run_keeps_its_device(folder):
         assert run_folder.open_run(request).device == device
 
 
-@pytest.mark.parametrize('content', ['', '{', '[]', '{"task": "gaussian_mixture"}'])
+@pytest.mark.parametrize('content', [
+    '', '{', '[]', '{"task": "gaussian_mixture"}', '{"task": []}', 100_000 * '[', 3_000_000 * ' '])
 def test_unreadable_settings(folder, content):
     (folder.path / 'settings.json').write_text(content)
     with pytest.raises(UsageError, match='not the settings of a run'):

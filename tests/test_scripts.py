@@ -119,7 +119,7 @@ def test_intervals_change_nothing(run_script, tmp_path):
     assert [entry['iteration'] for entry in b['log']] == [3, 6, 9]
     assert a['metrics'] == b['metrics']
     for name in a['snapshot']:
-        if not name.startswith('summary'):
+        if not name.startswith(('summary', 'n_logged')):
             numpy.testing.assert_array_equal(a['snapshot'][name], b['snapshot'][name], err_msg=name)
     # The log holds means over its interval.
     for name in ('energy/positive', 'generator/entropy'):
@@ -251,7 +251,8 @@ def test_resuming_a_finished_run_finishes_its_pictures(run_script, tmp_path):
 def test_resuming_before_the_first_snapshot_starts_over(run_script, tmp_path):
     assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
     assert run_script('gaussian_mixture', *TINY, '-o', 'straight').returncode == 0
-    (tmp_path / 'run' / 'snapshot.npz').unlink()
+    for name in ('snapshot.npz', 'snapshot_earlier.npz'):
+        (tmp_path / 'run' / name).unlink()
     assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
     assert_same_run(tmp_path / 'run', tmp_path / 'straight')
 
@@ -347,10 +348,14 @@ def test_folder_that_holds_another_run(run_script, tmp_path):
     assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-s', 1), '--seed 0')
     assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-n', 11), '12 iterations', '--iterations')
     assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-d', '97'), '--device 97')
-    snapshot = tmp_path / 'run' / 'snapshot.npz'
-    snapshot.write_bytes(files[snapshot][:5000])
-    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-n', 20), 'snapshot.npz', 'damaged')
-    snapshot.write_bytes(files[snapshot])
+    snapshots = [tmp_path / 'run' / name for name in ('snapshot.npz', 'snapshot_earlier.npz')]
+    for snapshot in snapshots:
+        snapshot.write_bytes(files[snapshot][:5000])
+    assert_refused(
+        run_script('gaussian_mixture', '-o', 'run', '-r', '-n', 20), 'run/snapshot.npz: damaged',
+        'run/snapshot_earlier.npz: damaged', '--overwrite')
+    for snapshot in snapshots:
+        snapshot.write_bytes(files[snapshot])
 
     assert {path: path.read_bytes() for path in (tmp_path / 'run').rglob('*') if path.is_file()} == files
     # Saying again what the run has is no contradiction.

@@ -1,0 +1,77 @@
+"""The log: a JSON list at all times, cheap to extend, read up to where a crash left it."""
+
+import json
+import resource
+import sys
+
+import pytest
+
+from ddgm.log import Log
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = Log(tmp_path / 'log')
+    log.keep(0)
+    return log
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'log'
+
+
+def test_json_list_at_all_times(log, path):
+    assert json.loads(path.read_text()) == []
+    entries = [{'iteration': i, 'energy/loss': i / 3} for i in range(1, 6)]
+    for n, entry in enumerate(entries, 1):
+        log.append(entry)
+        assert json.loads(path.read_text()) == entries[:n]
+    assert list(log) == entries
+    log.flush()
+    assert log.keep(2) == 2
+    log.append(entries[4])
+    assert json.loads(path.read_text()) == [entries[0], entries[1], entries[4]]
+
+
+@pytest.mark.parametrize('missing', [1, 3, 10, 40])
+def test_cut_short(log, path, missing):
+    for i in range(1, 4):
+        log.append({'iteration': i, 'energy/loss': 0.25})
+    path.write_bytes(path.read_bytes()[:-missing])
+    entries = list(log)
+    assert len(entries) >= 2
+    assert entries == [{'iteration': i, 'energy/loss': 0.25} for i in range(1, len(entries) + 1)]
+    assert log.keep(3) == len(entries)
+    assert json.loads(path.read_text()) == entries
+
+
+@pytest.mark.parametrize('line', [
+    b'[3]', b'7', b'{"epoch": 3}', b'{"iteration": "3"}', b'\xff', 60_000 * b'[', b'"' + 200_000 * b'x' + b'"'])
+def test_what_is_no_entry_ends_it(log, path, line):
+    log.append({'iteration': 1})
+    path.write_bytes(path.read_bytes().replace(b'\n]', b',\n' + line + b',\n{"iteration": 2}\n]'))
+    assert list(log) == [{'iteration': 1}]
+
+
+def test_not_there(log, path):
+    path.unlink()
+    assert list(log) == []
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='no limits of files there')
+@pytest.mark.parametrize('room', [0, 1, 10, 30])
+def test_full_disk(log, path, room):
+    """What does not fit leaves the log as it was; the next entry that fits goes in."""
+    log.append({'iteration': 1, 'note': 'short'})
+    size = path.stat().st_size
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
+    try:
+        with pytest.raises(OSError, match='large'):
+            log.append({'iteration': 2, 'note': 200 * 'long'})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert json.loads(path.read_text()) == [{'iteration': 1, 'note': 'short'}]
+    log.append({'iteration': 3})
+    assert [entry['iteration'] for entry in json.loads(path.read_text())] == [1, 3]

@@ -45,10 +45,12 @@ def open_atomically(path, keep_as=None):
         raise
 
 
-def leftovers(path):
-    """The paths of what processes that were killed in :func:`open_atomically` left beside this file."""
-    pattern = re.compile(re.escape(path.name) + r'\.\d+\.tmp')
-    return [other for other in path.parent.iterdir() if pattern.fullmatch(other.name)]
+def leftovers(folder):
+    """What processes that were killed in :func:`open_atomically` left in a folder: pairs of its path and the file's."""
+    for path in sorted(folder.iterdir()):
+        match = re.fullmatch(r'(.+)\.\d+\.tmp', path.name)
+        if match:
+            yield path, path.with_name(match.group(1))
 
 
 def _write_names(folder):

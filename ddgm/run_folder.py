@@ -18,12 +18,13 @@ from ddgm.presets import default_preset, settings_class
 FIGURES, FRAMES = 'figures', 'figures/frames'
 SETTINGS, LOG, SAMPLES, METRICS = 'settings.json', 'log', 'samples.npz', 'metrics.json'
 MODELS = ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
-_RUN_FILES = (SETTINGS, LOG, *snapshots.NAMES, SAMPLES, METRICS, *MODELS)
+_DAMAGED = '.damaged'  # added to the name of a snapshot that could not be used
+_RUN_FILES = (
+    SETTINGS, LOG, *snapshots.NAMES, *(name + _DAMAGED for name in snapshots.NAMES), SAMPLES, METRICS, *MODELS)
 _PICTURES = tuple(
     FIGURES + '/' + name
     for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif'))
 _LOCK = '.lock'
-_DAMAGED = '.damaged'  # added to the name of a snapshot that could not be used
 
 
 class RunFolder:
@@ -97,13 +98,13 @@ class RunFolder:
             if _holds_run(self.path) and not self.resume:
                 if not self.overwrite:
                     raise _holds_another(self.path)
-                for path in [self.path / name for name in _RUN_FILES + _PICTURES] + self._all_frames() + [
-                        self.path / (name + _DAMAGED) for name in snapshots.NAMES]:
+                for path in self._own_files() + self._all_frames():
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()
-            for name in _RUN_FILES + _PICTURES:
-                for path in leftovers(self.path / name):
-                    path.unlink()
+            for folder in (self.path, self.path / FIGURES, self.path / FRAMES):
+                for leftover, path in leftovers(folder):
+                    if path in self._own_files() or _is_frame(path):
+                        leftover.unlink()
             for path in self._damaged:
                 os.replace(path, path.with_name(path.name + _DAMAGED))
             data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
@@ -133,7 +134,11 @@ class RunFolder:
             if int(path.stem) == last or int(path.stem) < last and interval and int(path.stem) % interval == 0]
 
     def _all_frames(self):
-        return sorted(path for path in (self.path / FRAMES).glob('*.png') if re.fullmatch(r'\d{9}', path.stem))
+        return sorted(filter(_is_frame, (self.path / FRAMES).iterdir()))
+
+    def _own_files(self):
+        """Every path that a run writes to, but for the frames."""
+        return [self.path / name for name in _RUN_FILES + _PICTURES]
 
     def write_samples(self, x, z):
         """Write samples and their z: (N, …) and (N, d), both float32."""
@@ -210,6 +215,10 @@ def open_run(request):
     return RunFolder(
         path, request.task, request.preset or default_preset(request.task), request.settings(),
         request.device or '@numpy', request.data and os.path.abspath(request.data), overwrite=request.overwrite)
+
+
+def _is_frame(path):
+    return re.fullmatch(r'\d{9}\.png', path.name) is not None
 
 
 def _holds_another(path):

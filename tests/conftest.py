@@ -21,6 +21,28 @@ import chainer  # isort: skip
 ROOT = pathlib.Path(__file__).parent.parent
 
 
+def pytest_addoption(parser):
+    parser.addoption('--thorough', action='store_true', help='more faults, more damaged files, longer runs')
+
+
+@pytest.fixture
+def thorough(request):
+    """Whether ``--thorough`` was given."""
+    return request.config.getoption('thorough')
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The table of the faults that were tried (``test_faults.py``, ``test_fuzz.py``)."""
+    faults = [
+        json.loads(value) for report in terminalreporter.getreports('passed') for name, value in report.user_properties
+        if name == 'fault']
+    if faults:
+        terminalreporter.section('faults')
+        terminalreporter.write_line('| fault | tried | runs lost | how it ended |\n| --- | --- | --- | --- |')
+        for fault, tried, how in faults:
+            terminalreporter.write_line('| {} | {:,} | 0 | {} |'.format(fault, tried, how))
+
+
 def pytest_collection_modifyitems(items):
     try:
         chainer.get_device('@cupy:0').use()

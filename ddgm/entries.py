@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 
@@ -10,7 +9,7 @@ import numpy
 
 from ddgm import curves, run_folder
 from ddgm.errors import UsageError
-from ddgm.files import read_arrays
+from ddgm.files import read_arrays, read_json
 
 _SAMPLES, _LOGS = ('.npy', '.npz'), ('.csv',)
 # One sample, saved alone: a point, a digit, a picture.
@@ -122,8 +121,8 @@ def _read_run(path, name):
         entry.logs.append(log)
     if (path / run_folder.SAMPLES).exists():
         entry.x = _read_samples(path / run_folder.SAMPLES)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # a run that is not finished has none
-        entry.iterations = int(json.loads((path / run_folder.METRICS).read_text(encoding='utf-8'))['iterations'])
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # a run that is not finished has none
+        entry.iterations = int(read_json(path / run_folder.METRICS)['iterations'])
     return entry
 
 

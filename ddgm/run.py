@@ -37,7 +37,7 @@ class TrainingState:
         self.summary = chainer.DictSummary()
 
     def serialize(self, serializer):
-        """Save or load through a Chainer serializer."""
+        """Save or load through a Chainer serializer; raises ``ValueError`` where what is loaded can't be a run's state."""
         self.iteration = serializer('iteration', self.iteration)
         for name, optimizer in (('energy', self.energy_optimizer), ('generator', self.generator_optimizer)):
             optimizer.target.serialize(serializer[name + '_model'])
@@ -46,6 +46,9 @@ class TrainingState:
         self.elapsed_time = serializer('elapsed_time', self.elapsed_time)
         self.n_logged = serializer('n_logged', self.n_logged)
         self.summary.serialize(serializer['summary'])
+        if self.iteration < 0 or {self.energy_optimizer.t, self.generator_optimizer.t} != {self.iteration}:
+            raise ValueError('{} iterations, {} and {} updates'.format(
+                self.iteration, self.energy_optimizer.t, self.generator_optimizer.t))
 
 
 def execute(
@@ -69,7 +72,7 @@ def execute(
 
     Raises:
         UsageError: The request can't be met; nothing was written.
-        RunFailed: A loss or a parameter was no longer finite.
+        RunFailed: A loss, a parameter or an optimizer's state was no longer finite.
         Interrupted: By Ctrl-C or SIGTERM, after a snapshot.
     """
     try:
@@ -184,10 +187,10 @@ def _train(folder, state, draw_data, draw_present_frame):
         done=state.iteration, iterations=settings.iterations, generator_first=settings.generator_first)
 
     def save_snapshot():
-        for model in state.models:
-            if not all(model.xp.isfinite(parameter.array).all() for parameter in model.params()):
-                raise _not_finite('a parameter', state.iteration)
-        folder.save_snapshot(state)
+        try:
+            folder.save_snapshot(state)
+        except FloatingPointError as error:
+            raise _not_finite(error, state.iteration) from error
 
     def append_log_entry():
         means = {name: float(mean) for name, mean in state.summary.compute_mean().items()}

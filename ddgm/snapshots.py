@@ -24,9 +24,13 @@ def save(folder, state, run):
         folder (pathlib.Path): The run folder.
         state: Something with Chainer's ``serialize``.
         run (dict): What tells this run from others, JSON values by name.
+
+    Raises:
+        FloatingPointError: With the name of a number that is not finite; no file has changed.
     """
     arrays = {}
     serializers.DictionarySerializer(arrays).save(state)
+    _check_finite(arrays)
     arrays[_FORMAT], arrays[_RUN] = numpy.array(FORMAT), numpy.array(json.dumps(run))
     arrays[_CHECKSUM] = checksum(arrays)
     with open_atomically(folder / NEWEST, keep_as=folder / EARLIER) as file:
@@ -54,8 +58,9 @@ def load(folder, state, run):
             continue
         _check_run(path, arrays, run)
         try:
+            _check_finite(arrays)
             serializers.NpzDeserializer(arrays).load(state)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError('{}: does not fit this run ({}): {}'.format(
                 path, ' '.join(str(error).split()), START_OVER)) from error
         return passed_over
@@ -78,16 +83,26 @@ def _read(path):
         raise UsageError('{}: not a snapshot, or one of an older version of this project: {}'.format(path, START_OVER))
     if not numpy.array_equal(arrays.pop(_CHECKSUM, None), checksum(arrays)):
         raise ValueError('its checksum is wrong')
-    if arrays[_FORMAT] != FORMAT:
+    if not numpy.array_equal(arrays.get(_FORMAT), FORMAT):
         raise UsageError('{}: a snapshot of another version of this project: go on with that, or {}'.format(
             path, START_OVER))
     return arrays
 
 
+def _check_finite(arrays):
+    for name, array in arrays.items():
+        if array.dtype.kind == 'f' and not numpy.isfinite(array).all():
+            raise FloatingPointError(name)
+
+
 def _check_run(path, arrays, run):
-    theirs = json.loads(str(arrays[_RUN]))
-    differences = [
-        '{} {}, not {}'.format(name, theirs.get(name), run.get(name))
-        for name in sorted({*theirs, *run}) if theirs.get(name) != run.get(name)]
-    if differences:
-        raise UsageError('{}: the snapshot of another run ({}): {}'.format(path, ', '.join(differences), START_OVER))
+    try:
+        theirs = dict(json.loads(str(arrays.get(_RUN))))
+    except (ValueError, TypeError, RecursionError):
+        theirs = {}
+    if theirs != run:
+        differences = ', '.join(
+            '{} {:.40}, not {}'.format(name, repr(theirs.get(name)).strip("'"), run[name])
+            for name in sorted(run) if theirs.get(name) != run[name])
+        raise UsageError('{}: the snapshot of another run ({}): {}'.format(
+            path, differences or 'of other settings', START_OVER))

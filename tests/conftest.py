@@ -31,6 +31,14 @@ def thorough(request):
     return request.config.getoption('thorough')
 
 
+@pytest.fixture
+def tell(record_property):
+    """``tell(fault, tried, how)`` adds a line to the table that ends the tests."""
+    def tell(fault, tried, how):
+        record_property('fault', json.dumps([fault, tried, how]))
+    return tell
+
+
 def pytest_terminal_summary(terminalreporter):
     """The table of the faults that were tried (``test_faults.py``, ``test_fuzz.py``)."""
     faults = [

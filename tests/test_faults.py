@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import json
 import os
 import resource
 import signal
@@ -41,14 +40,6 @@ def new_folder(tmp_path):
         (tmp_path / name).mkdir()
         return tmp_path / name
     return make
-
-
-@pytest.fixture
-def tell(record_property):
-    """``tell(fault, tried, how)`` adds a line to the table that ends the tests."""
-    def tell(fault, tried, how):
-        record_property('fault', json.dumps([fault, tried, how]))
-    return tell
 
 
 def go_on(folder, flags):

@@ -1,0 +1,386 @@
+"""Damaged, misleading and hostile inputs for everything that reads a file, made from sound ones.
+
+Run in a process of its own (``fault_runs.start``), whose memory and time are watched.
+"""
+
+import gzip
+import io
+import json
+import pathlib
+import signal
+import traceback
+import zipfile
+
+import numpy
+from PIL import Image
+
+from ddgm import curves, entries, run, run_folder, snapshots, state_dict
+from ddgm.command_line import Request
+from ddgm.data.images import ImageFolder
+from ddgm.data.mnist import MNIST
+from ddgm.data.toy import GaussianMixture
+from ddgm.errors import UsageError
+from ddgm.files import checksum, read_arrays
+from ddgm.log import Log
+from ddgm.networks import toy
+from ddgm.presets import PRESETS
+
+SECONDS = 20  # that one input may take
+_NUMBERS = [0, 1, -1, 127, 255, 2 ** 15, 2 ** 16 - 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 63 - 1]
+_JSON = [
+    None, True, -1, 0, 1e308, float('nan'), float('inf'), 10 ** 400, '', '\0', 'x' * 10_000, '../..', [], [[]], {}, [1],
+    {'task': {}}, 'é☃']
+
+
+# ---- how inputs are changed
+
+def damaged(content, rng):
+    """Bytes that were cut, flipped, removed, doubled, inserted or overwritten, once or a few times."""
+    content = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        place = _place(content, rng)
+        some = int(rng.integers(1, 64))
+        kind = rng.integers(7)
+        if kind == 0:
+            del content[place:]
+        elif kind == 1:
+            del content[place:place + some]
+        elif kind == 2:
+            content[place:place] = rng.bytes(some)
+        elif kind == 3:
+            content[place:place] = content[_place(content, rng):][:some]
+        elif kind == 4:
+            number = int(rng.choice(_NUMBERS))
+            size = int(rng.choice([1, 2, 4, 8]))
+            content[place:place + size] = (number % 2 ** (8 * size)).to_bytes(size, rng.choice(['big', 'little']))
+        elif kind == 5:
+            content[place:place + some] = bytes(some)
+        elif place < len(content):
+            content[place] ^= 1 << rng.integers(8)
+    return bytes(content)
+
+
+def _place(content, rng):
+    """Half the time near an end, where the headers are."""
+    kind, near = rng.integers(4), int(rng.integers(128))
+    return min(len(content), near) if kind == 0 else max(0, len(content) - near) if kind == 1 else int(
+        rng.integers(len(content) + 1))
+
+
+def damaged_inside(content, rng):
+    """What a file compressed by gzip holds is damaged, and the file around it is sound."""
+    return gzip.compress(damaged(gzip.decompress(content), rng), compresslevel=1)
+
+
+def damaged_member(content, rng):
+    """One array of an .npz file is damaged, or its name; the archive around it is sound."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = str(rng.choice(sorted(members)))
+    if rng.random() < 0.7:
+        members[name] = damaged(members[name], rng)
+    else:
+        other = ['../../outside.npy', '/outside.npy', 'no array', '', name + '.npy', 'C:\\outside.npy']
+        members[str(rng.choice(other))] = members.pop(name)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))) as it:
+        for name, content in members.items():
+            it.writestr(zipfile.ZipInfo(name), content)
+    return file.getvalue()
+
+
+def signed_again(content, rng):
+    """Arrays of a snapshot are others, and its checksum says that they are right."""
+    with numpy.load(io.BytesIO(content)) as file:
+        arrays = dict(file)
+    name = str(rng.choice(sorted(arrays)))
+    others = [
+        numpy.array(10 ** 12), numpy.array(-5), numpy.array(numpy.inf), numpy.array('text'), numpy.zeros((0, 3)),
+        numpy.zeros((3, 1, 2), dtype=numpy.int8), numpy.array(json.dumps(_JSON[rng.integers(len(_JSON))])),
+        numpy.array('[' * 100_000), numpy.array(1j)]
+    arrays[name] = others[rng.integers(len(others))]
+    if rng.random() < 0.2:
+        del arrays[name]
+    arrays.pop('sha256', None)
+    file = io.BytesIO()
+    numpy.savez(file, sha256=checksum(arrays), **arrays)
+    return file.getvalue()
+
+
+def changed_value(content, rng):
+    """One value of a JSON object, or of one of its lines, is another one, or missing."""
+    lines = content.decode().split('\n')
+    i = int(rng.integers(len(lines)))
+    is_whole = lines[0] == '{'
+    try:
+        saved = json.loads(content if is_whole else lines[i].rstrip(','))
+        name = str(rng.choice(sorted(saved)))
+    except (ValueError, TypeError):
+        return damaged(content, rng)
+    saved[name] = _JSON[rng.integers(len(_JSON))]
+    if rng.random() < 0.2:
+        del saved[name]
+    if is_whole:
+        return json.dumps(saved).encode()
+    lines[i] = json.dumps(saved) + ','
+    return '\n'.join(lines).encode()
+
+
+# ---- the readers; each makes sound inputs in an empty folder
+
+class Digits:
+    """IDX files: one of the four at a time."""
+
+    changes = damaged, damaged_inside
+
+    def __init__(self, folder):
+        rng = numpy.random.default_rng(0)
+        self.folder, self.paths, self.sound = folder, [], []
+        images, labels = rng.integers(256, size=(20, 28, 28)), rng.integers(10, size=20)
+        for part in ('train', 't10k'):
+            for kind, array in (('images-idx3', images), ('labels-idx1', labels)):
+                header = bytes([0, 0, 8, array.ndim]) + b''.join(n.to_bytes(4, 'big') for n in array.shape)
+                content = gzip.compress(header + array.astype(numpy.uint8).tobytes())
+                self.paths.append(folder / '{}-{}-ubyte.gz'.format(part, kind))
+                self.paths[-1].write_bytes(content)
+                self.sound.append(content)
+
+    def read(self, content, i):
+        self.paths[i].write_bytes(content)
+        try:
+            MNIST(self.folder)
+        finally:
+            self.paths[i].write_bytes(self.sound[i])
+
+
+class Pictures:
+    """Pictures of 15 kinds."""
+
+    changes = damaged,
+
+    def __init__(self, folder):
+        rng = numpy.random.default_rng(0)
+        self.path, self.sound = folder / 'picture', []
+        pixels = Image.fromarray(rng.integers(256, size=(40, 50, 4)).astype(numpy.uint8), 'RGBA')
+        for mode, form, options in (
+                ('RGBA', 'PNG', {}), ('P', 'PNG', {'transparency': 3}), ('I;16', 'PNG', {}), ('RGB', 'JPEG', {}),
+                ('CMYK', 'JPEG', {}), ('P', 'GIF', {}), ('RGB', 'BMP', {}), ('RGB', 'PPM', {}), ('RGBA', 'TGA', {}),
+                ('RGBA', 'WEBP', {}), ('RGBA', 'ICO', {}), ('RGB', 'PCX', {}), ('RGB', 'TIFF', {}),
+                ('L', 'TIFF', {'compression': 'tiff_lzw'}), ('RGB', 'JPEG2000', {})):
+            picture = pixels.convert('L').convert('I').convert(mode) if mode == 'I;16' else pixels.convert(mode)
+            file = io.BytesIO()
+            picture.save(file, form, **options)
+            self.sound.append(file.getvalue())
+
+    def read(self, content, i):
+        self.path.write_bytes(content)
+        images = ImageFolder(self.path.parent, batchsize=1).images
+        assert images.shape == (1, 3, 64, 64)
+
+
+class Snapshots:
+    """Snapshots: a run trains on from what was loaded."""
+
+    changes = damaged, damaged_member, signed_again
+
+    def __init__(self, folder):
+        self.folder = run_folder.open_run(Request(
+            task='gaussian_mixture', out=str(folder / 'run'), changes={'n_hidden': 8, 'batchsize': 10}))
+        self.folder.prepare({'device': '@numpy'})
+        self.folder.log.keep(0)
+        self.state = self._build()
+        for self.state.iteration, losses in self._train(2):
+            self.state.summary.add(losses)
+        self.folder.save_snapshot(self.state)
+        self.path = self.folder.path / snapshots.NEWEST
+        self.sound = [self.path.read_bytes()]
+
+    def _build(self):
+        return run.build_state(
+            self.folder.settings, toy.build_models, GaussianMixture().sample, run.open_device('@numpy'))
+
+    def _train(self, n):
+        settings, state = self.folder.settings, self.state
+        return run.training.train(
+            state.energy_optimizer, state.generator_optimizer, GaussianMixture().sample, settings.batchsize,
+            settings.seed, state.iteration, state.iteration + n)
+
+    def read(self, content, i):
+        self.path.write_bytes(content)
+        try:
+            self.folder.load_snapshot(self.state)
+        except UsageError:
+            self.state = self._build()
+            raise
+        with numpy.errstate(all='ignore'):
+            for _ in self._train(1):
+                pass
+        json.dumps({name: float(mean) for name, mean in self.state.summary.compute_mean().items()})
+
+
+class Archives:
+    """Samples in .npz files."""
+
+    changes = damaged, damaged_member
+
+    def __init__(self, folder):
+        self.folder, x = folder, numpy.random.default_rng(0).normal(size=(30, 2))
+        self.sound = []
+        for save in (numpy.savez, numpy.savez_compressed):
+            file = io.BytesIO()
+            save(file, x=x.astype(numpy.float32), z=x)
+            self.sound.append(file.getvalue())
+
+    def read(self, content, i):
+        path = self.folder / 'samples.npz'
+        path.write_bytes(content)
+        entries.read([str(path)])
+
+
+class Arrays:
+    """Samples in .npy files."""
+
+    changes = damaged,
+
+    def __init__(self, folder):
+        self.folder, self.sound = folder, []
+        for x in (numpy.ones((30, 2)), numpy.zeros((3, 64, 64), dtype=numpy.uint8)):
+            file = io.BytesIO()
+            numpy.save(file, x)
+            self.sound.append(file.getvalue())
+
+    def read(self, content, i):
+        path = self.folder / 'samples.npy'
+        path.write_bytes(content)
+        entries.read([str(path)])
+
+
+class Table:
+    """CSV files."""
+
+    changes = damaged,
+
+    def __init__(self, folder):
+        self.path = folder / 'losses.csv'
+        self.sound = [
+            b'iteration,E_real,E_fake,E_loss\n' + b''.join(b'%d,-1.5,2.25,%d\n' % (i, i) for i in range(30)),
+            b'exp_name;epoch;DEM_energy_x\n' + b''.join(b'run%d;%d;-1\n' % (i % 3, i) for i in range(30))]
+
+    def read(self, content, i):
+        self.path.write_bytes(content)
+        entries.read([str(self.path)])
+
+
+class Weights:
+    """Weights in PyTorch's names and in our own."""
+
+    changes = damaged, damaged_member
+
+    def __init__(self, folder):
+        self.folder = run_folder.open_run(Request(
+            task='gaussian_mixture', out=str(folder), changes={'n_hidden': 8, 'batchsize': 10}))
+        self.model = toy.build_models(self.folder.settings, numpy.random.default_rng(0))[1]
+        file = io.BytesIO()
+        numpy.savez(file, **state_dict.export(self.model))
+        self.folder.save('own.npz', self.model)
+        self.sound = [file.getvalue(), (folder / 'own.npz').read_bytes()]
+
+    def read(self, content, i):
+        path = self.folder.path / 'model.npz'
+        path.write_bytes(content)
+        if i:
+            self.folder.load(path.name, self.model, 'repeat it')
+            return
+        try:
+            state_dict.load(self.model, read_arrays(path))
+        except ValueError as error:  # as in weights.py
+            raise UsageError(str(error)) from error
+
+
+class Settings:
+    """Settings and metrics of a run."""
+
+    changes = damaged, changed_value
+
+    def __init__(self, folder):
+        self.folder = folder
+        for task in sorted(PRESETS):
+            it = run_folder.open_run(Request(task=task, out=str(folder / task), data='somewhere'))
+            it.prepare({'device': '@numpy', 'versions': {'numpy': '2'}})
+            it.unlock()
+        self.sound = [path.read_bytes() for path in sorted(folder.glob('*/settings.json'))]
+
+    def read(self, content, i):
+        path = self.folder / 'run'
+        path.mkdir(exist_ok=True)
+        (path / 'metrics.json').write_bytes(content)
+        (path / 'settings.json').write_bytes(content)
+        entries.read([str(path)])
+        found = run_folder.open_run(Request(task=sorted(PRESETS)[i], out=str(path), resume=True))
+        assert isinstance(found.device, str)
+        assert isinstance(found.data, (str, type(None)))
+
+
+class Logs:
+    """Logs: read, kept and extended."""
+
+    changes = damaged, changed_value
+
+    def __init__(self, folder):
+        self.path = folder / 'log'
+        log = Log(self.path)
+        log.keep(0)
+        for i in range(20):
+            log.append({'iteration': i, 'elapsed_time': i / 7, 'energy/loss': -1.5, 'generator/loss': 1e-30})
+        self.sound = [self.path.read_bytes()]
+
+    def read(self, content, i):
+        self.path.write_bytes(content)
+        log = Log(self.path)
+        curves.from_log(log)
+        n = log.keep(15)
+        log.append({'iteration': 16})
+        assert len(list(log)) == len(json.loads(self.path.read_text())) == n + 1
+
+
+READERS = {reader.__name__: reader for reader in (
+    Digits, Pictures, Snapshots, Archives, Arrays, Table, Weights, Settings, Logs)}
+
+
+# ---- the process
+
+def read_damaged(name, n, folder):
+    """Give a reader n damaged inputs; ``result.json`` says what came of them, the first failure included.
+
+    Of memory it says by how many bytes the process has grown, address space that was only asked for included.
+    """
+    folder = pathlib.Path(folder)
+    (folder / 'files').mkdir()
+    outcome = {'read': 0, 'refused': 0, 'failure': None}
+    reader = READERS[name](folder / 'files')
+    for i, content in enumerate(reader.sound):  # what is not damaged is read, and imports what reading needs
+        reader.read(content, i)
+    before = _peak()
+    for i in range(n):
+        rng = numpy.random.default_rng([20161028, i])
+        kind = i % len(reader.sound)
+        content = reader.changes[rng.integers(len(reader.changes))](reader.sound[kind], rng)
+        signal.alarm(SECONDS)
+        try:
+            reader.read(content, kind)
+            outcome['read'] += 1
+        except UsageError as error:
+            outcome['refused'] += 1
+            assert str(error).isprintable(), repr(str(error))
+        except BaseException:
+            outcome['failure'] = 'input {}: {}'.format(i, traceback.format_exc())
+            (folder / 'failure').write_bytes(content)
+            break
+        signal.alarm(0)
+    outcome['growth'] = _peak() - before
+    (folder / 'result.json').write_text(json.dumps(outcome))
+
+
+def _peak():
+    with open('/proc/self/status') as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith('VmPeak'))

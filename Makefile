@@ -10,7 +10,7 @@ export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-parity lint figures classifier failures table differences speed clean
+.PHONY: demo test faults test-parity lint figures classifier failures table differences speed clean
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
@@ -18,6 +18,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(RUN) -m pytest -n auto --dist worksteal
+
+# The faults of README's table, in full: SIGKILLs, full disks, ten thousand damaged files for each reader.  Ten minutes.
+faults: $(VENV)/installed-test
+	$(RUN) -m pytest tests/test_faults.py tests/test_fuzz.py --thorough -n auto --dist worksteal
 
 # The same models in PyTorch, which `make test` leaves out where it is missing: some minutes.
 test-parity: $(VENV)/installed-pytorch

@@ -189,7 +189,8 @@ class Snapshots:
         self.folder.prepare({'device': '@numpy'})
         self.folder.log.keep(0)
         self.state = self._build()
-        for self.state.iteration, losses in self._train(2):
+        for iteration, losses in self._train(2):
+            self.state.iteration = iteration
             self.state.summary.add(losses)
         self.folder.save_snapshot(self.state)
         self.path = self.folder.path / snapshots.NEWEST
@@ -371,12 +372,14 @@ def read_damaged(name, n, folder):
             outcome['read'] += 1
         except UsageError as error:
             outcome['refused'] += 1
-            assert str(error).isprintable(), repr(str(error))
+            if not str(error).isprintable():
+                outcome['failure'] = 'input {}: {!r}'.format(i, str(error))
         except BaseException:
             outcome['failure'] = 'input {}: {}'.format(i, traceback.format_exc())
+        signal.alarm(0)
+        if outcome['failure']:
             (folder / 'failure').write_bytes(content)
             break
-        signal.alarm(0)
     outcome['growth'] = _peak() - before
     (folder / 'result.json').write_text(json.dumps(outcome))
 

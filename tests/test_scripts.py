@@ -381,12 +381,12 @@ def test_help_is_quick_to_import(task, run_script):
     assert result.stdout.splitlines()[-1] == '0 []'
 
 
-def test_progress_bar_on_a_terminal(tmp_path):
-    """On a terminal: a bar with iterations a second and the time left, and no line for each log entry."""
+def on_terminal(folder, *arguments):
+    """What a script that does not fail writes to a terminal."""
     primary, secondary = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / 'train_gaussian_mixture.py'), '-n', '400', '--log_interval', '10'], cwd=tmp_path,
-        stdout=secondary, stderr=secondary)
+        [sys.executable, str(ROOT / 'train_gaussian_mixture.py'), *map(str, arguments)], cwd=folder, stdout=secondary,
+        stderr=secondary)
     os.close(secondary)
     text = b''
     while True:
@@ -399,9 +399,20 @@ def test_progress_bar_on_a_terminal(tmp_path):
         text += part
     os.close(primary)
     assert process.wait(timeout=60) == 0
-    text = text.decode()
+    return text.decode()
+
+
+def test_progress_bar_on_a_terminal(tmp_path):
+    """On a terminal: a bar with iterations a second and the time left, and no line for each log entry."""
+    text = on_terminal(tmp_path, '-n', 400, '--log_interval', 10)
     assert '400 iterations' in text
     assert 'a second' in text
     assert 'left' in text
     assert '###' in text
     assert not any(line.lstrip().startswith('10 ') for line in text.splitlines())
+
+
+def test_same_bits_with_and_without_a_terminal(run_script, tmp_path):
+    on_terminal(tmp_path, *TINY, '-o', 'terminal')
+    assert run_script('gaussian_mixture', *TINY, '-o', 'pipe').returncode == 0
+    assert_same_run(tmp_path / 'terminal', tmp_path / 'pipe')

@@ -161,3 +161,14 @@ def test_that_can_not_be_opened(folder):
     (folder / NEWEST).unlink()
     (folder / NEWEST).mkdir()
     assert 'can\'t be read' in refusal(folder)
+
+
+@pytest.mark.parametrize('value', [numpy.nan, numpy.inf])
+def test_number_that_is_not_finite(folder, value):
+    """It is not saved, and a file that has one is not gone on from."""
+    numbers = numpy.full(1000, 2.0)
+    numbers[17] = value
+    with pytest.raises(FloatingPointError, match='value'):
+        snapshots.save(folder, State(numbers), RUN)
+    assert sorted(os.listdir(folder)) == [NEWEST, EARLIER]
+    assert loaded(folder) == (1, {})

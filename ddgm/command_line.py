@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 
-from ddgm.errors import Interrupted, RunFailed, UsageError
+from ddgm.errors import Interrupted, RunFailed, UsageError, one_line
 from ddgm.presets import PRESETS, Settings, default_preset, settings_class
 
 
@@ -229,7 +229,7 @@ def run_script(main):
         status, line = 1, 'the run stopped: {}; the last snapshot, if there was one, stays'.format(error)
     except MemoryError as error:
         status, line = 1, 'not enough memory ({}): give a smaller --batchsize or --width'.format(
-            ' '.join(str(error).split()))
+            one_line(error))
     except Interrupted as error:
         status, line = 130, str(error)
     except KeyboardInterrupt:

@@ -4,6 +4,11 @@
 """
 
 
+def one_line(text):
+    """A message or name in one line, without what a terminal or an encoding would stumble over."""
+    return ''.join(letter if letter.isprintable() else '?' for letter in ' '.join(str(text).split()))
+
+
 class UsageError(Exception):
     """Bad usage or bad input: the message names the flag or file, and the cure."""
 

@@ -11,6 +11,8 @@ import zipfile
 
 import numpy
 
+from ddgm.errors import one_line
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -100,7 +102,7 @@ def read_arrays(path):
             with zipfile.ZipFile(file) as archive:
                 return _read_archive(archive, size)
     except Exception as error:  # of damaged files NumPy, zipfile and zlib raise errors of many kinds
-        raise ValueError(' '.join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(one_line(error) or type(error).__name__) from error
 
 
 def _read_archive(archive, size):

@@ -10,7 +10,7 @@ import chainer
 import numpy
 
 from ddgm import curves, figures, randomness, run_folder, sampling, training
-from ddgm.errors import Interrupted, RunFailed, UsageError
+from ddgm.errors import Interrupted, RunFailed, UsageError, one_line
 from ddgm.files import write_json
 from ddgm.metrics import N_SCORED
 from ddgm.progress import Progress, print_table
@@ -37,7 +37,7 @@ class TrainingState:
         self.summary = chainer.DictSummary()
 
     def serialize(self, serializer):
-        """Save or load through a Chainer serializer; raises ``ValueError`` where what is loaded can't be a run's state."""
+        """Save or load through a Chainer serializer; raises ``ValueError`` where a run can't be in that state."""
         self.iteration = serializer('iteration', self.iteration)
         for name, optimizer in (('energy', self.energy_optimizer), ('generator', self.generator_optimizer)):
             optimizer.target.serialize(serializer[name + '_model'])
@@ -46,6 +46,8 @@ class TrainingState:
         self.elapsed_time = serializer('elapsed_time', self.elapsed_time)
         self.n_logged = serializer('n_logged', self.n_logged)
         self.summary.serialize(serializer['summary'])
+        for mean in self.summary.compute_mean().values():
+            float(mean)
         if self.iteration < 0 or {self.energy_optimizer.t, self.generator_optimizer.t} != {self.iteration}:
             raise ValueError('{} iterations, {} and {} updates'.format(
                 self.iteration, self.energy_optimizer.t, self.generator_optimizer.t))
@@ -130,7 +132,7 @@ def open_device(specifier):
         float(device.xp.ones((2, 2)).dot(device.xp.ones(2)).sum())  # CuPy looks for cuBLAS and the compiler only now
     except Exception as error:  # CuPy missing, no driver, no such GPU: each raises a type of its own
         raise UsageError('--device {}: no such GPU here ({}): use --device -1, or see "GPU" in the README'.format(
-            specifier, ' '.join(str(error).split()))) from error
+            specifier, one_line(error))) from error
     return device
 
 

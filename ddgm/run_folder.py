@@ -10,7 +10,7 @@ import numpy
 from chainer import serializers
 
 from ddgm import snapshots
-from ddgm.errors import UsageError
+from ddgm.errors import UsageError, one_line
 from ddgm.files import Lock, leftovers, open_atomically, read_arrays, read_json, write_json
 from ddgm.log import Log
 from ddgm.presets import default_preset, settings_class
@@ -186,7 +186,7 @@ class RunFolder:
             serializers.NpzDeserializer(read_arrays(path)).load(model)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError('{}: damaged or of another run ({}); {}'.format(
-                path, ' '.join(str(error).split()), cure)) from error
+                path, one_line(error), cure)) from error
         return True
 
 
@@ -269,4 +269,4 @@ def read_run(path, cure):
             saved['device'], saved.get('data'), saved.get('data_fingerprint'))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); {}'.format(
-            settings_path, ' '.join(repr(error).split()), cure)) from error
+            settings_path, one_line(repr(error)), cure)) from error

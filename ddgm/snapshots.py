@@ -1,11 +1,12 @@
 """Snapshots: the newest two, each with a checksum, so that one that is damaged costs iterations and never the run."""
 
 import json
+import warnings
 
 import numpy
 from chainer import serializers
 
-from ddgm.errors import UsageError
+from ddgm.errors import UsageError, one_line
 from ddgm.files import checksum, open_atomically, read_arrays
 
 NAMES = NEWEST, EARLIER = 'snapshot.npz', 'snapshot_earlier.npz'
@@ -59,10 +60,12 @@ def load(folder, state, run):
         _check_run(path, arrays, run)
         try:
             _check_finite(arrays)
-            serializers.NpzDeserializer(arrays).load(state)
-        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter('error')  # Chainer's, of numbers that it misses
+                serializers.NpzDeserializer(arrays).load(state)
+        except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError, Warning) as error:
             raise UsageError('{}: does not fit this run ({}): {}'.format(
-                path, ' '.join(str(error).split()), START_OVER)) from error
+                path, one_line(error), START_OVER)) from error
         return passed_over
     if passed_over:
         raise UsageError('{}: {}'.format('; '.join(

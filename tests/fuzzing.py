@@ -80,12 +80,13 @@ def damaged_member(content, rng):
     if rng.random() < 0.7:
         members[name] = damaged(members[name], rng)
     else:
-        other = ['../../outside.npy', '/outside.npy', 'no array', '', name + '.npy', 'C:\\outside.npy']
+        other = ['../../outside.npy', '/outside.npy', 'no array', ' ', name + '.npy', 'C:\\outside.npy']
         members[str(rng.choice(other))] = members.pop(name)
     file = io.BytesIO()
-    with zipfile.ZipFile(file, 'w', int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))) as it:
+    compression = int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
+    with zipfile.ZipFile(file, 'w', compression) as archive:
         for name, content in members.items():
-            it.writestr(zipfile.ZipInfo(name), content)
+            archive.writestr(name, content)
     return file.getvalue()
 
 

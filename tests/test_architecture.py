@@ -19,8 +19,8 @@ FLOORS = [
     {'ddgm.links', 'ddgm.curves', 'ddgm.data.toy', 'ddgm.data.mnist', 'ddgm.data.images'},
     {'ddgm.functions', 'ddgm.layers', 'ddgm.convolution', 'ddgm.noise', 'ddgm.optimizers'},
     {'ddgm.differentiation', 'ddgm.kernels', 'ddgm.convolution_schemes', 'ddgm.randomness', 'ddgm.files',
-     'ddgm.progress', 'ddgm.errors', 'ddgm.compatibility'},
-    {'ddgm.threads', 'ddgm.memory'},
+     'ddgm.progress', 'ddgm.compatibility'},
+    {'ddgm.threads', 'ddgm.memory', 'ddgm.errors'},
 ]
 ONLY = {
     'argparse': {'ddgm.command_line'}, 'matplotlib': {'ddgm.figures'}, 'PIL': {'ddgm.figures', 'ddgm.data.images'},

@@ -9,7 +9,7 @@ import warnings
 import numpy
 from PIL import Image, UnidentifiedImageError
 
-from ddgm.errors import UsageError
+from ddgm.errors import UsageError, one_line
 
 SIDE = 64
 _SMALLEST = 8  # pixels along a side
@@ -108,7 +108,7 @@ def _files_of(folder):
     try:
         os.scandir(folder).close()
     except OSError as error:
-        raise UsageError('{} can\'t be read ({}): {}'.format(_shown(folder), error.strerror, _CURE)) from error
+        raise UsageError('{} can\'t be read ({}): {}'.format(one_line(folder), error.strerror, _CURE)) from error
     paths, errors = [], []
     for parent, subfolders, names in os.walk(folder, onerror=errors.append):
         subfolders[:] = [name for name in subfolders if not name.startswith('.')]
@@ -127,12 +127,7 @@ def _reason(error):
         return 'too large'
     if isinstance(error, OSError) and error.strerror:
         return 'can\'t be read: {}'.format(error.strerror)
-    return 'damaged: {}'.format(_shown(error)[:80] or type(error).__name__)
-
-
-def _shown(text):
-    """A name or message in one line without anything that a terminal or an encoding would stumble over."""
-    return ''.join(letter if letter.isprintable() else '?' for letter in ' '.join(str(text).split()))
+    return 'damaged: {}'.format(one_line(error)[:80] or type(error).__name__)
 
 
 # ---- the data set
@@ -172,7 +167,7 @@ class ImageFolder:
         self.fingerprint = hashlib.sha256(pixels).hexdigest()[:16]
 
     def _check(self, folder, batchsize):
-        folder = _shown(folder)
+        folder = one_line(folder)
         report = self.report()
         if not self.paths and not self.left_out:
             raise UsageError('{} holds no files: {}'.format(folder, _CURE))
@@ -190,7 +185,7 @@ class ImageFolder:
         """The line that tells the user which files were left out and why; empty where none was."""
         if not self.left_out:
             return ''
-        named = ', '.join('{} ({})'.format(_shown(path), reason) for path, reason in self.left_out[:_N_REPORTED])
+        named = ', '.join('{} ({})'.format(one_line(path), reason) for path, reason in self.left_out[:_N_REPORTED])
         n_others = len(self.left_out) - _N_REPORTED
         return '{} left out: {}{}'.format(
             _counted(len(self.left_out), 'file'), named, ' and {:,} more'.format(n_others) if n_others > 0 else '')

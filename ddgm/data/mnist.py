@@ -12,7 +12,7 @@ import zlib
 
 import numpy
 
-from ddgm.errors import UsageError
+from ddgm.errors import UsageError, one_line
 from ddgm.files import open_atomically
 from ddgm.progress import DownloadBar
 
@@ -164,7 +164,7 @@ def _fetch_file(path, addresses, checksum):
         except BrokenPipeError:  # not the mirror's but standard output's: urllib wraps its own
             raise
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reasons.append('{}: {}'.format(address, ' '.join(str(error).split()) or type(error).__name__))
+            reasons.append('{}: {}'.format(address, one_line(error) or type(error).__name__))
             continue
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == checksum:
             break

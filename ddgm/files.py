@@ -71,6 +71,17 @@ def write_json(path, content):
         file.write((json.dumps(content, indent=4) + '\n').encode())
 
 
+def write_arrays(file, arrays):
+    """Write arrays by name into an open file, as .npz.
+
+    NumPy 1's ``savez`` leaves its archive open where the disk is full, which ends in a traceback.
+    """
+    with zipfile.ZipFile(file, 'w') as archive:
+        for name, array in arrays.items():
+            with archive.open(name + '.npy', 'w', force_zip64=True) as member:
+                numpy.lib.format.write_array(member, numpy.asarray(array), allow_pickle=False)
+
+
 # ---- from anybody
 
 def read_json(path, largest=2 ** 20):

@@ -11,7 +11,7 @@ from chainer import serializers
 
 from ddgm import snapshots
 from ddgm.errors import UsageError, one_line
-from ddgm.files import Lock, leftovers, open_atomically, read_arrays, read_json, write_json
+from ddgm.files import Lock, leftovers, open_atomically, read_arrays, read_json, write_arrays, write_json
 from ddgm.log import Log
 from ddgm.presets import default_preset, settings_class
 
@@ -143,7 +143,7 @@ class RunFolder:
     def write_samples(self, x, z):
         """Write samples and their z: (N, …) and (N, d), both float32."""
         with open_atomically(self.path / SAMPLES) as file:
-            numpy.savez(file, x=x.astype(numpy.float32), z=z.astype(numpy.float32))
+            write_arrays(file, {'x': x.astype(numpy.float32), 'z': z.astype(numpy.float32)})
 
     def save_snapshot(self, state):
         """Save everything that a continuation needs, after the log's entries; the snapshot before it stays."""
@@ -170,8 +170,10 @@ class RunFolder:
 
     def save(self, name, model):
         """Save a model; an earlier file stays until this one is whole."""
+        arrays = {}
+        serializers.DictionarySerializer(arrays).save(model)
         with open_atomically(self.path / name) as file:
-            serializers.save_npz(file, model, compression=False)
+            write_arrays(file, arrays)
 
     def load(self, name, model, cure):
         """Load what :meth:`save` wrote into ``model`` and return whether there is such a file.

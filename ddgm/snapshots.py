@@ -7,7 +7,7 @@ import numpy
 from chainer import serializers
 
 from ddgm.errors import UsageError, one_line
-from ddgm.files import checksum, open_atomically, read_arrays
+from ddgm.files import checksum, open_atomically, read_arrays, write_arrays
 
 NAMES = NEWEST, EARLIER = 'snapshot.npz', 'snapshot_earlier.npz'
 
@@ -35,7 +35,7 @@ def save(folder, state, run):
     arrays[_FORMAT], arrays[_RUN] = numpy.array(FORMAT), numpy.array(json.dumps(run))
     arrays[_CHECKSUM] = checksum(arrays)
     with open_atomically(folder / NEWEST, keep_as=folder / EARLIER) as file:
-        numpy.savez(file, **arrays)
+        write_arrays(file, arrays)
 
 
 def load(folder, state, run):

@@ -20,7 +20,7 @@ def export_weights(run, directory):
 
     from ddgm import run_folder, state_dict, tasks
     from ddgm.errors import UsageError
-    from ddgm.files import open_atomically
+    from ddgm.files import open_atomically, write_arrays
 
     folder = run_folder.read_run(run, 'give the folder of a run')
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
@@ -31,7 +31,7 @@ def export_weights(run, directory):
         directory.mkdir(parents=True, exist_ok=True)
         for name, model in zip(run_folder.MODELS, models):
             with open_atomically(directory / name) as file:
-                numpy.savez(file, **state_dict.export(model))
+                write_arrays(file, state_dict.export(model))
             print(directory / name)
     except OSError as error:
         raise UsageError('{}: can\'t be written to ({}): give another folder'.format(

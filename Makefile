@@ -19,7 +19,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(RUN) -m pytest -n auto --dist worksteal
 
-# The faults of README's table, in full: SIGKILLs, full disks, ten thousand damaged files for each reader.  Five to ten minutes.
+# The faults of README's table, in full: SIGKILLs, full disks, ten thousand damaged files for each reader.  Five to ten
+# minutes.
 faults: $(VENV)/installed-test
 	$(RUN) -m pytest tests/test_faults.py tests/test_fuzz.py --thorough -n auto --dist worksteal
 

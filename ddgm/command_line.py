@@ -228,8 +228,7 @@ def run_script(main):
     except OSError as error:  # the disk is full or the folder went away
         status, line = 1, 'the run stopped: {}; the last snapshot, if there was one, stays'.format(error)
     except MemoryError as error:
-        status, line = 1, 'not enough memory ({}): give a smaller --batchsize or --width'.format(
-            one_line(error))
+        status, line = 1, 'not enough memory ({}): give a smaller --batchsize or --width'.format(one_line(error))
     except Interrupted as error:
         status, line = 130, str(error)
     except KeyboardInterrupt:

@@ -47,7 +47,7 @@ class TrainingState:
         self.n_logged = serializer('n_logged', self.n_logged)
         self.summary.serialize(serializer['summary'])
         for mean in self.summary.compute_mean().values():
-            float(mean)
+            float(mean)  # raises where the sums are none, which Chainer would find out at the next log entry
         if self.iteration < 0 or {self.energy_optimizer.t, self.generator_optimizer.t} != {self.iteration}:
             raise ValueError('{} iterations, {} and {} updates'.format(
                 self.iteration, self.energy_optimizer.t, self.generator_optimizer.t))

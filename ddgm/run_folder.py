@@ -261,10 +261,10 @@ def read_run(path, cure):
     try:
         saved = read_json(settings_path)
         settings_type = settings_class(saved['task'])
-        for name in ('preset', 'device', 'data', 'data_fingerprint'):
-            value = saved.get(name) if name.startswith('data') else saved[name]
-            if not (isinstance(value, str) and '\0' not in value or value is None and name.startswith('data')):
-                raise ValueError('{} is {!r}'.format(name, value))
+        optional = [saved[name] for name in ('data', 'data_fingerprint') if saved.get(name) is not None]
+        for text in (saved['preset'], saved['device'], *optional):
+            if not isinstance(text, str) or '\0' in text:
+                raise ValueError('{!r} is neither a name nor a path'.format(text))
         return RunFolder(
             path, saved['task'], saved['preset'],
             settings_type(**{field.name: saved[field.name] for field in dataclasses.fields(settings_type)}),

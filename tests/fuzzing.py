@@ -220,44 +220,42 @@ class Snapshots:
         json.dumps({name: float(mean) for name, mean in self.state.summary.compute_mean().items()})
 
 
-class Archives:
+class _Compared:
+    """What ``compare`` reads, at ``path``."""
+
+    def read(self, content, i):
+        self.path.write_bytes(content)
+        entries.read([str(self.path)])
+
+
+class Archives(_Compared):
     """Samples in .npz files."""
 
     changes = damaged, damaged_member
 
     def __init__(self, folder):
-        self.folder, x = folder, numpy.random.default_rng(0).normal(size=(30, 2))
+        self.path, x = folder / 'samples.npz', numpy.random.default_rng(0).normal(size=(30, 2))
         self.sound = []
         for save in (numpy.savez, numpy.savez_compressed):
             file = io.BytesIO()
             save(file, x=x.astype(numpy.float32), z=x)
             self.sound.append(file.getvalue())
 
-    def read(self, content, i):
-        path = self.folder / 'samples.npz'
-        path.write_bytes(content)
-        entries.read([str(path)])
 
-
-class Arrays:
+class Arrays(_Compared):
     """Samples in .npy files."""
 
     changes = damaged,
 
     def __init__(self, folder):
-        self.folder, self.sound = folder, []
+        self.path, self.sound = folder / 'samples.npy', []
         for x in (numpy.ones((30, 2)), numpy.zeros((3, 64, 64), dtype=numpy.uint8)):
             file = io.BytesIO()
             numpy.save(file, x)
             self.sound.append(file.getvalue())
 
-    def read(self, content, i):
-        path = self.folder / 'samples.npy'
-        path.write_bytes(content)
-        entries.read([str(path)])
 
-
-class Table:
+class Table(_Compared):
     """CSV files."""
 
     changes = damaged,
@@ -267,10 +265,6 @@ class Table:
         self.sound = [
             b'iteration,E_real,E_fake,E_loss\n' + b''.join(b'%d,-1.5,2.25,%d\n' % (i, i) for i in range(30)),
             b'exp_name;epoch;DEM_energy_x\n' + b''.join(b'run%d;%d;-1\n' % (i % 3, i) for i in range(30))]
-
-    def read(self, content, i):
-        self.path.write_bytes(content)
-        entries.read([str(self.path)])
 
 
 class Weights:

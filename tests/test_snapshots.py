@@ -164,7 +164,7 @@ def test_that_can_not_be_opened(folder):
 
 
 @pytest.mark.parametrize('value', [numpy.nan, numpy.inf])
-def test_number_that_is_not_finite(folder, value):
+def test_number_that_is_not_finite(folder, value, monkeypatch):
     """It is not saved, and a file that has one is not gone on from."""
     numbers = numpy.full(1000, 2.0)
     numbers[17] = value
@@ -172,3 +172,7 @@ def test_number_that_is_not_finite(folder, value):
         snapshots.save(folder, State(numbers), RUN)
     assert sorted(os.listdir(folder)) == [NEWEST, EARLIER]
     assert loaded(folder) == (1, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshots, '_check_finite', lambda arrays: None)
+        snapshots.save(folder, State(numbers), RUN)
+    assert 'does not fit this run' in refusal(folder)

@@ -1,5 +1,7 @@
 """The paper's two models: a Deep Energy Model (DEM) and a Deep Generative Model (DGM)."""
 
+import math
+
 import chainer
 import chainer.functions as F
 import chainer.links as L
@@ -110,3 +112,20 @@ class DeepGenerativeModel(chainer.Chain):
         if not gammas:
             raise ValueError('{} has no BatchNormalization to read its entropy from'.format(type(self).__name__))
         return functions.gaussian_entropy(*gammas)
+
+    def volume_entropy(self, z, difference=1e-2):
+        """The entropy of P_G in nats, (), exact where G is one-to-one: log 2ᵈ + the mean of ½ log det JᵀJ.
+
+        Beyond the paper.  J is G's Jacobian at each of ``z``, (N, d) on the model's device, by central differences of
+        this width; all of them pass as one batch, so that BatchNormalization takes them for one map.  Where G has more
+        outputs than inputs the entropy is that on the surface that G draws; where G folds, it counts every layer.
+        Raises ``ValueError`` where G has fewer outputs than inputs.
+        """
+        n, d = z.shape
+        steps = difference * self.xp.concatenate([self.xp.eye(d), -self.xp.eye(d)]).astype(z.dtype)
+        x = self((z + steps[:, None]).reshape(-1, d))
+        x = F.reshape(x, (2, d, n, -1))
+        if x.shape[3] < d:
+            raise ValueError('{} numbers from {}: no volume of that dimension'.format(x.shape[3], d))
+        jacobian = F.transpose((x[0] - x[1]) / (2 * difference), (1, 2, 0))
+        return functions.mean(functions.log_volume(jacobian)) + d * math.log(2)

@@ -19,6 +19,22 @@ def energy_model_loss(positive_phase, negative_phase):
     return functions.difference(positive_phase, negative_phase)
 
 
+def energy_penalty(positive_phase, negative_phase, weight):
+    """weight·(E[E(x⁺)²] + E[E(x⁻)²]), () from the energies (N,) and (M,): it keeps the energy from running away.
+
+    Beyond the paper.  Adding a constant to E changes no density, so this mostly chooses that constant and a scale; what
+    it does cost the density, ``benchmarks/calibration.py`` measures.
+    """
+    return functions.scaled(
+        functions.total(functions.mean_square(positive_phase), functions.mean_square(negative_phase)), weight)
+
+
+def weighted_sum(*entropies):
+    """Σ weight·H, () from pairs of H, (), and its weight; a weight of 0 costs no gradient."""
+    terms = [entropy if weight == 1 else functions.scaled(entropy, weight) for entropy, weight in entropies if weight]
+    return functions.total(*terms) if terms else functions.scaled(entropies[0][0].array, 0.0)
+
+
 def generator_loss(negative_phase, entropy):
     """E[E(G(z))] − H, () from (), ().
 

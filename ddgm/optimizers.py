@@ -13,6 +13,7 @@ from chainer import optimizers
 from ddgm import kernels
 from ddgm.threads import for_each
 
+_AVERAGE = 'average'  # the name of the averages among a parameter's states
 _PART = 2 ** 16  # numbers of 4 bytes; five arrays of them are in use at a time
 
 
@@ -22,12 +23,20 @@ class _WholeModel:
     Args:
         gradient_norm (float): To which the whole model's gradient is clipped (Pascanu et al. 2013); 0: not clipped.
         weight_decay (float): Rate of the L2 penalty on all parameters, added to the clipped gradient.
+        decay_from (int): Update from which on the learning rate falls as (decay_from/t)^decay_power, so that it does
+            not depend on how long a run is to be; 0: it stays.
+        decay_power (float): That power.
+        averaged (bool): Keep an average of the parameters, for :meth:`averaged_model`.
         hyperparameters: Those of the Chainer optimizer that are in ``hyperparameter_names``; ``TypeError`` for others.
     """
 
     hyperparameter_names, state_names = (), ()
+    # η of polynomial-decay averaging (Shamir & Zhang 2013): the average reaches back over some 1/(η + 1) of the run.
+    averaging_power = 8
 
-    def __init__(self, gradient_norm=0.0, weight_decay=0.0, **hyperparameters):
+    def __init__(
+            self, gradient_norm=0.0, weight_decay=0.0, decay_from=0, decay_power=1.0, averaged=False,
+            **hyperparameters):
         unknown = set(hyperparameters) - set(self.hyperparameter_names)
         if unknown:
             raise TypeError('{} takes {}, not {}'.format(
@@ -35,6 +44,9 @@ class _WholeModel:
         super().__init__(**hyperparameters)
         self.gradient_norm = gradient_norm
         self.weight_decay = weight_decay
+        self.decay_from = decay_from
+        self.decay_power = decay_power
+        self.averaged = averaged
         self._parameters, self._views, self._parts, self._xp = [], [], [], numpy
 
     def update(self, lossfun=None, *args, **kwds):
@@ -52,19 +64,40 @@ class _WholeModel:
         if self._xp is not numpy:
             gradients = [self._xp.concatenate([gradient.ravel() for gradient in gradients])]
         rate = self._clipping_rate(gradients)
+        # The weight of the newest parameters in their average; 1 in the first update.
+        newest = (self.averaging_power + 1) / (self.averaging_power + self.t)
 
         def update(part_and_pieces):
             part, pieces = part_and_pieces
             gradient, factor = self._joined(gradients, pieces), rate
             if self.weight_decay:
                 gradient, factor = gradient * rate + self.weight_decay * self._flat[part], 1
-            self.update_part(self._flat[part], gradient, factor, *[state[part] for state in self._states])
+            self.update_part(self._flat[part], gradient, factor, *[self._states[name][part] for name in self.state_names])
+            if self.averaged:
+                average = self._states[_AVERAGE][part]
+                average += newest * (self._flat[part] - average)
         for_each(update, self._parts)
         self.call_hooks('post')
 
     def update_part(self, parameters, gradient, factor, *states):
         """Update a part of all parameters and states in place, from ``factor`` times ``gradient``."""
         raise NotImplementedError
+
+    @property
+    def decay(self):
+        """What the learning rate is multiplied with in the present update."""
+        return min(1.0, (self.decay_from / self.t) ** self.decay_power) if self.decay_from else 1.0
+
+    def averaged_model(self):
+        """A copy of the model whose parameters are averages, or the model itself where none are kept."""
+        if not self.averaged:
+            return self.target
+        self._gather()
+        averages = {name: parameter.update_rule.state[_AVERAGE] for name, parameter in self.target.namedparams()}
+        copy = self.target.copy(mode='copy')
+        for name, parameter in copy.namedparams():
+            parameter.array = averages[name].copy()
+        return copy
 
     def serialize(self, serializer):
         """Save or load the states, as the Chainer optimizer does."""
@@ -99,15 +132,16 @@ class _WholeModel:
         ends = numpy.cumsum([parameter.size for parameter in parameters]).tolist()
         places = [slice(end - parameter.size, end) for parameter, end in zip(parameters, ends)]
         self._flat = xp.concatenate([parameter.array.ravel() for parameter in parameters])
-        self._states = [xp.zeros_like(self._flat) for _ in self.state_names]
+        names = [*self.state_names, _AVERAGE] if self.averaged else self.state_names
+        self._states = {name: xp.zeros_like(self._flat) for name in names}
         self._views = []
         for parameter, place in zip(parameters, places):
             parameter.array = self._flat[place].reshape(parameter.shape)
             self._views.append(parameter.array)
             rule = parameter.update_rule
-            views = {name: state[place].reshape(parameter.shape) for name, state in zip(self.state_names, self._states)}
+            views = {name: state[place].reshape(parameter.shape) for name, state in self._states.items()}
             if rule.state is not None:
-                for name in self.state_names:
+                for name in set(views) & set(rule.state):
                     views[name][...] = parameter.device.send(rule.state[name])
             rule._state = views
         self._parts = []
@@ -131,7 +165,7 @@ class Adam(_WholeModel, optimizers.Adam):
 
     def update_part(self, parameters, gradient, factor, m, v):
         """m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², θ ← θ − αₜ·m/(√v + ε)."""
-        step_size = self.alpha * math.sqrt(1 - self.beta2 ** self.t) / (1 - self.beta1 ** self.t)
+        step_size = self.alpha * self.decay * math.sqrt(1 - self.beta2 ** self.t) / (1 - self.beta1 ** self.t)
         if self._xp is not numpy:
             kernels.adam(
                 gradient, factor, step_size, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.eps,
@@ -159,10 +193,10 @@ class AdaGrad(_WholeModel, optimizers.AdaGrad):
     def update_part(self, parameters, gradient, factor, h):
         """h ← h + g², θ ← θ − lr·g/(√h + ε)."""
         if self._xp is not numpy:
-            kernels.adagrad(gradient, factor, self.lr, self.eps, parameters, h)
+            kernels.adagrad(gradient, factor, self.lr * self.decay, self.eps, parameters, h)
             return
         gradient = gradient * factor
         h += gradient * gradient
-        gradient *= self.lr
+        gradient *= self.lr * self.decay
         gradient /= numpy.sqrt(h) + self.eps
         parameters -= gradient

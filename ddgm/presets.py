@@ -31,10 +31,25 @@ class Settings:
     generator_first: bool = False  # of the two updates of an iteration
     population_batches: int = 400  # over which BatchNormalization's statistics are averaged after training
 
+    # Beyond the paper; see ddgm.training.  As they stand here they change nothing.
+    energy_penalty: float = 0.0  # on E², of both phases
+    langevin_steps: int = 0  # by which x⁻ is refined before the DEM sees it
+    langevin_step_size: float = 1e-3
+    entropy_weight: float = 1.0  # of the paper's entropy, read from γ
+    neighbour_entropy_weight: float = 0.0  # of the entropy that nearest neighbours tell; in the plane
+    neighbours: int = 10
+    neighbour_batches: int = 5  # of fresh samples, among which the neighbours are looked for
+    volume_entropy_weight: float = 0.0  # of the entropy that G's Jacobian tells
+    decay_from: int = 0  # iteration from which on the learning rates fall as a power of the iteration; 0: they don't
+    decay_power: float = 1.0
+    averaged: bool = False  # whether the finished models are averages over the last part of the run
+
     # What a resumed run may change: how long it runs and what it shows, but not what it computes.
     CHANGEABLE: ClassVar = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval')
     # Of a batch of one, BatchNormalization would make zeros.
-    MINIMUM: ClassVar = {'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2}
+    MINIMUM: ClassVar = {
+        'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2,
+        'langevin_steps': 0, 'decay_from': 0}
     CHOICES: ClassVar = {
         'optimizer': ('adam', 'adagrad'),
         'energy_normalization': ('none', 'weight', 'batch'),
@@ -61,6 +76,8 @@ class ToySettings(Settings):
     batchsize: int = 100
     n_latent: int = 4
     n_hidden: int = 128
+    feature_layers: int = 2  # of f
+    generator_layers: int = 2  # hidden ones
     n_experts: int = 4
     start_size: int = 1000  # data points from which weight normalization starts
 

@@ -36,6 +36,10 @@ class TrainingState:
         self.n_logged = 0
         self.summary = chainer.DictSummary()
 
+    def finished_models(self):
+        """The DEM and the DGM as a run leaves them: averages where it keeps some, else as they are."""
+        return self.energy_optimizer.averaged_model(), self.generator_optimizer.averaged_model()
+
     def serialize(self, serializer):
         """Save or load through a Chainer serializer; raises ``ValueError`` where a run can't be in that state."""
         self.iteration = serializer('iteration', self.iteration)
@@ -166,10 +170,20 @@ def start_state(settings, energy_model, generative_model):
     return TrainingState(*(
         training.make_optimizer(
             model, learning_rate, settings.beta1, settings.beta2, settings.eps, settings.gradient_norm, weight_decay,
-            settings.optimizer)
+            settings.optimizer, settings.decay_from, settings.decay_power, settings.averaged)
         for model, learning_rate, weight_decay in (
             (energy_model, settings.energy_learning_rate, settings.energy_weight_decay),
             (generative_model, settings.generator_learning_rate, 0.0))))
+
+
+def iterations_of(state, draw_data, settings):
+    """The loop, :func:`ddgm.training.train`, from a state on as ``settings`` say; it does not count iterations there."""
+    loop_settings = (
+        'batchsize', 'seed', 'iterations', 'generator_first', 'energy_penalty', 'langevin_steps', 'langevin_step_size',
+        'entropy_weight', 'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'volume_entropy_weight')
+    return training.train(
+        state.energy_optimizer, state.generator_optimizer, draw_data, done=state.iteration,
+        **{name: getattr(settings, name) for name in loop_settings})
 
 
 def _last_entry_to_keep(state, iterations):
@@ -184,9 +198,7 @@ def _train(folder, state, draw_data, draw_present_frame):
     settings = folder.settings
     on_cpu = state.models[0].xp is numpy
     stopwatch = _Stopwatch(state.elapsed_time)
-    loop = training.train(
-        state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed,
-        done=state.iteration, iterations=settings.iterations, generator_first=settings.generator_first)
+    loop = iterations_of(state, draw_data, settings)
 
     def save_snapshot():
         try:
@@ -233,7 +245,7 @@ def _train(folder, state, draw_data, draw_present_frame):
 def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, n_colours):
     """Sample, score and draw with the finished models."""
     settings = folder.settings
-    energy_model, generative_model = state.models
+    energy_model, generative_model = state.finished_models()
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
     finished = sampling.with_population_statistics(
         generative_model, settings.batchsize, settings.population_batches)

@@ -5,12 +5,13 @@ It knows nothing of logs, pictures and files; its caller looks at the models bet
 
 import chainer
 
-from ddgm import memory, noise, objectives, optimizers, randomness
+from ddgm import functions, langevin, memory, noise, objectives, optimizers, randomness
 from ddgm.differentiation import gradients
 
 
 def make_optimizer(
-        model, learning_rate=2e-4, beta1=0.5, beta2=0.999, eps=1e-8, gradient_norm=10.0, weight_decay=0.0, name='adam'):
+        model, learning_rate=2e-4, beta1=0.5, beta2=0.999, eps=1e-8, gradient_norm=10.0, weight_decay=0.0, name='adam',
+        decay_from=0, decay_power=1.0, averaged=False):
     """An optimizer of all parameters of one model, set up.
 
     Args:
@@ -20,11 +21,16 @@ def make_optimizer(
         gradient_norm (float): To which the gradient of the whole model is clipped; 0: not clipped.
         weight_decay (float): Rate of the L2 penalty on all parameters.
         name (str): ``'adam'``, or ``'adagrad'`` as in the paper author's code.
+        decay_from (int), decay_power (float): The learning rate falls as (decay_from/t)^decay_power from that update on.
+        averaged (bool): Keep an average of the parameters over the last part of the run.
     """
+    options = {
+        'gradient_norm': gradient_norm, 'weight_decay': weight_decay, 'decay_from': decay_from,
+        'decay_power': decay_power, 'averaged': averaged}
     if name == 'adam':
-        optimizer = optimizers.Adam(gradient_norm, weight_decay, alpha=learning_rate, beta1=beta1, beta2=beta2, eps=eps)
+        optimizer = optimizers.Adam(**options, alpha=learning_rate, beta1=beta1, beta2=beta2, eps=eps)
     else:
-        optimizer = optimizers.AdaGrad(gradient_norm, weight_decay, lr=learning_rate, eps=eps)
+        optimizer = optimizers.AdaGrad(**options, lr=learning_rate, eps=eps)
     return optimizer.setup(model)
 
 
@@ -38,8 +44,12 @@ def start_from_batch(model, inputs, rng):
 
 
 def train(
-        energy_optimizer, generator_optimizer, draw_data, batchsize, seed, done, iterations, generator_first=False):
+        energy_optimizer, generator_optimizer, draw_data, batchsize, seed, done, iterations, generator_first=False,
+        energy_penalty=0.0, langevin_steps=0, langevin_step_size=1e-3, entropy_weight=1.0,
+        neighbour_entropy_weight=0.0, neighbours=10, neighbour_batches=5, volume_entropy_weight=0.0):
     """Train both models, yielding after each iteration.
+
+    The arguments from ``energy_penalty`` on lead beyond the paper; their defaults are the paper.
 
     Args:
         energy_optimizer, generator_optimizer: Chainer optimizers, set up with the two models.
@@ -49,6 +59,13 @@ def train(
         done (int): Iterations that these models have behind them.
         iterations (int): Iterations after which to stop, ``done`` included.
         generator_first (bool): Update the generator before the energy model.
+        energy_penalty (float): Weight of :func:`ddgm.objectives.energy_penalty` in the DEM's loss.
+        langevin_steps (int), langevin_step_size (float): Of :func:`ddgm.langevin.refine`, through which x⁻ goes before
+            the DEM sees it.
+        entropy_weight (float): Of the paper's entropy, which is read from γ.
+        neighbour_entropy_weight (float): Of :func:`ddgm.functions.neighbour_entropy`, for points in the plane, of
+            ``neighbours`` among ``neighbour_batches`` fresh batches of samples.
+        volume_entropy_weight (float): Of :meth:`ddgm.models.DeepGenerativeModel.volume_entropy`.
 
     Yields:
         ``(iteration, observation)``: iteration counts from 1; the observation is a dict of 0-dimensional arrays in nats
@@ -62,9 +79,12 @@ def train(
         x_positive = device.send(draw_data(batchsize, rng))
         with chainer.no_backprop_mode():
             x_negative = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
-        positive_phase, negative_phase = map(
-            objectives.mean_energy, energy_model.both_phases(x_positive, x_negative.array))
+        x_negative = langevin.refine(energy_model, x_negative.array, langevin_steps, langevin_step_size, rng)
+        energies = energy_model.both_phases(x_positive, x_negative)
+        positive_phase, negative_phase = map(objectives.mean_energy, energies)
         loss = objectives.energy_model_loss(positive_phase, negative_phase)
+        if energy_penalty:
+            loss = functions.total(loss, objectives.energy_penalty(*energies, energy_penalty))
         descend(energy_optimizer, loss)
         return {
             'energy/positive': positive_phase.array, 'energy/negative': negative_phase.array,
@@ -72,14 +92,25 @@ def train(
 
     def update_generative_model(rng):
         """Move fresh samples towards low energy and high entropy.  The DEM's weights need no gradient here."""
-        x_negative = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
+        z = device.send(generative_model.draw_latent(batchsize, rng))
+        x_negative = generative_model(z)
         negative_phase = objectives.mean_energy(energy_model(x_negative))
-        entropy = generative_model.entropy()
-        loss = objectives.generator_loss(negative_phase, entropy)
+        entropies = {'entropy': (generative_model.entropy(), entropy_weight)}
+        if neighbour_entropy_weight:
+            with chainer.no_backprop_mode():
+                others = [
+                    generative_model(device.send(generative_model.draw_latent(batchsize, rng))).array
+                    for _ in range(neighbour_batches)]
+            entropies['neighbour_entropy'] = (
+                functions.neighbour_entropy(x_negative, device.xp.concatenate(others), neighbours),
+                neighbour_entropy_weight)
+        if volume_entropy_weight:
+            entropies['volume_entropy'] = generative_model.volume_entropy(z), volume_entropy_weight
+        loss = objectives.generator_loss(negative_phase, objectives.weighted_sum(*entropies.values()))
         descend(generator_optimizer, loss)
         return {
             'generator/loss': loss.array, 'generator/energy': negative_phase.array,
-            'generator/entropy': entropy.array}
+            **{'generator/' + name: entropy.array for name, (entropy, _) in entropies.items()}}
 
     def descend(optimizer, loss):
         """One step of one model; no other weight gets a gradient."""

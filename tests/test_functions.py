@@ -5,7 +5,7 @@ import numpy
 import pytest
 from chainer import gradient_check
 
-from ddgm import functions
+from ddgm import functions, metrics
 from ddgm.differentiation import gradients
 
 N, D, UNITS = 5, 3, 4
@@ -45,6 +45,14 @@ def cases(rng):
         'total': (functions.total, (x, x[::-1] ** 2, 2 * x), lambda *terms: sum(terms)),
         'total of one term': (functions.total, (x,), lambda x: x),
         'mean': (functions.mean, (images,), numpy.mean),
+        'mean_square': (functions.mean_square, (images,), lambda x: numpy.mean(x ** 2)),
+        'scaled': (lambda x: functions.scaled(x, -0.3), (images,), lambda x: -0.3 * x),
+        'log_volume': (
+            functions.log_volume, (rng.normal(size=(N, D, D)),),
+            lambda J: [numpy.log(abs(numpy.linalg.det(j))) for j in J]),
+        'log_volume of a surface': (
+            functions.log_volume, (rng.normal(size=(N, UNITS, 2)),),
+            lambda J: [numpy.log(numpy.linalg.svd(j, compute_uv=False)).sum() for j in J]),
         'difference': (functions.difference, (x, x[::-1] ** 2), numpy.subtract),
         'difference of single numbers': (functions.difference, (numpy.array(2.5), numpy.array(-1.0)), numpy.subtract),
         'rows': (lambda x: functions.rows(x, 1, 4), (images,), lambda x: x[1:4]),
@@ -160,3 +168,53 @@ def test_gaussian_entropy_of_zero_is_finite():
     entropy.backward()
     assert float(entropy.array) == pytest.approx(numpy.log(1e-8))
     numpy.testing.assert_array_equal(gamma.grad, 0)
+
+
+# ---- the entropy that nearest neighbours tell
+
+DEVIATIONS = numpy.array([1.0, 0.1])
+
+
+def gaussian_points(rng, n):
+    return (DEVIATIONS * rng.standard_normal((n, 2))).astype(numpy.float32)
+
+
+def test_neighbour_entropy_of_a_gaussian(device, rng):
+    """Kozachenko & Leonenko's estimate against the closed form log(2πe σ₁σ₂)."""
+    x, others = (device.send(gaussian_points(rng, n)) for n in (2000, 20_000))
+    entropy = functions.neighbour_entropy(x, others, 5)
+    assert entropy.dtype == numpy.float32
+    assert float(entropy.array) == pytest.approx(numpy.log(2 * numpy.pi * numpy.e * DEVIATIONS.prod()), abs=0.06)
+
+
+def test_neighbour_entropy_is_that_of_the_metric(rng):
+    """Among its own points, each of which is its own first neighbour, the estimate is that of the metric."""
+    x = gaussian_points(rng, 300).astype(numpy.float64)
+    mine = float(functions.neighbour_entropy(x, x, 6).array)
+    # digamma(n + 1) − digamma(6) here, digamma(n) − digamma(5) there
+    assert mine == pytest.approx(metrics.entropy_knn(x, 5) + 1 / 300 - 1 / 5, abs=1e-9)
+
+
+def test_gradient_of_neighbour_entropy_is_the_score(device, rng):
+    """−∇ log p = x/σ² of a Gaussian, where there are neighbours enough in a small ball."""
+    x, others = (rng.standard_normal((n, 2)).astype(numpy.float32) for n in (400, 40_000))
+    variable = chainer.Variable(device.send(x))
+    gradient, = gradients(functions.neighbour_entropy(variable, device.send(others), 1500), [variable])
+    score = len(x) * chainer.cuda.to_cpu(gradient)
+    near = (abs(x) < 1.5).all(axis=1)
+    for i in range(2):
+        assert numpy.polyfit(x[near, i], score[near, i], 1) == pytest.approx([1, 0], abs=0.1)
+
+
+def test_neighbour_entropy_wants_enough_others(rng):
+    with pytest.raises(ValueError, match='4 points'):
+        functions.neighbour_entropy(gaussian_points(rng, 3), gaussian_points(rng, 4), 5)
+
+
+def test_neighbour_entropy_of_one_point_is_finite(device, rng):
+    """Points that all coincide give a low entropy and a gradient that is a number."""
+    x = chainer.Variable(device.send(numpy.zeros((4, 2), dtype=numpy.float32)))
+    entropy = functions.neighbour_entropy(x, device.send(numpy.zeros((20, 2), dtype=numpy.float32)), 5)
+    gradient, = gradients(entropy, [x])
+    assert -40 < float(entropy.array) < -10
+    assert not chainer.cuda.to_cpu(gradient).any()

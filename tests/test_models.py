@@ -10,6 +10,7 @@ import pytest
 from chainer import gradient_check, initializers
 
 from ddgm import links, noise
+from ddgm.differentiation import gradients
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
@@ -489,3 +490,45 @@ def test_weights_follow_the_generator_alone(task, preset, changes):
                 numpy.testing.assert_array_equal(p.array, q.array, err_msg=name)
                 drawn += (p.array != r.array).any()
         assert drawn
+
+
+# ---- the entropy that the Jacobian tells
+
+class _Affine(DeepGenerativeModel):
+    """x = Az, whose entropy is log 2ᵈ + log of the volume that A makes of 1."""
+
+    def __init__(self, matrix):
+        super().__init__(matrix.shape[1])
+        with self.init_scope():
+            self.A = chainer.Parameter(matrix.astype(numpy.float32))
+
+    def forward(self, z):
+        return F.matmul(z, F.transpose(self.A))
+
+
+@pytest.mark.parametrize('shape', [(2, 2), (5, 3)])
+def test_volume_entropy_of_a_linear_map(shape, device, rng):
+    model = _Affine(rng.normal(size=shape))
+    model.to_device(device)
+    matrix = chainer.cuda.to_cpu(model.A.array)
+    entropy = model.volume_entropy(device.send(model.draw_latent(7, rng)))
+    expected = shape[1] * numpy.log(2) + numpy.log(numpy.linalg.svd(matrix, compute_uv=False)).sum()
+    assert float(entropy.array) == pytest.approx(expected, abs=1e-3)
+    gradient, = gradients(entropy, [model.A])
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(gradient), numpy.linalg.pinv(matrix).T, rtol=1e-2, atol=1e-3)
+
+
+def test_volume_entropy_sees_what_the_proxy_does_not(rng):
+    """Where the last layer shrinks to a half, the entropy falls by log 2 a dimension, and the proxy stays."""
+    _, model = build('gaussian_mixture', 'default', rng, n_latent=2)
+    model.l1.W.array *= 20  # far from where all units are alike
+    z = model.draw_latent(400, rng)
+    before, proxy = float(model.volume_entropy(z).array), float(model.entropy().array)
+    model.l3.W.array /= 2
+    assert float(model.volume_entropy(z).array) == pytest.approx(before - 2 * numpy.log(2), abs=2e-3)
+    assert float(model.entropy().array) == proxy
+
+
+def test_volume_entropy_needs_room(rng):
+    with pytest.raises(ValueError, match='2 numbers from 3'):
+        _Affine(rng.normal(size=(2, 3))).volume_entropy(numpy.zeros((4, 3), dtype=numpy.float32))

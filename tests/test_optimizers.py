@@ -483,3 +483,63 @@ def test_parameters_of_a_model_lie_one_after_the_other(name, device):
 def test_unknown_hyperparameter_is_refused():
     with pytest.raises(TypeError):
         optimizers.Adam(learning_rate=1)
+
+
+# ---- the end of training: a rate that falls, and averages
+
+@both
+def test_learning_rate_falls_as_a_power(name, device):
+    """Each update is that of Chainer's optimizer whose rate somebody sets by hand."""
+    mine, theirs = own(name, build(device), decay_from=4, decay_power=1.5), of_chainer(name, build(device))
+    rate = 'alpha' if name == 'Adam' else 'lr'
+    for t in range(1, 13):
+        setattr(theirs, rate, HYPERPARAMETERS[name][rate] * min(1, (4 / t) ** 1.5))
+        step(mine, t, t + 1)
+        step(theirs, t, t + 1)
+    assert_close(mine, theirs)
+
+
+def test_average_is_that_of_polynomial_decay(device):
+    """θ̄ₜ = (1 − w)θ̄ₜ₋₁ + wθₜ with w = (η + 1)/(η + t): the mean of all θₛ by weights that rise as s^η."""
+    optimizer = own('Adam', build(device), averaged=True)
+    weights, history = [], []
+    for t in range(1, 9):
+        step(optimizer, t, t + 1)
+        history.append({n: chainer.cuda.to_cpu(p.array).copy() for n, p in optimizer.target.namedparams()})
+        weights.append(numpy.prod([float(t + i) for i in range(optimizer.averaging_power)]))
+    for n, parameter in optimizer.averaged_model().namedparams():
+        expected = sum(w * arrays[n].astype(float) for w, arrays in zip(weights, history)) / sum(weights)
+        numpy.testing.assert_allclose(chainer.cuda.to_cpu(parameter.array), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_average_changes_neither_the_run_nor_its_model(device):
+    averaging, plain = own('Adam', build(device), averaged=True), own('Adam', build(device))
+    step(averaging, 1, 5)
+    step(plain, 1, 5)
+    averaged = averaging.averaged_model()
+    assert averaged is not averaging.target and plain.averaged_model() is plain.target
+    for parameter in averaged.params():
+        parameter.array[...] = 0
+    step(averaging, 5, 8)
+    step(plain, 5, 8)
+    for (n, mine), (_, theirs) in zip(averaging.target.namedparams(), plain.target.namedparams()):
+        numpy.testing.assert_array_equal(chainer.cuda.to_cpu(mine.array), chainer.cuda.to_cpu(theirs.array), n)
+
+
+def test_average_and_rate_survive_a_file(device):
+    """A stopped run goes on to the same bits, its averages too."""
+    options = {'averaged': True, 'decay_from': 2}
+    whole = own('Adam', build(device), **options)
+    step(whole, 1, 4)
+    file = io.BytesIO()
+    serializers.save_npz(file, whole)
+    again = own('Adam', build(device), **options)
+    for (_, mine), (_, theirs) in zip(again.target.namedparams(), whole.target.namedparams()):
+        mine.array[...] = theirs.array
+    file.seek(0)
+    serializers.load_npz(file, again)
+    for optimizer in (whole, again):
+        step(optimizer, 4, 9)
+    for (n, mine), (_, theirs) in zip(
+            again.averaged_model().namedparams(), whole.averaged_model().namedparams()):
+        numpy.testing.assert_array_equal(chainer.cuda.to_cpu(mine.array), chainer.cuda.to_cpu(theirs.array), n)

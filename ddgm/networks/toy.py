@@ -12,43 +12,51 @@ from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 
 class FeatureExtractor(chainer.Chain):
-    """f(x): 2 → 128 ELU → 128 tanh, weight-normalized."""
+    """f(x): 2 → 128 ELU → 128 tanh, weight-normalized; or with more layers of 128 ELU."""
 
-    def __init__(self, n_hidden, initial_weight):
+    def __init__(self, n_hidden, initial_weight, n_layers=2):
         super().__init__()
+        sizes = [2] + n_layers * [n_hidden]
         with self.init_scope():
-            self.l1 = WeightNormalizedLinear(2, n_hidden, initial_weight)
-            self.l2 = WeightNormalizedLinear(n_hidden, n_hidden, initial_weight)
+            for i in range(n_layers):
+                setattr(self, 'l{}'.format(i + 1), WeightNormalizedLinear(sizes[i], sizes[i + 1], initial_weight))
+        self.n_layers = n_layers
 
     def forward(self, x):
         """(N, 2) to (N, n_hidden) in −1…1."""
-        return layers.tanh(self.l2(layers.elu(self.l1(x))))
+        h = x
+        for i in range(1, self.n_layers):
+            h = layers.elu(self['l{}'.format(i)](h))
+        return layers.tanh(self['l{}'.format(self.n_layers)](h))
 
 
 class GenerativeModel(DeepGenerativeModel):
-    """G(z): z → 128 BN ReLU → 128 BN ReLU → 2."""
+    """G(z): z → 128 BN ReLU → 128 BN ReLU → 2; or with more layers of 128 BN ReLU."""
 
-    def __init__(self, n_latent, n_hidden, initial_weight):
+    def __init__(self, n_latent, n_hidden, initial_weight, n_layers=2):
         super().__init__(n_latent)
+        sizes = [n_latent] + n_layers * [n_hidden]
         with self.init_scope():
-            self.l1 = Linear(n_latent, n_hidden, initialW=initial_weight)
-            self.bn1 = BatchNormalization(n_hidden)
-            self.l2 = Linear(n_hidden, n_hidden, initialW=initial_weight)
-            self.bn2 = BatchNormalization(n_hidden)
-            self.l3 = Linear(n_hidden, 2, initialW=initial_weight)
+            for i in range(n_layers):
+                setattr(self, 'l{}'.format(i + 1), Linear(sizes[i], sizes[i + 1], initialW=initial_weight))
+                setattr(self, 'bn{}'.format(i + 1), BatchNormalization(sizes[i + 1]))
+            setattr(self, 'l{}'.format(n_layers + 1), Linear(n_hidden, 2, initialW=initial_weight))
+        self.n_layers = n_layers
 
     def forward(self, z):
         """(N, n_latent) to (N, 2)."""
-        h = layers.relu(self.bn1(self.l1(z)))
-        h = layers.relu(self.bn2(self.l2(h)))
-        return self.l3(h)
+        h = z
+        for i in range(1, self.n_layers + 1):
+            h = layers.relu(self['bn{}'.format(i)](self['l{}'.format(i)](h)))
+        return self['l{}'.format(self.n_layers + 1)](h)
 
 
 def build_models(settings, rng):
     """A DEM and a DGM, sized by ``settings``, weights drawn from the NumPy generator ``rng``."""
     initial_weight = initializers.Normal(0.05, rng=rng)
     energy_model = DeepEnergyModel(
-        FeatureExtractor(settings.n_hidden, initial_weight),
+        FeatureExtractor(settings.n_hidden, initial_weight, settings.feature_layers),
         WeightNormalizedLinear(settings.n_hidden, settings.n_experts, initial_weight),
         n_visible=2, sigma=settings.sigma, initial_bias=initial_weight)
-    return energy_model, GenerativeModel(settings.n_latent, settings.n_hidden, initial_weight)
+    return energy_model, GenerativeModel(
+        settings.n_latent, settings.n_hidden, initial_weight, settings.generator_layers)

@@ -201,6 +201,28 @@ def parse_weights(description, arguments=None):
     return parser.parse_args(arguments)
 
 
+STUDIES = ('entropy', 'activations', 'digits', 'analogies', 'correlations', 'detector', 'calibration')
+
+
+def parse_study(description, arguments=None):
+    """Read the command line of :mod:`ddgm.studies`: ``name``, the folders of data, and how much to measure."""
+    parser = _OneLineParser(
+        prog='python -m ddgm.studies', description=description, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('name', metavar='NAME', choices=STUDIES, help=', '.join(STUDIES))
+    parser.add_argument('--mnist', metavar='DIR', type=_folder, help='folder of the four IDX files')
+    parser.add_argument('--images', metavar='DIR', type=_folder, help='folder of the icons')
+    parser.add_argument('--cases', metavar='CASE', nargs='+', help='only these (default: all)')
+    parser.add_argument(
+        '--seeds', metavar='N', type=_whole_number('seeds'), default=3, help='0 to N − 1 (default: %(default)s)')
+    parser.add_argument(
+        '--jobs', metavar='N', type=_whole_number('jobs'), default=2,
+        help='runs at a time, of one thread each (default: %(default)s)')
+    parser.add_argument('-n', '--iterations', metavar='N', type=_whole_number('iterations'), help='of each run')
+    parser.add_argument('-o', '--out', metavar='DIR', type=_folder, help='default: result/studies/NAME')
+    return parser.parse_args(arguments)
+
+
 def _eps(text):
     try:
         number = float(text)

@@ -267,6 +267,55 @@ def _show_curves(figure, quantities, curves):
         axes.legend(loc='best', frameon=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Lines over one quantity.
+
+    Attributes:
+        title (str), x_label (str): What is shown, over what.
+        lines (dict): By name, pairs of x (N,) and y (N,) or (runs, N); of several runs the median is drawn, and the
+            range of them lightly behind it.
+        logarithmic (bool): Whether y runs in powers of ten.
+    """
+
+    title: str
+    x_label: str
+    lines: dict
+    logarithmic: bool = False
+
+
+def draw_plots(path, plots, columns=2):
+    """Plots beside one another."""
+    rows = -(-len(plots) // columns)
+    figure = Figure(figsize=(5 * columns, 3.6 * rows), layout='constrained')
+    FigureCanvasAgg(figure)
+    for axes, plot in itertools.zip_longest(figure.subplots(rows, columns, squeeze=False).flat, plots):
+        if plot is None:
+            axes.set_axis_off()
+            continue
+        for i, (name, (x, y)) in enumerate(plot.lines.items()):
+            y = numpy.atleast_2d(numpy.asarray(y, dtype=float))
+            axes.plot(x, numpy.median(y, axis=0), color='C{}'.format(i), label=_verbatim(name), linewidth=1.2)
+            axes.fill_between(x, y.min(axis=0), y.max(axis=0), color='C{}'.format(i), alpha=0.15, linewidth=0)
+        axes.set(title=plot.title, xlabel=plot.x_label)
+        if plot.logarithmic:
+            axes.set_yscale('log')
+        axes.grid(alpha=0.3)
+        axes.legend(loc='best', frameon=False, fontsize='small')
+    _save(figure, path)
+
+
+def draw_matrix(path, matrix, title, x_label, y_label):
+    """Numbers from 0 on as colours, (rows, columns)."""
+    figure = Figure(figsize=(6, 5), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    image = axes.imshow(matrix, aspect='auto', cmap='viridis', vmin=0, interpolation='nearest')
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    figure.colorbar(image, ax=axes)
+    _save(figure, path)
+
+
 def write_gif(path, frame_paths, colours=64, seconds=20.0):
     """Join PNG files to an endless GIF of about ``seconds``, the last frame held longer; ``colours`` a frame."""
     def frames():

@@ -118,7 +118,7 @@ class _NeighbourEntropy(FirstOrderFunction):
         self.k = k
 
     def forward_array(self, x):
-        (n, dimension), others = x.shape, self.others
+        dimension, others = x.shape[1], self.others
         # A coordinate at a time: exact for near points.
         squares = sum((x[:, i:i + 1] - others[:, i]) ** 2 for i in range(dimension))
         radius = self.xp.partition(squares, self.k - 1, axis=1)[:, self.k - 1:self.k]

@@ -183,3 +183,31 @@ def mean_distance(x):
 def diversity(x, reference):
     """Mean distance of two samples over that of two reference points: (N, D), (M, D); 0 where all samples are one."""
     return mean_distance(x) / mean_distance(reference)
+
+
+def area_under_curve(scores, others):
+    """The probability that one of ``others`` scores higher than one of ``scores``, ties half: (N,), (M,) to 0…1.
+
+    With energies of held-out data and of something else it is the AUROC of the energy as a detector of the else.
+    """
+    scores, others = numpy.sort(numpy.asarray(scores, dtype=numpy.float64)), numpy.asarray(others, dtype=numpy.float64)
+    below = numpy.searchsorted(scores, others, side='left') + numpy.searchsorted(scores, others, side='right')
+    return float(below.mean() / (2 * len(scores)))
+
+
+def canonical_correlations(x, y, tolerance=1e-6):
+    """The canonical correlations of two series of N paired points (Hotelling 1936): (N, P), (N, Q) to (≤ min(P, Q),).
+
+    Largest first.  Directions whose variance is below ``tolerance`` of the largest count as constant.
+    """
+    def orthonormal(points):
+        points = numpy.asarray(points, dtype=numpy.float64)
+        u, s, _ = numpy.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+        return u[:, s ** 2 > tolerance * s[:1] ** 2]
+    return numpy.linalg.svd(orthonormal(x).T @ orthonormal(y), compute_uv=False).clip(0, 1)
+
+
+def cosine(x, y):
+    """The cosine of the angle between two vectors; 0 where one of them is 0."""
+    norms = numpy.linalg.norm(x) * numpy.linalg.norm(y)
+    return float(numpy.dot(x, y) / norms) if norms else 0.0

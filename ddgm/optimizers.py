@@ -72,7 +72,8 @@ class _WholeModel:
             gradient, factor = self._joined(gradients, pieces), rate
             if self.weight_decay:
                 gradient, factor = gradient * rate + self.weight_decay * self._flat[part], 1
-            self.update_part(self._flat[part], gradient, factor, *[self._states[name][part] for name in self.state_names])
+            states = [self._states[name][part] for name in self.state_names]
+            self.update_part(self._flat[part], gradient, factor, *states)
             if self.averaged:
                 average = self._states[_AVERAGE][part]
                 average += newest * (self._flat[part] - average)

@@ -129,6 +129,14 @@ def _images(**changes):
         **{'iterations': 4_000, 'log_interval': 20, 'snapshot_interval': 200, 'figure_interval': 40, **changes})
 
 
+def _calibrated_toy(**changes):
+    return ToySettings(**{
+        'iterations': 12_000, 'log_interval': 100, 'snapshot_interval': 1_000, 'figure_interval': 200, 'batchsize': 400,
+        'n_latent': 2, 'feature_layers': 3, 'generator_layers': 4, 'energy_learning_rate': 1e-3,
+        'generator_learning_rate': 1e-3, 'energy_penalty': 0.003, 'langevin_steps': 5, 'entropy_weight': 0.0,
+        'neighbour_entropy_weight': 1.0, 'decay_from': 4_000, 'averaged': True, **changes})
+
+
 # By task; the first of each is the script's default.
 PRESETS = {
     'gaussian_mixture': {
@@ -139,6 +147,8 @@ PRESETS = {
             "the post's video: 1,000 epochs of 10 iterations, a frame an epoch",
             ToySettings(iterations=10_000, log_interval=10, snapshot_interval=1_000, figure_interval=10)),
         'long': _LONG,
+        'calibrated': Preset(
+            "beyond the post: an energy that is a density; larger networks, ten minutes", _calibrated_toy()),
     },
     'swiss_roll': {
         'default': Preset(
@@ -148,6 +158,9 @@ PRESETS = {
             "the post's video: 1,000 epochs of 2 iterations, a frame an epoch",
             ToySettings(iterations=2_000, log_interval=2, snapshot_interval=200, figure_interval=2)),
         'long': _LONG,
+        'calibrated': Preset(
+            "beyond the post: an energy that is a density; larger networks, ten minutes",
+            _calibrated_toy(neighbour_entropy_weight=0.35)),
     },
     'mnist': {
         'post': Preset(
@@ -165,6 +178,9 @@ PRESETS = {
         'last_commit': Preset(
             "the last commit of 2016-11-20: weight normalization everywhere, binarized data",
             _mnist(iterations=8_000, energy_normalization='weight', generator_normalization='weight')),
+        'calibrated': Preset(
+            "beyond the post: the first preset with a penalty on energies, falling rates and averaged models",
+            _mnist(energy_penalty=1e-5, decay_from=1_500, averaged=True)),
     },
     'images': {
         'post': Preset("the post's networks and energy, with linear experts", _images(linear_experts=True)),

@@ -21,7 +21,7 @@ def make_optimizer(
         gradient_norm (float): To which the gradient of the whole model is clipped; 0: not clipped.
         weight_decay (float): Rate of the L2 penalty on all parameters.
         name (str): ``'adam'``, or ``'adagrad'`` as in the paper author's code.
-        decay_from (int), decay_power (float): The learning rate falls as (decay_from/t)^decay_power from that update on.
+        decay_from (int), decay_power (float): From that update on the learning rate falls as (decay_from/t)^decay_power.
         averaged (bool): Keep an average of the parameters over the last part of the run.
     """
     options = {

@@ -31,7 +31,7 @@ def test_refined_samples_stay_where_they_belong(rng):
     model = gaussian(numpy.zeros(12), 1.0, chainer.get_device('@numpy'))
     x = (rng.standard_normal((5000, 3, 2, 2)) * 0.5 ** 0.5).astype(numpy.float32)
     y = langevin.refine(model, x, 5, 0.1, rng)
-    assert y.shape == x.shape and y.dtype == x.dtype
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
     assert (y != x).mean() > 0.9
     assert y.var() == pytest.approx(0.5, rel=0.03)
 

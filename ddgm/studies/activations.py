@@ -1,0 +1,73 @@
+"""Which activations may be others?  Those of f's output, of the hidden layers of the DEM and of those of the DGM.
+
+The post: Leaky ReLU or ELU in the DEM; tanh on f's output, sigmoid might do, none was not tried; ReLU in the DGM.
+"""
+
+import chainer.functions as F
+import numpy
+
+from ddgm import figures, layers
+from ddgm.evaluation import toy
+from ddgm.studies import study
+from ddgm.tasks import open_reference
+
+TASKS = {'gaussian_mixture': toy.score_gaussian_mixture, 'swiss_roll': toy.score_swiss_roll}
+PUBLISHED = {'output': 'tanh', 'energy': 'elu', 'generator': 'relu'}
+CHANGES = {
+    'as published': {},
+    'f ends in sigmoid': {'output': 'sigmoid'},
+    'f ends in nothing': {'output': 'none'},
+    'Leaky ReLU in the DEM': {'energy': 'leaky_relu'},
+    'ReLU in the DEM': {'energy': 'relu'},
+    'ELU in the DGM': {'generator': 'elu'},
+}
+CASES = {task + '/' + name: change for task in TASKS for name, change in CHANGES.items()}
+ITERATIONS, NEEDS = 10_000, ()
+ACTIVATIONS = {
+    'tanh': layers.tanh, 'sigmoid': layers.sigmoid, 'elu': layers.elu, 'relu': layers.relu,
+    'leaky_relu': lambda x: F.leaky_relu(x, 0.2), 'none': lambda x: x}
+SHOWN = {
+    'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'kl_generator_data', 'coverage', 'log_likelihood', 'energy_gap'),
+    'swiss_roll': ('within_0.1', 'arc_kl', 'coverage', 'log_likelihood', 'energy_gap'),
+}
+
+
+def change_activations(energy_model, generative_model, output, energy, generator):
+    """Give both models of the plane other activations, by their names."""
+    output, energy, generator = (ACTIVATIONS[name] for name in (output, energy, generator))
+    extractor = energy_model.feature_extractor
+    extractor.forward = lambda x: output(extractor.l2(energy(extractor.l1(x))))
+    G = generative_model
+
+    # On the class, not the model: a model is copied for its samples, and a copy calls its own layers.
+    class Changed(type(G)):
+        def forward(self, z):
+            return self.l3(generator(self.bn2(self.l2(generator(self.bn1(self.l1(z)))))))
+    G.__class__ = Changed
+
+
+def measure(case, seed, iterations, data, out):
+    task, name = case.split('/', 1)
+    settings = study.settings_of(task, 'default', seed, iterations)
+    draw_data = study.open_data(task, data, settings)
+
+    def change(*models):
+        change_activations(*models, **{**PUBLISHED, **CHANGES[name]})
+    for state in study.states(task, settings, draw_data, [iterations], change):
+        _, _, _, x, energy = study.finished(state, settings)
+    scores = TASKS[task](x, energy)
+    return {'metrics': scores, 'x': x[:600].tolist()}
+
+
+def report(results, out):
+    for task in TASKS:
+        cases = [case for case in results if case.startswith(task + '/')]
+        if not cases:
+            continue
+        print(task + '\n')
+        study.print_table(['', *map('`{}`'.format, SHOWN[task])], [
+            [case.split('/', 1)[1], *(study.show([run['metrics'][name] for run in results[case]]) for name in SHOWN[task])]
+            for case in cases])
+        figures.draw_comparison(
+            out / 'activations_{}.png'.format(task), figures.Panel('data', open_reference(task).shown_data(600)),
+            [figures.Panel(case.split('/', 1)[1], numpy.array(results[case][0]['x'])) for case in cases], [])

@@ -1,0 +1,135 @@
+"""Does arithmetic on z make analogies?  z₁ − z₂ + z₃, averages of z, and points between two z, on digits and icons.
+
+What a sample shows is what a classifier says of a digit, and what is known of the nearest icon: its skin tone, by its
+file's name.  The same arithmetic on pixels, and chance, stand beside it.
+"""
+
+import re
+
+import numpy
+
+from ddgm import figures, metrics, randomness, sampling
+from ddgm.classifier import load_or_train
+from ddgm.data.images import ImageFolder
+from ddgm.data.mnist import MNIST, SIDE
+from ddgm.evaluation.images import downscale
+from ddgm.studies import study
+
+CASES = {'mnist/post': ('mnist', 'post', {}), 'mnist/calibrated': ('mnist', 'calibrated', {}),
+         'images/post': ('images', 'post', {'width': 0.25, 'batchsize': 64})}
+ITERATIONS, NEEDS = 6_000, ('mnist', 'images')
+LENGTH = {'images': 1 / 4}  # of a run, over that of digits, which cost less
+N_PAIRS = 1000
+METHODS = ('z₁ − z₂ + z₃', 'z − z̄ₐ + z̄ᵦ', 'between')
+
+
+def answers(generate, z, x, label, rng):
+    """How often arithmetic gives what the analogy wants: by method, of z, of pixels, and by chance.
+
+    Args:
+        generate: From z (N, d) to x (N, …).
+        z, x: Samples and where they came from; enough of them that classes have members.
+        label: From x (N, …) to what they show, (N,) integers.
+        rng: NumPy generator of which samples are tried.
+
+    Classes of fewer than 1 in 100 samples are left out.  z is cut to −1…1.  With a and b classes, the methods are:
+    z₁, z₂ of a, z₃ of b: b is wanted, with chance the share of b among all samples; the same with the means of all z of
+    a and of b; half-way between samples of a and b: either is wanted, with chance their share.  ``kept`` is how near
+    the answer's density comes to that of samples: the share of answers that lie in the ball of some sample to its fifth
+    neighbour, in pixels; of samples it is 1.
+    """
+    labels = label(x)
+    classes = [c for c in numpy.unique(labels) if (labels == c).mean() >= 0.01 and (labels == c).sum() >= 3]
+    if len(classes) < 2:
+        return None
+    members = {c: numpy.flatnonzero(labels == c) for c in classes}
+    share = {c: (labels == c).mean() for c in classes}
+    mean = {c: (z[members[c]].mean(axis=0), x[members[c]].mean(axis=0)) for c in classes}
+    tried = []
+    for _ in range(N_PAIRS):
+        a, b = rng.choice(classes, 2, replace=False)
+        tried.append((a, b, *rng.choice(members[a], 2), rng.choice(members[b])))
+    wanted = {
+        METHODS[0]: lambda a, b, i, j, k, s, m: s[i] - s[j] + s[k],
+        METHODS[1]: lambda a, b, i, j, k, s, m: s[i] - m[a] + m[b],
+        METHODS[2]: lambda a, b, i, j, k, s, m: 0.5 * (s[i] + s[k])}
+    found = {}
+    a, b = (numpy.array([row[column] for row in tried]) for column in (0, 1))
+    for name, combine in wanted.items():
+        of_z = generate(numpy.stack([
+            combine(*row, z, {c: m[0] for c, m in mean.items()}) for row in tried]).clip(-1, 1).astype(numpy.float32))
+        of_pixels = numpy.stack([combine(*row, x, {c: m[1] for c, m in mean.items()}) for row in tried]).clip(0, 1)
+        result = {}
+        for kind, answer in (('z', of_z), ('pixels', of_pixels.astype(numpy.float32))):
+            shown = label(answer)
+            right = shown == b
+            if name == METHODS[2]:
+                right |= shown == a
+            result[kind] = float(right.mean())
+            flat, samples = answer.reshape(len(answer), -1), x[:1000].reshape(min(len(x), 1000), -1)
+            result[kind + '_kept'] = float(metrics.inside_balls(samples, flat).any(axis=0).mean())
+        result['chance'] = float(numpy.mean([share[c] + (share[d] if name == METHODS[2] else 0)
+                                             for d, c in zip(a, b)]))
+        found[name] = result
+    return found
+
+
+def skin_tones(paths):
+    """What icons show, by their files' names: 0 where none is named, 1 to 5 for U+1F3FB to U+1F3FF."""
+    tones = [re.search(r'1f3f([b-f])', path) for path in paths]
+    return numpy.array(['-bcdef'.index(tone[1]) if tone else 0 for tone in tones])
+
+
+def row_of_answers(generate, z, labels, classes):
+    """For each of some classes z₁, z₂ of it, z₃ of the next, and z₁ − z₂ + z₃; then a way from z₁ to z₃ in 5 steps."""
+    points = []
+    for a, b in zip(classes, numpy.roll(classes, -1)):
+        i, j = numpy.flatnonzero(labels == a)[:2]
+        k = numpy.flatnonzero(labels == b)[0]
+        points += [z[i], z[j], z[k], z[i] - z[j] + z[k]]
+        points += [(1 - t) * z[i] + t * z[k] for t in numpy.linspace(0, 1, 6)]
+    return generate(numpy.stack(points).clip(-1, 1).astype(numpy.float32))
+
+
+def measure(case, seed, iterations, data, out):
+    task, preset, changes = CASES[case]
+    iterations = max(1, round(iterations * LENGTH.get(task, 1)))
+    settings = study.settings_of(task, preset, seed, iterations, **changes)
+    for state in study.states(task, settings, study.open_data(task, data, settings), [iterations]):
+        _, model, z, x, _ = study.finished(state, settings)
+
+    def generate(z):
+        return sampling.sample(model, z)
+    if task == 'mnist':
+        classifier, _ = load_or_train(MNIST(data['mnist']))
+
+        def label(x):
+            return classifier.features_and_probabilities(x)[1].argmax(axis=1)
+    else:
+        icons = ImageFolder(data['images'])
+        tones, small = skin_tones(icons.paths), downscale(icons.images.astype(numpy.float32) / 255)
+
+        def label(x):
+            return tones[metrics.nearest(downscale(x), small)[1]]
+    found = answers(generate, z, x, label, randomness.metric_generator(stream=7))
+    labels = label(x)
+    classes = [c for c in numpy.unique(labels) if (labels == c).sum() >= 3]
+    shown = row_of_answers(generate, z, labels, classes) if len(classes) > 1 else x[:10]
+    path = out / 'shown-{}-seed{}.npz'.format(case.replace('/', '-'), seed)
+    numpy.savez_compressed(path, x=(255 * shown).round().astype(numpy.uint8))
+    return {'answers': found, 'shown': path.name}
+
+
+def report(results, out):
+    rows = []
+    for case, runs in results.items():
+        known = [run['answers'] for run in runs]
+        for name in METHODS:
+            rows.append([case, name, *(
+                study.show([answers and answers[name][key] for answers in known], 2)
+                for key in ('z', 'pixels', 'chance', 'z_kept', 'pixels_kept'))])
+        shown = numpy.load(out / runs[0]['shown'])['x'] / 255
+        figures.draw_small_grid(
+            out / 'analogies_{}.png'.format(case.replace('/', '_')),
+            shown.reshape(-1, SIDE, SIDE) if shown.ndim == 2 else shown)
+    study.print_table(['', 'analogy', 'right by z', 'by pixels', 'by chance', 'like samples, by z', 'by pixels'], rows)

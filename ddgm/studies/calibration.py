@@ -1,0 +1,57 @@
+"""What makes the energy a density?  The calibrated preset of the plane, and what each of its pieces does."""
+
+from ddgm import figures
+from ddgm.evaluation import toy
+from ddgm.studies import study
+
+TASKS = {'gaussian_mixture': toy.score_gaussian_mixture, 'swiss_roll': toy.score_swiss_roll}
+CHANGES = {
+    'calibrated': {},
+    'no penalty': {'energy_penalty': 0.0},
+    'penalty 0.03': {'energy_penalty': 0.03},
+    'no refinement': {'langevin_steps': 0},
+    '20 Langevin steps': {'langevin_steps': 20},
+    'entropy of γ': {'neighbour_entropy_weight': 0.0, 'entropy_weight': 1.0},
+    'entropy of the volume': {'neighbour_entropy_weight': 0.0, 'volume_entropy_weight': 1.0},
+    'rates that stay': {'decay_from': 0},
+    'models not averaged': {'averaged': False},
+    'networks of the post': {'feature_layers': 2, 'generator_layers': 2, 'n_latent': 4},
+}
+CASES = {'gaussian_mixture/' + name: change for name, change in CHANGES.items()}
+CASES['swiss_roll/calibrated'] = {}
+ITERATIONS, NEEDS = 24_000, ()
+N_MARKS = 8
+SHOWN = {
+    'gaussian_mixture': (
+        'log_likelihood', 'kl_generator_data', 'hq_2sigma', 'hq_3sigma', 'coverage', 'mode_kl', 'entropy_knn'),
+    'swiss_roll': ('within_0.05', 'within_0.1', 'coverage', 'arc_kl', 'log_likelihood'),
+}
+
+
+def measure(case, seed, iterations, data, out):
+    task = case.split('/')[0]
+    settings = study.settings_of(task, 'calibrated', seed, iterations, **CASES[case])
+    trace = []
+    for state in study.states(
+            task, settings, study.open_data(task, data, settings), study.marks_of(iterations, N_MARKS)[1:]):
+        _, _, _, x, energy = study.finished(state, settings)
+        trace.append({'iteration': state.iteration, **TASKS[task](x, energy)})
+    return {'trace': trace}
+
+
+def report(results, out):
+    plots = []
+    for task, names in SHOWN.items():
+        cases = {case.split('/')[1]: runs for case, runs in results.items() if case.startswith(task + '/')}
+        if not cases:
+            continue
+        print(task + ', half-way and at the end\n')
+        study.print_table(['', 'iterations', *map('`{}`'.format, names)], [
+            [name, '{:,}'.format(runs[0]['trace'][at]['iteration']),
+             *(study.show([run['trace'][at][key] for run in runs]) for key in names)]
+            for name, runs in cases.items() for at in (len(runs[0]['trace']) // 2 - 1, -1)])
+        plots += [figures.Plot('{}: {}'.format(task, key), 'iteration', {
+            name: ([entry['iteration'] for entry in runs[0]['trace']],
+                   [[float('nan') if entry[key] is None else entry[key] for entry in run['trace']] for run in runs])
+            for name, runs in cases.items()}) for key in names[:4]]
+    figures.draw_plots(out / 'calibration.png', plots)

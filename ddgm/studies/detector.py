@@ -1,0 +1,68 @@
+"""Does the energy know digits from what is none?  AUROC of E on test digits against other inputs."""
+
+import numpy
+
+from ddgm import figures, metrics, randomness
+from ddgm.data.images import ImageFolder
+from ddgm.data.mnist import MNIST, SIDE
+from ddgm.studies import study
+
+CASES = {name: name for name in ('post', 'grey', 'calibrated')}
+ITERATIONS, NEEDS = 6_000, ('mnist', 'images')
+N_INPUTS = 2000
+N_MARKS = 6
+
+
+def inputs_of(digits, icons, binarized, rng):
+    """Test digits and what is not one, by name: (N, 784) in 0…1, binarised if the energy is that of binarised data."""
+    clean = digits.test_images[rng.permutation(len(digits.test_images))[:N_INPUTS]].astype(numpy.float32) / 255
+    square = clean.reshape(-1, SIDE, SIDE)
+    chosen = icons[rng.integers(len(icons), size=len(clean))]
+    inputs = {
+        'test digits': clean,
+        'uniform noise': rng.random(clean.shape, dtype=numpy.float32),
+        'pixels of digits, each in its place': numpy.stack([rng.permutation(column) for column in clean.T], axis=1),
+        'digits, pixels shuffled': clean[:, rng.permutation(clean.shape[1])],
+        'digits upside down': square[:, ::-1].reshape(clean.shape),
+        'digits inverted': 1 - clean,
+        'two digits at once': numpy.maximum(clean, clean[rng.permutation(len(clean))]),
+        'icons in grey': grey_28(chosen),
+        'icons in grey, inverted': 1 - grey_28(chosen),
+        'nothing': numpy.zeros_like(clean),
+    }
+    if binarized:
+        inputs = {name: (rng.random(x.shape, dtype=numpy.float32) < x).astype(numpy.float32) for name, x in inputs.items()}
+    return inputs
+
+
+def grey_28(images):
+    """(N, 3, 64, 64) uint8 to (N, 784) in 0…1: the middle 56 pixels, each 2×2 of them one."""
+    grey = images.mean(axis=1)[:, 4:60, 4:60] / 255
+    return grey.reshape(-1, SIDE, 2, SIDE, 2).mean(axis=(2, 4)).reshape(-1, SIDE * SIDE).astype(numpy.float32)
+
+
+def measure(case, seed, iterations, data, out):
+    settings = study.settings_of('mnist', CASES[case], seed, iterations)
+    digits, icons = MNIST(data['mnist'], settings.batchsize), ImageFolder(data['images']).images
+    inputs = inputs_of(digits, icons, settings.binarized, randomness.metric_generator(stream=8))
+    trace = []
+    for state in study.states(
+            'mnist', settings, study.open_data('mnist', data, settings), study.marks_of(iterations, N_MARKS)):
+        _, _, _, x, energy = study.finished(state, settings)
+        energies = {name: energy(points) for name, points in {**inputs, 'own samples': x}.items()}
+        of_digits = energies.pop('test digits')
+        trace.append({'iteration': state.iteration, **{
+            name: metrics.area_under_curve(of_digits, other) for name, other in energies.items()}})
+    return {'trace': trace}
+
+
+def report(results, out):
+    names = [name for name in next(iter(results.values()))[0]['trace'][0] if name != 'iteration']
+    study.print_table(['AUROC of E: test digits against', *results], [
+        [name, *(study.show([run['trace'][-1][name] for run in runs], 2) for runs in results.values())]
+        for name in names])
+    figures.draw_plots(out / 'detector.png', [
+        figures.Plot('{}: AUROC of E'.format(case), 'iteration', {
+            name: ([entry['iteration'] for entry in runs[0]['trace']],
+                   [[entry[name] for entry in run['trace']] for run in runs]) for name in names})
+        for case, runs in results.items()], columns=3)

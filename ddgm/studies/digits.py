@@ -1,0 +1,84 @@
+"""Why do some settings collapse on digits?  BatchNormalization, weight normalization, binarised or grey data.
+
+Over training: diversity of the samples, the energy gap, and the norm of the gradient that G gets from the energy, per
+sample and as a whole, beside that from the entropy.
+"""
+
+import numpy
+
+from ddgm import figures, metrics, noise, objectives, randomness
+from ddgm.data.mnist import MNIST
+from ddgm.differentiation import gradients
+from ddgm.metrics import COLLAPSED
+from ddgm.studies import study
+
+CASES = {name: name for name in ('post', 'grey', 'batch_normalized_energy', 'weight_normalized_energy', 'last_commit')}
+CASES['weight_normalized_generator'] = 'last_commit'  # without weight normalization in the DEM
+CHANGES = {'weight_normalized_generator': {'energy_normalization': 'none'}}
+ITERATIONS, NEEDS = 4_000, ('mnist',)
+N_MARKS = 20
+QUANTITIES = {
+    'diversity': 'diversity of samples over that of data',
+    'energy_gap': 'E(samples) − E(data), nats',
+    'gradient_of_energy': 'norm of G’s gradient from the energy',
+    'gradient_of_entropy': 'norm of G’s gradient from the entropy',
+    'pull': 'norm of ∂E/∂x at samples, median',
+    'spread_of_pull': 'norm of the mean ∂E/∂x over the mean norm',
+}
+
+
+def gradient_norms(energy_model, generative_model, z):
+    """Norms of G's gradients from both terms of its loss, and of ∂E/∂x at its samples, as training sees them.
+
+    ``spread_of_pull`` is 1 where all samples are pulled in the same direction, which can't set them apart.
+    """
+    parameters = list(generative_model.params())
+    x = generative_model(z)
+    energy = objectives.mean_energy(energy_model(x))
+    norms = {
+        name: float(numpy.sqrt(sum(
+            (gradient.astype(float) ** 2).sum() for gradient in gradients(loss, parameters) if gradient is not None)))
+        for name, loss in (('gradient_of_energy', energy), ('gradient_of_entropy', generative_model.entropy()))}
+    pulls = len(z) * gradients(energy, [x])[0].reshape(len(z), -1).astype(float)
+    sizes = numpy.linalg.norm(pulls, axis=1)
+    return {
+        **norms, 'pull': float(numpy.median(sizes)),
+        'spread_of_pull': float(numpy.linalg.norm(pulls.mean(axis=0)) / max(sizes.mean(), 1e-300))}
+
+
+def measure(case, seed, iterations, data, out):
+    settings = study.settings_of('mnist', CASES[case], seed, iterations, **CHANGES.get(case, {}))
+    digits = MNIST(data['mnist'], settings.batchsize)
+    held_out = digits.held_out(1000, randomness.metric_generator(stream=2), settings.binarized)
+    reference = digits.held_out(1000, randomness.metric_generator(stream=2))
+    trace = []
+    for state in study.states(
+            'mnist', settings, study.open_data('mnist', data, settings), study.marks_of(iterations, N_MARKS)):
+        _, generative_model, z, x, energy = study.finished(state, settings)
+        with noise.source(randomness.metric_generator(stream=9)):
+            # Of copies, so that looking moves no running statistics.
+            norms = gradient_norms(*(model.copy(mode='copy') for model in state.models), z[:settings.batchsize])
+        trace.append({
+            'iteration': state.iteration, 'diversity': metrics.diversity(x[:1000], reference),
+            'energy_gap': float(energy(x[:1000]).mean() - energy(held_out).mean()), **norms})
+    return {'trace': trace, 'x': x[:20].tolist()}
+
+
+def report(results, out):
+    def late(runs, name):
+        return study.show([numpy.median([entry[name] for entry in run['trace'][-5:]]) for run in runs])
+    study.print_table(
+        ['preset', 'collapsed', *map('`{}`'.format, QUANTITIES)],
+        [[case, '{} of {}'.format(
+            sum(numpy.median([entry['diversity'] for entry in run['trace'][-3:]]) < COLLAPSED for run in runs), len(runs)),
+          *(late(runs, name) for name in QUANTITIES)] for case, runs in results.items()])
+    print('the last fifth of each run; {}'.format('; '.join('{}: {}'.format(*item) for item in QUANTITIES.items())))
+    figures.draw_plots(out / 'digits.png', [
+        figures.Plot(title, 'iteration', {
+            case: ([entry['iteration'] for entry in runs[0]['trace']][1:],
+                   [[entry[name] for entry in run['trace'][1:]] for run in runs])
+            for case, runs in results.items()}, logarithmic=name in ('gradient_of_energy', 'pull'))
+        for name, title in QUANTITIES.items()], columns=3)
+    figures.draw_small_grid(
+        out / 'digits_samples.png',
+        numpy.array([x for runs in results.values() for x in runs[0]['x']]).reshape(-1, 28, 28), columns=20)

@@ -1,0 +1,124 @@
+"""Does the γ entropy learn correctly?  The proxy beside the true entropy of P_G, in the plane.
+
+Over training: the proxy H(γ), the entropy of samples, and the angle between the gradients that the two give G.  At the
+end: what the weight of the entropy decides, its sum or mean over γ, and its place taken by the true entropy.
+"""
+
+import chainer
+import numpy
+
+from ddgm import figures, functions, metrics
+from ddgm.differentiation import gradients
+from ddgm.evaluation import toy
+from ddgm.links import BatchNormalization
+from ddgm.studies import study
+
+TASKS = {'gaussian_mixture': toy.score_gaussian_mixture, 'swiss_roll': toy.score_swiss_roll}
+N_GAMMAS = 256  # of G
+CHANGES = {
+    'weight 1 (sum)': {},
+    'weight 1/256 (mean)': {'entropy_weight': 1 / N_GAMMAS},
+    'weight 0.1': {'entropy_weight': 0.1},
+    'weight 0.02': {'entropy_weight': 0.02},
+    'weight 2e-4': {'entropy_weight': 2e-4},
+    'weight 0': {'entropy_weight': 0.0},
+    'neighbours': {'entropy_weight': 0.0, 'neighbour_entropy_weight': 1.0},
+}
+CASES = {task + '/' + name: change for task in TASKS for name, change in CHANGES.items()}
+ITERATIONS, NEEDS = 10_000, ()
+N_MARKS = 20
+SHOWN = {
+    'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'entropy_knn', 'kl_generator_data', 'coverage', 'log_likelihood'),
+    'swiss_roll': ('within_0.1', 'arc_kl', 'coverage', 'log_likelihood'),
+}
+
+
+def gradient_angles(generative_model, z, others):
+    """Cosines of the angles between ∂H(γ) and the gradient of the neighbours' entropy: over all γ, and all of G.
+
+    ``z`` and ``others`` (N, d), (M, d) are what the neighbours' entropy is computed from, in training mode as the loop
+    does.  Also the share of the neighbours' gradient, in its square, that lies in the γ at all.
+    """
+    parameters = [parameter for _, parameter in sorted(generative_model.namedparams())]
+    is_gamma = [
+        any(parameter is link.gamma for link in generative_model.links() if isinstance(link, BatchNormalization))
+        for parameter in parameters]
+    with chainer.no_backprop_mode():
+        fresh = generative_model(others).array
+    neighbours = functions.neighbour_entropy(generative_model(z), fresh, 20)
+    flat = {}
+    for name, loss in (('proxy', generative_model.entropy()), ('neighbours', neighbours)):
+        found = [
+            numpy.zeros_like(parameter.array) if gradient is None else gradient
+            for parameter, gradient in zip(parameters, gradients(loss, parameters))]
+        flat[name] = [
+            numpy.concatenate([g.ravel() for g, chosen in zip(found, which) if chosen]).astype(float)
+            for which in (is_gamma, [True] * len(found))]
+    cosines = [metrics.cosine(a, b) for a, b in zip(flat['proxy'], flat['neighbours'])]
+    gamma, everything = (numpy.dot(v, v) for v in flat['neighbours'])
+    return {'cosine_gamma': cosines[0], 'cosine_all': cosines[1], 'share_in_gamma': float(gamma / everything)}
+
+
+def shrunk(generative_model, z, factor):
+    """By how much proxy and samples' entropy change where the last layer is scaled by a factor, in nats."""
+    copy = generative_model.copy(mode='copy')
+    last = copy['l{}'.format(copy.n_layers + 1)]
+    with chainer.using_config('train', False), chainer.no_backprop_mode():
+        before = float(copy.entropy().array), metrics.entropy_knn(copy(z).array.astype(float))
+        last.W.array *= factor
+        last.b.array *= factor
+        after = float(copy.entropy().array), metrics.entropy_knn(copy(z).array.astype(float))
+    return [b - a for a, b in zip(before, after)]
+
+
+def measure(case, seed, iterations, data, out):
+    task, name = case.split('/', 1)
+    settings = study.settings_of(task, 'default', seed, iterations, **CHANGES[name])
+    draw_data = study.open_data(task, data, settings)
+    trace = []
+    rng = numpy.random.default_rng(0)  # of what is looked at, the same for each run
+    for state in study.states(task, settings, draw_data, study.marks_of(iterations, N_MARKS)):
+        _, generative_model, z, x, energy = study.finished(state, settings)
+        trace.append({
+            'iteration': state.iteration, 'proxy': float(generative_model.entropy().array),
+            'entropy': metrics.entropy_knn(x.astype(float)),
+            **gradient_angles(
+                generative_model.copy(mode='copy'), generative_model.draw_latent(1000, rng),
+                generative_model.draw_latent(10_000, rng))})
+    return {
+        'trace': trace, 'metrics': TASKS[task](x, energy), 'halved': shrunk(generative_model, z, 0.5),
+        'correlation': float(numpy.corrcoef(*([entry[key] for entry in trace[1:]] for key in ('proxy', 'entropy')))[0, 1])}
+
+
+def report(results, out):
+    plots = []
+    for task in TASKS:
+        cases = [case for case in results if case.startswith(task + '/')]
+        if not cases:
+            continue
+        print('{}: after training\n'.format(task))
+        study.print_table(['entropy', *map('`{}`'.format, SHOWN[task])], [
+            [case.split('/', 1)[1], *(study.show([run['metrics'][name] for run in results[case]]) for name in SHOWN[task])]
+            for case in cases])
+        print('{}: proxy and true entropy\n'.format(task))
+        study.print_table(
+            ['entropy', 'correlation over training', 'change of H(γ)', 'change of the true one',
+             'cosine of their gradients, in γ', 'over all of G', 'share of the true one in γ'],
+            [[case.split('/', 1)[1], study.show([run['correlation'] for run in results[case]], 2),
+              *(study.show([run['trace'][-1][key] - run['trace'][1][key] for run in results[case]])
+                for key in ('proxy', 'entropy')),
+              *(study.show([numpy.mean([entry[key] for entry in run['trace'][1:]]) for run in results[case]], 2)
+                for key in ('cosine_gamma', 'cosine_all', 'share_in_gamma'))]
+             for case in cases])
+        halved = [run['halved'] for case in cases for run in results[case]]
+        print('{}: the last layer halved: H(γ) changes by {:.3f}, the true entropy by {:.3f} (median; 2 log ½ = {:.3f})\n'
+              .format(task, *numpy.median(halved, axis=0), 2 * numpy.log(0.5)))
+        for key, title in (
+                ('proxy', 'H(γ), nats'), ('entropy', 'entropy of samples, nats'),
+                ('cosine_gamma', 'cosine of the gradients, in γ')):
+            plots.append(figures.Plot('{}: {}'.format(task, title), 'iteration', {
+                case.split('/', 1)[1]: (
+                    [entry['iteration'] for entry in results[case][0]['trace']][1:],
+                    [[entry[key] for entry in run['trace'][1:]] for run in results[case]])
+                for case in cases}))
+    figures.draw_plots(out / 'entropy.png', plots, columns=3)

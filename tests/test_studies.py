@@ -1,0 +1,187 @@
+"""The studies: quick versions of each, and what they compute beside closed forms."""
+
+import json
+
+import chainer
+import numpy
+import pytest
+
+from ddgm import command_line, metrics, presets
+from ddgm.errors import UsageError
+from ddgm.models import DeepEnergyModel, DeepGenerativeModel
+from ddgm.networks import toy
+from ddgm.studies import (
+    __main__,
+    activations,
+    analogies,
+    calibration,
+    correlations,
+    detector,
+    digits,
+    entropy,
+    study,
+)
+
+MODULES = {
+    'entropy': entropy, 'activations': activations, 'digits': digits, 'analogies': analogies,
+    'correlations': correlations, 'detector': detector, 'calibration': calibration}
+
+
+# ---- each study, short
+
+def test_every_study_has_its_name():
+    assert set(MODULES) == set(command_line.STUDIES)
+
+
+@pytest.mark.parametrize(('name', 'cases', 'iterations', 'pictures'), [
+    ('entropy', ['swiss_roll/neighbours'], 3, ['entropy.png']),
+    ('activations', ['swiss_roll/ELU in the DGM'], 2, ['activations_swiss_roll.png']),
+    ('calibration', ['swiss_roll/calibrated'], 2, ['calibration.png']),
+])
+def test_quick_study_of_the_plane(name, cases, iterations, pictures, tmp_path, capsys):
+    """From the command line to table and picture; a second call measures nothing anew."""
+    arguments = [name, '--seeds', '2', '-n', str(iterations), '-o', str(tmp_path), '--cases', *cases]
+    __main__.main(arguments)
+    printed = capsys.readouterr().out
+    assert printed.count('seed 1\n') == len(cases)
+    for case in cases:
+        assert case.split('/')[1] in printed
+    for picture in pictures:
+        assert (tmp_path / picture).stat().st_size > 5000
+    __main__.main(arguments)
+    again = capsys.readouterr().out
+    assert 'seed 1\n' not in again
+    assert again.split('medians')[1] == printed.split('medians')[1]
+
+
+@pytest.mark.parametrize(('name', 'case', 'pictures'), [
+    ('digits', 'batch_normalized_energy', ['digits.png', 'digits_samples.png']),
+    ('correlations', 'mnist/post', ['correlations.png', 'correlations_mnist_post.png']),
+    ('detector', 'calibrated', ['detector.png']),
+    ('analogies', 'mnist/post', ['analogies_mnist_post.png']),
+    ('analogies', 'images/post', ['analogies_images_post.png']),
+])
+def test_quick_study_of_pictures(name, case, pictures, digits_folder, pictures_folder, tmp_path, capsys, monkeypatch):
+    class Small:  # a classifier that took no time
+        def features_and_probabilities(self, x):
+            brightness = x.mean(axis=1)
+            return x[:, :64], numpy.eye(10)[10 * brightness.argsort().argsort() // len(x)]
+    monkeypatch.setattr(analogies, 'load_or_train', lambda data: (Small(), 'none'))
+    monkeypatch.setattr(analogies, 'skin_tones', lambda paths: numpy.arange(len(paths)) % 3)
+    settings = study.settings_of
+
+    def small(task, *arguments, **changes):
+        few = {'start_size': 8, 'population_batches': 2}
+        if task != 'gaussian_mixture':
+            few['batchsize'] = 4
+        return settings(task, *arguments, **{**changes, **few, **({'width': 0.02} if task == 'images' else {})})
+    monkeypatch.setattr(study, 'settings_of', small)
+    module, data = MODULES[name], {'mnist': str(digits_folder), 'images': str(pictures_folder)}
+    result = module.measure(case, 0, 4, data, tmp_path)
+    module.report({case: [json.loads(json.dumps(result))]}, tmp_path)
+    assert '| --- |' in capsys.readouterr().out
+    for picture in pictures:
+        assert (tmp_path / picture).exists()
+
+
+def test_mistakes_are_told_in_a_line(tmp_path):
+    with pytest.raises(UsageError, match='give its folder to --mnist'):
+        __main__.main(['digits', '-o', str(tmp_path)])
+    with pytest.raises(UsageError, match='no case nonsense'):
+        __main__.main(['entropy', '-o', str(tmp_path), '--cases', 'nonsense'])
+    with pytest.raises(UsageError, match='invalid choice'):
+        __main__.main(['nonsense'])
+
+
+# ---- what they compute
+
+def test_area_under_curve_of_two_gaussians(rng):
+    """P(a < b) = Φ((μ_b − μ_a)/√2): at a distance of √2·0.8416 it is 0.8."""
+    a, b = rng.standard_normal(20_000), rng.standard_normal(30_000) + 2 ** 0.5 * 0.8416
+    assert metrics.area_under_curve(a, b) == pytest.approx(0.8, abs=0.01)
+    assert metrics.area_under_curve([1, 2], [2, 3]) == 0.875  # a tie counts half
+    assert metrics.area_under_curve([1, 2], [0]) == 0
+
+
+def test_canonical_correlations_of_known_ones(rng):
+    """Two pairs of variables with correlations 0.9 and 0.3, hidden by linear maps."""
+    z = rng.standard_normal((50_000, 4))
+    x, y = z[:, :2], numpy.array([0.9, 0.3]) * z[:, :2] + (1 - numpy.array([0.9, 0.3]) ** 2) ** 0.5 * z[:, 2:]
+    found = metrics.canonical_correlations(x @ rng.normal(size=(2, 2)) + 5, y @ rng.normal(size=(2, 3)))
+    numpy.testing.assert_allclose(found, [0.9, 0.3], atol=0.02)
+    numpy.testing.assert_allclose(metrics.canonical_correlations(x, x[:, ::-1]), 1)
+
+
+def test_cosine():
+    assert metrics.cosine(numpy.array([1.0, 0]), numpy.array([2.0, 2])) == pytest.approx(2 ** -0.5)
+    assert metrics.cosine(numpy.zeros(2), numpy.ones(2)) == 0
+
+
+def test_halving_the_last_layer_escapes_the_proxy(rng):
+    settings = presets.PRESETS['gaussian_mixture']['default'].settings
+    _, model = toy.build_models(settings, rng)
+    proxy, true = entropy.shrunk(model, model.draw_latent(1000, rng), 0.5)
+    assert proxy == 0
+    assert true == pytest.approx(2 * numpy.log(0.5), abs=1e-3)
+
+
+def test_gradient_angles_look_only(rng):
+    """Cosines within −1…1; where only γ matters the neighbours' gradient is the proxy's direction."""
+    class Scales(DeepGenerativeModel):
+        """x = γ·(z normalized): of standard deviations γ, so H(γ) is the true entropy but for a constant."""
+        def __init__(self):
+            super().__init__(2)
+            with self.init_scope():
+                self.bn = toy.BatchNormalization(2)
+            self.bn.gamma.array[...] = 1.0, 0.5
+
+        def forward(self, z):
+            return self.bn(z)
+    model = Scales()
+    angles = entropy.gradient_angles(model, model.draw_latent(2000, rng), model.draw_latent(20_000, rng))
+    assert angles['cosine_gamma'] > 0.95
+    assert 0 < angles['share_in_gamma'] <= 1
+
+
+def test_analogies_of_a_generator_that_is_linear(rng):
+    """Where the class is the sign of z₁ and x is z, arithmetic is right more often than chance, on pixels as often."""
+    z = (2 * rng.random((2000, 3)) - 1).astype(numpy.float32)
+    found = analogies.answers(lambda z: z / 2 + 0.5, z, z / 2 + 0.5, lambda x: (x[:, 0] > 0.5).astype(int), rng)
+    for name in analogies.METHODS[:2]:
+        assert found[name]['chance'] == pytest.approx(0.5, abs=0.03)
+        assert found[name]['z'] > 0.8
+        assert found[name]['pixels'] == pytest.approx(found[name]['z'], abs=0.08)
+    assert found['between'] == pytest.approx({**found['between'], 'z': 1, 'pixels': 1, 'chance': 1})
+
+
+def test_analogies_need_two_classes(rng):
+    z = numpy.zeros((10, 2), dtype=numpy.float32)
+    assert analogies.answers(lambda z: z, z, z, lambda x: numpy.zeros(len(x), dtype=int), rng) is None
+
+
+def test_skin_tones_of_names():
+    assert analogies.skin_tones(['a/emoji_u1f466_1f3fb.png', 'emoji_u1f466.png', 'emoji_u1f468_1f3ff_200d_1f33e.png']
+                                ).tolist() == [1, 0, 5]
+
+
+def test_moved_experts_of_a_known_energy(rng):
+    """Experts that each hear one number of z, through f(x) = x and G(z) = z."""
+    class Identity(DeepGenerativeModel):
+        def forward(self, z):
+            return chainer.Variable(z)
+
+    class Scaled(chainer.Link):
+        def forward(self, f):
+            return chainer.Variable(f * numpy.array([1, 3], dtype=numpy.float32))
+    energy_model = DeepEnergyModel(Identity(2), Scaled(), n_visible=2)
+    moved = correlations.moved_experts(energy_model, Identity(2), numpy.zeros((5, 2), dtype=numpy.float32))
+    numpy.testing.assert_allclose(moved, [[0.5, 0], [0, 1.5]], atol=0.01)  # the slope of log(1 + exp a) at 0 is ½
+    assert correlations.concentration(moved) == 1
+
+
+def test_held_out_share_of_a_linear_relation(rng):
+    z = rng.standard_normal((200, 2))
+    f = z @ rng.normal(size=(2, 5)) + 1
+    assert correlations.held_out_share(f[:100], z[:100], f[100:], z[100:]) == pytest.approx(1)
+    other = rng.standard_normal((200, 2))
+    assert correlations.held_out_share(f[:100], other[:100], f[100:], other[100:]) < 0.1

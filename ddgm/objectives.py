@@ -30,9 +30,9 @@ def energy_penalty(positive_phase, negative_phase, weight):
 
 
 def weighted_sum(*entropies):
-    """Σ weight·H, () from pairs of H, (), and its weight; a weight of 0 costs no gradient."""
-    terms = [entropy if weight == 1 else functions.scaled(entropy, weight) for entropy, weight in entropies if weight]
-    return functions.total(*terms) if terms else functions.scaled(entropies[0][0].array, 0.0)
+    """Σ weight·H, () from pairs of H, (), and its weight."""
+    terms = [entropy if weight == 1 else functions.scaled(entropy, weight) for entropy, weight in entropies]
+    return terms[0] if len(terms) == 1 else functions.total(*terms)
 
 
 def generator_loss(negative_phase, entropy):

@@ -177,7 +177,7 @@ def start_state(settings, energy_model, generative_model):
 
 
 def iterations_of(state, draw_data, settings):
-    """The loop, :func:`ddgm.training.train`, from a state on as ``settings`` say; the caller counts iterations there."""
+    """The loop of :func:`ddgm.training.train` from a state on, as ``settings`` say; the caller counts in the state."""
     loop_settings = (
         'batchsize', 'seed', 'iterations', 'generator_first', 'energy_penalty', 'langevin_steps', 'langevin_step_size',
         'entropy_weight', 'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'volume_entropy_weight')

@@ -21,7 +21,7 @@ def make_optimizer(
         gradient_norm (float): To which the gradient of the whole model is clipped; 0: not clipped.
         weight_decay (float): Rate of the L2 penalty on all parameters.
         name (str): ``'adam'``, or ``'adagrad'`` as in the paper author's code.
-        decay_from (int), decay_power (float): From that update on the learning rate falls as (decay_from/t)^decay_power.
+        decay_from (int), decay_power (float): From that update on the rate falls as (decay_from/t)^decay_power.
         averaged (bool): Keep an average of the parameters over the last part of the run.
     """
     options = {
@@ -78,8 +78,8 @@ def train(
         """Lower the energy of data, raise that of samples.  No graph leads from x⁻ back into G."""
         x_positive = device.send(draw_data(batchsize, rng))
         with chainer.no_backprop_mode():
-            x_negative = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
-        x_negative = langevin.refine(energy_model, x_negative.array, langevin_steps, langevin_step_size, rng)
+            samples = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
+        x_negative = langevin.refine(energy_model, samples.array, langevin_steps, langevin_step_size, rng)
         energies = energy_model.both_phases(x_positive, x_negative)
         positive_phase, negative_phase = map(objectives.mean_energy, energies)
         loss = objectives.energy_model_loss(positive_phase, negative_phase)

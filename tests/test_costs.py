@@ -245,7 +245,7 @@ def layers_of_chainer(patch):
 
 
 def optimizers_of_chainer(patch):
-    def make(gradient_norm, weight_decay, **hyperparameters):
+    def make(gradient_norm, weight_decay, decay_from, decay_power, averaged, **hyperparameters):
         class Adam(chainer.optimizers.Adam):
             def setup(self, link):
                 super().setup(link)

@@ -66,7 +66,8 @@ def report(results, out):
             continue
         print(task + '\n')
         study.print_table(['', *map('`{}`'.format, SHOWN[task])], [
-            [case.split('/', 1)[1], *(study.show([run['metrics'][name] for run in results[case]]) for name in SHOWN[task])]
+            [case.split('/', 1)[1],
+             *(study.show([run['metrics'][name] for run in results[case]]) for name in SHOWN[task])]
             for case in cases])
         figures.draw_comparison(
             out / 'activations_{}.png'.format(task), figures.Panel('data', open_reference(task).shown_data(600)),

@@ -1,4 +1,4 @@
-"""What has f(x) to do with z?  Canonical correlations of f(G(z)) and z over training, and which z move which experts."""
+"""What has f(x) to do with z?  Canonical correlations of f(G(z)) and z over training; which z move which experts."""
 
 import chainer
 import numpy

@@ -31,7 +31,8 @@ def inputs_of(digits, icons, binarized, rng):
         'nothing': numpy.zeros_like(clean),
     }
     if binarized:
-        inputs = {name: (rng.random(x.shape, dtype=numpy.float32) < x).astype(numpy.float32) for name, x in inputs.items()}
+        inputs = {
+            name: (rng.random(x.shape, dtype=numpy.float32) < x).astype(numpy.float32) for name, x in inputs.items()}
     return inputs
 
 

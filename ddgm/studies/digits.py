@@ -70,7 +70,8 @@ def report(results, out):
     study.print_table(
         ['preset', 'collapsed', *map('`{}`'.format, QUANTITIES)],
         [[case, '{} of {}'.format(
-            sum(numpy.median([entry['diversity'] for entry in run['trace'][-3:]]) < COLLAPSED for run in runs), len(runs)),
+            sum(numpy.median([entry['diversity'] for entry in run['trace'][-3:]]) < COLLAPSED for run in runs),
+            len(runs)),
           *(late(runs, name) for name in QUANTITIES)] for case, runs in results.items()])
     print('the last fifth of each run; {}'.format('; '.join('{}: {}'.format(*item) for item in QUANTITIES.items())))
     figures.draw_plots(out / 'digits.png', [

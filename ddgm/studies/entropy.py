@@ -87,7 +87,8 @@ def measure(case, seed, iterations, data, out):
                 generative_model.draw_latent(10_000, rng))})
     return {
         'trace': trace, 'metrics': TASKS[task](x, energy), 'halved': shrunk(generative_model, z, 0.5),
-        'correlation': float(numpy.corrcoef(*([entry[key] for entry in trace[1:]] for key in ('proxy', 'entropy')))[0, 1])}
+        'correlation': float(numpy.corrcoef(
+            *([entry[key] for entry in trace[1:]] for key in ('proxy', 'entropy')))[0, 1])}
 
 
 def report(results, out):
@@ -98,7 +99,8 @@ def report(results, out):
             continue
         print('{}: after training\n'.format(task))
         study.print_table(['entropy', *map('`{}`'.format, SHOWN[task])], [
-            [case.split('/', 1)[1], *(study.show([run['metrics'][name] for run in results[case]]) for name in SHOWN[task])]
+            [case.split('/', 1)[1],
+             *(study.show([run['metrics'][name] for run in results[case]]) for name in SHOWN[task])]
             for case in cases])
         print('{}: proxy and true entropy\n'.format(task))
         study.print_table(
@@ -111,8 +113,8 @@ def report(results, out):
                 for key in ('cosine_gamma', 'cosine_all', 'share_in_gamma'))]
              for case in cases])
         halved = [run['halved'] for case in cases for run in results[case]]
-        print('{}: the last layer halved: H(γ) changes by {:.3f}, the true entropy by {:.3f} (median; 2 log ½ = {:.3f})\n'
-              .format(task, *numpy.median(halved, axis=0), 2 * numpy.log(0.5)))
+        print('{}, last layer halved: H(γ) changes by {:.3f}, the true entropy by {:.3f}; 2 log ½ = {:.3f}\n'.format(
+            task, *numpy.median(halved, axis=0), 2 * numpy.log(0.5)))
         for key, title in (
                 ('proxy', 'H(γ), nats'), ('entropy', 'entropy of samples, nats'),
                 ('cosine_gamma', 'cosine of the gradients, in γ')):

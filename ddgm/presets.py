@@ -131,10 +131,10 @@ def _images(**changes):
 
 def _calibrated_toy(**changes):
     return ToySettings(**{
-        'iterations': 12_000, 'log_interval': 100, 'snapshot_interval': 1_000, 'figure_interval': 200, 'batchsize': 400,
-        'n_latent': 2, 'feature_layers': 3, 'generator_layers': 4, 'energy_learning_rate': 1e-3,
-        'generator_learning_rate': 1e-3, 'energy_penalty': 0.003, 'langevin_steps': 5, 'entropy_weight': 0.0,
-        'neighbour_entropy_weight': 1.0, 'decay_from': 4_000, 'averaged': True, **changes})
+        'iterations': 10_000, 'log_interval': 100, 'snapshot_interval': 1_000, 'figure_interval': 100, 'batchsize': 400,
+        'n_latent': 2, 'n_experts': 32, 'feature_layers': 3, 'generator_layers': 5, 'energy_learning_rate': 1e-3,
+        'generator_learning_rate': 1e-3, 'energy_penalty': 0.003, 'langevin_steps': 10, 'entropy_weight': 0.0,
+        'neighbour_entropy_weight': 1.0, 'decay_from': 3_000, 'averaged': True, **changes})
 
 
 # By task; the first of each is the script's default.
@@ -160,7 +160,7 @@ PRESETS = {
         'long': _LONG,
         'calibrated': Preset(
             "beyond the post: an energy that is a density; larger networks, ten minutes",
-            _calibrated_toy(neighbour_entropy_weight=0.35)),
+            _calibrated_toy(iterations=6_000, generator_layers=4, n_experts=4, neighbour_entropy_weight=0.35)),
     },
     'mnist': {
         'post': Preset(

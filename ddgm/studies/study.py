@@ -3,7 +3,7 @@
 A study is a module with
 
 - ``CASES``: by name, the settings that a case changes (a dict), or whatever its ``measure`` wants;
-- ``ITERATIONS``: how long its runs are; ``NEEDS``: whose data it reads, ``'mnist'``, ``'images'`` or ``None``;
+- ``ITERATIONS``: how long its runs are; ``NEEDS``: whose data all of its cases read, of ``'mnist'`` and ``'images'``;
 - ``measure(case, seed, iterations, data, out)``: one run; returns what JSON can hold;
 - ``report(results, out)``: prints tables and draws pictures from ``{case: [what measure returned, one a seed]}``.
 """
@@ -84,7 +84,9 @@ def settings_of(task, preset, seed, iterations, **changes):
 
 
 def open_data(task, data, settings):
-    """What draws data points: ``draw_data(n, rng)``."""
+    """What draws data points: ``draw_data(n, rng)``; raises ``UsageError`` where their folder was not given."""
+    if task in data and data[task] is None:
+        raise UsageError('{} needs data: give its folder to --{}'.format(task, task))
     if task == 'mnist':
         digits = mnist.MNIST(data['mnist'], settings.batchsize)
         return lambda n, rng: digits.sample(n, rng, settings.binarized)

@@ -352,3 +352,60 @@ def test_any_generative_model_trains():
     for _, observation in training.train(
             *map(training.make_optimizer, (energy_model, Own())), GaussianMixture().sample, 10, 0, 0, 3):
         assert numpy.isfinite(float(observation['generator/loss']))
+
+
+# ---- beyond the paper
+
+@pytest.mark.parametrize(('entropy', 'weight'), [
+    ('neighbour_entropy_weight', 1.0), ('neighbour_entropy_weight', 0.5), ('volume_entropy_weight', 1.0)])
+def test_true_entropy_gives_the_generator_the_density_of_the_energy(entropy, weight, rng):
+    """Against a Gaussian energy that stays as it is, the least E − w·H is a Gaussian of w times its variance."""
+    energy_model = DeepEnergyModel(None, None, n_visible=2)  # of variance ½
+    generative_model = toy.GenerativeModel(2, 32, chainer.initializers.Normal(0.3, rng=rng))
+    for _ in training.train(
+            chainer.optimizers.SGD(lr=0).setup(energy_model),
+            training.make_optimizer(generative_model, 1e-2, decay_from=150),
+            lambda n, rng: rng.standard_normal((n, 2)).astype(numpy.float32), batchsize=200, seed=0, done=0,
+            iterations=500, entropy_weight=0.0, **{entropy: weight}):
+        pass
+    x = sampling.sample(generative_model, generative_model.draw_latent(5000, rng))
+    numpy.testing.assert_allclose(x.var(axis=0), weight / 2, rtol=0.24)
+    numpy.testing.assert_allclose(x.mean(axis=0), 0, atol=0.15)
+
+
+def test_penalty_of_both_phases(rng):
+    energies = [rng.normal(size=n).astype(numpy.float32) for n in (5, 7)]
+    penalty = objectives.energy_penalty(*map(chainer.Variable, energies), 0.3)
+    assert float(penalty.array) == pytest.approx(0.3 * sum((e ** 2).mean() for e in energies), rel=1e-5)
+
+
+def test_penalty_keeps_the_energy_small():
+    """The same run with a penalty ends with smaller energies, and its loss is still the difference of the phases."""
+    sizes = []
+    for penalty in (0.0, 1.0):
+        models = started_pair(0, GaussianMixture().sample)
+        *_, (_, losses) = training.train(
+            *map(training.make_optimizer, models), GaussianMixture().sample, 50, seed=0, done=0, iterations=150,
+            energy_penalty=penalty)
+        sizes.append(sum(abs(float(losses[name])) for name in ('energy/positive', 'energy/negative')))
+    assert sizes[1] < 0.5 * sizes[0]
+
+
+def test_refined_samples_are_what_the_energy_model_sees():
+    """With Langevin steps E(x⁻) of the negative phase is lower than that of the generator's samples."""
+    models = started_pair(0, GaussianMixture().sample)
+    _, losses = next(training.train(
+        *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), GaussianMixture().sample, 500, seed=0, done=0,
+        iterations=1, langevin_steps=20, langevin_step_size=1e-2))
+    models[1].l3.W.array *= 30  # far out
+    _, wide = next(training.train(
+        *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), GaussianMixture().sample, 500, seed=0, done=0,
+        iterations=1, langevin_steps=20, langevin_step_size=1e-2))
+    assert float(wide['energy/negative']) < float(wide['generator/energy'])
+    assert numpy.isfinite(float(losses['energy/negative']))
+
+
+def test_weighted_entropies():
+    one, other = (chainer.Variable(numpy.array(value, dtype=numpy.float32)) for value in (2.0, 5.0))
+    assert objectives.weighted_sum((one, 1)) is one
+    assert float(objectives.weighted_sum((one, 0.5), (other, 2.0)).array) == 11

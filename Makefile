@@ -10,7 +10,7 @@ export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test faults test-parity lint figures classifier failures table differences speed clean
+.PHONY: demo test faults test-parity lint figures classifier failures table differences studies speed clean
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
@@ -53,6 +53,13 @@ table: $(VENV)/installed
 # What the choices of other implementations do in the plane, for docs/differences.md: an hour or two.
 differences: $(VENV)/installed
 	$(RUN) benchmarks/differences.py
+
+# The post's open questions, for docs/studies.md: hours, at the lengths that the commands have by themselves.
+#     make studies IMAGES=path [MNIST=path]
+studies: $(VENV)/installed
+	for study in entropy activations calibration digits correlations $(if $(IMAGES),analogies detector); do \
+		$(RUN) -m ddgm.studies $$study --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) || exit; \
+	done
 
 # How long a training step takes beside PyTorch and plain Chainer: some minutes on a machine that does nothing else.
 #     make speed [SPEED='--scaling --startup']

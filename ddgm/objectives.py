@@ -23,7 +23,7 @@ def energy_penalty(positive_phase, negative_phase, weight):
     """weight·(E[E(x⁺)²] + E[E(x⁻)²]), () from the energies (N,) and (M,): it keeps the energy from running away.
 
     Beyond the paper.  Adding a constant to E changes no density, so this mostly chooses that constant and a scale; what
-    it does cost the density, ``benchmarks/calibration.py`` measures.
+    it does to the density, ``python -m ddgm.studies calibration`` measures.
     """
     return functions.scaled(
         functions.total(functions.mean_square(positive_phase), functions.mean_square(negative_phase)), weight)

@@ -28,7 +28,7 @@ CASES['mnist/calibrated'] = {}
 CASES['mnist/post'] = {}
 ITERATIONS, NEEDS = 10_000, ()
 LENGTH = {'swiss_roll': 0.6, 'mnist': 0.2}  # of a run, over that of the mixture
-N_MARKS = 4
+N_MARKS = 8
 SHOWN = {
     'gaussian_mixture': (
         'log_likelihood', 'kl_generator_data', 'hq_2sigma', 'hq_3sigma', 'coverage', 'mode_kl', 'entropy_knn'),

@@ -219,7 +219,9 @@ def parse_study(description, arguments=None):
         '--jobs', metavar='N', type=_whole_number('jobs'), default=2,
         help='runs at a time, of one thread each (default: %(default)s)')
     parser.add_argument('-n', '--iterations', metavar='N', type=_whole_number('iterations'), help='of each run')
-    parser.add_argument('-o', '--out', metavar='DIR', type=_folder, help='default: result/studies/NAME')
+    parser.add_argument(
+        '-o', '--out', metavar='DIR', type=_folder, default='result/studies',
+        help='folder of all studies of the same data (default: %(default)s)')
     return parser.parse_args(arguments)
 
 

@@ -1,5 +1,6 @@
 """The studies: quick versions of each, and what they compute beside closed forms."""
 
+import dataclasses
 import json
 
 import chainer
@@ -47,7 +48,7 @@ def test_quick_study_of_the_plane(name, cases, iterations, pictures, tmp_path, c
     for case in cases:
         assert case.split('/')[1] in printed
     for picture in pictures:
-        assert (tmp_path / picture).stat().st_size > 5000
+        assert (tmp_path / name / picture).stat().st_size > 5000
     __main__.main(arguments)
     again = capsys.readouterr().out
     assert 'seed 1\n' not in again
@@ -91,6 +92,36 @@ def test_mistakes_are_told_in_a_line(tmp_path):
         __main__.main(['entropy', '-o', str(tmp_path), '--cases', 'nonsense'])
     with pytest.raises(UsageError, match='invalid choice'):
         __main__.main(['nonsense'])
+
+
+def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
+    """To the same bits as without, and nothing is trained twice; other settings are trained anew."""
+    monkeypatch.setattr(study, 'KEEP_INTERVAL', 2)
+    settings = study.settings_of('swiss_roll', 'calibrated', 0, 5, batchsize=20, n_hidden=8)
+    draw_data = study.open_data('swiss_roll', {}, settings)
+
+    def weights(marks, settings=settings, **options):
+        for state in study.states('swiss_roll', settings, draw_data, marks, **options):
+            yield state.iteration, [p.array.copy() for model in state.finished_models() for p in model.params()]
+    kept = tmp_path / 'trained'
+    alone, first = list(weights([0, 3, 5])), list(weights([5], kept=kept))
+    assert len(list(kept.iterdir())) == 2
+    trained = []
+    iterations_of = study.run.iterations_of
+
+    def noted(state, *arguments):
+        for iteration, losses in iterations_of(state, *arguments):
+            trained.append(iteration)
+            yield iteration, losses
+    monkeypatch.setattr(study.run, 'iterations_of', noted)
+    again = list(weights([0, 3, 5], kept=kept))
+    assert trained == [3, 5]
+    for one, other in zip([*alone, alone[-1]], [*again, *first]):
+        assert one[0] == other[0]
+        for a, b in zip(one[1], other[1]):
+            numpy.testing.assert_array_equal(a, b)
+    list(weights([1], settings=dataclasses.replace(settings, seed=1), kept=kept))
+    assert trained == [3, 5, 1]
 
 
 # ---- what they compute

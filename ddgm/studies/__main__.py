@@ -1,7 +1,7 @@
 """Answer one of the questions that the post left open, by experiments of several seeds.
 
-Prints tables and draws pictures into the folder of --out.  What was measured before is not measured again, so a study
-that was interrupted goes on where it was.
+Prints tables and draws pictures into a folder of its own in that of --out.  What was measured before is not measured
+again, nor trained again what another study trained there; so a study that was interrupted goes on where it was.
 """
 
 import importlib
@@ -20,7 +20,7 @@ def main(arguments=None):
     module = importlib.import_module('ddgm.studies.' + request.name)
     study.carry_out(
         module, {'mnist': request.mnist, 'images': request.images}, request.seeds, request.jobs, request.iterations,
-        pathlib.Path(request.out or 'result/studies/' + request.name), request.cases)
+        pathlib.Path(request.out) / request.name, request.cases)
 
 
 if __name__ == '__main__':

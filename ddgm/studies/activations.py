@@ -22,7 +22,7 @@ CHANGES = {
     'ELU in the DGM': {'generator': 'elu'},
 }
 CASES = {task + '/' + name: change for task in TASKS for name, change in CHANGES.items()}
-ITERATIONS, NEEDS = 10_000, ()
+ITERATIONS, NEEDS = 5_000, ()
 ACTIVATIONS = {
     'tanh': layers.tanh, 'sigmoid': layers.sigmoid, 'elu': layers.elu, 'relu': layers.relu,
     'leaky_relu': lambda x: F.leaky_relu(x, 0.2), 'none': lambda x: x}

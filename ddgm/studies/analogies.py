@@ -16,9 +16,9 @@ from ddgm.evaluation.images import downscale
 from ddgm.studies import study
 
 CASES = {'mnist/post': ('mnist', 'post', {}), 'mnist/calibrated': ('mnist', 'calibrated', {}),
-         'images/post': ('images', 'post', {'width': 0.25, 'batchsize': 64})}
-ITERATIONS, NEEDS = 6_000, ('mnist', 'images')
-LENGTH = {'images': 1 / 4}  # of a run, over that of digits, which cost less
+         'images/post': ('images', 'post', {'width': 0.25, 'batchsize': 32})}
+ITERATIONS, NEEDS = 4_000, ('mnist', 'images')
+LENGTH = {'images': 3 / 8}  # of a run, over that of digits, which cost less
 N_PAIRS = 1000
 METHODS = ('z₁ − z₂ + z₃', 'z − z̄ₐ + z̄ᵦ', 'between')
 
@@ -95,7 +95,8 @@ def measure(case, seed, iterations, data, out):
     task, preset, changes = CASES[case]
     iterations = max(1, round(iterations * LENGTH.get(task, 1)))
     settings = study.settings_of(task, preset, seed, iterations, **changes)
-    for state in study.states(task, settings, study.open_data(task, data, settings), [iterations]):
+    draw_data = study.open_data(task, data, settings)
+    for state in study.states(task, settings, draw_data, [iterations], kept=study.trained(out)):
         _, model, z, x, _ = study.finished(state, settings)
 
     def generate(z):

@@ -9,8 +9,8 @@ from ddgm.studies import study
 CASES = {
     'gaussian_mixture/default': ('gaussian_mixture', 'default'), 'swiss_roll/default': ('swiss_roll', 'default'),
     'mnist/post': ('mnist', 'post')}
-ITERATIONS, NEEDS = 6_000, ('mnist',)
-N_MARKS = 12
+ITERATIONS, NEEDS = 4_000, ('mnist',)
+N_MARKS = 4
 
 
 def features(energy_model, x):
@@ -39,8 +39,9 @@ def measure(case, seed, iterations, data, out):
     task, preset = CASES[case]
     settings = study.settings_of(task, preset, seed, iterations)
     trace, rng = [], numpy.random.default_rng(0)
+    marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(
-            task, settings, study.open_data(task, data, settings), study.marks_of(iterations, N_MARKS)):
+            task, settings, study.open_data(task, data, settings), marks, kept=study.trained(out)):
         energy_model, generative_model, z, x, _ = study.finished(state, settings)
         f = features(energy_model, x)
         half = len(z) // 2

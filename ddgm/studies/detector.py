@@ -8,9 +8,9 @@ from ddgm.data.mnist import MNIST, SIDE
 from ddgm.studies import study
 
 CASES = {name: name for name in ('post', 'grey', 'calibrated')}
-ITERATIONS, NEEDS = 6_000, ('mnist', 'images')
+ITERATIONS, NEEDS = 4_000, ('mnist', 'images')
 N_INPUTS = 2000
-N_MARKS = 6
+N_MARKS = 4
 
 
 def inputs_of(digits, icons, binarized, rng):
@@ -47,8 +47,9 @@ def measure(case, seed, iterations, data, out):
     digits, icons = MNIST(data['mnist'], settings.batchsize), ImageFolder(data['images']).images
     inputs = inputs_of(digits, icons, settings.binarized, randomness.metric_generator(stream=8))
     trace = []
+    marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(
-            'mnist', settings, study.open_data('mnist', data, settings), study.marks_of(iterations, N_MARKS)):
+            'mnist', settings, study.open_data('mnist', data, settings), marks, kept=study.trained(out)):
         _, _, _, x, energy = study.finished(state, settings)
         energies = {name: energy(points) for name, points in {**inputs, 'own samples': x}.items()}
         of_digits = energies.pop('test digits')

@@ -15,7 +15,7 @@ from ddgm.studies import study
 CASES = {name: name for name in ('post', 'grey', 'batch_normalized_energy', 'weight_normalized_energy', 'last_commit')}
 CASES['weight_normalized_generator'] = 'last_commit'  # without weight normalization in the DEM
 CHANGES = {'weight_normalized_generator': {'energy_normalization': 'none'}}
-ITERATIONS, NEEDS = 4_000, ('mnist',)
+ITERATIONS, NEEDS = 2_000, ('mnist',)
 N_MARKS = 20
 QUANTITIES = {
     'diversity': 'diversity of samples over that of data',
@@ -52,8 +52,9 @@ def measure(case, seed, iterations, data, out):
     held_out = digits.held_out(1000, randomness.metric_generator(stream=2), settings.binarized)
     reference = digits.held_out(1000, randomness.metric_generator(stream=2))
     trace = []
+    marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(
-            'mnist', settings, study.open_data('mnist', data, settings), study.marks_of(iterations, N_MARKS)):
+            'mnist', settings, study.open_data('mnist', data, settings), marks, kept=study.trained(out)):
         _, generative_model, z, x, energy = study.finished(state, settings)
         with noise.source(randomness.metric_generator(stream=9)):
             # Of copies, so that looking moves no running statistics.

@@ -25,8 +25,8 @@ CHANGES = {
     'neighbours': {'entropy_weight': 0.0, 'neighbour_entropy_weight': 1.0},
 }
 CASES = {task + '/' + name: change for task in TASKS for name, change in CHANGES.items()}
-ITERATIONS, NEEDS = 10_000, ()
-N_MARKS = 20
+ITERATIONS, NEEDS = 5_000, ()
+N_MARKS = 10
 SHOWN = {
     'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'entropy_knn', 'kl_generator_data', 'coverage', 'log_likelihood'),
     'swiss_roll': ('within_0.1', 'arc_kl', 'coverage', 'log_likelihood'),
@@ -77,7 +77,8 @@ def measure(case, seed, iterations, data, out):
     draw_data = study.open_data(task, data, settings)
     trace = []
     rng = numpy.random.default_rng(0)  # of what is looked at, the same for each run
-    for state in study.states(task, settings, draw_data, study.marks_of(iterations, N_MARKS)):
+    marks = study.marks_of(iterations, N_MARKS)
+    for state in study.states(task, settings, draw_data, marks, kept=study.trained(out)):
         _, generative_model, z, x, energy = study.finished(state, settings)
         trace.append({
             'iteration': state.iteration, 'proxy': float(generative_model.entropy().array),

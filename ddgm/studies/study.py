@@ -6,10 +6,13 @@ A study is a module with
 - ``ITERATIONS``: how long its runs are; ``NEEDS``: whose data all of its cases read, of ``'mnist'`` and ``'images'``;
 - ``measure(case, seed, iterations, data, out)``: one run; returns what JSON can hold;
 - ``report(results, out)``: prints tables and draws pictures from ``{case: [what measure returned, one a seed]}``.
+
+``out`` is the study's own folder; what it trains it may keep in :func:`trained`, where other studies find it.
 """
 
 import concurrent.futures
 import dataclasses
+import hashlib
 import importlib
 import json
 import multiprocessing
@@ -17,14 +20,17 @@ import statistics
 
 import chainer
 import numpy
+from chainer import serializers
 
 from ddgm import presets, randomness, run, sampling
 from ddgm.data import mnist, toy
 from ddgm.data.images import ImageFolder
 from ddgm.errors import UsageError
-from ddgm.files import write_json
+from ddgm.files import open_atomically, write_json
 from ddgm.metrics import N_SCORED
 from ddgm.tasks import build_models
+
+KEEP_INTERVAL = 1_000  # iterations between two states that are kept for other studies
 
 
 def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
@@ -35,7 +41,7 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
         data (dict): Folders of data, ``None`` where none was given, by ``'mnist'`` and ``'images'``.
         seeds (int), jobs (int): Runs of a case; processes.
         iterations (int): Length of a run, or ``None`` for the study's own.
-        out (pathlib.Path): Where results and pictures go.
+        out (pathlib.Path): The study's folder, where results and pictures go.
         cases (list of str): Only these; ``None``: all.
 
     Raises ``UsageError`` where data is missing or a case is unknown.
@@ -77,6 +83,11 @@ def _measure(module, case, seed, iterations, data, out):
         return importlib.import_module(module).measure(case, seed, iterations, data, out)
 
 
+def trained(out):
+    """The folder of trained models that all studies share, beside a study's own."""
+    return out.parent / 'trained'
+
+
 def settings_of(task, preset, seed, iterations, **changes):
     """A preset's settings with changes."""
     return dataclasses.replace(
@@ -95,23 +106,43 @@ def open_data(task, data, settings):
     return (toy.GaussianMixture if task == 'gaussian_mixture' else toy.SwissRoll)().sample
 
 
-def states(task, settings, draw_data, marks, change=None):
+def states(task, settings, draw_data, marks, change=None, kept=None):
     """Train, yielding the :class:`ddgm.run.TrainingState` at each of ``marks``; 0 is before the first iteration.
 
-    ``change(energy_model, generative_model)`` may change the models before they start.
+    Args:
+        change: ``change(energy_model, generative_model)`` may change the models before they start.
+        kept (pathlib.Path): A folder of what was trained before, by this study or another, to go on from to the same
+            bits; states at multiples of 1,000 iterations are added to it.  Not together with ``change``.
     """
     def build(settings, rng):
         models = build_models(task, settings, rng)
         if change:
             change(*models)
         return models
+
+    def path_at(iteration):
+        return kept / '{}-{}-{}.npz'.format(task, _fingerprint(settings), iteration)
     state = run.build_state(settings, build, draw_data, chainer.get_device('@numpy'))
-    if 0 in marks:
+    keeps = range(KEEP_INTERVAL, marks[-1] + 1, KEEP_INTERVAL) if kept else ()
+    known = [iteration for iteration in keeps if path_at(iteration).exists()]
+    for mark in marks:
+        newest = max((iteration for iteration in known if iteration <= mark), default=0)
+        if newest > state.iteration:
+            serializers.load_npz(path_at(newest), state)
+        if mark > state.iteration:
+            for iteration, _ in run.iterations_of(state, draw_data, dataclasses.replace(settings, iterations=mark)):
+                state.iteration = iteration
+                if iteration in keeps:
+                    kept.mkdir(parents=True, exist_ok=True)
+                    with open_atomically(path_at(iteration)) as file:
+                        serializers.save_npz(file, state, compression=False)
         yield state
-    for iteration, _ in run.iterations_of(state, draw_data, settings):
-        state.iteration = iteration
-        if iteration in marks:
-            yield state
+
+
+def _fingerprint(settings):
+    """Of all settings that decide what is computed up to an iteration."""
+    values = {name: value for name, value in dataclasses.asdict(settings).items() if name not in settings.CHANGEABLE}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def marks_of(iterations, n):

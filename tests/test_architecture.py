@@ -29,7 +29,7 @@ FLOORS = [
 ]
 ONLY = {
     'argparse': {'ddgm.command_line'}, 'matplotlib': {'ddgm.figures'}, 'PIL': {'ddgm.figures', 'ddgm.data.images'},
-    'urllib': {'ddgm.data.mnist'}, 'signal': {'ddgm.command_line', 'ddgm.run'}}
+    'urllib': {'ddgm.data.mnist'}, 'signal': {'ddgm.command_line', 'ddgm.run', 'ddgm.studies.study'}}
 
 
 def imports_of(path):

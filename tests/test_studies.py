@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import multiprocessing
+import time
 
 import chainer
+import ending_study
 import numpy
 import pytest
 
 from ddgm import command_line, metrics, presets
-from ddgm.errors import UsageError
+from ddgm.errors import RunFailed, UsageError
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import toy
 from ddgm.studies import (
@@ -122,6 +125,18 @@ def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
             numpy.testing.assert_array_equal(a, b)
     list(weights([1], settings=dataclasses.replace(settings, seed=1), kept=kept))
     assert trained == [3, 5, 1]
+
+
+@pytest.mark.parametrize(('case', 'error'), [('killed', RunFailed), ('interrupting', KeyboardInterrupt)])
+def test_a_study_that_is_ended_leaves_its_results_and_no_process(case, error, tmp_path, capsys):
+    with pytest.raises(error):
+        study.carry_out(ending_study, {}, 2, 1, None, tmp_path, ['quick', case])
+    deadline = time.monotonic() + 60
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children()
+    study.carry_out(ending_study, {}, 2, 1, None, tmp_path, ['quick'])
+    assert "{'quick': [{'seed': 0}, {'seed': 1}]}" in capsys.readouterr().out
 
 
 # ---- what they compute

@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import json
 import multiprocessing
+import signal
 import statistics
 
 import chainer
@@ -25,7 +26,7 @@ from chainer import serializers
 from ddgm import presets, randomness, run, sampling
 from ddgm.data import mnist, toy
 from ddgm.data.images import ImageFolder
-from ddgm.errors import UsageError
+from ddgm.errors import RunFailed, UsageError
 from ddgm.files import open_atomically, write_json
 from ddgm.metrics import N_SCORED
 from ddgm.tasks import build_models
@@ -44,7 +45,8 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
         out (pathlib.Path): The study's folder, where results and pictures go.
         cases (list of str): Only these; ``None``: all.
 
-    Raises ``UsageError`` where data is missing or a case is unknown.
+    Raises ``UsageError`` where data is missing or a case is unknown, ``RunFailed`` where a process was killed.  However
+    it ends, no process goes on and finished runs stay.
     """
     unknown = [case for case in cases or () if case not in module.CASES]
     if unknown:
@@ -58,7 +60,8 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
     def path_of(case, seed):
         return out / '{}-seed{}-{}.json'.format(case.replace('/', '-'), seed, iterations)
     due = [(case, seed) for seed in range(seeds) for case in cases if not path_of(case, seed).exists()]
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+            jobs, mp_context=multiprocessing.get_context('spawn'), initializer=_leave_interrupts_to_parent) as pool:
         futures = {
             pool.submit(_measure, module.__name__, case, seed, iterations, data, out): (case, seed)
             for case, seed in due}
@@ -66,8 +69,14 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
             for n, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 write_json(path_of(*futures[future]), future.result())
                 print('{} of {}: {}, seed {}'.format(n, len(due), *futures[future]), flush=True)
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            if isinstance(error, concurrent.futures.BrokenExecutor):
+                raise RunFailed(
+                    'a run was killed, perhaps for want of memory: the same command goes on, --jobs 1 needs less'
+                ) from error
             raise
     results = {
         case: [json.loads(path_of(case, seed).read_text(encoding='utf-8')) for seed in range(seeds)]
@@ -75,6 +84,10 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
     print('\nSeeds 0 to {}, {:,} iterations: medians, and in brackets each seed\n'.format(seeds - 1, iterations))
     module.report(results, out)
     print('\nPictures: {}'.format(out))
+
+
+def _leave_interrupts_to_parent():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _measure(module, case, seed, iterations, data, out):

@@ -1,0 +1,21 @@
+"""A study whose runs end it: for the tests of what is left then.  Imported by its processes, too."""
+
+import os
+import signal
+import time
+
+CASES = {'quick': {}, 'killed': {}, 'interrupting': {}}
+ITERATIONS, NEEDS = 1, ()
+
+
+def measure(case, seed, iterations, data, out):
+    if case == 'killed':
+        os.kill(os.getpid(), signal.SIGKILL)
+    if case == 'interrupting':
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(300)
+    return {'seed': seed}
+
+
+def report(results, out):
+    print(results)

@@ -5,6 +5,7 @@ It imports neither Chainer nor matplotlib, so ``--help`` and a mistyped flag ans
 
 import argparse
 import dataclasses
+import math
 import re
 import signal
 import sys
@@ -56,6 +57,24 @@ DATA_FOLDERS = {
 }
 
 
+# Flags that lead beyond the paper, which is what their defaults are.
+_BEYOND = {
+    'energy_penalty': "weight of the energies' squares in the energy model's loss",
+    'langevin_steps': 'Langevin steps that refine x⁻ before the energy model sees it',
+    'langevin_step_size': 'their size ε, in squared units of x',
+    'entropy_weight': "of the paper's entropy, which is read from γ",
+    'volume_entropy_weight': "of the entropy that the generator's Jacobian tells",
+    'neighbour_entropy_weight': 'of the entropy that nearest neighbours tell',
+    'neighbours': 'how many of them',
+    'neighbour_batches': 'of fresh samples, among which they are looked for',
+    'decay_from': 'iteration from which on the learning rates fall; 0: they stay',
+    'decay_power': 'they fall as the iteration to the minus this power',
+    'averaged': 'finish with averages over the last part of the run',
+    'feature_layers': 'layers of f(x)',
+    'generator_layers': 'hidden layers of G(z)',
+}
+
+
 class _OneLineParser(argparse.ArgumentParser):
 
     def error(self, message):
@@ -83,6 +102,16 @@ def _factor(text):
         number = 0.0
     if not 0 < number <= 16:
         raise argparse.ArgumentTypeError('give a factor like 0.25, above 0 and up to 16, not {!r}'.format(text))
+    return number
+
+
+def _number(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError('give a number from 0 on, not {!r}'.format(text))
     return number
 
 
@@ -138,6 +167,15 @@ def parse(task, description, arguments=None):
         parser.add_argument(
             '--{}_interval'.format(name), metavar='N', type=_whole_number(name + '_interval'),
             help='iterations between {}; 0: only at the end'.format(what))
+    beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
+    types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}
+    for name in settings_class(task).BEYOND:
+        if types[name] is bool:
+            kind = {'action': argparse.BooleanOptionalAction}
+        else:
+            kind = {'metavar': 'N' if types[name] is int else 'X',
+                    'type': _whole_number(name) if types[name] is int else _number}
+        beyond.add_argument('--' + name, help=_BEYOND[name], **kind)
     given = vars(parser.parse_args(arguments))
     if given['resume'] and given['overwrite']:
         parser.error('--resume and --overwrite contradict each other: give one of them')
@@ -147,7 +185,13 @@ def parse(task, description, arguments=None):
             parser.error('--data is needed: ' + DATA_FOLDERS[task].description)
     names = {field.name for field in dataclasses.fields(settings_class(task))}
     changes = {name: value for name, value in given.items() if name in names and value is not None}
-    return Request(task=task, changes=changes, **{name: given[name] for name in given if name not in names})
+    request = Request(task=task, changes=changes, **{name: given[name] for name in given if name not in names})
+    if not request.resume:
+        try:
+            request.settings()
+        except ValueError as error:  # settings that don't go together
+            parser.error(str(error))
+    return request
 
 
 def parse_comparison(description, arguments=None):

@@ -36,14 +36,15 @@ class Settings:
     langevin_steps: int = 0  # by which x⁻ is refined before the DEM sees it
     langevin_step_size: float = 1e-3
     entropy_weight: float = 1.0  # of the paper's entropy, read from γ
-    neighbour_entropy_weight: float = 0.0  # of the entropy that nearest neighbours tell; in the plane
-    neighbours: int = 10
-    neighbour_batches: int = 5  # of fresh samples, among which the neighbours are looked for
     volume_entropy_weight: float = 0.0  # of the entropy that G's Jacobian tells
     decay_from: int = 0  # iteration from which on the learning rates fall as a power of the iteration; 0: they don't
     decay_power: float = 1.0
     averaged: bool = False  # whether the finished models are averages over the last part of the run
 
+    # Those of them that have flags; runs of earlier versions lack them in their settings.json.
+    BEYOND: ClassVar = (
+        'energy_penalty', 'langevin_steps', 'langevin_step_size', 'entropy_weight', 'volume_entropy_weight',
+        'decay_from', 'decay_power', 'averaged')
     # What a resumed run may change: how long it runs and what it shows, but not what it computes.
     CHANGEABLE: ClassVar = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval')
     # Of a batch of one, BatchNormalization would make zeros.
@@ -67,6 +68,8 @@ class Settings:
                 allowed = value >= self.MINIMUM.get(field.name, 1 if field.type is int else 0)
             if not allowed:
                 raise ValueError('{} is {!r}'.format(field.name, value))
+        if self.langevin_steps and not self.langevin_step_size:
+            raise ValueError('langevin_step_size is 0, so langevin_steps would not move anything')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +79,27 @@ class ToySettings(Settings):
     batchsize: int = 100
     n_latent: int = 4
     n_hidden: int = 128
-    feature_layers: int = 2  # of f
-    generator_layers: int = 2  # hidden ones
     n_experts: int = 4
     start_size: int = 1000  # data points from which weight normalization starts
+
+    # Beyond the paper.
+    neighbour_entropy_weight: float = 0.0  # of the entropy that nearest neighbours tell
+    neighbours: int = 10
+    neighbour_batches: int = 5  # of fresh samples, among which the neighbours are looked for
+    feature_layers: int = 2  # of f
+    generator_layers: int = 2  # hidden ones
+    BEYOND: ClassVar = Settings.BEYOND + (
+        'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'feature_layers', 'generator_layers')
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.neighbour_entropy_weight and self.neighbours > self.neighbour_batches * self.batchsize:
+            raise ValueError('neighbours is {}, and neighbour_batches times batchsize is {}'.format(
+                self.neighbours, self.neighbour_batches * self.batchsize))
+        if self.volume_entropy_weight and self.n_latent > 2:
+            raise ValueError(
+                'volume_entropy_weight needs z of at most 2 numbers: preset calibrated has 2, this one {}'.format(
+                    self.n_latent))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -183,7 +183,7 @@ def iterations_of(state, draw_data, settings):
         'entropy_weight', 'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'volume_entropy_weight')
     return training.train(
         state.energy_optimizer, state.generator_optimizer, draw_data, done=state.iteration,
-        **{name: getattr(settings, name) for name in loop_settings})
+        **{name: getattr(settings, name) for name in loop_settings if hasattr(settings, name)})
 
 
 def _last_entry_to_keep(state, iterations):

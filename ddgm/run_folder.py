@@ -267,7 +267,9 @@ def read_run(path, cure):
                 raise ValueError('{!r} is neither a name nor a path'.format(text))
         return RunFolder(
             path, saved['task'], saved['preset'],
-            settings_type(**{field.name: saved[field.name] for field in dataclasses.fields(settings_type)}),
+            settings_type(**{
+                field.name: saved[field.name] for field in dataclasses.fields(settings_type)
+                if field.name in saved or field.name not in settings_type.BEYOND}),
             saved['device'], saved.get('data'), saved.get('data_fingerprint'))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); {}'.format(

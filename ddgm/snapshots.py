@@ -12,7 +12,7 @@ from ddgm.files import checksum, open_atomically, read_arrays, write_arrays
 NAMES = NEWEST, EARLIER = 'snapshot.npz', 'snapshot_earlier.npz'
 
 # Of the file, raised where an older program could not go on from it or would go on to other bits.
-FORMAT = 1
+FORMAT = 2
 _FORMAT, _RUN, _CHECKSUM = 'format', 'run', 'sha256'
 
 START_OVER = 'start over with --overwrite'  # the cure for a run that can't be resumed

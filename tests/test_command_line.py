@@ -1,5 +1,6 @@
 """Flags, presets, help and exit statuses."""
 
+import dataclasses
 import re
 
 import pytest
@@ -26,6 +27,29 @@ def test_flags_change_the_preset():
     assert (request.device, request.out, request.resume, request.preset) == ('@cupy:1', 'x', True, 'post')
 
 
+@pytest.mark.parametrize('task', PRESETS)
+def test_what_leads_beyond_the_paper_has_flags(task):
+    """By the names of the settings; left out they change no preset."""
+    default = command_line.parse(task, 'text', ['--data', 'x'] if task == 'images' else []).settings()
+    for name in default.BEYOND:
+        value = getattr(default, name)
+        new = not value if isinstance(value, bool) else value + 1
+        changed = command_line.parse(task, 'text', [
+            *(['--data', 'x'] if task == 'images' else []),
+            *(['--preset', 'calibrated'] if name == 'volume_entropy_weight' and task != 'images' else []),
+            *(['--' + name] if new is True else ['--{}={}'.format(name, new)])]).settings()
+        assert getattr(changed, name) == new
+
+
+def test_the_published_presets_are_the_paper():
+    for presets in PRESETS.values():
+        for name, preset in presets.items():
+            settings = preset.settings
+            beyond = {name: getattr(settings, name) for name in settings.BEYOND}
+            defaults = {field.name: field.default for field in dataclasses.fields(settings) if field.name in beyond}
+            assert (beyond == defaults) == (name != 'calibrated')
+
+
 @pytest.mark.parametrize('task', ['gaussian_mixture', 'swiss_roll'])
 def test_published_lengths(task):
     """The two videos have 1,000 epochs, of 10 and of 2 iterations, a frame each; train.py has epochs of 500."""
@@ -40,7 +64,10 @@ def test_published_lengths(task):
 @pytest.mark.parametrize('arguments', [
     '-n 0', '-n -3', '-n abc', '-n 1.5', '-b 1', '-s -1', '-s x', '--log_interval -1', '--figure_interval a',
     '--snapshot_interval -2', '--preset nothing', '-d cuda', '-d @cupy', '-d -2', '-d @chainerx:0',
-    '--resume --overwrite', '--no_such_flag', 'something', '-n', '--iter 5', '--out='])
+    '--energy_penalty -1', '--energy_penalty nan', '--decay_from -1', '--averaged=1', '--langevin_steps 2.5',
+    '--volume_entropy_weight 1', '--neighbours 501 --neighbour_entropy_weight 1',
+    '--langevin_steps 1 --langevin_step_size 0', '--resume --overwrite', '--no_such_flag',
+    'something', '-n', '--iter 5', '--out='])
 def test_bad_usage_is_one_line(arguments):
     with pytest.raises(UsageError) as caught:
         command_line.parse('gaussian_mixture', 'text', arguments.split())
@@ -49,7 +76,7 @@ def test_bad_usage_is_one_line(arguments):
     assert '--help' in message
     flag = re.search(r'-[^\s=]+', arguments)
     if flag and '--iter' not in arguments:
-        assert flag.group() in message
+        assert flag.group().lstrip('-') in message
 
 
 def test_help_lists_every_preset(capsys):

@@ -103,6 +103,17 @@ def test_settings_changed_by_hand(folder, name, value):
         run_folder.open_run(Request(task='gaussian_mixture', out=str(folder.path), resume=True))
 
 
+def test_settings_of_an_earlier_version(folder):
+    """It had none of what leads beyond the paper, so its runs are the paper; other settings must be there."""
+    path = folder.path / 'settings.json'
+    saved, settings = json.loads(path.read_text()), folder.settings
+    path.write_text(json.dumps({name: value for name, value in saved.items() if name not in settings.BEYOND}))
+    assert run_folder.read_run(folder.path, '').settings == settings
+    path.write_text(json.dumps({name: value for name, value in saved.items() if name != 'batchsize'}))
+    with pytest.raises(UsageError, match='batchsize'):
+        run_folder.read_run(folder.path, '')
+
+
 def test_resumed_run_keeps_its_device(folder):
     """Unless it is given another."""
     path = folder.path / 'settings.json'

@@ -154,7 +154,7 @@ def _calibrated_toy(**changes):
         'iterations': 10_000, 'log_interval': 100, 'snapshot_interval': 1_000, 'figure_interval': 100, 'batchsize': 400,
         'n_latent': 2, 'n_experts': 32, 'feature_layers': 3, 'generator_layers': 5, 'energy_learning_rate': 1e-3,
         'generator_learning_rate': 1e-3, 'energy_penalty': 0.003, 'langevin_steps': 10, 'entropy_weight': 0.0,
-        'neighbour_entropy_weight': 1.0, 'decay_from': 3_000, 'averaged': True, **changes})
+        'neighbour_entropy_weight': 1.0, 'decay_from': 1_500, 'averaged': True, **changes})
 
 
 # By task; the first of each is the script's default.
@@ -180,7 +180,8 @@ PRESETS = {
         'long': _LONG,
         'calibrated': Preset(
             "beyond the post: an energy that is a density; larger networks, ten minutes",
-            _calibrated_toy(iterations=6_000, generator_layers=4, n_experts=4, neighbour_entropy_weight=0.35)),
+            _calibrated_toy(
+                iterations=6_000, generator_layers=4, n_experts=4, neighbour_entropy_weight=0.35, decay_from=3_000)),
     },
     'mnist': {
         'post': Preset(

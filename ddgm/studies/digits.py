@@ -16,7 +16,7 @@ CASES = {name: name for name in ('post', 'grey', 'batch_normalized_energy', 'wei
 CASES['weight_normalized_generator'] = 'last_commit'  # without weight normalization in the DEM
 CHANGES = {'weight_normalized_generator': {'energy_normalization': 'none'}}
 ITERATIONS, NEEDS = 2_000, ('mnist',)
-N_MARKS = 20
+N_MARKS = 10
 QUANTITIES = {
     'diversity': 'diversity of samples over that of data',
     'energy_gap': 'E(samples) − E(data), nats',

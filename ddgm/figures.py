@@ -287,6 +287,7 @@ class Plot:
 def draw_plots(path, plots, columns=2):
     """Plots beside one another."""
     rows = -(-len(plots) // columns)
+    columns = min(columns, len(plots))
     figure = Figure(figsize=(5 * columns, 3.6 * rows), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, plot in itertools.zip_longest(figure.subplots(rows, columns, squeeze=False).flat, plots):
@@ -301,7 +302,8 @@ def draw_plots(path, plots, columns=2):
         if plot.logarithmic:
             axes.set_yscale('log')
         axes.grid(alpha=0.3)
-        axes.legend(loc='best', frameon=False, fontsize='small')
+        beside = {'loc': 'upper left', 'bbox_to_anchor': (1, 1)} if len(plot.lines) > 5 else {'loc': 'best'}
+        axes.legend(**beside, frameon=False, fontsize='small')
     _save(figure, path)
 
 

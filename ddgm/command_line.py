@@ -95,21 +95,23 @@ def _whole_number(name):
     return convert
 
 
-def _factor(text):
+def _float(text):
+    """A number, which is in no range where the text is none."""
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
-        number = 0.0
+        return math.nan
+
+
+def _factor(text):
+    number = _float(text)
     if not 0 < number <= 16:
         raise argparse.ArgumentTypeError('give a factor like 0.25, above 0 and up to 16, not {!r}'.format(text))
     return number
 
 
 def _number(text):
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
+    number = _float(text)
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError('give a number from 0 on, not {!r}'.format(text))
     return number
@@ -270,10 +272,7 @@ def parse_study(description, arguments=None):
 
 
 def _eps(text):
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
+    number = _float(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError('give a small number like 1e-5, not {!r}'.format(text))
     return number

@@ -71,6 +71,10 @@ class Settings:
         if self.langevin_steps and not self.langevin_step_size:
             raise ValueError('langevin_step_size is 0, so langevin_steps would not move anything')
 
+    def deciding(self):
+        """Those settings by name that decide what is computed up to an iteration."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.CHANGEABLE}
+
 
 @dataclasses.dataclass(frozen=True)
 class ToySettings(Settings):

@@ -163,10 +163,9 @@ class RunFolder:
 
     def _identity(self):
         """What decides the bits of a run."""
-        settings = {
-            name: value for name, value in dataclasses.asdict(self.settings).items()
-            if name not in self.settings.CHANGEABLE}
-        return {'task': self.task, 'preset': self.preset, 'data_fingerprint': self.data_fingerprint, **settings}
+        return {
+            'task': self.task, 'preset': self.preset, 'data_fingerprint': self.data_fingerprint,
+            **self.settings.deciding()}
 
     def save(self, name, model):
         """Save a model; an earlier file stays until this one is whole."""

@@ -116,6 +116,7 @@ def test_killed_at_random(task, flags, new_folder, rng, thorough, tell):
         before, done = done, newest_iteration(folder)
         assert done >= before
         in_snapshots += any(folder.rglob('snapshot.npz.*.tmp'))
+    assert done > 0
     assert_ends_like_a_straight_run(folder, straight, task, flags[task], done + 4)
     tell('SIGKILL at a random moment, {}'.format(task), n_kills, 'went on, same bits ({} while a snapshot was '
          'written)'.format(in_snapshots))

@@ -154,8 +154,7 @@ def states(task, settings, draw_data, marks, change=None, kept=None):
 
 def _fingerprint(settings):
     """Of all settings that decide what is computed up to an iteration."""
-    values = {name: value for name, value in dataclasses.asdict(settings).items() if name not in settings.CHANGEABLE}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(settings.deciding(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def marks_of(iterations, n):

@@ -15,10 +15,20 @@ import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import ddgm  # noqa: E402, F401  (before Chainer)
+from ddgm.errors import UsageError  # noqa: E402
 
 import chainer  # isort: skip
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+def refusal(function, *arguments, **options):
+    """The one line with which a call refuses."""
+    with pytest.raises(UsageError) as caught:
+        function(*arguments, **options)
+    message = str(caught.value)
+    assert message.isprintable()  # no end of a line either
+    return message
 
 
 def pytest_addoption(parser):

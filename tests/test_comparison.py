@@ -9,7 +9,7 @@ import types
 
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import ROOT, refusal
 from PIL import Image
 from test_entries import make_run
 from test_image_scripts import METRICS as IMAGE_METRICS
@@ -23,7 +23,6 @@ import train_swiss_roll
 from ddgm import compare, comparison, figures, randomness, run, tasks
 from ddgm.data.mnist import MNIST
 from ddgm.data.toy import GaussianMixture
-from ddgm.errors import UsageError
 from ddgm.evaluation import toy as toy_evaluation
 
 METRICS = {**PLANE_METRICS, **IMAGE_METRICS}
@@ -125,14 +124,6 @@ def read_strictly(out):
         raise AssertionError('{} is no JSON'.format(constant))
     with open(os.path.join(str(out), 'comparison.json'), encoding='utf-8') as file:
         return json.load(file, parse_constant=refuse)
-
-
-def refusal(*arguments, out='out'):
-    """The one line with which a comparison is refused."""
-    with pytest.raises(UsageError) as caught:
-        compared(*arguments, out=out)
-    assert '\n' not in str(caught.value)
-    return str(caught.value)
 
 
 def points(n, seed=0):
@@ -328,7 +319,7 @@ def test_damaged_energy_model(damage, trained, drawn):
     else:
         with open(path, 'wb') as file:
             file.write({'cut short': content[:-200], 'text': b'text', 'nothing': b''}[damage])
-    message = refusal('part')
+    message = refusal(compared, 'part')
     assert path in message
     assert 'damaged' in message
     assert 'leave the run out' in message
@@ -380,7 +371,7 @@ def test_no_more_than_what_is_scored(reference, drawn):
 def test_too_few_samples(reference, drawn):
     numpy.save('five.npy', points(5))
     numpy.save('six.npy', points(6))
-    message = refusal('six.npy', 'five.npy', '--reference', 'gaussian_mixture')
+    message = refusal(compared, 'six.npy', 'five.npy', '--reference', 'gaussian_mixture')
     assert message.startswith('five: 5 samples are too few')
     assert compared('six.npy', '--reference', 'gaussian_mixture')['n_samples'] == 6
 
@@ -414,14 +405,14 @@ def test_points_far_away(drawn):
 
 def test_points_that_float32_has_no_number_for(drawn):
     numpy.save('s.npy', 1e39 * points(30).astype(float))
-    assert 's.npy' in refusal('s.npy', '--reference', 'gaussian_mixture')
+    assert 's.npy' in refusal(compared, 's.npy', '--reference', 'gaussian_mixture')
 
 
 # ---- what samples are of
 
 def test_reference_that_nobody_named(drawn):
     numpy.save('s.npy', points(30))
-    message = refusal('s.npy')
+    message = refusal(compared, 's.npy')
     assert '--reference' in message
 
 
@@ -435,7 +426,7 @@ def test_tasks_that_contradict_each_other(drawn):
     make_run('a', x=points(30))
     make_run('b', task='swiss_roll', x=points(30))
     for arguments in (('a', 'b'), ('b', 'a'), ('a', '--reference', 'swiss_roll')):
-        message = refusal(*arguments)
+        message = refusal(compared, *arguments)
         assert 'gaussian_mixture and swiss_roll' in message
     assert compared('a', '--reference', 'gaussian_mixture')['task'] == 'gaussian_mixture'
 
@@ -444,7 +435,7 @@ def test_runs_that_learned_from_different_data(pictures_folder, drawn, rng):
     x = rng.random((8, 3, 64, 64))
     for name, fingerprint in (('a', 'one'), ('b', 'two')):
         make_run(name, task='images', x=x, data=pictures_folder, fingerprint=fingerprint)
-    message = refusal('a', 'b')
+    message = refusal(compared, 'a', 'b')
     assert 'different data' in message
     assert '--reference images:DIR' in message
     a, b = compared('a', 'b', '--reference', 'images:{}'.format(pictures_folder))['entries']
@@ -454,7 +445,7 @@ def test_runs_that_learned_from_different_data(pictures_folder, drawn, rng):
 def test_run_whose_data_is_no_longer_what_it_was(pictures_folder, drawn, rng):
     """Its metrics would be those of other data, and nobody would know."""
     make_run('a', task='images', x=rng.random((8, 3, 64, 64)), data=pictures_folder, fingerprint='of other pictures')
-    message = refusal('a')
+    message = refusal(compared, 'a')
     assert str(pictures_folder) in message
     assert '--reference images:DIR' in message
 
@@ -463,7 +454,7 @@ def test_run_whose_data_is_gone(pictures_folder, drawn, trained, tmp_path):
     shutil.copytree(trained('images'), 'part')
     settings = json.loads((tmp_path / 'part' / 'settings.json').read_text())
     (tmp_path / 'part' / 'settings.json').write_text(json.dumps({**settings, 'data': '/nowhere/pictures'}))
-    message = refusal('part')
+    message = refusal(compared, 'part')
     assert '/nowhere/pictures' in message
     assert '--reference images:DIR' in message
     # The same data elsewhere is the same data.
@@ -477,115 +468,15 @@ def test_reference_that_can_not_be_read(reference, word, drawn, tmp_path):
     os.mkdir('empty')
     (tmp_path / 'afile').write_text('precious')
     numpy.save('s.npy', numpy.zeros((10, 784)))
-    message = refusal('s.npy', '--reference', reference)
+    message = refusal(compared, 's.npy', '--reference', reference)
     assert word in message
     assert '--reference' in message
-
-
-# ---- shapes and ranges that a task takes
-
-@pytest.fixture(scope='module')
-def references(digits_folder, pictures_folder):
-    return {
-        'gaussian_mixture': tasks.open_reference('gaussian_mixture'),
-        'swiss_roll': tasks.open_reference('swiss_roll'),
-        'mnist': tasks.open_reference('mnist', str(digits_folder)),
-        'images': tasks.open_reference('images', str(pictures_folder))}
-
-
-@pytest.mark.parametrize('task', ['gaussian_mixture', 'swiss_roll'])
-def test_points(task, references):
-    x = references[task].conform(numpy.array([[-300, 2], [1, 0]]))
-    assert x.dtype == numpy.float32
-    numpy.testing.assert_array_equal(x, [[-300, 2], [1, 0]])
-
-
-@pytest.mark.parametrize('shape', [(784,), (28, 28), (1, 28, 28), (28, 28, 1)])
-def test_digits(shape, references, rng):
-    x = rng.random((5, 784))
-    conformed = references['mnist'].conform(x.reshape(5, *shape))
-    assert conformed.dtype == numpy.float32
-    numpy.testing.assert_array_equal(conformed, x.astype(numpy.float32))
-    numpy.testing.assert_array_equal(
-        references['mnist'].as_shown(conformed), x.astype(numpy.float32).reshape(5, 28, 28))
-
-
-def test_pictures(references, rng):
-    x = rng.random((5, 3, 64, 64))
-    for array in (x, x.transpose(0, 2, 3, 1)):
-        conformed = references['images'].conform(array)
-        assert conformed.dtype == numpy.float32
-        numpy.testing.assert_array_equal(conformed, x.astype(numpy.float32))
-
-
-@pytest.mark.parametrize(('task', 'shape'), [
-    ('gaussian_mixture', (10, 3)), ('gaussian_mixture', (10, 1)), ('gaussian_mixture', (10, 2, 1)),
-    ('swiss_roll', (10, 784)), ('mnist', (10, 2)), ('mnist', (10, 32, 32)), ('mnist', (10, 3, 28, 28)),
-    ('mnist', (10, 1, 784)), ('mnist', (10, 1024)), ('images', (10, 784)), ('images', (10, 64, 64)),
-    ('images', (10, 3, 32, 32)), ('images', (10, 1, 64, 64)), ('images', (10, 4, 64, 64)), ('images', (10, 12288))])
-def test_shapes_that_are_refused(task, shape, references):
-    with pytest.raises(UsageError) as caught:
-        references[task].conform(numpy.zeros(shape))
-    assert str(shape) in str(caught.value)
-    assert '\n' not in str(caught.value)
-    assert {'mnist': '784', 'images': '64, 64'}.get(task, '(N, 2)') in str(caught.value).replace(str(shape), '')
-
-
-of_images = pytest.mark.parametrize(('task', 'shape'), [('mnist', (6, 784)), ('images', (6, 3, 64, 64))])
-
-
-def conform(references, task, shape, values, dtype):
-    """The distinct pixels of an array that has these."""
-    array = numpy.resize(numpy.array(values, dtype=dtype), shape)
-    return numpy.unique(references[task].conform(array))
-
-
-@pytest.mark.parametrize('dtype', ['u1', 'i4', 'u2', '>i8'])
-@of_images
-def test_levels(dtype, task, shape, references):
-    numpy.testing.assert_allclose(
-        conform(references, task, shape, [0, 51, 255], dtype), [0, 0.2, 1], atol=1e-6)
-
-
-@pytest.mark.parametrize('dtype', ['u1', 'i8', 'bool', 'f2', 'f8'])
-@of_images
-def test_zeros_and_ones(dtype, task, shape, references):
-    numpy.testing.assert_array_equal(conform(references, task, shape, [0, 1], dtype), [0, 1])
-
-
-@of_images
-def test_dark_levels(task, shape, references):
-    """Levels are levels where one of them is above 1, in whichever sample."""
-    numpy.testing.assert_allclose(conform(references, task, shape, [0, 1, 2], 'u1'), [0, 1 / 255, 2 / 255])
-
-
-@of_images
-def test_a_little_over(task, shape, references):
-    numpy.testing.assert_array_equal(
-        conform(references, task, shape, [-0.009, 0.5, 1.009], 'f4'), [0, 0.5, 1])
-
-
-@pytest.mark.parametrize(('values', 'dtype'), [
-    ([-1, 0.5, 1], 'f4'), ([-1, -0.5], 'f8'), ([-0.5, 0.9], 'f4'), ([-1.005, 1.005], 'f4'), ([-1, 1], 'i1')])
-@of_images
-def test_tanh(values, dtype, task, shape, references):
-    with pytest.raises(UsageError, match=r'from 0 to 1.*save \(x \+ 1\) / 2'):
-        conform(references, task, shape, values, dtype)
-
-
-@pytest.mark.parametrize(('values', 'dtype'), [
-    ([0, 255], 'f4'), ([0, 1.5], 'f4'), ([-2, 2], 'f4'), ([0, 65535], 'u2'), ([-128, 127], 'i1')])
-@of_images
-def test_other_ranges(values, dtype, task, shape, references):
-    with pytest.raises(UsageError, match='pixels run from 0 to 1') as caught:
-        conform(references, task, shape, values, dtype)
-    assert 'save' not in str(caught.value)
 
 
 def test_samples_of_the_wrong_kind_are_named(drawn):
     numpy.save('good.npy', points(30))
     numpy.save('bad.npy', numpy.zeros((30, 784)))
-    message = refusal('good.npy', 'theirs=bad.npy', '--reference', 'gaussian_mixture')
+    message = refusal(compared, 'good.npy', 'theirs=bad.npy', '--reference', 'gaussian_mixture')
     assert message.startswith('bad.npy: ')
     assert '(30, 784)' in message
 
@@ -683,7 +574,7 @@ def test_folder_that_can_not_be_written_to(out, drawn, tmp_path):
     (tmp_path / 'afile').write_text('precious')
     os.makedirs('taken/comparison.json')
     numpy.save('a.npy', points(30))
-    message = refusal('a.npy', '--reference', 'swiss_roll', out=out)
+    message = refusal(compared, 'a.npy', '--reference', 'swiss_roll', out=out)
     assert message.startswith(out)
     assert '--out' in message
     assert (tmp_path / 'afile').read_text() == 'precious'

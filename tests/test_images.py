@@ -7,12 +7,11 @@ import zlib
 
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import ROOT, refusal
 from PIL import Image, ImageOps, PngImagePlugin
 
 from ddgm.data import images
 from ddgm.data.images import ImageFolder
-from ddgm.errors import UsageError
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -51,10 +50,7 @@ def folder(tmp_path):
 
 def refused(folder, minimum=2):
     """The line that the user reads."""
-    with pytest.raises(UsageError) as error:
-        ImageFolder(folder, minimum)
-    message = str(error.value)
-    assert message.isprintable()
+    message = refusal(ImageFolder, folder, minimum)
     assert message.startswith(str(folder))
     return message
 

@@ -1,23 +1,17 @@
-"""The reader on files made by hand and on every kind of bad one; the draws; fetching from servers that misbehave."""
+"""The reader on files made by hand and on every kind of bad one; the draws."""
 
-import errno
 import gzip
 import hashlib
-import http.server
 import os
-import socket
 import struct
-import sys
-import threading
 import tracemalloc
 
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import ROOT, refusal
 
 from ddgm.data import mnist
 from ddgm.data.mnist import CHECKSUMS, MNIST, N_CLASSES, SIDE, fetch, read_idx
-from ddgm.errors import UsageError
 
 NAMES = list(CHECKSUMS)
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = NAMES
@@ -49,15 +43,6 @@ def write(folder, arrays, compressed=True):
         else:
             (folder / name[:-3]).write_bytes(idx(array))
     return folder
-
-
-def refusal(function, *arguments, **options):
-    """The one line with which a call refuses."""
-    with pytest.raises(UsageError) as caught:
-        function(*arguments, **options)
-    message = str(caught.value)
-    assert message.isprintable()  # no end of a line either
-    return message
 
 
 @pytest.fixture
@@ -382,241 +367,6 @@ def test_fewer_than_a_batch(folder):
     message = refusal(MNIST, folder, batchsize=31)
     assert '30 training images' in message
     assert '--batchsize' in message
-
-
-# ---- fetching
-
-# Stand-ins; the third comes in more than two parts.
-FILES = {name: name.encode() * n for name, n in zip(NAMES, (5, 1, 8000, 2))}
-STAND_INS = {name: hashlib.md5(content).hexdigest() for name, content in FILES.items()}
-
-
-class Mirror(http.server.BaseHTTPRequestHandler):
-    """Serves ``/<behaviour>/<name>``."""
-
-    def do_GET(self):
-        _, behaviour, name = self.path.split('/')
-        self.server.requests.append(self.path)
-        content, length = FILES[name], None
-        if behaviour.isdigit():
-            self.send_error(int(behaviour))
-            return
-        if behaviour == 'garbled':
-            self.wfile.write(b'nonsense\r\n\r\n')
-            return
-        if behaviour == 'silent':
-            self.connection.settimeout(5)
-            self.rfile.read(1)  # until the other side gives up
-            return
-        if behaviour == 'page':
-            content = b'<!DOCTYPE html>\n<title>Log in first</title>'
-        elif behaviour == 'damaged':
-            content = content[:-1] + b'!'
-        elif behaviour == 'short':
-            content, length = content[:-5], len(content)
-        elif behaviour == 'promising':
-            length = 10 ** 12
-        elif behaviour == 'wordy':
-            length = 'many'
-        self.send_response(200)
-        if behaviour != 'unsized':
-            self.send_header('Content-Length', str(len(content) if length is None else length))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def site(monkeypatch):
-    """A server on this machine; ``site.mirror(behaviour)`` is an address, ``site.requests`` what was asked for."""
-    monkeypatch.setenv('no_proxy', '*')
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Mirror) as server:
-        server.requests = []
-        server.mirror = lambda behaviour: 'http://127.0.0.1:{}/{}/'.format(server.server_port, behaviour)
-        thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def closed_port():
-    """An address at which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(('127.0.0.1', 0))
-        yield 'http://127.0.0.1:{}/'.format(taken.getsockname()[1])
-
-
-def assert_whole(folder, names=NAMES):
-    """Assert that these stand-ins lie in the folder as they should, and nothing else."""
-    assert sorted(os.listdir(folder)) == sorted(names)
-    for name in names:
-        assert (folder / name).read_bytes() == FILES[name]
-
-
-@pytest.mark.parametrize('behaviour', ['good', 'unsized'])
-def test_fetch(site, tmp_path, behaviour):
-    folder = tmp_path / 'new' / 'folder'
-    mirrors = [site.mirror(behaviour), site.mirror('404')]
-    fetch(str(folder), mirrors=mirrors, checksums=STAND_INS)
-    assert_whole(folder)
-    assert site.requests == ['/{}/{}'.format(behaviour, name) for name in NAMES]
-    # Only what is missing is asked for.
-    (folder / TRAIN_LABELS).unlink()
-    for _ in range(2):
-        fetch(folder, mirrors=mirrors, checksums=STAND_INS)
-        assert_whole(folder)
-        assert site.requests[4:] == ['/{}/{}'.format(behaviour, TRAIN_LABELS)]
-
-
-FAILURES = {
-    '404': 'HTTP Error 404: Not Found',
-    '500': 'HTTP Error 500: Internal Server Error',
-    'garbled': 'nonsense',
-    'page': '43 bytes that are not the file (wrong checksum)',
-    'damaged': '130 bytes that are not the file (wrong checksum)',
-    'short': 'the connection ended after 125 of 130 bytes',
-    'promising': '1,000,000,000,000 bytes promised',
-    'wordy': "'many'",
-}
-
-
-@pytest.mark.parametrize('behaviour', FAILURES)
-def test_second_mirror_in_place_of_the_first(site, tmp_path, behaviour):
-    fetch(tmp_path, mirrors=[site.mirror(behaviour), site.mirror('good')], checksums=STAND_INS)
-    assert_whole(tmp_path)
-    assert site.requests == ['/{}/{}'.format(mirror, name) for name in NAMES for mirror in (behaviour, 'good')]
-
-
-@pytest.mark.parametrize(('behaviour', 'reason'), FAILURES.items())
-def test_no_mirror_has_it(site, closed_port, tmp_path, behaviour, reason):
-    mirrors = [site.mirror(behaviour), closed_port]
-    message = refusal(fetch, tmp_path, mirrors=mirrors, checksums=STAND_INS)
-    assert message.startswith('{} is missing and can\'t be fetched ('.format(tmp_path / TRAIN_IMAGES))
-    assert message.endswith('): put the four IDX files of MNIST there')
-    first, second = message.split('; ')
-    assert '({}: '.format(mirrors[0] + TRAIN_IMAGES) in first
-    assert reason in first
-    assert second.startswith('{}: '.format(mirrors[1] + TRAIN_IMAGES))
-    assert 'refused' in second
-    assert os.listdir(tmp_path) == []
-
-
-def test_silent_mirror(site, tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, '_SECONDS', 0.2)
-    assert 'timed out' in refusal(fetch, tmp_path, mirrors=[site.mirror('silent')], checksums=STAND_INS)
-    assert os.listdir(tmp_path) == []
-
-
-def test_what_came_before_a_failure_stays(site, tmp_path):
-    wrong = {**STAND_INS, TEST_LABELS: '0' * 32}
-    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=wrong)
-    assert str(tmp_path / TEST_LABELS) in message
-    assert_whole(tmp_path, NAMES[:3])
-
-
-def test_interrupted(site, tmp_path, monkeypatch):
-    class Interrupted(mnist.DownloadBar):
-        def update(self, done):
-            if 0 < done < len(FILES[TEST_IMAGES]) and len(site.requests) == 3:
-                raise KeyboardInterrupt
-    with monkeypatch.context() as patch:
-        patch.setattr(mnist, 'DownloadBar', Interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fetch(tmp_path, mirrors=[site.mirror('good'), site.mirror('good')], checksums=STAND_INS)
-    assert site.requests == ['/good/' + name for name in NAMES[:3]]
-    assert_whole(tmp_path, NAMES[:2])
-    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
-    assert_whole(tmp_path)
-    assert site.requests[3:] == ['/good/' + name for name in NAMES[2:]]
-
-
-def test_full_disk(site, tmp_path, monkeypatch):
-    def fail(*arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(os, 'fsync', fail)
-    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
-    assert message == '{}: can\'t be written (No space left on device): give another folder to --data'.format(
-        tmp_path / TRAIN_IMAGES)
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason='root writes everywhere')
-def test_folder_that_can_not_be_written(site, tmp_path):
-    tmp_path.chmod(0o500)
-    try:
-        for folder in (tmp_path, tmp_path / 'new'):
-            message = refusal(fetch, folder, mirrors=[site.mirror('good')], checksums=STAND_INS)
-            assert message.startswith('{}'.format(folder / TRAIN_IMAGES))
-            assert message.endswith(': can\'t be written (Permission denied): give another folder to --data')
-    finally:
-        tmp_path.chmod(0o700)
-
-
-def test_data_of_another_kind(folder):
-    """Four files of MNIST's names are taken as they are; beside three of them the fourth would not belong."""
-    fetch(folder, mirrors=())
-    MNIST(folder)
-    (folder / TEST_LABELS).unlink()
-    message = refusal(fetch, folder, mirrors=())
-    assert message.startswith('{}: not the file of MNIST, so {} is not fetched beside it: '.format(
-        folder / TRAIN_IMAGES, TEST_LABELS))
-    assert sorted(os.listdir(folder)) == sorted(NAMES[:3])
-
-
-def test_unpacked_files_count(site, tmp_path, monkeypatch):
-    unpacked = TEST_IMAGES[:-3]
-    (tmp_path / unpacked).write_bytes(b'unpacked')
-    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
-    assert message.startswith('{}: not the file of MNIST'.format(tmp_path / unpacked))
-    assert site.requests == []
-    monkeypatch.setitem(mnist._UNPACKED_CHECKSUMS, unpacked, hashlib.md5(b'unpacked').hexdigest())
-    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
-    assert sorted(os.listdir(tmp_path)) == sorted([TRAIN_IMAGES, TRAIN_LABELS, unpacked, TEST_LABELS])
-    assert site.requests == ['/good/' + name for name in NAMES if name != TEST_IMAGES]
-
-
-def test_closed_output_is_not_the_mirrors_fault(site, tmp_path, monkeypatch):
-    class Closed(mnist.DownloadBar):
-        def __enter__(self):
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-    monkeypatch.setattr(mnist, 'DownloadBar', Closed)
-    with pytest.raises(BrokenPipeError):
-        fetch(tmp_path, mirrors=[site.mirror('good'), site.mirror('good')], checksums=STAND_INS)
-    assert len(site.requests) == 1
-    assert os.listdir(tmp_path) == []
-
-
-def test_progress_in_a_pipe(site, tmp_path, capsys):
-    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
-    output, errors = capsys.readouterr()
-    lines = output.splitlines()
-    assert len(lines) == 4
-    for line, name in zip(lines, NAMES):
-        assert name in line
-        assert '{:,}'.format(len(FILES[name])) in line
-        assert '\r' not in line
-    assert errors == ''
-
-
-def test_progress_on_a_terminal(site, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
-    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
-    output, errors = capsys.readouterr()
-    lines = output.split('\n')
-    assert len(lines) == 5
-    assert lines[4] == ''  # the cursor stands below
-    for line, name in zip(lines, NAMES):
-        states = line.split('\r')[1:]
-        assert len(states) == -(-len(FILES[name]) // (1 << 16))
-        assert all(name in state for state in states)
-        shares = [state.count('#') for state in states]
-        assert shares == sorted(shares)
-        assert '.' not in states[-1].rpartition('[')[2]  # the bar is full
-    assert errors == ''
 
 
 # ---- MNIST itself

@@ -1,0 +1,105 @@
+"""Which shapes and ranges of samples a task's reference takes, and what it makes of them."""
+
+import numpy
+import pytest
+
+from ddgm import tasks
+from ddgm.errors import UsageError
+
+
+@pytest.fixture(scope='module')
+def references(digits_folder, pictures_folder):
+    return {
+        'gaussian_mixture': tasks.open_reference('gaussian_mixture'),
+        'swiss_roll': tasks.open_reference('swiss_roll'),
+        'mnist': tasks.open_reference('mnist', str(digits_folder)),
+        'images': tasks.open_reference('images', str(pictures_folder))}
+
+
+@pytest.mark.parametrize('task', ['gaussian_mixture', 'swiss_roll'])
+def test_points(task, references):
+    x = references[task].conform(numpy.array([[-300, 2], [1, 0]]))
+    assert x.dtype == numpy.float32
+    numpy.testing.assert_array_equal(x, [[-300, 2], [1, 0]])
+
+
+@pytest.mark.parametrize('shape', [(784,), (28, 28), (1, 28, 28), (28, 28, 1)])
+def test_digits(shape, references, rng):
+    x = rng.random((5, 784))
+    conformed = references['mnist'].conform(x.reshape(5, *shape))
+    assert conformed.dtype == numpy.float32
+    numpy.testing.assert_array_equal(conformed, x.astype(numpy.float32))
+    numpy.testing.assert_array_equal(
+        references['mnist'].as_shown(conformed), x.astype(numpy.float32).reshape(5, 28, 28))
+
+
+def test_pictures(references, rng):
+    x = rng.random((5, 3, 64, 64))
+    for array in (x, x.transpose(0, 2, 3, 1)):
+        conformed = references['images'].conform(array)
+        assert conformed.dtype == numpy.float32
+        numpy.testing.assert_array_equal(conformed, x.astype(numpy.float32))
+
+
+@pytest.mark.parametrize(('task', 'shape'), [
+    ('gaussian_mixture', (10, 3)), ('gaussian_mixture', (10, 1)), ('gaussian_mixture', (10, 2, 1)),
+    ('swiss_roll', (10, 784)), ('mnist', (10, 2)), ('mnist', (10, 32, 32)), ('mnist', (10, 3, 28, 28)),
+    ('mnist', (10, 1, 784)), ('mnist', (10, 1024)), ('images', (10, 784)), ('images', (10, 64, 64)),
+    ('images', (10, 3, 32, 32)), ('images', (10, 1, 64, 64)), ('images', (10, 4, 64, 64)), ('images', (10, 12288))])
+def test_shapes_that_are_refused(task, shape, references):
+    with pytest.raises(UsageError) as caught:
+        references[task].conform(numpy.zeros(shape))
+    assert str(shape) in str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert {'mnist': '784', 'images': '64, 64'}.get(task, '(N, 2)') in str(caught.value).replace(str(shape), '')
+
+
+of_images = pytest.mark.parametrize(('task', 'shape'), [('mnist', (6, 784)), ('images', (6, 3, 64, 64))])
+
+
+def conform(references, task, shape, values, dtype):
+    """The distinct pixels of an array that has these."""
+    array = numpy.resize(numpy.array(values, dtype=dtype), shape)
+    return numpy.unique(references[task].conform(array))
+
+
+@pytest.mark.parametrize('dtype', ['u1', 'i4', 'u2', '>i8'])
+@of_images
+def test_levels(dtype, task, shape, references):
+    numpy.testing.assert_allclose(
+        conform(references, task, shape, [0, 51, 255], dtype), [0, 0.2, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', ['u1', 'i8', 'bool', 'f2', 'f8'])
+@of_images
+def test_zeros_and_ones(dtype, task, shape, references):
+    numpy.testing.assert_array_equal(conform(references, task, shape, [0, 1], dtype), [0, 1])
+
+
+@of_images
+def test_dark_levels(task, shape, references):
+    """Levels are levels where one of them is above 1, in whichever sample."""
+    numpy.testing.assert_allclose(conform(references, task, shape, [0, 1, 2], 'u1'), [0, 1 / 255, 2 / 255])
+
+
+@of_images
+def test_a_little_over(task, shape, references):
+    numpy.testing.assert_array_equal(
+        conform(references, task, shape, [-0.009, 0.5, 1.009], 'f4'), [0, 0.5, 1])
+
+
+@pytest.mark.parametrize(('values', 'dtype'), [
+    ([-1, 0.5, 1], 'f4'), ([-1, -0.5], 'f8'), ([-0.5, 0.9], 'f4'), ([-1.005, 1.005], 'f4'), ([-1, 1], 'i1')])
+@of_images
+def test_tanh(values, dtype, task, shape, references):
+    with pytest.raises(UsageError, match=r'from 0 to 1.*save \(x \+ 1\) / 2'):
+        conform(references, task, shape, values, dtype)
+
+
+@pytest.mark.parametrize(('values', 'dtype'), [
+    ([0, 255], 'f4'), ([0, 1.5], 'f4'), ([-2, 2], 'f4'), ([0, 65535], 'u2'), ([-128, 127], 'i1')])
+@of_images
+def test_other_ranges(values, dtype, task, shape, references):
+    with pytest.raises(UsageError, match='pixels run from 0 to 1') as caught:
+        conform(references, task, shape, values, dtype)
+    assert 'save' not in str(caught.value)

@@ -32,46 +32,49 @@ def answers(generate, z, x, label, rng):
         label: From x (N, …) to what they show, (N,) integers.
         rng: NumPy generator of which samples are tried.
 
-    Classes of fewer than 1 in 100 samples are left out.  z is cut to −1…1.  With a and b classes, the methods are:
-    z₁, z₂ of a, z₃ of b: b is wanted, with chance the share of b among all samples; the same with the means of all z of
-    a and of b; half-way between samples of a and b: either is wanted, with chance their share.  ``kept`` is how near
-    the answer's density comes to that of samples: the share of answers that lie in the ball of some sample to its fifth
-    neighbour, in pixels; of samples it is 1.
+    Classes of fewer than 1 in 100 samples are left out; ``None`` where fewer than two are left.  z is cut to −1…1.
+    With a and b classes, the methods are: z₁, z₂ of a, z₃ of b: b is wanted, with chance the share of b among all
+    samples; the same with the means of all z of a and of b; half-way between samples of a and b: either is wanted, with
+    chance their share.  ``kept`` is how near the answer's density comes to that of samples: the share of answers that
+    lie in the ball of some sample to its fifth neighbour, in pixels; of samples it is 1.
     """
     labels = label(x)
     classes = [c for c in numpy.unique(labels) if (labels == c).mean() >= 0.01 and (labels == c).sum() >= 3]
     if len(classes) < 2:
         return None
+    analogies = draw_analogies(labels, classes, rng)
+    found = {}
+    for method in METHODS:
+        wanted = [analogies['b']] if method != METHODS[2] else [analogies['a'], analogies['b']]
+        of_z = generate(combine(method, z, labels, analogies).clip(-1, 1).astype(numpy.float32))
+        of_pixels = combine(method, x, labels, analogies).clip(0, 1).astype(numpy.float32)
+        found[method] = {'chance': float(sum((labels == c[:, None]).mean() for c in wanted))}
+        for kind, answer in (('z', of_z), ('pixels', of_pixels)):
+            found[method][kind] = float(numpy.any([label(answer) == c for c in wanted], axis=0).mean())
+            samples, flat = (points.reshape(len(points), -1) for points in (x[:1000], answer))
+            found[method][kind + '_kept'] = float(metrics.inside_balls(samples, flat).any(axis=0).mean())
+    return found
+
+
+def draw_analogies(labels, classes, rng):
+    """N_PAIRS analogies: classes ``a`` ≠ ``b``, and which samples are the first and second (of a) and third (of b)."""
     members = {c: numpy.flatnonzero(labels == c) for c in classes}
-    share = {c: (labels == c).mean() for c in classes}
-    mean = {c: (z[members[c]].mean(axis=0), x[members[c]].mean(axis=0)) for c in classes}
-    tried = []
+    drawn = []
     for _ in range(N_PAIRS):
         a, b = rng.choice(classes, 2, replace=False)
-        tried.append((a, b, *rng.choice(members[a], 2), rng.choice(members[b])))
-    wanted = {
-        METHODS[0]: lambda a, b, i, j, k, s, m: s[i] - s[j] + s[k],
-        METHODS[1]: lambda a, b, i, j, k, s, m: s[i] - m[a] + m[b],
-        METHODS[2]: lambda a, b, i, j, k, s, m: 0.5 * (s[i] + s[k])}
-    found = {}
-    a, b = (numpy.array([row[column] for row in tried]) for column in (0, 1))
-    for name, combine in wanted.items():
-        of_z = generate(numpy.stack([
-            combine(*row, z, {c: m[0] for c, m in mean.items()}) for row in tried]).clip(-1, 1).astype(numpy.float32))
-        of_pixels = numpy.stack([combine(*row, x, {c: m[1] for c, m in mean.items()}) for row in tried]).clip(0, 1)
-        result = {}
-        for kind, answer in (('z', of_z), ('pixels', of_pixels.astype(numpy.float32))):
-            shown = label(answer)
-            right = shown == b
-            if name == METHODS[2]:
-                right |= shown == a
-            result[kind] = float(right.mean())
-            flat, samples = answer.reshape(len(answer), -1), x[:1000].reshape(min(len(x), 1000), -1)
-            result[kind + '_kept'] = float(metrics.inside_balls(samples, flat).any(axis=0).mean())
-        result['chance'] = float(numpy.mean([share[c] + (share[d] if name == METHODS[2] else 0)
-                                             for d, c in zip(a, b)]))
-        found[name] = result
-    return found
+        drawn.append((a, b, *rng.choice(members[a], 2), rng.choice(members[b])))
+    return dict(zip(('a', 'b', 'first', 'second', 'third'), numpy.array(drawn).T))
+
+
+def combine(method, points, labels, analogies):
+    """The arithmetic of a method on points (N, …), z or pixels: (N_PAIRS, …)."""
+    first, second, third = (points[analogies[name]] for name in ('first', 'second', 'third'))
+    if method == METHODS[0]:
+        return first - second + third
+    if method == METHODS[2]:
+        return 0.5 * (first + third)
+    means = {c: points[labels == c].mean(axis=0) for c in numpy.unique(labels)}
+    return first + numpy.stack([means[b] - means[a] for a, b in zip(analogies['a'], analogies['b'])])
 
 
 def skin_tones(paths):

@@ -6,6 +6,7 @@ import multiprocessing
 import time
 
 import chainer
+import chainer.functions as F
 import ending_study
 import numpy
 import pytest
@@ -187,6 +188,27 @@ def test_gradient_angles_look_only(rng):
     angles = entropy.gradient_angles(model, model.draw_latent(2000, rng), model.draw_latent(20_000, rng))
     assert angles['cosine_gamma'] > 0.95
     assert 0 < angles['share_in_gamma'] <= 1
+
+
+def test_gradients_of_a_slope_behind_sigmoids():
+    """E(x) = s·x of samples that are all sigmoid(a), and an entropy that is the sum of a."""
+    class Constant(chainer.Link):
+        def __init__(self):
+            super().__init__()
+            with self.init_scope():
+                self.a = chainer.Parameter(numpy.array([0, 3], dtype=numpy.float32))
+
+        def forward(self, z):
+            return F.sigmoid(F.broadcast_to(self.a, (len(z), 2)))
+
+        def entropy(self):
+            return F.sum(self.a)
+    slope = numpy.array([[2], [1]], dtype=numpy.float32)
+    norms = digits.gradient_norms(lambda x: F.matmul(x, slope)[:, 0], Constant(), numpy.zeros((5, 1)))
+    passed = numpy.hypot(2 * 0.25, numpy.exp(-3) / (1 + numpy.exp(-3)) ** 2)
+    assert norms == pytest.approx({
+        'gradient_of_energy': passed, 'gradient_of_entropy': 2 ** 0.5, 'pull': 5 ** 0.5, 'spread_of_pull': 1,
+        'passed': passed / 5 ** 0.5}, rel=1e-5)
 
 
 def test_analogies_of_a_generator_that_is_linear(rng):

@@ -24,13 +24,15 @@ QUANTITIES = {
     'gradient_of_entropy': 'norm of G’s gradient from the entropy',
     'pull': 'norm of ∂E/∂x at samples, median',
     'spread_of_pull': 'norm of the mean ∂E/∂x over the mean norm',
+    'passed': 'share of that norm behind G’s sigmoids (at most ¼), median',
 }
 
 
 def gradient_norms(energy_model, generative_model, z):
     """Norms of G's gradients from both terms of its loss, and of ∂E/∂x at its samples, as training sees them.
 
-    ``spread_of_pull`` is 1 where all samples are pulled in the same direction, which can't set them apart.
+    ``spread_of_pull`` is 1 where all samples are pulled in the same direction, which can't set them apart.  ``passed``
+    is ‖x(1 − x)·∂E/∂x‖ over ‖∂E/∂x‖: a sigmoid near 0 or 1 passes little of what pulls at its output.
     """
     parameters = list(generative_model.params())
     x = generative_model(z)
@@ -40,10 +42,13 @@ def gradient_norms(energy_model, generative_model, z):
             (gradient.astype(float) ** 2).sum() for gradient in gradients(loss, parameters) if gradient is not None)))
         for name, loss in (('gradient_of_energy', energy), ('gradient_of_entropy', generative_model.entropy()))}
     pulls = len(z) * gradients(energy, [x])[0].reshape(len(z), -1).astype(float)
+    outputs = x.array.reshape(len(z), -1).astype(float)
     sizes = numpy.linalg.norm(pulls, axis=1)
+    behind_sigmoids = numpy.linalg.norm(outputs * (1 - outputs) * pulls, axis=1)
     return {
         **norms, 'pull': float(numpy.median(sizes)),
-        'spread_of_pull': float(numpy.linalg.norm(pulls.mean(axis=0)) / max(sizes.mean(), 1e-300))}
+        'spread_of_pull': float(numpy.linalg.norm(pulls.mean(axis=0)) / max(sizes.mean(), 1e-300)),
+        'passed': float(numpy.median(behind_sigmoids / numpy.maximum(sizes, 1e-300)))}
 
 
 def measure(case, seed, iterations, data, out):
@@ -79,8 +84,8 @@ def report(results, out):
         figures.Plot(title, 'iteration', {
             case: ([entry['iteration'] for entry in runs[0]['trace']][1:],
                    [[entry[name] for entry in run['trace'][1:]] for run in runs])
-            for case, runs in results.items()}, logarithmic=name in ('gradient_of_energy', 'pull'))
-        for name, title in QUANTITIES.items()], columns=3)
+            for case, runs in results.items()}, logarithmic=name in ('gradient_of_energy', 'pull', 'passed'))
+        for name, title in QUANTITIES.items()], columns=4)
     figures.draw_small_grid(
         out / 'digits_samples.png',
         numpy.array([x for runs in results.values() for x in runs[0]['x']]).reshape(-1, 28, 28), columns=20)

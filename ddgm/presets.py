@@ -203,10 +203,10 @@ PRESETS = {
             "the last commit of 2016-11-20: weight normalization everywhere, binarized data",
             _mnist(iterations=8_000, energy_normalization='weight', generator_normalization='weight')),
         'calibrated': Preset(
-            "beyond the post: plain layers, data as it is, high rates that fall, averaged models",
+            "beyond the post: plain layers, data as it is, a penalty, high rates that fall, averaged models",
             _mnist(
                 iterations=8_000, binarized=False, energy_learning_rate=1e-3, generator_learning_rate=1e-3,
-                decay_from=1_500, averaged=True)),
+                energy_penalty=1e-4, decay_from=1_500, averaged=True)),
     },
     'images': {
         'post': Preset("the post's networks and energy, with linear experts", _images(linear_experts=True)),

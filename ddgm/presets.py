@@ -184,8 +184,7 @@ PRESETS = {
         'long': _LONG,
         'calibrated': Preset(
             "beyond the post: an energy that is a density; larger networks, ten minutes",
-            _calibrated_toy(
-                iterations=6_000, n_experts=4, feature_layers=4, energy_penalty=3e-4, neighbour_entropy_weight=0.35)),
+            _calibrated_toy(iterations=6_000, n_experts=4, energy_penalty=3e-4, neighbour_entropy_weight=0.35)),
     },
     'mnist': {
         'post': Preset(

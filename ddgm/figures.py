@@ -298,7 +298,8 @@ def draw_plots(path, plots, columns=2):
             y = numpy.atleast_2d(numpy.asarray(y, dtype=float))
             axes.plot(x, numpy.median(y, axis=0), color='C{}'.format(i), label=_verbatim(name), linewidth=1.2)
             axes.fill_between(x, y.min(axis=0), y.max(axis=0), color='C{}'.format(i), alpha=0.15, linewidth=0)
-        axes.set(title=plot.title, xlabel=plot.x_label)
+        axes.set_title(plot.title, loc='left', fontsize='medium')
+        axes.set_xlabel(plot.x_label)
         if plot.logarithmic:
             axes.set_yscale('log')
         axes.grid(alpha=0.3)

@@ -79,7 +79,8 @@ def report(results, out):
             sum(numpy.median([entry['diversity'] for entry in run['trace'][-3:]]) < COLLAPSED for run in runs),
             len(runs)),
           *(late(runs, name) for name in QUANTITIES)] for case, runs in results.items()])
-    print('the last fifth of each run; {}'.format('; '.join('{}: {}'.format(*item) for item in QUANTITIES.items())))
+    print('medians of the last five looks at each run; {}'.format(
+        '; '.join('{}: {}'.format(*item) for item in QUANTITIES.items())))
     figures.draw_plots(out / 'digits.png', [
         figures.Plot(title, 'iteration', {
             case: ([entry['iteration'] for entry in runs[0]['trace']][1:],

@@ -142,7 +142,7 @@ def _show_energy(axes, energy, log_z, samples):
 
 
 def draw_curves(path, curves):
-    """Energies, both losses and the entropy proxy over the iterations, a :class:`ddgm.curves.Curves`."""
+    """Energies, both losses and the entropy proxy over the iterations: those that a :class:`ddgm.curves.Curves` has."""
     figure = Figure(figsize=(_INCHES, 1.25 * _INCHES), layout='constrained')
     FigureCanvasAgg(figure)
     panels = (
@@ -152,13 +152,14 @@ def draw_curves(path, curves):
         (('generator/entropy', 'tab:green'),),
     )
     for axes, names in zip(figure.subplots(len(panels), 1, sharex=True), panels):
-        for name, colour in names:
-            axes.plot(
-                curves.x, curves.values[name], color=colour, label=QUANTITIES[name], linewidth=1,
-                marker='.' if len(curves.x) == 1 else None)
         axes.set_ylabel('nats')
         axes.grid(alpha=0.3)
-        axes.legend(loc='best', frameon=False)
+        for name, colour in names:
+            if name in curves.values:
+                axes.plot(
+                    curves.x, curves.values[name], color=colour, label=QUANTITIES[name], linewidth=1,
+                    marker='.' if len(curves.x) == 1 else None)
+                axes.legend(loc='best', frameon=False)
     axes.set_xlabel('iteration')
     _save(figure, path)
 

@@ -87,11 +87,11 @@ class _WholeModel:
     @property
     def decay(self):
         """What the learning rate is multiplied with in the present update."""
-        return min(1.0, (self.decay_from / self.t) ** self.decay_power) if self.decay_from else 1.0
+        return min(1.0, self.decay_from / self.t) ** self.decay_power if self.decay_from else 1.0
 
     def averaged_model(self):
-        """A copy of the model whose parameters are averages, or the model itself where none are kept."""
-        if not self.averaged:
+        """A copy of the model whose parameters are averages, or the model itself where there are none, or none yet."""
+        if not self.averaged or not self.t:
             return self.target
         self._gather()
         averages = {name: parameter.update_rule.state[_AVERAGE] for name, parameter in self.target.namedparams()}

@@ -268,7 +268,9 @@ def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, dra
 
     print('Drawing ...', flush=True)
     draw_figures(folder, sampling.sample(finished, fixed_z), energy, metrics)
-    figures.draw_curves(folder.figure('curves.png'), curves.from_log(folder.log))
+    logged = curves.from_log(folder.log)
+    if logged:  # a log that was lost has been told of; an earlier picture of it stays
+        figures.draw_curves(folder.figure('curves.png'), logged)
     draw_present_frame()
     figures.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), n_colours)
     print('Pictures: {}'.format(folder.figure('')))

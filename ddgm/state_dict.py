@@ -147,13 +147,15 @@ def _differences(arrays, places):
     for name, place in places.items():
         if name not in arrays:
             continue
-        array, (_, attribute), shape = arrays[name], place, _shape(*place)
+        array, (link, attribute), shape = arrays[name], place, _shape(*place)
         if array.shape != shape:
             faults.append('{} is {}, where {} is needed'.format(name, array.shape, shape))
         elif array.dtype.kind not in ('iu' if attribute == 'N' else 'f'):
             faults.append('{} is of type {}'.format(name, array.dtype))
         elif not numpy.isfinite(array).all():
             faults.append('{} is not finite'.format(name))
+        elif attribute != 'N' and numpy.abs(array).max() > numpy.finfo(getattr(link, attribute).dtype).max:
+            faults.append('{} has numbers beyond {}'.format(name, numpy.dtype(getattr(link, attribute).dtype)))
         elif attribute == 'avg_var' and (array < 0).any():
             faults.append('{} is negative'.format(name))
     return faults

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -237,9 +238,11 @@ def test_lost_log_is_told(new_folder):
     assert fault_runs.run_script(folder, 'gaussian_mixture', *PLANE, '-n', 8).status == 0
     log = folder / 'run' / 'log'
     log.write_bytes(log.read_bytes()[:100])
-    outcome = fault_runs.run_script(folder, 'gaussian_mixture', *PLANE, '-n', 9, '--resume')
-    assert outcome.status == 0
-    assert '{}: only 0 of its 4 entries are left'.format(log) in outcome.stdout
+    for iterations, n_entries in ((8, 0), (9, 1)):  # with nothing to train, and on
+        outcome = fault_runs.run_script(folder, 'gaussian_mixture', *PLANE, '-n', iterations, '--resume')
+        assert (outcome.status, outcome.stderr) == (0, '')
+        assert '{}: only 0 of its 4 entries are left'.format(log) in outcome.stdout
+        assert len(json.loads(log.read_text())) == n_entries
 
 
 # ---- long runs

@@ -499,6 +499,14 @@ def test_learning_rate_falls_as_a_power(name, device):
     assert_close(mine, theirs)
 
 
+def test_learning_rate_falls_by_any_power():
+    optimizer = own('Adam', build(chainer.get_device('@numpy')), decay_from=400, decay_power=200.0)
+    step(optimizer, 1, 2)
+    assert optimizer.decay == 1
+    optimizer.t = 800
+    assert optimizer.decay == 0.5 ** 200
+
+
 def test_average_is_that_of_polynomial_decay(device):
     """θ̄ₜ = (1 − w)θ̄ₜ₋₁ + wθₜ with w = (η + 1)/(η + t): the mean of all θₛ by weights that rise as s^η."""
     optimizer = own('Adam', build(device), averaged=True)
@@ -514,6 +522,7 @@ def test_average_is_that_of_polynomial_decay(device):
 
 def test_average_changes_neither_the_run_nor_its_model(device):
     averaging, plain = own('Adam', build(device), averaged=True), own('Adam', build(device))
+    assert averaging.averaged_model() is averaging.target  # nothing to average yet
     step(averaging, 1, 5)
     step(plain, 1, 5)
     averaged = averaging.averaged_model()

@@ -135,7 +135,7 @@ def test_all_that_does_not_fit_is_listed(rng):
     wrong.update({
         'l4.weight': numpy.zeros(3), 'l2.weight': numpy.zeros((3, 128)), 'l2.bias': wrong['l2.bias'].astype(int),
         'l3.bias': numpy.array([1, numpy.nan]), 'bn1.running_var': -wrong['bn1.running_var'],
-        'bn1.bias': numpy.zeros(128)})
+        'l3.weight': numpy.full((2, 128), 1e300), 'bn1.bias': numpy.zeros(128)})
     with pytest.raises(UsageError) as caught:
         state_dict.load(model, wrong)
     message = str(caught.value)
@@ -143,7 +143,7 @@ def test_all_that_does_not_fit_is_listed(rng):
     for part in (
             'missing: bn2.running_var, l1.weight', 'extra: l4.weight',
             'l2.weight is (3, 128), where (128, 128) is needed', 'l2.bias is of type int64', 'l3.bias is not finite',
-            'bn1.running_var is negative'):
+            'l3.weight has numbers beyond float32', 'bn1.running_var is negative'):
         assert part in message
     assert 'bn1.bias' not in message
     for name, array in state_dict.export(model).items():

@@ -30,7 +30,8 @@ from speed_sides import NAMES, NotMeasured  # noqa: E402
 from speed_sides.case import LOSSES, Case  # noqa: E402
 from speed_sides.worker import Worker, WorkerFailed  # noqa: E402
 
-from ddgm import command_line, presets  # noqa: E402
+from ddgm import presets  # noqa: E402
+from ddgm.command_line import OneLineParser, run_script, whole_number  # noqa: E402
 from ddgm.errors import RunFailed, UsageError  # noqa: E402
 from ddgm.files import write_json  # noqa: E402
 
@@ -106,6 +107,7 @@ def measure(case, sides, rounds, seconds, late, check, tolerance=TOLERANCE):
         tolerance (float): Within which they have to agree.
 
     Raises:
+        UsageError: This machine lacks the GPU.
         RunFailed: A side computes something else, or stopped with an error.
     """
     result = {
@@ -121,6 +123,8 @@ def measure(case, sides, rounds, seconds, late, check, tolerance=TOLERANCE):
                 worker = stack.enter_context(Worker(name, case, folder))
                 losses = worker.losses(check)
             except NotMeasured as error:
+                if name == OURS:
+                    raise UsageError(str(error)) from error
                 entry['not_measured'] = str(error)
                 continue
             except WorkerFailed as error:
@@ -305,20 +309,6 @@ def say(text):
 
 # ---- the command
 
-class OneLineParser(argparse.ArgumentParser):
-
-    def error(self, message):
-        raise UsageError('{} (see --help)'.format(message))
-
-
-def whole_number(minimum):
-    def convert(text):
-        if not text.isdigit() or int(text) < minimum:
-            raise argparse.ArgumentTypeError('give a whole number from {} on, not {!r}'.format(minimum, text))
-        return int(text)
-    return convert
-
-
 def positive(text):
     with contextlib.suppress(ValueError):
         if 0 < float(text) < 1e6:
@@ -349,7 +339,8 @@ def parse(arguments=None):
     parser.add_argument(
         '--check', type=whole_number(1), metavar='N',
         help='iterations in which all sides have to compute the same (default: 20, with --scaling 5)')
-    parser.add_argument('--device', type=int, default=-1, metavar='N', help='-1: the CPU (default); or the GPU')
+    parser.add_argument(
+        '--device', type=whole_number(-1), default=-1, metavar='N', help='-1: the CPU (default); or the GPU')
     parser.add_argument('--scaling', action='store_true', help='series of batch sizes, widths and threads instead')
     parser.add_argument('--startup', action='store_true', help='how long the commands take to start instead')
     parser.add_argument('--out', type=pathlib.Path, metavar='FILE', help='everything that was measured, as JSON')
@@ -415,4 +406,4 @@ def main():
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    run_script(main)

@@ -75,24 +75,29 @@ _BEYOND = {
 }
 
 
-class _OneLineParser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that raises ``UsageError`` where argparse prints the usage and exits."""
 
     def error(self, message):
         raise UsageError('{} (see --help)'.format(message))
 
 
-def _whole_number(name):
-    minimum = Settings.MINIMUM.get(name, 1)
-
+def whole_number(minimum, maximum=Settings.LARGEST):
+    """The type of a flag that takes a whole number in a range."""
     def convert(text):
         try:
             number = int(text)
         except ValueError:
-            number = None
-        if number is None or number < minimum:
-            raise argparse.ArgumentTypeError('give a whole number from {} on, not {!r}'.format(minimum, text))
+            number = minimum - 1
+        if not minimum <= number <= maximum:
+            raise argparse.ArgumentTypeError('give a whole number {}, not {!r}'.format(
+                'from {} on'.format(minimum) if number < minimum else 'up to {:,}'.format(maximum), text))
         return number
     return convert
+
+
+def _setting(name):
+    return whole_number(Settings.MINIMUM.get(name, 1), math.inf if name == 'seed' else Settings.LARGEST)
 
 
 def _float(text):
@@ -133,7 +138,7 @@ def parse(task, description, arguments=None):
     """Read the command line of one task's script into a :class:`Request`; raises ``UsageError``."""
     presets = PRESETS[task]
     default = default_preset(task)
-    parser = _OneLineParser(
+    parser = OneLineParser(
         description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='presets:\n' + '\n'.join(
             '  {:<{}}  {} ({:,} iterations)'.format(
@@ -142,15 +147,15 @@ def parse(task, description, arguments=None):
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=_folder, default='result/' + task, help='run folder (default: %(default)s)')
     parser.add_argument(
-        '-n', '--iterations', metavar='N', type=_whole_number('iterations'), help='updates of each of the two models')
+        '-n', '--iterations', metavar='N', type=_setting('iterations'), help='updates of each of the two models')
     parser.add_argument(
-        '-b', '--batchsize', metavar='N', type=_whole_number('batchsize'),
+        '-b', '--batchsize', metavar='N', type=_setting('batchsize'),
         help='data and samples an iteration, from 2 on (default: {})'.format(presets[default].settings.batchsize))
     parser.add_argument(
         '-d', '--device', metavar='DEV', type=_device,
         help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
     parser.add_argument(
-        '-s', '--seed', metavar='N', type=_whole_number('seed'), help='of all random numbers (default: 0)')
+        '-s', '--seed', metavar='N', type=_setting('seed'), help='of all random numbers (default: 0)')
     parser.add_argument(
         '-r', '--resume', action='store_true',
         help='go on with the run in --out from its last snapshot; a larger --iterations extends it')
@@ -167,7 +172,7 @@ def parse(task, description, arguments=None):
     for name, what in (
             ('log', 'log entries'), ('snapshot', 'snapshots'), ('figure', 'frames of the video')):
         parser.add_argument(
-            '--{}_interval'.format(name), metavar='N', type=_whole_number(name + '_interval'),
+            '--{}_interval'.format(name), metavar='N', type=_setting(name + '_interval'),
             help='iterations between {}; 0: only at the end'.format(what))
     beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
     types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}
@@ -176,7 +181,7 @@ def parse(task, description, arguments=None):
             kind = {'action': argparse.BooleanOptionalAction}
         else:
             kind = {'metavar': 'N' if types[name] is int else 'X',
-                    'type': _whole_number(name) if types[name] is int else _number}
+                    'type': _setting(name) if types[name] is int else _number}
         beyond.add_argument('--' + name, help=_BEYOND[name], **kind)
     given = vars(parser.parse_args(arguments))
     if given['resume'] and given['overwrite']:
@@ -198,7 +203,7 @@ def parse(task, description, arguments=None):
 
 def parse_comparison(description, arguments=None):
     """Read the command line of :mod:`ddgm.compare`: ``paths``, ``reference`` (task, folder) and ``out``."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog='python -m ddgm.compare', description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='examples:\n'
@@ -229,7 +234,7 @@ def _reference(text):
 
 def parse_weights(description, arguments=None):
     """Read the command line of :mod:`ddgm.weights`: ``action`` and the arguments of either."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog='python -m ddgm.weights', description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     actions = parser.add_subparsers(dest='action', metavar='export|import', required=True)
@@ -252,7 +257,7 @@ STUDIES = ('entropy', 'activations', 'digits', 'analogies', 'correlations', 'det
 
 def parse_study(description, arguments=None):
     """Read the command line of :mod:`ddgm.studies`: ``name``, the folders of data, and how much to measure."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog='python -m ddgm.studies', description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', metavar='NAME', choices=STUDIES, help=', '.join(STUDIES))
@@ -260,11 +265,11 @@ def parse_study(description, arguments=None):
     parser.add_argument('--images', metavar='DIR', type=_folder, help='folder of the icons')
     parser.add_argument('--cases', metavar='CASE', nargs='+', help='only these (default: all)')
     parser.add_argument(
-        '--seeds', metavar='N', type=_whole_number('seeds'), default=3, help='0 to N − 1 (default: %(default)s)')
+        '--seeds', metavar='N', type=whole_number(1), default=3, help='0 to N − 1 (default: %(default)s)')
     parser.add_argument(
-        '--jobs', metavar='N', type=_whole_number('jobs'), default=2,
+        '--jobs', metavar='N', type=whole_number(1), default=2,
         help='runs at a time, of one thread each (default: %(default)s)')
-    parser.add_argument('-n', '--iterations', metavar='N', type=_whole_number('iterations'), help='of each run')
+    parser.add_argument('-n', '--iterations', metavar='N', type=_setting('iterations'), help='of each run')
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=_folder, default='result/studies',
         help='folder of all studies of the same data (default: %(default)s)')

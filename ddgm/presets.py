@@ -47,6 +47,8 @@ class Settings:
         'decay_from', 'decay_power', 'averaged')
     # What a resumed run may change: how long it runs and what it shows, but not what it computes.
     CHANGEABLE: ClassVar = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval')
+    # Of whole numbers but the seed: the video's frames are numbered with nine digits.
+    LARGEST: ClassVar = 10 ** 9 - 1
     # Of a batch of one, BatchNormalization would make zeros.
     MINIMUM: ClassVar = {
         'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2,
@@ -65,7 +67,8 @@ class Settings:
             if allowed and field.type is str:
                 allowed = value in self.CHOICES[field.name]
             elif allowed:
-                allowed = value >= self.MINIMUM.get(field.name, 1 if field.type is int else 0)
+                allowed = value >= self.MINIMUM.get(field.name, 1 if field.type is int else 0) and (
+                    field.type is not int or field.name == 'seed' or value <= self.LARGEST)
             if not allowed:
                 raise ValueError('{} is {!r}'.format(field.name, value))
         if self.langevin_steps and not self.langevin_step_size:

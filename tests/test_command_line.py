@@ -62,7 +62,8 @@ def test_published_lengths(task):
 
 
 @pytest.mark.parametrize('arguments', [
-    '-n 0', '-n -3', '-n abc', '-n 1.5', '-b 1', '-s -1', '-s x', '--log_interval -1', '--figure_interval a',
+    '-n 0', '-n -3', '-n abc', '-n 1.5', '-n 1000000000', '-b 1', '-b 100000000000000000000',
+    '-s -1', '-s x', '--log_interval -1', '--figure_interval a',
     '--snapshot_interval -2', '--preset nothing', '-d cuda', '-d @cupy', '-d -2', '-d @chainerx:0',
     '--energy_penalty -1', '--energy_penalty nan', '--decay_from -1', '--averaged=1', '--langevin_steps 2.5',
     '--resume --overwrite', '--no_such_flag',

@@ -329,6 +329,7 @@ def test_a_side_that_stops(tmp_path):
 
 @pytest.mark.parametrize(('arguments', 'line'), [
     (['--rounds', '0'], "argument --rounds: give a whole number from 1 on, not '0' (see --help)"),
+    (['--device', '-5'], "argument --device: give a whole number from -1 on, not '-5' (see --help)"),
     (['--width', '0.1'], '--width needs --task (see --help)'),
     (['--task', 'mnist', '--width', '0.1'], '--width is for --task images'),
     (['--task', 'mnist', '--preset', 'gray'], '--preset gray of mnist: give one of post, grey'),
@@ -347,6 +348,13 @@ def test_bad_usage_is_one_line_and_status_2():
     process = command('--task', 'chess')
     assert process.returncode == 2
     assert process.stderr.startswith("speed.py: argument --task: invalid choice: 'chess'")
+    assert process.stderr.count('\n') == 1
+
+
+def test_missing_gpu_is_one_line_and_status_2():
+    process = command('--task', 'gaussian_mixture', '--sides', 'chainer', '--device', '999')
+    assert process.returncode == 2
+    assert process.stderr.startswith('speed.py: --device @cupy:999: no such GPU here')
     assert process.stderr.count('\n') == 1
 
 

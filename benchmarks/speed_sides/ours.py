@@ -10,8 +10,9 @@ import chainer
 import numpy
 
 from ddgm import run, state_dict, training
+from ddgm.errors import UsageError
 from ddgm.networks import images, mnist, toy
-from speed_sides import problem
+from speed_sides import NotMeasured, problem
 from speed_sides.case import CHAINER_WEIGHTS, LOSSES, POOL, WEIGHTS
 
 NETWORKS = {'gaussian_mixture': toy, 'mnist': mnist, 'images': images}
@@ -23,7 +24,10 @@ class Ours:
     notes = ''
 
     def __init__(self, case, folder):
-        device = run.open_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
+        try:
+            device = run.open_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
+        except UsageError as error:
+            raise NotMeasured(str(error)) from error
         settings = case.settings
 
         def draw_start(n, rng):

@@ -43,8 +43,7 @@ classifier: $(VENV)/installed
 
 # How often which setting collapses: an hour or two.
 failures: $(VENV)/installed
-	$(RUN) benchmarks/failures.py --task mnist --data $(MNIST)
-	$(if $(IMAGES),$(RUN) benchmarks/failures.py --task images --data $(IMAGES))
+	$(RUN) -m ddgm.studies failures --seeds 5 --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES))
 
 # The README's table: three seeds of both 2-D tasks, some ten minutes on two cores.
 table: $(VENV)/installed
@@ -52,12 +51,12 @@ table: $(VENV)/installed
 
 # What the choices of other implementations do in the plane, for docs/differences.md: an hour or two.
 differences: $(VENV)/installed
-	$(RUN) benchmarks/differences.py
+	$(RUN) -m ddgm.studies differences
 
 # The post's open questions, for docs/studies.md: hours, at the lengths that the commands have by themselves.
 #     make studies IMAGES=path [MNIST=path]
 studies: $(VENV)/installed
-	for study in entropy activations calibration digits correlations $(if $(IMAGES),analogies detector); do \
+	for study in entropy activations calibration digits correlations analogies $(if $(IMAGES),detector); do \
 		$(RUN) -m ddgm.studies $$study --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) || exit; \
 	done
 

@@ -22,14 +22,10 @@ sys.path.insert(0, str(ROOT))
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 from chainer import serializers  # noqa: E402
 from ddgm import presets, sampling  # noqa: E402
-from ddgm.evaluation import toy  # noqa: E402
-from ddgm.networks.toy import build_models  # noqa: E402
+from ddgm.command_line import OneLineParser, run_script, whole_number  # noqa: E402
+from ddgm.tasks import build_models, open_reference  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
-SCORE = {
-    'gaussian_mixture': toy.score_gaussian_mixture,
-    'swiss_roll': toy.score_swiss_roll,
-}
 SHOWN = {
     'gaussian_mixture': (
         'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'kl_generator_data',
@@ -43,11 +39,11 @@ SHOWN = {
 def score_with_running_statistics(task, folder):
     """The metrics of the same z through the generator as its last snapshot has it."""
     settings = presets.PRESETS[task][presets.default_preset(task)].settings
-    _, generative_model = build_models(settings, numpy.random.default_rng(0))
+    _, generative_model = build_models(task, settings, numpy.random.default_rng(0))
     with numpy.load(folder / 'snapshot.npz', allow_pickle=False) as snapshot:
         serializers.NpzDeserializer(snapshot, path='generator_model/').load(generative_model)
     with numpy.load(folder / 'samples.npz', allow_pickle=False) as samples:
-        return SCORE[task](sampling.sample(generative_model, samples['z']))
+        return open_reference(task).score(sampling.sample(generative_model, samples['z']))
 
 
 def run(task, seed, out):
@@ -65,10 +61,21 @@ def run(task, seed, out):
     return scores
 
 
+def text(value):
+    """A number as the table shows it; a dash for one that a run does not have."""
+    return '–' if value is None else '{:.4g}'.format(value)
+
+
+def median(values):
+    return None if None in values else statistics.median(values)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
-    parser.add_argument('--jobs', type=int, default=2, metavar='N', help='runs at a time (default: %(default)s)')
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--seeds', type=whole_number(1), default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
+    parser.add_argument(
+        '--jobs', type=whole_number(1), default=2, metavar='N', help='runs at a time (default: %(default)s)')
     parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result/quality'), metavar='DIR')
     arguments = parser.parse_args()
 
@@ -88,10 +95,9 @@ def main():
                 finished, running = (
                     [scores[task, seed][i][kind].get(name) for seed in range(arguments.seeds)]
                     for kind in ('finished', 'running'))
-                print('| `{}` | {:.4g} | {} | {} |'.format(
-                    name, statistics.median(finished), ' / '.join('{:.4g}'.format(value) for value in finished),
-                    '–' if None in running else '{:.4g}'.format(statistics.median(running))))
+                print('| `{}` | {} | {} | {} |'.format(
+                    name, text(median(finished)), ' / '.join(map(text, finished)), text(median(running))))
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

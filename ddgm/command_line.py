@@ -252,7 +252,9 @@ def parse_weights(description, arguments=None):
     return parser.parse_args(arguments)
 
 
-STUDIES = ('entropy', 'activations', 'digits', 'analogies', 'correlations', 'detector', 'calibration')
+STUDIES = (
+    'entropy', 'activations', 'digits', 'analogies', 'correlations', 'detector', 'calibration', 'differences',
+    'failures')
 
 
 def parse_study(description, arguments=None):
@@ -261,9 +263,10 @@ def parse_study(description, arguments=None):
         prog='python -m ddgm.studies', description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', metavar='NAME', choices=STUDIES, help=', '.join(STUDIES))
-    parser.add_argument('--mnist', metavar='DIR', type=_folder, help='folder of the four IDX files')
+    parser.add_argument(
+        '--mnist', metavar='DIR', type=_folder, help='folder of the four IDX files, fetched where they are missing')
     parser.add_argument('--images', metavar='DIR', type=_folder, help='folder of the icons')
-    parser.add_argument('--cases', metavar='CASE', nargs='+', help='only these (default: all)')
+    parser.add_argument('--cases', metavar='CASE', nargs='+', help='only these (default: all whose data is given)')
     parser.add_argument(
         '--seeds', metavar='N', type=whole_number(1), default=3, help='0 to N − 1 (default: %(default)s)')
     parser.add_argument(
@@ -306,5 +309,6 @@ def run_script(main):
     except KeyboardInterrupt:
         status, line = 130, 'interrupted'
     if line is not None:
-        print('{}: {}'.format(sys.argv[0].rpartition('/')[2], line), file=sys.stderr)
+        program = sys.argv[0].replace('/__main__.py', '').rpartition('/')[2]  # of a package, its name
+        print('{}: {}'.format(program, line), file=sys.stderr)
     sys.exit(status)

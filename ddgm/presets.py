@@ -208,8 +208,8 @@ PRESETS = {
         'calibrated': Preset(
             "beyond the post: plain layers, data as it is, a penalty, high rates that fall, averaged models",
             _mnist(
-                iterations=8_000, binarized=False, energy_learning_rate=1e-3, generator_learning_rate=1e-3,
-                energy_penalty=1e-4, decay_from=1_500, averaged=True)),
+                iterations=8_000, binarized=False, batchsize=256, energy_learning_rate=1e-3,
+                generator_learning_rate=1e-3, energy_penalty=1e-4, decay_from=1_500, averaged=True)),
     },
     'images': {
         'post': Preset("the post's networks and energy, with linear experts", _images(linear_experts=True)),

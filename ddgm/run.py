@@ -186,6 +186,21 @@ def iterations_of(state, draw_data, settings):
         **{name: getattr(settings, name) for name in loop_settings if hasattr(settings, name)})
 
 
+def finish(state, settings):
+    """The finished models with what is scored of them.
+
+    Returns:
+        tuple: The DEM; the DGM as it samples, with population statistics; z (N, d) and x (N, …) of its samples; E as a
+        function of arrays.
+    """
+    energy_model, generative_model = state.finished_models()
+    generative_model = sampling.with_population_statistics(
+        generative_model, settings.batchsize, settings.population_batches)
+    z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
+    x = sampling.sample(generative_model, z)
+    return energy_model, generative_model, z, x, sampling.energy_function(energy_model)
+
+
 def _last_entry_to_keep(state, iterations):
     """The iteration up to which the log stays: the snapshot's, without the closing entry of a run that is extended."""
     # A closing entry leaves the summary full, for the entry that is due later.
@@ -245,16 +260,11 @@ def _train(folder, state, draw_data, draw_present_frame):
 def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, n_colours):
     """Sample, score and draw with the finished models."""
     settings = folder.settings
-    energy_model, generative_model = state.finished_models()
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
-    finished = sampling.with_population_statistics(
-        generative_model, settings.batchsize, settings.population_batches)
+    energy_model, generative_model, z, x, energy = finish(state, settings)
     folder.save(run_folder.ENERGY_MODEL, energy_model)
-    folder.save(run_folder.GENERATIVE_MODEL, finished)
-    z = finished.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
-    x = sampling.sample(finished, z)
+    folder.save(run_folder.GENERATIVE_MODEL, generative_model)
     folder.write_samples(x, z)
-    energy = sampling.energy_function(energy_model)
     metrics = score(x, energy)
     write_json(folder.path / run_folder.METRICS, {
         **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
@@ -267,7 +277,7 @@ def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, dra
         print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')
 
     print('Drawing ...', flush=True)
-    draw_figures(folder, sampling.sample(finished, fixed_z), energy, metrics)
+    draw_figures(folder, sampling.sample(generative_model, fixed_z), energy, metrics)
     logged = curves.from_log(folder.log)
     if logged:  # a log that was lost has been told of; an earlier picture of it stays
         figures.draw_curves(folder.figure('curves.png'), logged)

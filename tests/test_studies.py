@@ -11,7 +11,8 @@ import ending_study
 import numpy
 import pytest
 
-from ddgm import command_line, metrics, presets
+from ddgm import command_line, metrics, presets, training
+from ddgm.data.toy import GaussianMixture
 from ddgm.errors import RunFailed, UsageError
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import toy
@@ -22,14 +23,17 @@ from ddgm.studies import (
     calibration,
     correlations,
     detector,
+    differences,
     digits,
     entropy,
+    failures,
     study,
 )
 
 MODULES = {
     'entropy': entropy, 'activations': activations, 'digits': digits, 'analogies': analogies,
-    'correlations': correlations, 'detector': detector, 'calibration': calibration}
+    'correlations': correlations, 'detector': detector, 'calibration': calibration, 'differences': differences,
+    'failures': failures}
 
 
 # ---- each study, short
@@ -42,6 +46,7 @@ def test_every_study_has_its_name():
     ('entropy', ['swiss_roll/neighbours'], 3, ['entropy.png']),
     ('activations', ['swiss_roll/ELU in the DGM'], 2, ['activations_swiss_roll.png']),
     ('calibration', ['swiss_roll/calibrated'], 2, ['calibration.png']),
+    ('differences', ['swiss_roll/no_gamma', 'gaussian_mixture/gram_matrix'], 2, []),
 ])
 def test_quick_study_of_the_plane(name, cases, iterations, pictures, tmp_path, capsys):
     """From the command line to table and picture; a second call measures nothing anew."""
@@ -65,6 +70,8 @@ def test_quick_study_of_the_plane(name, cases, iterations, pictures, tmp_path, c
     ('detector', 'calibrated', ['detector.png']),
     ('analogies', 'mnist/post', ['analogies_mnist_post.png']),
     ('analogies', 'images/post', ['analogies_images_post.png']),
+    ('failures', 'mnist/last_commit', ['failures.png']),
+    ('failures', 'images/weight_normalized', ['failures.png']),
 ])
 def test_quick_study_of_pictures(name, case, pictures, digits_folder, pictures_folder, tmp_path, capsys, monkeypatch):
     class Small:  # a classifier that took no time
@@ -90,12 +97,32 @@ def test_quick_study_of_pictures(name, case, pictures, digits_folder, pictures_f
 
 
 def test_mistakes_are_told_in_a_line(tmp_path):
-    with pytest.raises(UsageError, match='give its folder to --mnist'):
-        __main__.main(['digits', '-o', str(tmp_path)])
+    for arguments in (['digits'], ['detector'], ['calibration', '--cases', 'swiss_roll/calibrated', 'mnist/post']):
+        with pytest.raises(UsageError, match='give its folder to --'):
+            __main__.main([*arguments, '-o', str(tmp_path)])
+    with pytest.raises(UsageError, match='nowhere'):
+        __main__.main(['failures', '--images', str(tmp_path / 'nowhere'), '-o', str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'file').touch()
+    with pytest.raises(UsageError, match='give another folder to --out'):
+        __main__.main(['entropy', '-o', str(tmp_path / 'file')])
     with pytest.raises(UsageError, match='no case nonsense'):
         __main__.main(['entropy', '-o', str(tmp_path), '--cases', 'nonsense'])
     with pytest.raises(UsageError, match='invalid choice'):
         __main__.main(['nonsense'])
+
+
+def test_cases_whose_data_is_missing_are_left_out_and_told(tmp_path, capsys):
+    __main__.main(['correlations', '--seeds', '1', '-n', '1', '-o', str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert printed.startswith('Without --mnist left out: mnist/post\n')
+    assert '2 of 2' in printed
+
+
+def test_failures_are_published_presets():
+    for case in failures.CASES:
+        task, preset = case.split('/')
+        assert preset in presets.PRESETS[task]
 
 
 def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
@@ -157,6 +184,18 @@ def test_canonical_correlations_of_known_ones(rng):
     found = metrics.canonical_correlations(x @ rng.normal(size=(2, 2)) + 5, y @ rng.normal(size=(2, 3)))
     numpy.testing.assert_allclose(found, [0.9, 0.3], atol=0.02)
     numpy.testing.assert_allclose(metrics.canonical_correlations(x, x[:, ::-1]), 1)
+
+
+@pytest.mark.parametrize(('diversities', 'expected'), [
+    ([0.1, 0.5, 0.6, 0.7, 0.7], None),  # recovers
+    ([0.1, 0.5, 0.6, 0.2, 0.24, 0.1], 1000),
+    ([0.1, 0.2, 0.1, 0.1, 0.2], 250),
+    ([0.5, 0.1, 0.1, 0.6, 0.1], 500),  # a spike
+    ([0.5, 0.1, 0.1, 0.1, 0.6], 500),  # at the end too
+    ([0.5, 0.1, 0.1, 0.6, 0.6], None),
+])
+def test_collapse(diversities, expected):
+    assert failures.collapse([(250 * (i + 1), diversity) for i, diversity in enumerate(diversities)]) == expected
 
 
 def test_cosine():
@@ -253,3 +292,59 @@ def test_held_out_share_of_a_linear_relation(rng):
     assert correlations.held_out_share(f[:100], z[:100], f[100:], z[100:]) == pytest.approx(1)
     other = rng.standard_normal((200, 2))
     assert correlations.held_out_share(f[:100], other[:100], f[100:], other[100:]) < 0.1
+
+
+# ---- the changes of the study of differences
+
+def changed(change, rng):
+    """Both models of the plane with a change of the table of differences, and points that have passed them."""
+    models = toy.build_models(presets.PRESETS['gaussian_mixture']['default'].settings, rng)
+    differences.CHANGES[change](*models)
+    x = rng.normal(size=(7, 2)).astype(numpy.float32)
+    training.start_from_batch(models[0], x, rng)
+    return (*models, x)
+
+
+@pytest.mark.parametrize(('change', 'in_training', 'in_test_mode'), [
+    ('none', lambda x, f: (x ** 2).sum(axis=1), lambda x, f: (x ** 2).sum(axis=1)),
+    ('gram_matrix', lambda x, f: (x @ x.T).sum(axis=1), lambda x, f: (x ** 2).sum(axis=1)),
+    ('per_dimension', lambda x, f: (x ** 2).mean(axis=1), lambda x, f: (x ** 2).mean(axis=1)),
+    ('on_features', lambda x, f: (f ** 2).mean(axis=1), lambda x, f: (f ** 2).mean(axis=1)),
+])
+def test_changed_energies(change, in_training, in_test_mode, rng):
+    energy_model, _, x = changed(change, rng)
+    features = energy_model.feature_extractor(x).array
+    others = (energy_model.bias_term(x) + energy_model.expert_term(x)).array
+    for train, expected in ((True, in_training), (False, in_test_mode)):
+        with chainer.using_config('train', train):
+            numpy.testing.assert_allclose(
+                energy_model(x).array, expected(x, features) + others, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('change', 'weight'), [
+    ('none', 1), ('mean_entropy', 1 / 256), ('entropy_0.02', 0.02), ('entropy_0.0002', 2e-4), ('entropy_0', 0)])
+def test_changed_entropies(change, weight, rng):
+    """As much of dH/dγ = 1/γ reaches γ, which is 1 at first."""
+    _, generative_model, _ = changed(change, rng)
+    gammas = [generative_model.bn1.gamma, generative_model.bn2.gamma]
+    for gradient in chainer.grad([generative_model.entropy()], gammas):
+        numpy.testing.assert_allclose(gradient.array, numpy.full(128, weight), rtol=1e-5)
+
+
+def test_no_gamma(rng):
+    _, generative_model, _ = changed('no_gamma', rng)
+    assert not [name for name, _ in generative_model.namedparams() if 'gamma' in name or 'beta' in name]
+    assert generative_model.entropy().array == 0
+    h = generative_model.bn1(rng.normal(3, 4, size=(500, 128)).astype(numpy.float32)).array
+    numpy.testing.assert_allclose(h.std(axis=0), 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize('change', differences.CHANGES)
+def test_every_change_trains(change, rng):
+    energy_model, generative_model, _ = changed(change, rng)
+    before = generative_model.l3.W.array.copy(), energy_model.b.array.copy()
+    optimizers = training.make_optimizer(energy_model), training.make_optimizer(generative_model)
+    for _, losses in training.train(*optimizers, GaussianMixture().sample, 20, seed=0, done=0, iterations=2):
+        assert all(numpy.isfinite(float(loss)) for loss in losses.values())
+    assert (generative_model.l3.W.array != before[0]).any()
+    assert (energy_model.b.array != before[1]).any()

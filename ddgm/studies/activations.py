@@ -7,11 +7,10 @@ import chainer.functions as F
 import numpy
 
 from ddgm import figures, layers
-from ddgm.evaluation import toy
+from ddgm.run import finish
 from ddgm.studies import study
 from ddgm.tasks import open_reference
 
-TASKS = {'gaussian_mixture': toy.score_gaussian_mixture, 'swiss_roll': toy.score_swiss_roll}
 PUBLISHED = {'output': 'tanh', 'energy': 'elu', 'generator': 'relu'}
 CHANGES = {
     'as published': {},
@@ -21,7 +20,6 @@ CHANGES = {
     'ReLU in the DEM': {'energy': 'relu'},
     'ELU in the DGM': {'generator': 'elu'},
 }
-CASES = {task + '/' + name: change for task in TASKS for name, change in CHANGES.items()}
 ITERATIONS, NEEDS = 5_000, ()
 ACTIVATIONS = {
     'tanh': layers.tanh, 'sigmoid': layers.sigmoid, 'elu': layers.elu, 'relu': layers.relu,
@@ -30,6 +28,7 @@ SHOWN = {
     'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'kl_generator_data', 'coverage', 'log_likelihood', 'energy_gap'),
     'swiss_roll': ('within_0.1', 'arc_kl', 'coverage', 'log_likelihood', 'energy_gap'),
 }
+CASES = {task + '/' + name: change for task in SHOWN for name, change in CHANGES.items()}
 
 
 def change_activations(energy_model, generative_model, output, energy, generator):
@@ -54,20 +53,19 @@ def measure(case, seed, iterations, data, out):
     def change(*models):
         change_activations(*models, **{**PUBLISHED, **CHANGES[name]})
     for state in study.states(task, settings, draw_data, [iterations], change):
-        _, _, _, x, energy = study.finished(state, settings)
-    scores = TASKS[task](x, energy)
-    return {'metrics': scores, 'x': x[:600].tolist()}
+        _, _, _, x, energy = finish(state, settings)
+    return {'metrics': open_reference(task).score(x, energy), 'x': x[:600].tolist()}
 
 
 def report(results, out):
-    for task in TASKS:
+    for task, names in SHOWN.items():
         cases = [case for case in results if case.startswith(task + '/')]
         if not cases:
             continue
         print(task + '\n')
-        study.print_table(['', *map('`{}`'.format, SHOWN[task])], [
+        study.print_table(['', *map('`{}`'.format, names)], [
             [case.split('/', 1)[1],
-             *(study.show([run['metrics'][name] for run in results[case]]) for name in SHOWN[task])]
+             *(study.show([run['metrics'][name] for run in results[case]]) for name in names)]
             for case in cases])
         figures.draw_comparison(
             out / 'activations_{}.png'.format(task), figures.Panel('data', open_reference(task).shown_data(600)),

@@ -4,12 +4,10 @@ Each run is scored on the way too, so that what does not last shows; digits besi
 """
 
 from ddgm import figures
-from ddgm.data.mnist import MNIST
-from ddgm.evaluation import toy
-from ddgm.evaluation.mnist import Scores
+from ddgm.run import finish
 from ddgm.studies import study
+from ddgm.tasks import open_reference
 
-TASKS = {'gaussian_mixture': toy.score_gaussian_mixture, 'swiss_roll': toy.score_swiss_roll}
 CHANGES = {
     'calibrated': {},
     'no penalty': {'energy_penalty': 0.0},
@@ -42,13 +40,13 @@ def measure(case, seed, iterations, data, out):
     iterations = max(1, round(iterations * LENGTH.get(task, 1)))
     settings = study.settings_of(task, 'post' if name == 'post' else 'calibrated', seed, iterations, **CASES[case])
     draw_data = study.open_data(task, data, settings)
-    score = TASKS[task] if task in TASKS else Scores(MNIST(data['mnist']), settings.binarized)
+    reference = open_reference(task, data.get(task))
     trace = []
     marks = study.marks_of(iterations, N_MARKS)[1:]
     for state in study.states(task, settings, draw_data, marks, kept=study.trained(out)):
-        _, _, _, x, energy = study.finished(state, settings)
-        trace.append({'iteration': state.iteration, **score(x, energy)})
-    return {'trace': trace, 'x': x[:600].tolist()}
+        _, _, _, x, energy = finish(state, settings)
+        trace.append({'iteration': state.iteration, **reference.score(x, energy, settings)})
+    return {'trace': trace}
 
 
 def report(results, out):

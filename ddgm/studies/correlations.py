@@ -4,12 +4,13 @@ import chainer
 import numpy
 
 from ddgm import figures, metrics, sampling
+from ddgm.run import finish
 from ddgm.studies import study
 
 CASES = {
     'gaussian_mixture/default': ('gaussian_mixture', 'default'), 'swiss_roll/default': ('swiss_roll', 'default'),
     'mnist/post': ('mnist', 'post')}
-ITERATIONS, NEEDS = 4_000, ('mnist',)
+ITERATIONS, NEEDS = 4_000, ()
 N_MARKS = 4
 
 
@@ -42,7 +43,7 @@ def measure(case, seed, iterations, data, out):
     marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(
             task, settings, study.open_data(task, data, settings), marks, kept=study.trained(out)):
-        energy_model, generative_model, z, x, _ = study.finished(state, settings)
+        energy_model, generative_model, z, x, _ = finish(state, settings)
         f = features(energy_model, x)
         half = len(z) // 2
         trace.append({

@@ -5,6 +5,7 @@ import numpy
 from ddgm import figures, metrics, randomness
 from ddgm.data.images import ImageFolder
 from ddgm.data.mnist import MNIST, SIDE
+from ddgm.run import finish
 from ddgm.studies import study
 
 CASES = {name: name for name in ('post', 'grey', 'calibrated')}
@@ -50,7 +51,7 @@ def measure(case, seed, iterations, data, out):
     marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(
             'mnist', settings, study.open_data('mnist', data, settings), marks, kept=study.trained(out)):
-        _, _, _, x, energy = study.finished(state, settings)
+        _, _, _, x, energy = finish(state, settings)
         energies = {name: energy(points) for name, points in {**inputs, 'own samples': x}.items()}
         of_digits = energies.pop('test digits')
         trace.append({'iteration': state.iteration, **{

@@ -10,6 +10,7 @@ from ddgm import figures, metrics, noise, objectives, randomness
 from ddgm.data.mnist import MNIST
 from ddgm.differentiation import gradients
 from ddgm.metrics import COLLAPSED
+from ddgm.run import finish
 from ddgm.studies import study
 
 CASES = {name: name for name in ('post', 'grey', 'batch_normalized_energy', 'weight_normalized_energy', 'last_commit')}
@@ -60,7 +61,7 @@ def measure(case, seed, iterations, data, out):
     marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(
             'mnist', settings, study.open_data('mnist', data, settings), marks, kept=study.trained(out)):
-        _, generative_model, z, x, energy = study.finished(state, settings)
+        _, generative_model, z, x, energy = finish(state, settings)
         with noise.source(randomness.metric_generator(stream=9)):
             # Of copies, so that looking moves no running statistics.
             norms = gradient_norms(*(model.copy(mode='copy') for model in state.models), z[:settings.batchsize])

@@ -9,11 +9,11 @@ import numpy
 
 from ddgm import figures, functions, metrics
 from ddgm.differentiation import gradients
-from ddgm.evaluation import toy
 from ddgm.links import BatchNormalization
+from ddgm.run import finish
 from ddgm.studies import study
+from ddgm.tasks import open_reference
 
-TASKS = {'gaussian_mixture': toy.score_gaussian_mixture, 'swiss_roll': toy.score_swiss_roll}
 N_GAMMAS = 256  # of G
 CHANGES = {
     'weight 1 (sum)': {},
@@ -24,13 +24,13 @@ CHANGES = {
     'weight 0': {'entropy_weight': 0.0},
     'neighbours': {'entropy_weight': 0.0, 'neighbour_entropy_weight': 1.0},
 }
-CASES = {task + '/' + name: change for task in TASKS for name, change in CHANGES.items()}
 ITERATIONS, NEEDS = 5_000, ()
 N_MARKS = 10
 SHOWN = {
     'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'entropy_knn', 'kl_generator_data', 'coverage', 'log_likelihood'),
     'swiss_roll': ('within_0.1', 'arc_kl', 'coverage', 'log_likelihood'),
 }
+CASES = {task + '/' + name: change for task in SHOWN for name, change in CHANGES.items()}
 
 
 def gradient_angles(generative_model, z, others):
@@ -79,7 +79,7 @@ def measure(case, seed, iterations, data, out):
     rng = numpy.random.default_rng(0)  # of what is looked at, the same for each run
     marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(task, settings, draw_data, marks, kept=study.trained(out)):
-        _, generative_model, z, x, energy = study.finished(state, settings)
+        _, generative_model, z, x, energy = finish(state, settings)
         trace.append({
             'iteration': state.iteration, 'proxy': float(generative_model.entropy().array),
             'entropy': metrics.entropy_knn(x.astype(float)),
@@ -87,21 +87,21 @@ def measure(case, seed, iterations, data, out):
                 generative_model.copy(mode='copy'), generative_model.draw_latent(1000, rng),
                 generative_model.draw_latent(10_000, rng))})
     return {
-        'trace': trace, 'metrics': TASKS[task](x, energy), 'halved': shrunk(generative_model, z, 0.5),
+        'trace': trace, 'metrics': open_reference(task).score(x, energy), 'halved': shrunk(generative_model, z, 0.5),
         'correlation': float(numpy.corrcoef(
             *([entry[key] for entry in trace[1:]] for key in ('proxy', 'entropy')))[0, 1])}
 
 
 def report(results, out):
     plots = []
-    for task in TASKS:
+    for task, names in SHOWN.items():
         cases = [case for case in results if case.startswith(task + '/')]
         if not cases:
             continue
         print('{}: after training\n'.format(task))
-        study.print_table(['entropy', *map('`{}`'.format, SHOWN[task])], [
+        study.print_table(['entropy', *map('`{}`'.format, names)], [
             [case.split('/', 1)[1],
-             *(study.show([run['metrics'][name] for run in results[case]]) for name in SHOWN[task])]
+             *(study.show([run['metrics'][name] for run in results[case]]) for name in names)]
             for case in cases])
         print('{}: proxy and true entropy\n'.format(task))
         study.print_table(

@@ -2,8 +2,10 @@
 
 A study is a module with
 
-- ``CASES``: by name, the settings that a case changes (a dict), or whatever its ``measure`` wants;
-- ``ITERATIONS``: how long its runs are; ``NEEDS``: whose data all of its cases read, of ``'mnist'`` and ``'images'``;
+- ``CASES``: by name, the settings that a case changes (a dict), or whatever its ``measure`` wants; where the tasks
+  differ, a name begins with the task and a slash;
+- ``ITERATIONS``: how long its runs are; ``NEEDS``: of ``'mnist'`` and ``'images'``, whose data all cases read, whatever
+  their names begin with;
 - ``measure(case, seed, iterations, data, out)``: one run; returns what JSON can hold;
 - ``report(results, out)``: prints tables and draws pictures from ``{case: [what measure returned, one a seed]}``.
 
@@ -23,12 +25,11 @@ import chainer
 import numpy
 from chainer import serializers
 
-from ddgm import presets, randomness, run, sampling
+from ddgm import presets, run
 from ddgm.data import mnist, toy
 from ddgm.data.images import ImageFolder
 from ddgm.errors import RunFailed, UsageError
 from ddgm.files import open_atomically, write_json
-from ddgm.metrics import N_SCORED
 from ddgm.tasks import build_models
 
 KEEP_INTERVAL = 1_000  # iterations between two states that are kept for other studies
@@ -43,19 +44,17 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
         seeds (int), jobs (int): Runs of a case; processes.
         iterations (int): Length of a run, or ``None`` for the study's own.
         out (pathlib.Path): The study's folder, where results and pictures go.
-        cases (list of str): Only these; ``None``: all.
+        cases (list of str): Only these; ``None``: all whose data was given.
 
-    Raises ``UsageError`` where data is missing or a case is unknown, ``RunFailed`` where a process was killed.  However
-    it ends, no process goes on and finished runs stay.
+    Raises ``UsageError`` where data is missing, a case is unknown or nothing can be written, ``RunFailed`` where a
+    process was killed.  However it ends, no process goes on and finished runs stay.
     """
-    unknown = [case for case in cases or () if case not in module.CASES]
-    if unknown:
-        raise UsageError('no case {}: there are {}'.format(', '.join(unknown), ', '.join(module.CASES)))
-    missing = [name for name in module.NEEDS if data[name] is None]
-    if missing:
-        raise UsageError('this study needs data: give its folder to --{}'.format(missing[0]))
-    cases, iterations = list(cases or module.CASES), iterations or module.ITERATIONS
-    out.mkdir(parents=True, exist_ok=True)
+    cases, iterations = _cases_to_measure(module, data, cases), iterations or module.ITERATIONS
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
+            out, error.strerror)) from error
 
     def path_of(case, seed):
         return out / '{}-seed{}-{}.json'.format(case.replace('/', '-'), seed, iterations)
@@ -86,6 +85,26 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
     print('\nPictures: {}'.format(out))
 
 
+def _cases_to_measure(module, data, cases):
+    """Those that were asked for, once their data was looked at, so that a mistake shows now and not after an hour."""
+    unknown = [case for case in cases or () if case not in module.CASES]
+    if unknown:
+        raise UsageError('no case {}: there are {}'.format(', '.join(unknown), ', '.join(module.CASES)))
+    needs = {case: {*module.NEEDS, case.split('/')[0]} & data.keys() for case in cases or module.CASES}
+    missing = {case: sorted(name for name in names if data[name] is None) for case, names in needs.items()}
+    ready = [case for case in needs if not missing[case]]
+    if len(ready) < len(needs):
+        names = ' and '.join('--' + name for name in sorted(set().union(*missing.values())))
+        if cases or not ready:
+            raise UsageError('this needs data: give its folder to {}'.format(names))
+        print('Without {} left out: {}'.format(names, ', '.join(case for case in needs if missing[case])))
+    for name in sorted(set().union(*(needs[case] for case in ready))):
+        if name == 'mnist':
+            mnist.fetch(data[name])
+        open_data(name, data, settings_of(name, presets.default_preset(name), 0, 1))
+    return ready
+
+
 def _leave_interrupts_to_parent():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -108,9 +127,7 @@ def settings_of(task, preset, seed, iterations, **changes):
 
 
 def open_data(task, data, settings):
-    """What draws data points: ``draw_data(n, rng)``; raises ``UsageError`` where their folder was not given."""
-    if task in data and data[task] is None:
-        raise UsageError('{} needs data: give its folder to --{}'.format(task, task))
+    """What draws data points: ``draw_data(n, rng)``; raises ``UsageError`` where they can't be read."""
     if task == 'mnist':
         digits = mnist.MNIST(data['mnist'], settings.batchsize)
         return lambda n, rng: digits.sample(n, rng, settings.binarized)
@@ -160,16 +177,6 @@ def _fingerprint(settings):
 def marks_of(iterations, n):
     """n iterations at equal distances, the last one among them, and 0."""
     return sorted({round(iterations * i / n) for i in range(n + 1)})
-
-
-def finished(state, settings):
-    """The DEM, the DGM as it samples, z and x of the samples that are scored, and E as a function of arrays."""
-    energy_model, generative_model = state.finished_models()
-    generative_model = sampling.with_population_statistics(
-        generative_model, settings.batchsize, settings.population_batches)
-    z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
-    x = sampling.sample(generative_model, z)
-    return energy_model, generative_model, z, x, sampling.energy_function(energy_model)
 
 
 def show(values, digits=3):

@@ -1,0 +1,70 @@
+"""Which published settings collapse on digits and images, how often, and when?  The README's table of failures.
+
+Now and then 1,000 samples from fixed z are compared with data; a run has collapsed where ``diversity`` ends below 0.25.
+"""
+
+from ddgm import figures, metrics, randomness, sampling
+from ddgm.data.mnist import MNIST
+from ddgm.metrics import COLLAPSED
+from ddgm.studies import study
+
+ITERATIONS, NEEDS = 6_000, ()
+CASES = {  # the length of a run, over that
+    'mnist/batch_normalized_energy': 1 / 2, 'mnist/last_commit': 3 / 4, 'mnist/weight_normalized_energy': 3 / 4,
+    'mnist/post': 1 / 2, 'mnist/grey': 1,
+    'images/post': 1 / 6, 'images/post_softplus': 1 / 6, 'images/weight_normalized': 1 / 6, 'images/last_commit': 1 / 6,
+}
+CHANGES = {'mnist': {}, 'images': {'width': 0.125, 'batchsize': 32}}
+INTERVAL = {'mnist': 250, 'images': 100}  # iterations between two looks
+N_SAMPLES = 1000
+
+
+def collapse(trace):
+    """The iteration from which on the diversity stays below the threshold to the end, or ``None``.
+
+    Many runs look collapsed in their first thousands of iterations and recover, so the end of the run decides.
+
+    Args:
+        trace: Pairs of iteration and diversity, three at least.
+    """
+    diversities = [diversity for _, diversity in trace]
+    # The middle one of three neighbouring checks, so that a single spike is passed over.
+    smooth = diversities[:1] + [
+        sorted(diversities[start:start + 3])[1]
+        for start in (min(i - 1, len(trace) - 3) for i in range(1, len(trace)))]
+    low = [diversity < COLLAPSED for diversity in smooth]
+    if not low[-1]:
+        return None
+    return trace[len(low) - low[::-1].index(False) if False in low else 0][0]
+
+
+def measure(case, seed, iterations, data, out):
+    task, preset = case.split('/')
+    iterations = max(3, round(iterations * CASES[case]))
+    settings = study.settings_of(task, preset, seed, iterations, **CHANGES[task])
+    draw_data = study.open_data(task, data, settings)
+    rng = randomness.metric_generator(stream=2)
+    reference = draw_data(N_SAMPLES, rng) if task == 'images' else MNIST(data['mnist']).held_out(N_SAMPLES, rng)
+    trace = []
+    marks = study.marks_of(iterations, max(3, round(iterations / INTERVAL[task])))[1:]
+    for state in study.states(task, settings, draw_data, marks):
+        _, generative_model = state.models
+        x = sampling.sample(
+            generative_model, generative_model.draw_latent(N_SAMPLES, randomness.metric_generator(stream=0)))
+        trace.append([state.iteration, metrics.diversity(*(
+            points.reshape(len(points), -1) for points in (x, reference)))])
+    return {'trace': trace}
+
+
+def report(results, out):
+    collapses = {case: [collapse(run['trace']) for run in runs] for case, runs in results.items()}
+    study.print_table(['preset', 'iterations', 'collapsed', 'from iteration', 'diversity at the end'], [
+        ['`{}`'.format(case), '{:,}'.format(runs[0]['trace'][-1][0]),
+         '{} of {}'.format(sum(start is not None for start in collapses[case]), len(runs)),
+         ', '.join('–' if start is None else '{:,}'.format(start) for start in collapses[case]),
+         ', '.join('{:.2f}'.format(sorted(diversity for _, diversity in run['trace'][-3:])[1]) for run in runs)]
+        for case, runs in results.items()])
+    figures.draw_plots(out / 'failures.png', [
+        figures.Plot(case + ': diversity', 'iteration', {
+            'seed {}'.format(seed): tuple(zip(*run['trace'])) for seed, run in enumerate(runs)})
+        for case, runs in results.items()], columns=3)

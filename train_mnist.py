@@ -44,6 +44,7 @@ def main(arguments=None):
         score=score,
         n_shown=100,
         draw_fresh=draw_data,
+        fresh_name='binarized data' if settings.binarized else 'real data',
         n_colours=16,
         data_line='{:,} images in {}'.format(len(data.train_images), folder.data),
         fingerprint=data.fingerprint)

@@ -58,8 +58,8 @@ class TrainingState:
 
 
 def execute(
-        folder, build_models, draw_data, draw_frame, draw_figures, score, n_shown, draw_fresh=None, n_colours=64,
-        data_line=None, fingerprint=None):
+        folder, build_models, draw_data, draw_frame, draw_figures, score, n_shown, draw_fresh=None,
+        fresh_name='real data', n_colours=64, data_line=None, fingerprint=None):
     """Train, write the run folder, draw and score.
 
     Args:
@@ -72,6 +72,7 @@ def execute(
         score: ``score(x, energy)`` returns the metrics of samples, a dict; ``energy`` may be ``None``.
         n_shown (int): Samples in a picture.
         draw_fresh: ``draw_fresh(n, rng)`` returns data to be scored beside the samples; ``None``: there is none.
+        fresh_name (str): What its column is called.
         n_colours (int): Colours in the video.
         data_line (str): What is said of data that comes from files.
         fingerprint (str): Of such data.
@@ -90,7 +91,7 @@ def execute(
             draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
         _train(folder, state, draw_data, draw_present_frame)
         try:
-            _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, n_colours)
+            _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, fresh_name, n_colours)
         except KeyboardInterrupt:
             raise Interrupted(
                 'interrupted after training, a snapshot is saved: score and draw with --resume') from None
@@ -257,7 +258,7 @@ def _train(folder, state, draw_data, draw_present_frame):
                     iteration))
 
 
-def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, n_colours):
+def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, fresh_name, n_colours):
     """Sample, score and draw with the finished models."""
     settings = folder.settings
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
@@ -271,7 +272,7 @@ def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, dra
 
     columns = [('samples', metrics)]
     if draw_fresh:
-        columns.append(('real data', score(draw_fresh(N_SCORED, randomness.metric_generator(stream=1)), None)))
+        columns.append((fresh_name, score(draw_fresh(N_SCORED, randomness.metric_generator(stream=1)), None)))
     print_table(columns)
     if metrics.get('log_z', 0) is None:
         print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')

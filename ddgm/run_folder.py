@@ -95,7 +95,7 @@ class RunFolder:
         try:
             (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
             self.lock()
-            if _holds_run(self.path) and not self.resume:
+            if holds_run(self.path) and not self.resume:
                 if not self.overwrite:
                     raise _holds_another(self.path)
                 for path in self._own_files() + self._all_frames():
@@ -206,12 +206,11 @@ def open_run(request):
     path = pathlib.Path(request.out)
     if os.path.exists(path) and not path.is_dir():
         raise UsageError('{} is a file: give another folder to --out'.format(path))
-    holds_run = _holds_run(path)
     if request.resume:
-        if not holds_run:
+        if not holds_run(path):
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
         return _resumed(request)
-    if holds_run and not request.overwrite:
+    if holds_run(path) and not request.overwrite:
         raise _holds_another(path)
     return RunFolder(
         path, request.task, request.preset or default_preset(request.task), request.settings(),
@@ -227,8 +226,9 @@ def _holds_another(path):
         '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
 
 
-def _holds_run(path):
-    return any(os.path.exists(path / name) for name in _RUN_FILES)
+def holds_run(path):
+    """Whether a folder has any of a run's files."""
+    return any(os.path.exists(os.path.join(path, name)) for name in _RUN_FILES)
 
 
 def _resumed(request):

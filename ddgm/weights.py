@@ -51,6 +51,8 @@ def import_weights(directory, out, like, eps):
     from ddgm.files import read_arrays
 
     like = run_folder.read_run(like, 'give the folder of a run to --like')
+    if run_folder.holds_run(out):
+        raise UsageError('{} holds a run: give another folder to OUT'.format(out))
     folder = run_folder.open_run(command_line.Request(
         task=like.task, out=out, preset=like.preset, data=like.data, changes=dataclasses.asdict(like.settings)))
     folder.check_data(like.data_fingerprint)

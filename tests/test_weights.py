@@ -109,7 +109,7 @@ def test_refused_imports(run, tmp_path):
     assert 'can\'t be read' in refusal(['import', path.parent, out, '--like', run])
     assert not out.exists()
     before = (run / 'snapshot.npz').read_bytes()
-    assert 'holds a run' in refusal(['import', path.parent, run, '--like', run])
+    assert 'holds a run: give another folder to OUT' in refusal(['import', path.parent, run, '--like', run])
     assert (run / 'snapshot.npz').read_bytes() == before
 
 

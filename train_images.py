@@ -22,7 +22,8 @@ def main(arguments=None):
         figures.draw_small_grid(path, x[:25], columns=5)  # of all hundred the video would take tens of megabytes
 
     def draw_figures(folder, x, energy, metrics):
-        figures.draw_grid(folder.figure('data.png'), pictures.sample(100, randomness.picture_generator(stream=0)))
+        figures.draw_grid(
+            folder.figure('data.png'), pictures.sample(100, randomness.picture_generator(randomness.SHOWN_DATA)))
         figures.draw_grid(folder.figure('samples.png'), x)
         figures.draw_grid(folder.figure('nearest.png'), figures.beside(
             x[:50], pictures.images[score.nearest_training(x[:50])[1]] / 255))

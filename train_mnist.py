@@ -27,7 +27,7 @@ def main(arguments=None):
 
     def draw_figures(folder, x, energy, metrics):
         figures.draw_grid(
-            folder.figure('data.png'), to_images(draw_data(100, randomness.picture_generator(stream=0))))
+            folder.figure('data.png'), to_images(draw_data(100, randomness.picture_generator(randomness.SHOWN_DATA))))
         figures.draw_grid(folder.figure('samples.png'), to_images(x))
         figures.draw_grid(folder.figure('nearest.png'), figures.beside(
             to_images(x[:50]), to_images(data.train_images[score.nearest_training(x[:50])[1]] / 255)))

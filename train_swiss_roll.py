@@ -19,7 +19,7 @@ def main(arguments=None):
     from ddgm.networks.toy import build_models
 
     roll = SwissRoll()
-    shown_data = roll.sample(600, randomness.picture_generator(stream=0))
+    shown_data = roll.sample(600, randomness.picture_generator(randomness.SHOWN_DATA))
 
     def draw_frame(path, x):
         figures.draw_points(path, shown_data, x, pixels=400)

@@ -25,7 +25,6 @@ from ddgm.links import Convolution2D
 N_EPOCHS = 6
 _BATCHSIZE = 128
 _AT_A_TIME = 500  # images that pass the network outside training
-_STREAM = 5  # of the metrics' generators
 
 
 class Classifier(chainer.Chain):
@@ -72,7 +71,7 @@ def train(data, n_epochs=N_EPOCHS):
 
     Each image is shifted by up to two pixels; the learning rate falls to 0.
     """
-    rng = randomness.metric_generator(_STREAM)
+    rng = randomness.metric_generator(randomness.CLASSIFIER)
     classifier = Classifier(rng)
     optimizer = optimizers.Adam(alpha=2e-3)
     optimizer.setup(classifier)

@@ -13,7 +13,6 @@ from ddgm.files import write_json
 from ddgm.metrics import N_SCORED
 from ddgm.progress import print_table
 
-_STREAM = 7  # of the metrics' generators
 _N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, 'mnist': 64, 'images': 64}
 _PLANE = ('gaussian_mixture', 'swiss_roll')  # where an energy has a map
 
@@ -145,7 +144,7 @@ def _equally_many(samples):
             raise UsageError('{}: {} samples are too few, the metrics need more than {}'.format(
                 name, len(x), metrics.NEIGHBOUR))
     return {
-        name: x if len(x) == n else x[randomness.metric_generator(_STREAM).permutation(len(x))[:n]]
+        name: x if len(x) == n else x[randomness.metric_generator(randomness.CHOSEN_SAMPLES).permutation(len(x))[:n]]
         for name, x in samples.items()}
 
 

@@ -1,8 +1,8 @@
-"""The equations of the paper, one differentiable function each, for NumPy and CuPy arrays of any float type.
+"""The equations of the paper, of what leads beyond it, and the sums and means that join them.
 
-Every function has an analytic backward pass on plain arrays (:class:`ddgm.differentiation.FirstOrderFunction`), so it
-can't be differentiated once more; trying to raises ``RuntimeError``.  What is many steps on arrays is one of
-:mod:`ddgm.kernels` on a GPU.
+Each is a differentiable function of NumPy or CuPy arrays of any float type.  It has an analytic backward pass on plain
+arrays (:class:`ddgm.differentiation.FirstOrderFunction`), so it can't be differentiated once more; trying to raises
+``RuntimeError``.  What is many steps on arrays is one of :mod:`ddgm.kernels` on a GPU.
 """
 
 import math

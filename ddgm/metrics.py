@@ -133,7 +133,7 @@ def nearest(x, others):
 
 def sliced_wasserstein_2(x, reference, n_directions=256):
     """Root mean square, over random directions, of the 2-Wasserstein distance between projections."""
-    directions = randomness.metric_generator(stream=3).standard_normal((x.shape[1], n_directions))
+    directions = randomness.metric_generator(randomness.PROJECTIONS).standard_normal((x.shape[1], n_directions))
     directions /= numpy.linalg.norm(directions, axis=0)
     # Both quantile functions are steps: compare them between all their jumps.
     edges = numpy.union1d(numpy.arange(len(x) + 1) / len(x), numpy.arange(len(reference) + 1) / len(reference))

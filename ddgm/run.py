@@ -85,7 +85,7 @@ def execute(
     try:
         state = _begin(folder, build_models, draw_data, data_line, fingerprint)
         generative_model = state.models[1]
-        fixed_z = generative_model.draw_latent(n_shown, randomness.picture_generator(stream=1))
+        fixed_z = generative_model.draw_latent(n_shown, randomness.picture_generator(randomness.SHOWN_Z))
 
         def draw_present_frame():
             draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
@@ -197,7 +197,7 @@ def finish(state, settings):
     energy_model, generative_model = state.finished_models()
     generative_model = sampling.with_population_statistics(
         generative_model, settings.batchsize, settings.population_batches)
-    z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(stream=0))
+    z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
     x = sampling.sample(generative_model, z)
     return energy_model, generative_model, z, x, sampling.energy_function(energy_model)
 
@@ -272,7 +272,8 @@ def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, dra
 
     columns = [('samples', metrics)]
     if draw_fresh:
-        columns.append((fresh_name, score(draw_fresh(N_SCORED, randomness.metric_generator(stream=1)), None)))
+        fresh = draw_fresh(N_SCORED, randomness.metric_generator(randomness.FRESH_DATA))
+        columns.append((fresh_name, score(fresh, None)))
     print_table(columns)
     if metrics.get('log_z', 0) is None:
         print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')

@@ -30,7 +30,7 @@ def with_population_statistics(generative_model, batchsize, n_batches):
     """
     copy = generative_model.copy(mode='copy')
     links = [link for link in copy.links() if isinstance(link, chainer.links.BatchNormalization)]
-    rng = randomness.metric_generator(stream=4)
+    rng = randomness.metric_generator(randomness.POPULATION_Z)
     with chainer.using_config('train', True), chainer.no_backprop_mode():
         for n in range(1, n_batches + 1):
             for link in links:

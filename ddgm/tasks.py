@@ -39,11 +39,11 @@ class _Plane:
 
     def real_data(self, n):
         """n fresh data points to be scored beside samples, or ``None`` where there are none to spare."""
-        return self._distribution.sample(n, randomness.metric_generator(stream=1))
+        return self._distribution.sample(n, randomness.metric_generator(randomness.FRESH_DATA))
 
     def shown_data(self, n):
         """n data points for a picture."""
-        return self._distribution.sample(n, randomness.picture_generator(stream=0))
+        return self._distribution.sample(n, randomness.picture_generator(randomness.SHOWN_DATA))
 
     def as_shown(self, x):
         """Samples as the pictures take them: points, or images (N, H, W) or (N, 3, H, W)."""
@@ -70,10 +70,10 @@ class _Digits:
         return mnist_evaluation.Scores(self._data, binarized)(x, energy)
 
     def real_data(self, n):
-        return self._data.sample(n, randomness.metric_generator(stream=1), binarized=False)
+        return self._data.sample(n, randomness.metric_generator(randomness.FRESH_DATA), binarized=False)
 
     def shown_data(self, n):
-        return self._data.sample(n, randomness.picture_generator(stream=0), binarized=False)
+        return self._data.sample(n, randomness.picture_generator(randomness.SHOWN_DATA), binarized=False)
 
     def as_shown(self, x):
         return x.reshape(-1, SIDE, SIDE)
@@ -102,7 +102,7 @@ class _Pictures:
         return None  # nothing is held out: the reference is the pictures themselves
 
     def shown_data(self, n):
-        return self._data.sample(n, randomness.picture_generator(stream=0))
+        return self._data.sample(n, randomness.picture_generator(randomness.SHOWN_DATA))
 
     def as_shown(self, x):
         return x

@@ -71,7 +71,7 @@ def import_weights(directory, out, like, eps):
         folder.save_snapshot(state)
         for name, model in zip(run_folder.MODELS, models):
             folder.save(name, model)
-        z = models[1].draw_latent(metrics.N_SCORED, randomness.metric_generator(stream=0))
+        z = models[1].draw_latent(metrics.N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
         folder.write_samples(sampling.sample(models[1], z), z)
     finally:
         folder.unlock()

@@ -213,7 +213,7 @@ def test_order_changes_nobodys_metrics(trained, drawn):
 def test_data_is_scored_beside_samples(drawn, capsys):
     numpy.save('s.npy', points(30))
     result = compared('s.npy', '--reference', 'gaussian_mixture')
-    data = GaussianMixture().sample(30, randomness.metric_generator(stream=1))
+    data = GaussianMixture().sample(30, randomness.metric_generator(randomness.FRESH_DATA))
     assert result['real_data'] == toy_evaluation.score_gaussian_mixture(data)
     assert result['entries'][0]['metrics'] == toy_evaluation.score_gaussian_mixture(points(30))
     table = columns_of(capsys.readouterr().out)
@@ -230,7 +230,7 @@ def test_energy_is_scored_on_the_data_that_it_has_learned(digits_folder, rng):
         return (x ** 2).sum(axis=1)
     for binarized in (False, True):
         settings = types.SimpleNamespace(binarized=binarized)
-        held_out = data.held_out(20, randomness.metric_generator(stream=2), binarized)
+        held_out = data.held_out(20, randomness.metric_generator(randomness.REFERENCE_DATA), binarized)
         assert reference.score(x, energy, settings)['energy_gap'] == pytest.approx(
             energy(x).mean() - energy(held_out).mean(), rel=1e-5)
 

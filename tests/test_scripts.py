@@ -137,7 +137,7 @@ def test_models_of_a_run_give_its_samples(run_script, tmp_path):
         # The script runs with one thread, this test perhaps with more, which round differently.
         numpy.testing.assert_allclose(sampling.sample(generative_model, samples['z']), samples['x'], atol=1e-5)
         gap = sampling.energy_function(energy_model)(samples['x']).mean() - sampling.energy_function(energy_model)(
-            GaussianMixture().sample(2500, randomness.metric_generator(stream=2))).mean()
+            GaussianMixture().sample(2500, randomness.metric_generator(randomness.REFERENCE_DATA))).mean()
     assert read_run(tmp_path / 'run')['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-4)
 
 

@@ -13,7 +13,6 @@ from ddgm import metrics, randomness, sampling
 from ddgm.links import Convolution2D
 
 _AT_A_TIME = 100
-_STREAM = 6  # of the metrics' generators
 
 
 class RandomFeatures(chainer.Chain):
@@ -25,7 +24,7 @@ class RandomFeatures(chainer.Chain):
 
     def __init__(self):
         super().__init__()
-        weight = initializers.HeNormal(rng=randomness.metric_generator(_STREAM))
+        weight = initializers.HeNormal(rng=randomness.metric_generator(randomness.RANDOM_NETWORK))
         with self.init_scope():
             self.c1 = Convolution2D(3, 16, 4, 2, 1, initialW=weight)
             self.c2 = Convolution2D(16, 32, 4, 2, 1, initialW=weight)
@@ -61,7 +60,7 @@ class Scores:
 
     def __init__(self, images):
         metrics.check_reference(images)
-        chosen = randomness.metric_generator(stream=2).permutation(len(images))[:2500]
+        chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(images))[:2500]
         self._images = images
         self._reference = images[chosen].astype(numpy.float32) / 255
         self._spaces = {'': RandomFeatures().features_of, '_pixels': downscale}

@@ -33,8 +33,8 @@ class Scores:
         """Score (N, 784) images, and with an energy function that too.  Where there is no classifier yet, train one."""
         classifier, classifier_hash = load_or_train(self._data)
         x = numpy.asarray(x, dtype=numpy.float32).reshape(len(x), -1)
-        reference = self._data.held_out(len(x), randomness.metric_generator(stream=2))
-        training = self._data.sample(len(x), randomness.metric_generator(stream=3), binarized=False)
+        reference = self._data.held_out(len(x), randomness.metric_generator(randomness.REFERENCE_DATA))
+        training = self._data.sample(len(x), randomness.metric_generator(randomness.TRAINING_DATA), binarized=False)
         features, probabilities = classifier.features_and_probabilities(x)
         reference_features, _ = classifier.features_and_probabilities(reference)
         training_features, _ = classifier.features_and_probabilities(training)
@@ -53,7 +53,8 @@ class Scores:
             'classifier': classifier_hash,
         }
         if energy is not None:
-            held_out = self._data.held_out(len(x), randomness.metric_generator(stream=2), self._binarized)
+            held_out = self._data.held_out(
+                len(x), randomness.metric_generator(randomness.REFERENCE_DATA), self._binarized)
             scores['energy_gap'] = float(energy(x).mean() - energy(held_out).mean())
         return scores
 

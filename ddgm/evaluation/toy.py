@@ -77,7 +77,7 @@ def score_gaussian_mixture(x, energy=None):
     """All metrics of samples (N, 2) against the Gaussian mixture, by name; with an energy function those of E too."""
     mixture = GaussianMixture()
     x = numpy.asarray(x, dtype=numpy.float64)
-    reference = mixture.sample(len(x), randomness.metric_generator(stream=2)).astype(numpy.float64)
+    reference = mixture.sample(len(x), randomness.metric_generator(randomness.REFERENCE_DATA)).astype(numpy.float64)
     distances = mixture.mahalanobis(x)
     nearest, distance = distances.argmin(axis=1), distances.min(axis=1)
     entropy, cross_entropy = metrics.entropy_knn(x), float(-mixture.log_density(x).mean())
@@ -104,7 +104,7 @@ def score_swiss_roll(x, energy=None):
     """All metrics of samples (N, 2) against the swiss roll, by name; with an energy function those of E too."""
     roll = SwissRoll()
     x = numpy.asarray(x, dtype=numpy.float64)
-    reference = roll.sample(len(x), randomness.metric_generator(stream=2)).astype(numpy.float64)
+    reference = roll.sample(len(x), randomness.metric_generator(randomness.REFERENCE_DATA)).astype(numpy.float64)
     distance, data_share = roll.nearest(x)
     n_bins = 20
     scores = {

@@ -116,7 +116,7 @@ def measure(case, seed, iterations, data, out):
 
         def label(x):
             return tones[metrics.nearest(downscale(x), small)[1]]
-    found = answers(generate, z, x, label, randomness.metric_generator(stream=7))
+    found = answers(generate, z, x, label, randomness.metric_generator(randomness.ANALOGIES))
     labels = label(x)
     classes = [c for c in numpy.unique(labels) if (labels == c).sum() >= 3]
     shown = row_of_answers(generate, z, labels, classes) if len(classes) > 1 else x[:10]

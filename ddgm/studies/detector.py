@@ -46,7 +46,7 @@ def grey_28(images):
 def measure(case, seed, iterations, data, out):
     settings = study.settings_of('mnist', CASES[case], seed, iterations)
     digits, icons = MNIST(data['mnist'], settings.batchsize), ImageFolder(data['images']).images
-    inputs = inputs_of(digits, icons, settings.binarized, randomness.metric_generator(stream=8))
+    inputs = inputs_of(digits, icons, settings.binarized, randomness.metric_generator(randomness.OTHER_INPUTS))
     trace = []
     marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(

@@ -55,14 +55,14 @@ def gradient_norms(energy_model, generative_model, z):
 def measure(case, seed, iterations, data, out):
     settings = study.settings_of('mnist', CASES[case], seed, iterations, **CHANGES.get(case, {}))
     digits = MNIST(data['mnist'], settings.batchsize)
-    held_out = digits.held_out(1000, randomness.metric_generator(stream=2), settings.binarized)
-    reference = digits.held_out(1000, randomness.metric_generator(stream=2))
+    held_out = digits.held_out(1000, randomness.metric_generator(randomness.REFERENCE_DATA), settings.binarized)
+    reference = digits.held_out(1000, randomness.metric_generator(randomness.REFERENCE_DATA))
     trace = []
     marks = study.marks_of(iterations, N_MARKS)
     for state in study.states(
             'mnist', settings, study.open_data('mnist', data, settings), marks, kept=study.trained(out)):
         _, generative_model, z, x, energy = finish(state, settings)
-        with noise.source(randomness.metric_generator(stream=9)):
+        with noise.source(randomness.metric_generator(randomness.LOOKS)):
             # Of copies, so that looking moves no running statistics.
             norms = gradient_norms(*(model.copy(mode='copy') for model in state.models), z[:settings.batchsize])
         trace.append({

@@ -43,14 +43,14 @@ def measure(case, seed, iterations, data, out):
     iterations = max(3, round(iterations * CASES[case]))
     settings = study.settings_of(task, preset, seed, iterations, **CHANGES[task])
     draw_data = study.open_data(task, data, settings)
-    rng = randomness.metric_generator(stream=2)
+    rng = randomness.metric_generator(randomness.REFERENCE_DATA)
     reference = draw_data(N_SAMPLES, rng) if task == 'images' else MNIST(data['mnist']).held_out(N_SAMPLES, rng)
     trace = []
     marks = study.marks_of(iterations, max(3, round(iterations / INTERVAL[task])))[1:]
     for state in study.states(task, settings, draw_data, marks):
         _, generative_model = state.models
         x = sampling.sample(
-            generative_model, generative_model.draw_latent(N_SAMPLES, randomness.metric_generator(stream=0)))
+            generative_model, generative_model.draw_latent(N_SAMPLES, randomness.metric_generator(randomness.SCORED_Z)))
         trace.append([state.iteration, metrics.diversity(*(
             points.reshape(len(points), -1) for points in (x, reference)))])
     return {'trace': trace}

@@ -58,15 +58,9 @@ def measure(case, seed, iterations, data, out):
 
 
 def report(results, out):
-    for task, names in SHOWN.items():
-        cases = [case for case in results if case.startswith(task + '/')]
-        if not cases:
-            continue
+    for task, names, cases in study.by_task(results, SHOWN):
         print(task + '\n')
-        study.print_table(['', *map('`{}`'.format, names)], [
-            [case.split('/', 1)[1],
-             *(study.show([run['metrics'][name] for run in results[case]]) for name in names)]
-            for case in cases])
+        study.print_metrics('', names, cases)
         figures.draw_comparison(
             out / 'activations_{}.png'.format(task), figures.Panel('data', open_reference(task).shown_data(600)),
-            [figures.Panel(case.split('/', 1)[1], numpy.array(results[case][0]['x'])) for case in cases], [])
+            [figures.Panel(case, numpy.array(runs[0]['x'])) for case, runs in cases.items()], [])

@@ -51,17 +51,14 @@ def measure(case, seed, iterations, data, out):
 
 def report(results, out):
     plots = []
-    for task, names in SHOWN.items():
-        cases = {case.split('/')[1]: runs for case, runs in results.items() if case.startswith(task + '/')}
-        if not cases:
-            continue
+    for task, names, cases in study.by_task(results, SHOWN):
         print(task + ', half-way and at the end\n')
         study.print_table(['', 'iterations', *map('`{}`'.format, names)], [
-            [name, '{:,}'.format(runs[0]['trace'][at]['iteration']),
+            [case, '{:,}'.format(runs[0]['trace'][at]['iteration']),
              *(study.show([run['trace'][at][key] for run in runs]) for key in names)]
-            for name, runs in cases.items() for at in (len(runs[0]['trace']) // 2 - 1, -1)])
+            for case, runs in cases.items() for at in (len(runs[0]['trace']) // 2 - 1, -1)])
         plots += [figures.Plot('{}: {}'.format(task, key), 'iteration', {
-            name: ([entry['iteration'] for entry in runs[0]['trace']],
+            case: ([entry['iteration'] for entry in runs[0]['trace']],
                    [[float('nan') if entry[key] is None else entry[key] for entry in run['trace']] for run in runs])
-            for name, runs in cases.items()}) for key in names[:4]]
+            for case, runs in cases.items()}) for key in names[:4]]
     figures.draw_plots(out / 'calibration.png', plots)

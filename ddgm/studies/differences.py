@@ -98,12 +98,6 @@ def measure(case, seed, iterations, data, out):
 
 
 def report(results, out):
-    for task, names in SHOWN.items():
-        cases = [case for case in results if case.startswith(task + '/')]
-        if not cases:
-            continue
+    for task, names, cases in study.by_task(results, SHOWN):
         print(task + '\n')
-        study.print_table(['change', *map('`{}`'.format, names)], [
-            ['`{}`'.format(case.split('/')[1]),
-             *(study.show([run['metrics'] and run['metrics'][name] for run in results[case]]) for name in names)]
-            for case in cases])
+        study.print_metrics('change', names, cases)

@@ -94,34 +94,28 @@ def measure(case, seed, iterations, data, out):
 
 def report(results, out):
     plots = []
-    for task, names in SHOWN.items():
-        cases = [case for case in results if case.startswith(task + '/')]
-        if not cases:
-            continue
+    for task, names, cases in study.by_task(results, SHOWN):
         print('{}: after training\n'.format(task))
-        study.print_table(['entropy', *map('`{}`'.format, names)], [
-            [case.split('/', 1)[1],
-             *(study.show([run['metrics'][name] for run in results[case]]) for name in names)]
-            for case in cases])
+        study.print_metrics('entropy', names, cases)
         print('{}: proxy and true entropy\n'.format(task))
         study.print_table(
             ['entropy', 'correlation over training', 'change of H(γ)', 'change of the true one',
              'cosine of their gradients, in γ', 'over all of G', 'share of the true one in γ'],
-            [[case.split('/', 1)[1], study.show([run['correlation'] for run in results[case]], 2),
-              *(study.show([run['trace'][-1][key] - run['trace'][1][key] for run in results[case]])
+            [[case, study.show([run['correlation'] for run in runs], 2),
+              *(study.show([run['trace'][-1][key] - run['trace'][1][key] for run in runs])
                 for key in ('proxy', 'entropy')),
-              *(study.show([numpy.mean([entry[key] for entry in run['trace'][1:]]) for run in results[case]], 2)
+              *(study.show([numpy.mean([entry[key] for entry in run['trace'][1:]]) for run in runs], 2)
                 for key in ('cosine_gamma', 'cosine_all', 'share_in_gamma'))]
-             for case in cases])
-        halved = [run['halved'] for case in cases for run in results[case]]
+             for case, runs in cases.items()])
+        halved = [run['halved'] for runs in cases.values() for run in runs]
         print('{}, last layer halved: H(γ) changes by {:.3f}, the true entropy by {:.3f}; 2 log ½ = {:.3f}\n'.format(
             task, *numpy.median(halved, axis=0), 2 * numpy.log(0.5)))
-        for key, title in (
+        plots += [
+            figures.Plot('{}: {}'.format(task, title), 'iteration', {
+                case: ([entry['iteration'] for entry in runs[0]['trace']][1:],
+                       [[entry[key] for entry in run['trace'][1:]] for run in runs])
+                for case, runs in cases.items()})
+            for key, title in (
                 ('proxy', 'H(γ), nats'), ('entropy', 'entropy of samples, nats'),
-                ('cosine_gamma', 'cosine of the gradients, in γ')):
-            plots.append(figures.Plot('{}: {}'.format(task, title), 'iteration', {
-                case.split('/', 1)[1]: (
-                    [entry['iteration'] for entry in results[case][0]['trace']][1:],
-                    [[entry[key] for entry in run['trace'][1:]] for run in results[case]])
-                for case in cases}))
+                ('cosine_gamma', 'cosine of the gradients, in γ'))]
     figures.draw_plots(out / 'entropy.png', plots, columns=3)

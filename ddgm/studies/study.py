@@ -188,6 +188,21 @@ def show(values, digits=3):
     return '**{}** ({})'.format(text(median), ', '.join(map(text, values)))
 
 
+def by_task(results, shown):
+    """For each task that has cases: its name, what ``shown`` has of it, and its cases by what follows the name."""
+    for task, names in shown.items():
+        cases = {case.split('/', 1)[1]: runs for case, runs in results.items() if case.startswith(task + '/')}
+        if cases:
+            yield task, names, cases
+
+
+def print_metrics(head, names, cases):
+    """A table of the ``'metrics'`` of runs that have these names; a run may have ``None``."""
+    print_table([head, *map('`{}`'.format, names)], [
+        [case, *(show([run['metrics'] and run['metrics'][name] for run in runs]) for name in names)]
+        for case, runs in cases.items()])
+
+
 def print_table(names, rows):
     """A table in Markdown; ``rows`` are lists of texts."""
     print('| {} |\n|{}'.format(' | '.join(names), ' --- |' * len(names)))

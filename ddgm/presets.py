@@ -206,9 +206,9 @@ PRESETS = {
             "the last commit of 2016-11-20: weight normalization everywhere, binarized data",
             _mnist(iterations=8_000, energy_normalization='weight', generator_normalization='weight')),
         'calibrated': Preset(
-            "beyond the post: plain layers, data as it is, a penalty, high rates that fall, averaged models",
+            "beyond the post: data as it is, larger batches, a penalty, high rates that fall, averaged models",
             _mnist(
-                iterations=8_000, binarized=False, batchsize=256, energy_learning_rate=1e-3,
+                iterations=6_000, binarized=False, batchsize=256, energy_learning_rate=1e-3,
                 generator_learning_rate=1e-3, energy_penalty=1e-4, decay_from=1_500, averaged=True)),
     },
     'images': {

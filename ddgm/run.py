@@ -91,7 +91,8 @@ def execute(
             draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
         _train(folder, state, draw_data, draw_present_frame)
         try:
-            _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, fresh_name, n_colours)
+            _score_and_draw(
+                folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, fresh_name, n_colours)
         except KeyboardInterrupt:
             raise Interrupted(
                 'interrupted after training, a snapshot is saved: score and draw with --resume') from None
@@ -258,7 +259,8 @@ def _train(folder, state, draw_data, draw_present_frame):
                     iteration))
 
 
-def _finish(folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, fresh_name, n_colours):
+def _score_and_draw(
+        folder, state, fixed_z, draw_present_frame, draw_figures, score, draw_fresh, fresh_name, n_colours):
     """Sample, score and draw with the finished models."""
     settings = folder.settings
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)

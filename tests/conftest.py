@@ -2,6 +2,7 @@ import gzip
 import json
 import os
 import pathlib
+import signal
 import struct
 import subprocess
 import sys
@@ -20,6 +21,10 @@ from ddgm.errors import UsageError  # noqa: E402
 import chainer  # isort: skip
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+# Some tests send Ctrl-C.  A shell starts what it runs in the background with that ignored, and its processes inherit
+# it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def refusal(function, *arguments, **options):

@@ -162,7 +162,7 @@ def parse(task, description, arguments=None):
     parser.add_argument('--overwrite', action='store_true', help='start over where --out holds another run')
     parser.add_argument(
         '--preset', metavar='NAME', choices=presets,
-        help='a published configuration, listed below (default: {})'.format(default))
+        help='a configuration by name, listed below (default: {})'.format(default))
     if task in DATA_FOLDERS:
         parser.add_argument('--data', metavar='DIR', type=_folder, help=DATA_FOLDERS[task].description)
     if any(field.name == 'width' for field in dataclasses.fields(settings_class(task))):

@@ -168,7 +168,7 @@ def _calibrated_toy(**changes):
 PRESETS = {
     'gaussian_mixture': {
         'default': Preset(
-            "the 2016 code's networks and numbers for about two minutes on two cores",
+            "the 2016 code's networks and numbers for one to two minutes on two cores",
             ToySettings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200)),
         'post': Preset(
             "the post's video: 1,000 epochs of 10 iterations, a frame an epoch",
@@ -179,7 +179,7 @@ PRESETS = {
     },
     'swiss_roll': {
         'default': Preset(
-            "the 2016 code's networks and numbers for about two minutes on two cores",
+            "the 2016 code's networks and numbers for one to two minutes on two cores",
             ToySettings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200)),
         'post': Preset(
             "the post's video: 1,000 epochs of 2 iterations, a frame an epoch",

@@ -97,7 +97,7 @@ def whole_number(minimum, maximum=Settings.LARGEST):
 
 
 def _setting(name):
-    return whole_number(Settings.MINIMUM.get(name, 1), math.inf if name == 'seed' else Settings.LARGEST)
+    return whole_number(*Settings.limits(name))
 
 
 def _float(text):

@@ -159,7 +159,8 @@ def draw_curves(path, curves):
                 axes.plot(
                     curves.x, curves.values[name], color=colour, label=QUANTITIES[name], linewidth=1,
                     marker='.' if len(curves.x) == 1 else None)
-                axes.legend(loc='best', frameon=False)
+        if axes.lines:
+            axes.legend(loc='best', frameon=False)
     axes.set_xlabel('iteration')
     _save(figure, path)
 

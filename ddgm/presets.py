@@ -1,6 +1,7 @@
 """The published configurations by name: plain numbers, so that ``--help`` can list them without importing Chainer."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
 
@@ -66,13 +67,20 @@ class Settings:
             allowed = type(value) is field.type
             if allowed and field.type is str:
                 allowed = value in self.CHOICES[field.name]
+            elif allowed and field.type is int:
+                smallest, largest = self.limits(field.name)
+                allowed = smallest <= value <= largest
             elif allowed:
-                allowed = value >= self.MINIMUM.get(field.name, 1 if field.type is int else 0) and (
-                    field.type is not int or field.name == 'seed' or value <= self.LARGEST)
+                allowed = value >= 0
             if not allowed:
                 raise ValueError('{} is {!r}'.format(field.name, value))
         if self.langevin_steps and not self.langevin_step_size:
             raise ValueError('langevin_step_size is 0, so langevin_steps would not move anything')
+
+    @classmethod
+    def limits(cls, name):
+        """The smallest and the largest value of a setting that is a whole number."""
+        return cls.MINIMUM.get(name, 1), math.inf if name == 'seed' else cls.LARGEST
 
     def deciding(self):
         """Those settings by name that decide what is computed up to an iteration."""

@@ -97,8 +97,10 @@ def test_quick_study_of_pictures(name, case, pictures, digits_folder, pictures_f
 
 
 def test_mistakes_are_told_in_a_line(tmp_path):
-    for arguments in (['digits'], ['detector'], ['calibration', '--cases', 'swiss_roll/calibrated', 'mnist/post']):
-        with pytest.raises(UsageError, match='give its folder to --'):
+    for flags, arguments in (
+            ('--mnist', ['digits']), ('--images and --mnist', ['detector']),
+            ('--mnist', ['calibration', '--cases', 'swiss_roll/calibrated', 'mnist/post'])):
+        with pytest.raises(UsageError, match='give its folder to {}$'.format(flags)):
             __main__.main([*arguments, '-o', str(tmp_path)])
     with pytest.raises(UsageError, match='nowhere'):
         __main__.main(['failures', '--images', str(tmp_path / 'nowhere'), '-o', str(tmp_path)])
@@ -122,7 +124,7 @@ def test_cases_whose_data_is_missing_are_left_out_and_told(tmp_path, capsys):
 def test_failures_are_published_presets():
     for case in failures.CASES:
         task, preset = case.split('/')
-        assert preset in presets.PRESETS[task]
+        command_line.parse(task, '', ['--preset', preset, '--data', 'somewhere'])
 
 
 def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
@@ -294,7 +296,17 @@ def test_held_out_share_of_a_linear_relation(rng):
     assert correlations.held_out_share(f[:100], other[:100], f[100:], other[100:]) < 0.1
 
 
-# ---- the changes of the study of differences
+# ---- the study of differences
+
+def test_metrics_that_are_shown_are_measured(tmp_path):
+    measured = differences.measure('swiss_roll/none', 0, 2, {}, tmp_path)
+    assert set(differences.SHOWN['swiss_roll']) <= measured['metrics'].keys()
+
+
+def test_shown_medians():
+    assert study.show([0.5, 0.25, 1.0]) == '**0.5** (0.5, 0.25, 1)'
+    assert study.show([0.5, None, 1.0]) == '– (0.5, –, 1)'
+
 
 def changed(change, rng):
     """Both models of the plane with a change of the table of differences, and points that have passed them."""

@@ -91,14 +91,15 @@ def _cases_to_measure(module, data, cases):
     if unknown:
         raise UsageError('no case {}: there are {}'.format(', '.join(unknown), ', '.join(module.CASES)))
     needs = {case: {*module.NEEDS, case.split('/')[0]} & data.keys() for case in cases or module.CASES}
-    missing = {case: sorted(name for name in names if data[name] is None) for case, names in needs.items()}
-    ready = [case for case in needs if not missing[case]]
-    if len(ready) < len(needs):
-        names = ' and '.join('--' + name for name in sorted(set().union(*missing.values())))
+    needed = set().union(*needs.values())
+    missing = {name for name in needed if data[name] is None}
+    ready = [case for case in needs if not needs[case] & missing]
+    if missing:
+        flags = ' and '.join('--' + name for name in sorted(missing))
         if cases or not ready:
-            raise UsageError('this needs data: give its folder to {}'.format(names))
-        print('Without {} left out: {}'.format(names, ', '.join(case for case in needs if missing[case])))
-    for name in sorted(set().union(*(needs[case] for case in ready))):
+            raise UsageError('this needs data: give its folder to {}'.format(flags))
+        print('Without {} left out: {}'.format(flags, ', '.join(case for case in needs if case not in ready)))
+    for name in sorted(needed - missing):
         if name == 'mnist':
             mnist.fetch(data[name])
         open_data(name, data, settings_of(name, presets.default_preset(name), 0, 1))
@@ -183,9 +184,8 @@ def show(values, digits=3):
     """The median of several seeds, then each; a dash where a run has no such number."""
     def text(value):
         return '–' if value is None else '{:.{}g}'.format(value, digits)
-    known = [value for value in values if value is not None]
-    median = statistics.median(known) if len(known) == len(values) else None
-    return '**{}** ({})'.format(text(median), ', '.join(map(text, values)))
+    median = '–' if None in values else '**{}**'.format(text(statistics.median(values)))
+    return '{} ({})'.format(median, ', '.join(map(text, values)))
 
 
 def by_task(results, shown):

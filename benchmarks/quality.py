@@ -21,9 +21,10 @@ sys.path.insert(0, str(ROOT))
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 from chainer import serializers  # noqa: E402
-from ddgm import presets, sampling  # noqa: E402
-from ddgm.command_line import OneLineParser, run_script, whole_number  # noqa: E402
-from ddgm.tasks import build_models, open_reference  # noqa: E402
+from ddgm import presets  # noqa: E402
+from ddgm.evaluation import sampling  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, run_script, whole_number  # noqa: E402
+from ddgm.evaluation.tasks import build_models, open_task  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
 SHOWN = {
@@ -43,7 +44,7 @@ def score_with_running_statistics(task, folder):
     with numpy.load(folder / 'snapshot.npz', allow_pickle=False) as snapshot:
         serializers.NpzDeserializer(snapshot, path='generator_model/').load(generative_model)
     with numpy.load(folder / 'samples.npz', allow_pickle=False) as samples:
-        return open_reference(task).score(sampling.sample(generative_model, samples['z']))
+        return open_task(task).score(sampling.sample(generative_model, samples['z']))
 
 
 def run(task, seed, out):

@@ -31,9 +31,9 @@ from speed_sides.case import LOSSES, Case  # noqa: E402
 from speed_sides.worker import Worker, WorkerFailed  # noqa: E402
 
 from ddgm import presets  # noqa: E402
-from ddgm.command_line import OneLineParser, run_script, whole_number  # noqa: E402
-from ddgm.errors import RunFailed, UsageError  # noqa: E402
-from ddgm.files import write_json  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, run_script, whole_number  # noqa: E402
+from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
+from ddgm.support.files import write_json  # noqa: E402
 
 OURS = 'ours'
 PEERS = [name for name in NAMES if name != OURS]

@@ -2,7 +2,7 @@
 
 Kim & Bengio 2016, arXiv:1606.03439.  To read the paper in code, take the modules in this order:
 
-1. :mod:`ddgm.functions`   the equations, one function each;
+1. :mod:`ddgm.equations`   the equations, one function each;
 2. :mod:`ddgm.models`      the Deep Energy Model and the Deep Generative Model;
 3. :mod:`ddgm.objectives`  the two losses;
 4. :mod:`ddgm.training`    the loop: positive phase, negative phase, two updates.
@@ -13,9 +13,9 @@ Importing this package prepares the process for Chainer 7.8.1 on today's Python 
 import os
 
 # OpenBLAS reads it when NumPy is imported.  Its threads otherwise hold on to their cores for 30 ms after a product, and
-# those of ddgm.threads wait for them.
+# those of ddgm.fast.threads wait for them.
 os.environ.setdefault('OPENBLAS_THREAD_TIMEOUT', '20')  # 2²⁰ cycles of the processor, half a millisecond
 
-from ddgm import compatibility  # noqa: E402
+from ddgm.support import compatibility  # noqa: E402
 
 compatibility.prepare_for_chainer()

@@ -1,76 +1,11 @@
 """Chainer links that the paper's networks need and Chainer lacks."""
 
 import chainer
-import chainer.functions as F
-import chainer.links as L
 import numpy
 
-from ddgm import functions, kernels, layers
-from ddgm.convolution import convolution, deconvolution
-
-
-def joined_batches(n):
-    """A context in which what passes is n batches of one size, one after the other.
-
-    What couples the samples of a batch, BatchNormalization and minibatch discrimination, keeps them apart.
-    """
-    return chainer.using_config('joined_batches', n)
-
-
-def _n_batches():
-    return getattr(chainer.config, 'joined_batches', 1)
-
-
-class Linear(L.Linear):
-    """Chainer's Linear, computed by :mod:`ddgm.layers`."""
-
-    def forward(self, x):
-        return layers.linear(x, self.W, self.b)
-
-
-class BatchNormalization(L.BatchNormalization):
-    """Chainer's BatchNormalization with the eps and decay of the 2016 code, computed by :mod:`ddgm.layers`.
-
-    (N, size) to (N, size), or (N, size, H, W) to the same.
-    """
-
-    eps_2016, decay_2016 = 2e-5, 0.9
-
-    def __init__(self, size, **options):
-        super().__init__(size, eps=self.eps_2016, decay=self.decay_2016, **options)
-
-    def forward(self, x):
-        if not chainer.config.train:
-            return super().forward(x)
-        batches = _n_batches()
-        if self.gamma is None or self.beta is None or x.ndim not in (2, 4):  # Chainer's own knows of more kinds
-            return F.concat(list(map(super().forward, F.split_axis(x, batches, axis=0))), axis=0)
-        y, means, variances = layers.batch_normalization(x, self.gamma, self.beta, self.eps, batches)
-        n = x.size // self.gamma.size // batches
-        unbiased = n / max(n - 1, 1)
-        for mean, variance in zip(means, variances):
-            if self.xp is not numpy:
-                kernels.running_statistics(mean, variance, unbiased, self.decay, self.avg_mean, self.avg_var)
-                continue
-            for running, present in ((self.avg_mean, mean), (self.avg_var, variance * unbiased)):
-                running *= self.decay
-                running += (1 - self.decay) * present
-        return y
-
-
-class Convolution2D(L.Convolution2D):
-    """Chainer's Convolution2D, computed by :mod:`ddgm.convolution`."""
-
-    def forward(self, x):
-        return convolution(x, self.W, self.b, self.stride[0], self.pad[0])
-
-
-class Deconvolution2D(L.Deconvolution2D):
-    """Chainer's Deconvolution2D, computed by :mod:`ddgm.convolution`."""
-
-    def forward(self, x):
-        size = None if None in self.outsize else self.outsize
-        return deconvolution(x, self.W, self.b, self.stride[0], self.pad[0], size)
+from ddgm.equations import minibatch_similarity, weight_normalization
+from ddgm.fast import functions as F, links as L
+from ddgm.fast.links import n_joined_batches
 
 
 class WeightNormalized(chainer.Link):
@@ -89,7 +24,7 @@ class WeightNormalized(chainer.Link):
 
     def weight(self, g):
         """W = g·V/‖V‖."""
-        return functions.weight_normalization(self.V, g)
+        return weight_normalization(self.V, g)
 
     def forward(self, x):
         """y.  Raises ``ValueError`` where the first batch leaves an output unit constant."""
@@ -123,7 +58,7 @@ class WeightNormalizedLinear(WeightNormalized):
         self.n_out = out_size
 
     def apply(self, x, W, b):
-        return layers.linear(x, W, b)
+        return F.linear(x, W, b)
 
 
 class WeightNormalizedConvolution2D(WeightNormalized):
@@ -137,7 +72,7 @@ class WeightNormalizedConvolution2D(WeightNormalized):
         self.n_out, self.stride, self.pad = out_channels, stride, pad
 
     def apply(self, x, W, b):
-        return convolution(x, W, b, self.stride, self.pad)
+        return F.convolution_2d(x, W, b, self.stride, self.pad)
 
 
 class WeightNormalizedDeconvolution2D(WeightNormalized):
@@ -152,10 +87,10 @@ class WeightNormalizedDeconvolution2D(WeightNormalized):
         self.n_out, self.stride, self.pad = out_channels, stride, pad
 
     def weight(self, g):
-        return F.swapaxes(functions.weight_normalization(F.swapaxes(self.V, 0, 1), g), 0, 1)
+        return F.swapaxes(weight_normalization(F.swapaxes(self.V, 0, 1), g), 0, 1)
 
     def apply(self, x, W, b):
-        return deconvolution(x, W, b, self.stride, self.pad)
+        return F.deconvolution_2d(x, W, b, self.stride, self.pad)
 
 
 class MinibatchDiscrimination(chainer.Chain):
@@ -168,8 +103,8 @@ class MinibatchDiscrimination(chainer.Chain):
         super().__init__()
         self.shape = n_kernels, n_dimensions
         with self.init_scope():
-            self.T = Linear(in_size, n_kernels * n_dimensions, initialW=initial_weight)
+            self.T = L.Linear(in_size, n_kernels * n_dimensions, initialW=initial_weight)
 
     def forward(self, x):
         M = F.reshape(self.T(x), (len(x), *self.shape))
-        return F.concat((x, functions.minibatch_similarity(M, _n_batches())))
+        return F.concat((x, minibatch_similarity(M, n_joined_batches())))

@@ -1,14 +1,11 @@
 """The paper's two models: a Deep Energy Model (DEM) and a Deep Generative Model (DGM)."""
 
-import math
-
 import chainer
-import chainer.functions as F
-import chainer.links as L
+import chainer.links
 import numpy
 
-from ddgm import functions
-from ddgm.links import BatchNormalization, joined_batches
+from ddgm import equations
+from ddgm.fast import functions as F, links as L
 
 
 class DeepEnergyModel(chainer.Chain):
@@ -45,43 +42,42 @@ class DeepEnergyModel(chainer.Chain):
         """E(x) in nats, (N, …) to (N,)."""
         if self.b is None:
             return self.expert_term(x)
-        terms = [self.quadratic_term(x), self.bias_term(x)]
-        if self.experts is not None:
-            terms.append(self.expert_term(x))
-        return functions.total(*terms)
+        gaussian = self.quadratic_term(x) + self.bias_term(x)
+        return gaussian if self.experts is None else gaussian + self.expert_term(x)
 
     def both_phases(self, x_positive, x_negative):
         """E(x⁺) and E(x⁻), (N,) and (M,), from arrays: one pass of both, where neither changes the other's energies."""
         n = len(x_positive)
         if self.couples_phases or len(x_negative) != n:
             return self(x_positive), self(x_negative)
-        with joined_batches(2):
+        with L.joined_batches(2):
             energy = self(self.xp.concatenate([x_positive, x_negative]))
-        return functions.rows(energy, 0, n), functions.rows(energy, n, 2 * n)
+        return energy[:n], energy[n:]
 
     @property
     def couples_phases(self):
         """Whether E(x⁺) would depend on x⁻ in one pass of both, while training.
 
-        True where there is a BatchNormalization of Chainer's, which does not know of :func:`ddgm.links.joined_batches`.
-        Override it in a model that couples the samples of a batch in another way.
+        True where there is a BatchNormalization of Chainer's own, which does not know of
+        :func:`ddgm.fast.links.joined_batches`.  Override it in a model that couples the samples of a batch in another
+        way.
         """
         return any(
-            isinstance(link, L.BatchNormalization) and not isinstance(link, BatchNormalization)
+            isinstance(link, chainer.links.BatchNormalization) and not isinstance(link, L.BatchNormalization)
             for link in self.links())
 
     def quadratic_term(self, x):
         """xᵀx/σ² in nats, (N, …) to (N,)."""
-        return functions.quadratic_term(x, self.sigma)
+        return equations.quadratic_term(x, self.sigma)
 
     def bias_term(self, x):
         """−bᵀx in nats, (N, …) to (N,)."""
-        return functions.bias_term(x, self.b)
+        return equations.bias_term(x, self.b)
 
     def expert_term(self, x):
         """−Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)) in nats, or with linear experts Σᵢ (Wᵢᵀf(x) + cᵢ): (N, …) to (N,)."""
         a = self.experts(self.feature_extractor(x))
-        return F.sum(a, axis=1) if self.linear_experts else functions.expert_term(a)
+        return F.sum(a, axis=1) if self.linear_experts else equations.expert_term(a)
 
 
 class DeepGenerativeModel(chainer.Chain):
@@ -108,24 +104,7 @@ class DeepGenerativeModel(chainer.Chain):
         Its gradient flows into γ.  It can't see layers without BatchNormalization: shrinking the last one collapses G
         and leaves the proxy as it was.  Raises ``ValueError`` where there is no BatchNormalization at all.
         """
-        gammas = [link.gamma for link in self.links() if isinstance(link, L.BatchNormalization)]
+        gammas = [link.gamma for link in self.links() if isinstance(link, chainer.links.BatchNormalization)]
         if not gammas:
             raise ValueError('{} has no BatchNormalization to read its entropy from'.format(type(self).__name__))
-        return functions.gaussian_entropy(*gammas)
-
-    def volume_entropy(self, z, difference=1e-2):
-        """The entropy of P_G in nats, (), exact where G is one-to-one: log 2ᵈ + the mean of ½ log det JᵀJ.
-
-        Beyond the paper.  J is G's Jacobian at each of ``z``, (N, d) on the model's device, by central differences of
-        this width; all of them pass as one batch, so that BatchNormalization takes them for one map.  Where G has more
-        outputs than inputs the entropy is that on the surface that G draws; where G folds, it counts every layer.
-        Raises ``ValueError`` where G has fewer outputs than inputs.
-        """
-        n, d = z.shape
-        steps = difference * self.xp.concatenate([self.xp.eye(d), -self.xp.eye(d)]).astype(z.dtype)
-        x = self((z + steps[:, None]).reshape(-1, d))
-        x = F.reshape(x, (2, d, n, -1))
-        if x.shape[3] < d:
-            raise ValueError('{} numbers from {}: no volume of that dimension'.format(x.shape[3], d))
-        jacobian = F.transpose((x[0] - x[1]) / (2 * difference), (1, 2, 0))
-        return functions.mean(functions.log_volume(jacobian)) + d * math.log(2)
+        return equations.gaussian_entropy(*gammas)

@@ -1,14 +1,11 @@
 """The paper's two losses, in nats; means over a batch stand for expectations."""
 
-from ddgm import functions
+from ddgm.fast import functions as F
 
 
 def mean_energy(energy):
-    """The mean of E over a batch: the positive phase where it is data, the negative phase where it is samples.
-
-    (N,) to ().
-    """
-    return functions.mean(energy)
+    """The mean of E over a batch: the positive phase of data, the negative phase of samples.  (N,) to ()."""
+    return F.mean(energy)
 
 
 def energy_model_loss(positive_phase, negative_phase):
@@ -16,23 +13,13 @@ def energy_model_loss(positive_phase, negative_phase):
 
     Where x⁻ follows the model, its gradient is that of the negative log-likelihood (section 2 of the paper).
     """
-    return functions.difference(positive_phase, negative_phase)
+    return positive_phase - negative_phase
 
 
-def energy_penalty(positive_phase, negative_phase, weight):
-    """weight·(E[E(x⁺)²] + E[E(x⁻)²]), () from the energies (N,) and (M,): it keeps the energy from running away.
-
-    Beyond the paper.  Adding a constant to E changes no density, so this mostly chooses that constant and a scale; what
-    it does to the density, ``python -m ddgm.studies calibration`` measures.
-    """
-    return functions.scaled(
-        functions.total(functions.mean_square(positive_phase), functions.mean_square(negative_phase)), weight)
-
-
-def weighted_sum(*entropies):
-    """Σ weight·H, () from pairs of H, (), and its weight."""
-    terms = [entropy if weight == 1 else functions.scaled(entropy, weight) for entropy, weight in entropies]
-    return terms[0] if len(terms) == 1 else functions.total(*terms)
+def weighted_sum(entropies, weights):
+    """Σ weight·H, () from several H, (): the paper's has one, with weight 1."""
+    first, *others = (H if weight == 1 else weight * H for H, weight in zip(entropies, weights))
+    return sum(others, first)
 
 
 def generator_loss(negative_phase, entropy):
@@ -40,4 +27,4 @@ def generator_loss(negative_phase, entropy):
 
     With the entropy of P_G for H it is the divergence KL(P_G ‖ P) less log Z (section 3.2 of the paper).
     """
-    return functions.difference(negative_phase, entropy)
+    return negative_phase - entropy

@@ -43,7 +43,7 @@ class Settings:
     averaged: bool = False  # whether the finished models are averages over the last part of the run
 
     # Those of them that have flags; runs of earlier versions lack them in their settings.json.
-    BEYOND: ClassVar = (
+    BEYOND_THE_PAPER: ClassVar = (
         'energy_penalty', 'langevin_steps', 'langevin_step_size', 'entropy_weight', 'volume_entropy_weight',
         'decay_from', 'decay_power', 'averaged')
     # What a resumed run may change: how long it runs and what it shows, but not what it computes.
@@ -103,7 +103,7 @@ class ToySettings(Settings):
     neighbour_batches: int = 5  # of fresh samples, among which the neighbours are looked for
     feature_layers: int = 2  # of f
     generator_layers: int = 2  # hidden ones
-    BEYOND: ClassVar = Settings.BEYOND + (
+    BEYOND_THE_PAPER: ClassVar = Settings.BEYOND_THE_PAPER + (
         'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'feature_layers', 'generator_layers')
 
     def __post_init__(self):

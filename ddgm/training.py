@@ -5,8 +5,10 @@ It knows nothing of logs, pictures and files; its caller looks at the models bet
 
 import chainer
 
-from ddgm import functions, langevin, memory, noise, objectives, optimizers, randomness
-from ddgm.differentiation import gradients
+from ddgm import objectives
+from ddgm.fast import memory, noise, optimizers
+from ddgm.fast.differentiation import gradients
+from ddgm.support import randomness
 
 
 def make_optimizer(
@@ -43,13 +45,15 @@ def start_from_batch(model, inputs, rng):
         model(model.device.send(inputs))
 
 
+def gamma_entropy(generative_model, z, x, rng):
+    """The paper's entropy, which :meth:`ddgm.models.DeepGenerativeModel.entropy` reads from γ."""
+    return generative_model.entropy()
+
+
 def train(
         energy_optimizer, generator_optimizer, draw_data, batchsize, seed, done, iterations, generator_first=False,
-        energy_penalty=0.0, langevin_steps=0, langevin_step_size=1e-3, entropy_weight=1.0,
-        neighbour_entropy_weight=0.0, neighbours=10, neighbour_batches=5, volume_entropy_weight=0.0):
+        refine=None, energy_term=None, entropies=None):
     """Train both models, yielding after each iteration.
-
-    The arguments from ``energy_penalty`` on lead beyond the paper; their defaults are the paper.
 
     Args:
         energy_optimizer, generator_optimizer: Chainer optimizers, set up with the two models.
@@ -59,13 +63,13 @@ def train(
         done (int): Iterations that these models have behind them.
         iterations (int): Iterations after which to stop, ``done`` included.
         generator_first (bool): Update the generator before the energy model.
-        energy_penalty (float): Weight of :func:`ddgm.objectives.energy_penalty` in the DEM's loss.
-        langevin_steps (int), langevin_step_size (float): Of :func:`ddgm.langevin.refine`, through which x⁻ goes before
-            the DEM sees it.
-        entropy_weight (float): Of the paper's entropy, which is read from γ.
-        neighbour_entropy_weight (float): Of :func:`ddgm.functions.neighbour_entropy`, for points in the plane, of
-            ``neighbours`` among ``neighbour_batches`` fresh batches of samples.
-        volume_entropy_weight (float): Of :meth:`ddgm.models.DeepGenerativeModel.volume_entropy`.
+        refine: ``refine(energy_model, x, rng)`` returns the x⁻ that the DEM sees in place of G's samples, an array;
+            ``None``: the samples themselves, as in the paper.
+        energy_term: ``energy_term(E(x⁺), E(x⁻))`` returns what is added to the DEM's loss, (), from (N,) and (M,);
+            ``None``: nothing, as in the paper.
+        entropies (dict): By the name that the log gives it, a pair of an entropy of G and its weight in the DGM's loss;
+            ``entropy(generative_model, z, x, rng)`` returns H in nats, (), of x = G(z).  ``None``: as in the paper,
+            :func:`gamma_entropy` with weight 1.
 
     Yields:
         ``(iteration, observation)``: iteration counts from 1; the observation is a dict of 0-dimensional arrays in nats
@@ -73,18 +77,23 @@ def train(
     """
     energy_model, generative_model = energy_optimizer.target, generator_optimizer.target
     device = energy_model.device
+    entropies = entropies or {'entropy': (gamma_entropy, 1.0)}
+
+    def draw_latent(rng):
+        return device.send(generative_model.draw_latent(batchsize, rng))
 
     def update_energy_model(rng):
         """Lower the energy of data, raise that of samples.  No graph leads from x⁻ back into G."""
         x_positive = device.send(draw_data(batchsize, rng))
         with chainer.no_backprop_mode():
-            samples = generative_model(device.send(generative_model.draw_latent(batchsize, rng)))
-        x_negative = langevin.refine(energy_model, samples.array, langevin_steps, langevin_step_size, rng)
+            x_negative = generative_model(draw_latent(rng)).array
+        if refine:
+            x_negative = refine(energy_model, x_negative, rng)
         energies = energy_model.both_phases(x_positive, x_negative)
         positive_phase, negative_phase = map(objectives.mean_energy, energies)
         loss = objectives.energy_model_loss(positive_phase, negative_phase)
-        if energy_penalty:
-            loss = functions.total(loss, objectives.energy_penalty(*energies, energy_penalty))
+        if energy_term:
+            loss = loss + energy_term(*energies)
         descend(energy_optimizer, loss)
         return {
             'energy/positive': positive_phase.array, 'energy/negative': negative_phase.array,
@@ -92,25 +101,16 @@ def train(
 
     def update_generative_model(rng):
         """Move fresh samples towards low energy and high entropy.  The DEM's weights need no gradient here."""
-        z = device.send(generative_model.draw_latent(batchsize, rng))
+        z = draw_latent(rng)
         x_negative = generative_model(z)
         negative_phase = objectives.mean_energy(energy_model(x_negative))
-        entropies = {'entropy': (generative_model.entropy(), entropy_weight)}
-        if neighbour_entropy_weight:
-            with chainer.no_backprop_mode():
-                others = [
-                    generative_model(device.send(generative_model.draw_latent(batchsize, rng))).array
-                    for _ in range(neighbour_batches)]
-            entropies['neighbour_entropy'] = (
-                functions.neighbour_entropy(x_negative, device.xp.concatenate(others), neighbours),
-                neighbour_entropy_weight)
-        if volume_entropy_weight:
-            entropies['volume_entropy'] = generative_model.volume_entropy(z), volume_entropy_weight
-        loss = objectives.generator_loss(negative_phase, objectives.weighted_sum(*entropies.values()))
+        observed = {name: entropy(generative_model, z, x_negative, rng) for name, (entropy, _) in entropies.items()}
+        loss = objectives.generator_loss(
+            negative_phase, objectives.weighted_sum(observed.values(), [weight for _, weight in entropies.values()]))
         descend(generator_optimizer, loss)
         return {
             'generator/loss': loss.array, 'generator/energy': negative_phase.array,
-            **{'generator/' + name: entropy.array for name, (entropy, _) in entropies.items()}}
+            **{'generator/' + name: entropy.array for name, entropy in observed.items()}}
 
     def descend(optimizer, loss):
         """One step of one model; no other weight gets a gradient."""

@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import ddgm  # noqa: E402, F401  (before Chainer)
-from ddgm.errors import UsageError  # noqa: E402
+from ddgm.support.errors import UsageError  # noqa: E402
 
 import chainer  # isort: skip
 

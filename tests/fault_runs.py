@@ -4,6 +4,8 @@ Imported by the process that forks (see ``multiprocessing``'s forkserver), which
 """
 
 import contextlib
+import copy
+import dataclasses
 import functools
 import importlib
 import multiprocessing
@@ -19,7 +21,8 @@ import train_gaussian_mixture  # noqa: F401
 import train_images  # noqa: F401
 import train_mnist  # noqa: F401
 import train_swiss_roll  # noqa: F401
-from ddgm import command_line, comparison, run  # noqa: F401
+from ddgm.compare import comparison  # noqa: F401
+from ddgm.runs import command_line, execution  # noqa: F401
 
 _context = multiprocessing.get_context('forkserver')
 _context.set_forkserver_preload(['fault_runs'])
@@ -71,15 +74,17 @@ def _run(folder, task, arguments, fault):
             function, argument = fault
             function(argument)
         sys.argv = ['train_{}.py'.format(task), *arguments]
-        run.execute = functools.partial(_execute_without_metrics, run.execute)
+        execution.execute = functools.partial(_execute_without_metrics, execution.execute)
         module = importlib.import_module('train_' + task)
         command_line.run_script(lambda: module.main(arguments))
 
 
-def _execute_without_metrics(execute, folder, score, draw_figures, draw_fresh=None, **options):
-    """``run.execute`` with a mean in place of metrics and without pictures, which would take most of the time."""
-    execute(
-        folder, score=lambda x, energy: {'mean': float(x.mean())}, draw_figures=lambda *arguments: None, **options)
+def _execute_without_metrics(execute, folder, experiment):
+    """``execute`` with a mean in place of metrics and without pictures, which would take most of the time."""
+    task = copy.copy(experiment.task)
+    task.score = lambda x, *others: {'mean': float(x.mean())}
+    task.real_data = lambda n: None
+    execute(folder, dataclasses.replace(experiment, task=task, draw_figures=lambda *arguments: None))
 
 
 # ---- faults

@@ -14,16 +14,19 @@ import zipfile
 import numpy
 from PIL import Image
 
-from ddgm import curves, entries, run, run_folder, snapshots, state_dict
-from ddgm.command_line import Request
+from ddgm import training
+from ddgm.compare import entries
 from ddgm.data.images import ImageFolder
 from ddgm.data.mnist import MNIST
 from ddgm.data.toy import GaussianMixture
-from ddgm.errors import UsageError
-from ddgm.files import checksum, read_arrays
-from ddgm.log import Log
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
+from ddgm.runs import run_folder, snapshots, training_state
+from ddgm.runs.command_line import Request
+from ddgm.runs.log import Log, curves_of
+from ddgm.support.errors import UsageError
+from ddgm.support.files import checksum, read_arrays
+from ddgm.weights import pytorch_names
 
 SECONDS = 20  # that one input may take
 _NUMBERS = [0, 1, -1, 127, 255, 2 ** 15, 2 ** 16 - 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 63 - 1]
@@ -198,12 +201,12 @@ class Snapshots:
         self.sound = [self.path.read_bytes()]
 
     def _build(self):
-        return run.build_state(
-            self.folder.settings, toy.build_models, GaussianMixture().sample, run.open_device('@numpy'))
+        return training_state.build_state(
+            self.folder.settings, toy.build_models, GaussianMixture().sample, training_state.open_device('@numpy'))
 
     def _train(self, n):
         settings, state = self.folder.settings, self.state
-        return run.training.train(
+        return training.train(
             state.energy_optimizer, state.generator_optimizer, GaussianMixture().sample, settings.batchsize,
             settings.seed, state.iteration, state.iteration + n)
 
@@ -277,7 +280,7 @@ class Weights:
             task='gaussian_mixture', out=str(folder), changes={'n_hidden': 8, 'batchsize': 10}))
         self.model = toy.build_models(self.folder.settings, numpy.random.default_rng(0))[1]
         file = io.BytesIO()
-        numpy.savez(file, **state_dict.export(self.model))
+        numpy.savez(file, **pytorch_names.export(self.model))
         self.folder.save('own.npz', self.model)
         self.sound = [file.getvalue(), (folder / 'own.npz').read_bytes()]
 
@@ -288,7 +291,7 @@ class Weights:
             self.folder.load(path.name, self.model, 'repeat it')
             return
         try:
-            state_dict.load(self.model, read_arrays(path))
+            pytorch_names.load(self.model, read_arrays(path))
         except ValueError as error:  # as in weights.py
             raise UsageError(str(error)) from error
 
@@ -333,7 +336,7 @@ class Logs:
     def read(self, content, i):
         self.path.write_bytes(content)
         log = Log(self.path)
-        curves.from_log(log)
+        curves_of(log)
         n = log.keep(15)
         log.append({'iteration': 16})
         assert len(list(log)) == len(json.loads(self.path.read_text())) == n + 1

@@ -1,4 +1,4 @@
-"""Who may import whom, as the README's table of modules says it: every arrow points downwards."""
+"""Who may import whom: rooms import only those below them, as docs/design.md draws them."""
 
 import ast
 import importlib.metadata
@@ -6,31 +6,19 @@ import re
 
 from conftest import ROOT
 
-# A module may import those below it; modules on one line don't know each other.
+# From the top floor down; rooms on one floor don't know each other.  The paper's are the files at the top of ddgm/.
 FLOORS = [
-    {'train_gaussian_mixture', 'train_swiss_roll', 'train_mnist', 'train_images', 'ddgm.compare', 'ddgm.weights',
-     'ddgm.studies.__main__'},
-    {'ddgm.studies.entropy', 'ddgm.studies.activations', 'ddgm.studies.digits', 'ddgm.studies.analogies',
-     'ddgm.studies.correlations', 'ddgm.studies.detector', 'ddgm.studies.calibration', 'ddgm.studies.differences',
-     'ddgm.studies.failures'},
-    {'ddgm.studies.study'},
-    {'ddgm.run', 'ddgm.comparison'},
-    {'ddgm.tasks', 'ddgm.entries'},
-    {'ddgm.evaluation.toy', 'ddgm.evaluation.mnist', 'ddgm.evaluation.images'},
-    {'ddgm.training', 'ddgm.sampling', 'ddgm.metrics', 'ddgm.classifier', 'ddgm.figures'},
-    {'ddgm.networks.toy', 'ddgm.networks.mnist', 'ddgm.networks.images', 'ddgm.objectives', 'ddgm.langevin',
-     'ddgm.run_folder',
-     'ddgm.command_line'},
-    {'ddgm.models', 'ddgm.presets', 'ddgm.state_dict', 'ddgm.snapshots', 'ddgm.log'},
-    {'ddgm.links', 'ddgm.curves', 'ddgm.data.toy', 'ddgm.data.mnist', 'ddgm.data.images'},
-    {'ddgm.functions', 'ddgm.layers', 'ddgm.convolution', 'ddgm.noise', 'ddgm.optimizers'},
-    {'ddgm.differentiation', 'ddgm.kernels', 'ddgm.convolution_schemes', 'ddgm.randomness', 'ddgm.files',
-     'ddgm.progress', 'ddgm.compatibility'},
-    {'ddgm.threads', 'ddgm.memory', 'ddgm.errors'},
+    {'scripts', 'studies', 'compare', 'weights'},
+    {'runs'},
+    {'evaluation', 'figures'},
+    {'networks', 'data', 'beyond_the_paper'},
+    {'the paper'},
+    {'fast'},
+    {'support'},
 ]
 ONLY = {
-    'argparse': {'ddgm.command_line'}, 'matplotlib': {'ddgm.figures'}, 'PIL': {'ddgm.figures', 'ddgm.data.images'},
-    'urllib': {'ddgm.data.mnist'}, 'signal': {'ddgm.command_line', 'ddgm.run', 'ddgm.studies.study'}}
+    'argparse': {'runs', 'studies', 'compare', 'weights'}, 'matplotlib': {'figures'}, 'PIL': {'figures', 'data'},
+    'urllib': {'data'}, 'signal': {'runs', 'studies'}}
 
 
 def imports_of(path):
@@ -48,23 +36,47 @@ def sources():
             yield '.'.join(path.relative_to(ROOT).with_suffix('').parts), path
 
 
-def test_every_module_has_its_floor():
-    assert {name for name, _ in sources()} == set().union(*FLOORS)
+def room_of(name):
+    """The room that a module, or what is imported from it, belongs to; ``None`` outside this project."""
+    first, *rest = name.split('.')
+    if first != 'ddgm':
+        return 'scripts' if first.startswith('train_') else None
+    if not rest:
+        return None
+    return rest[0] if (ROOT / 'ddgm' / rest[0]).is_dir() else 'the paper'
+
+
+def test_every_folder_has_its_floor():
+    assert {room_of(name) for name, _ in sources()} == set().union(*FLOORS)
 
 
 def test_arrows_point_downwards():
-    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    floor = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
     for name, path in sources():
+        room = room_of(name)
         for imported in imports_of(path):
-            target = next((n for n in floor if imported == n or imported.startswith(n + '.')), None)
-            assert target is None or floor[target] > floor[name], '{} imports {}'.format(name, target)
+            target = room_of(imported)
+            assert target in (None, room) or floor[target] > floor[room], '{} imports {}'.format(name, imported)
+
+
+def test_no_circle_of_files():
+    """Not within a room either."""
+    files = dict(sources())
+    arrows = {
+        name: {other for imported in imports_of(path) for other in files if imported == other
+               or imported.startswith(other + '.')} - {name}
+        for name, path in files.items()}
+    while arrows:
+        lowest = {name for name, others in arrows.items() if not others & arrows.keys()}
+        assert lowest, 'a circle among {}'.format(', '.join(sorted(arrows)))
+        arrows = {name: others for name, others in arrows.items() if name not in lowest}
 
 
 def test_who_alone_may_know():
     for name, path in sources():
         for imported in imports_of(path):
             package = imported.split('.')[0]
-            assert name in ONLY.get(package, {name}), '{} imports {}'.format(name, package)
+            assert room_of(name) in ONLY.get(package, {room_of(name)}), '{} imports {}'.format(name, package)
 
 
 def test_no_global_seed():
@@ -81,17 +93,6 @@ def test_runtime_packages_are_the_chosen_ones():
     assert required == {'chainer', 'numpy', 'pillow', 'matplotlib'}
     for name in required:
         importlib.metadata.version(name)
-
-
-def test_readme_lists_every_module_in_this_order():
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    table = readme[readme.index('| module | holds |'):]
-    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
-    listed = [
-        path[:-len('.py')].replace('/', '.') for line in table.splitlines() if line.startswith('|')
-        for path in re.findall(r'`([\w/]+\.py)`', line.split('|')[1])]
-    assert sorted(listed) == sorted(name for name, _ in sources())
-    assert [floor[name] for name in listed] == sorted(floor[name] for name in listed)
 
 
 def test_example_of_the_readme_works(capsys):

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from ddgm import command_line
+from ddgm.runs import command_line
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 

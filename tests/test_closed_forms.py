@@ -8,8 +8,8 @@ import chainer.links as L
 import numpy
 import pytest
 
-from ddgm import objectives, sampling
-from ddgm.evaluation import toy
+from ddgm import objectives
+from ddgm.evaluation import sampling, toy
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 

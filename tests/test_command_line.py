@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from ddgm import command_line
-from ddgm.errors import Interrupted, RunFailed, UsageError
+from ddgm.compare import __main__ as compare
 from ddgm.presets import PRESETS
+from ddgm.runs import command_line
+from ddgm.support.errors import Interrupted, RunFailed, UsageError
 
 
 def test_defaults():
@@ -31,7 +32,7 @@ def test_flags_change_the_preset():
 def test_what_leads_beyond_the_paper_has_flags(task):
     """By the names of the settings; left out they change no preset."""
     default = command_line.parse(task, 'text', ['--data', 'x'] if task == 'images' else []).settings()
-    for name in default.BEYOND:
+    for name in default.BEYOND_THE_PAPER:
         value = getattr(default, name)
         new = not value if isinstance(value, bool) else value + 1
         changed = command_line.parse(task, 'text', [
@@ -45,7 +46,7 @@ def test_the_published_presets_are_the_paper():
     for presets in PRESETS.values():
         for name, preset in presets.items():
             settings = preset.settings
-            beyond = {name: getattr(settings, name) for name in settings.BEYOND}
+            beyond = {name: getattr(settings, name) for name in settings.BEYOND_THE_PAPER}
             defaults = {field.name: field.default for field in dataclasses.fields(settings) if field.name in beyond}
             assert (beyond == defaults) == (name != 'calibrated')
 
@@ -109,7 +110,7 @@ def test_help_lists_every_preset(capsys):
     ('a --reference images:C:/icons', ['a'], ('images', 'C:/icons'), 'result/comparison'),
 ])
 def test_comparison(arguments, paths, reference, out):
-    request = command_line.parse_comparison('text', arguments.split())
+    request = compare.parse(arguments.split())
     assert (request.paths, request.reference, request.out) == (paths, reference, out)
 
 
@@ -117,7 +118,7 @@ def test_comparison(arguments, paths, reference, out):
     'moons', 'images', 'images:', 'mnist:', 'gaussian_mixture:x', 'swiss_roll:', ':x', '', 'Mnist', 'mnist=x'])
 def test_references_that_are_none(reference):
     with pytest.raises(UsageError) as caught:
-        command_line.parse_comparison('text', ['a', '--reference', reference])
+        compare.parse(['a', '--reference', reference])
     message = str(caught.value)
     assert '\n' not in message
     for words in ('--reference', 'gaussian_mixture, swiss_roll, mnist:DIR, images:DIR', repr(reference), '--help'):
@@ -127,18 +128,18 @@ def test_references_that_are_none(reference):
 @pytest.mark.parametrize('arguments', ['', '--out=', 'a --out=', 'a --reference', 'a --ref mnist', 'a --no_such_flag'])
 def test_bad_comparison_is_one_line(arguments):
     with pytest.raises(UsageError) as caught:
-        command_line.parse_comparison('text', arguments.split())
+        compare.parse(arguments.split())
     assert '\n' not in str(caught.value)
     assert '--help' in str(caught.value)
 
 
 def test_help_of_the_comparison(capsys):
     with pytest.raises(SystemExit) as caught:
-        command_line.parse_comparison('What it is.', ['--help'])
+        compare.parse(['--help'])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for words in (
-            'What it is.', 'python -m ddgm.compare', '--reference', 'gaussian_mixture, swiss_roll, mnist:DIR', '--out',
+            'Hold runs', 'python -m ddgm.compare', '--reference', 'gaussian_mixture, swiss_roll, mnist:DIR', '--out',
             'theirs=metrics.csv'):
         assert words in ' '.join(text.split())
 

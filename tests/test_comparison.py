@@ -13,17 +13,19 @@ from conftest import ROOT, refusal
 from PIL import Image
 from test_entries import make_run
 from test_image_scripts import METRICS as IMAGE_METRICS
-from test_scripts import METRICS as PLANE_METRICS
-from test_scripts import assert_refused
+from test_scripts import METRICS as PLANE_METRICS, assert_refused
 
 import train_gaussian_mixture
 import train_images
 import train_mnist
 import train_swiss_roll
-from ddgm import compare, comparison, figures, randomness, run, tasks
+from ddgm.compare import __main__ as compare, comparison
 from ddgm.data.mnist import MNIST
 from ddgm.data.toy import GaussianMixture
-from ddgm.evaluation import toy as toy_evaluation
+from ddgm.evaluation import tasks, toy as toy_evaluation
+from ddgm.figures import plots, post
+from ddgm.runs import execution, training_state
+from ddgm.support import randomness
 
 METRICS = {**PLANE_METRICS, **IMAGE_METRICS}
 OF_ENERGY = {'log_z', 'log_likelihood', 'energy_gap', 'kl_data_energy'}
@@ -31,7 +33,7 @@ SCRIPTS = {
     'gaussian_mixture': train_gaussian_mixture, 'swiss_roll': train_swiss_roll, 'mnist': train_mnist,
     'images': train_images}
 TINY = ['-n', '4', '-b', '16', '--log_interval', '2', '--snapshot_interval', '0', '--figure_interval', '0']
-N_OF_A_RUN = run.N_SCORED
+N_OF_A_RUN = execution.N_SCORED
 N = 60  # samples of a tiny run
 CSV = 'epoch,e_loss,g_loss\n1,2,3\n2,4,5\n'
 
@@ -43,9 +45,10 @@ def short_work():
         cells_of_square = toy_evaluation.cells_of_square
         patch.setattr(
             toy_evaluation, 'cells_of_square', lambda half_width, cells: cells_of_square(half_width, cells // 6))
-        patch.setattr(run, 'N_SCORED', N)
+        for module in (execution, training_state):
+            patch.setattr(module, 'N_SCORED', N)
         for name in ('draw_points', 'draw_energy', 'draw_grid', 'draw_small_grid', 'draw_curves', 'write_gif'):
-            patch.setattr(figures, name, lambda *arguments, **options: None)
+            patch.setattr(plots if name == 'draw_curves' else post, name, lambda *arguments, **options: None)
         yield
 
 
@@ -76,7 +79,7 @@ def drawn(monkeypatch):
     def draw(path, data, panels, logs):
         path.write_text('a picture')
         drawn.data, drawn.panels, drawn.logs = data, panels, logs
-    monkeypatch.setattr(figures, 'draw_comparison', draw)
+    monkeypatch.setattr(plots, 'draw_comparison', draw)
     return drawn
 
 
@@ -109,7 +112,7 @@ class Reference:
 def reference(monkeypatch):
     """Takes the place of all tasks' references."""
     reference = Reference()
-    monkeypatch.setattr(tasks, 'open_reference', lambda task, folder: reference)
+    monkeypatch.setattr(tasks, 'open_task', lambda task, folder: reference)
     return reference
 
 
@@ -224,7 +227,7 @@ def test_data_is_scored_beside_samples(drawn, capsys):
 def test_energy_is_scored_on_the_data_that_it_has_learned(digits_folder, rng):
     """Of binarized digits, or of grey ones."""
     x = rng.random((20, 784)).astype(numpy.float32)
-    reference, data = tasks.open_reference('mnist', str(digits_folder)), MNIST(digits_folder)
+    reference, data = tasks.open_task('mnist', str(digits_folder)), MNIST(digits_folder)
 
     def energy(x):
         return (x ** 2).sum(axis=1)
@@ -630,7 +633,7 @@ def test_bad_input(arguments, words, run_compare, tmp_path):
     before = sorted(tmp_path.rglob('*'))
     result = run_compare(*arguments.split())
     assert_refused(result, *words)
-    assert result.stderr.startswith('compare.py: ')
+    assert result.stderr.startswith('compare: ')
     assert sorted(tmp_path.rglob('*')) == before
 
 

@@ -6,8 +6,8 @@ import numpy
 import pytest
 from chainer import gradient_check
 
-from ddgm.convolution import convolution, deconvolution
-from ddgm.convolution_schemes import MinimalFiltering, Windows
+from ddgm.fast.convolution import convolution_2d, deconvolution_2d
+from ddgm.fast.convolution_schemes import MinimalFiltering, Windows
 
 # how kernels of 4 with stride 2 are computed; stride, padding, kernel; the published ones first
 CASES = [(scheme, 2, pad, 4) for scheme in (MinimalFiltering, Windows) for pad in (1, 0, 2, 3)]
@@ -16,7 +16,7 @@ CASES += [(Windows, *case) for case in ((2, 2, 5), (1, 0, 3), (3, 2, 3), (1, 2, 
 
 def choose(scheme, monkeypatch):
     """Have arrays as small as those here computed this way."""
-    monkeypatch.setattr('ddgm.convolution.SMALLEST_PRODUCT', 0 if scheme is MinimalFiltering else 10 ** 9)
+    monkeypatch.setattr('ddgm.fast.convolution.SMALLEST_PRODUCT', 0 if scheme is MinimalFiltering else 10 ** 9)
 
 
 @pytest.fixture(params=[MinimalFiltering, Windows])
@@ -46,7 +46,7 @@ def naive_convolution(x, W, b, stride, pad):
 @pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
 def test_convolution(case, dtype, device):
     stride, pad, x, W, b = case
-    y = convolution(*(device.send(array.astype(dtype)) for array in (x, W, b)), stride, pad)
+    y = convolution_2d(*(device.send(array.astype(dtype)) for array in (x, W, b)), stride, pad)
     assert y.dtype == dtype
     numpy.testing.assert_allclose(
         chainer.cuda.to_cpu(y.array), naive_convolution(x, W, b, stride, pad),
@@ -54,12 +54,12 @@ def test_convolution(case, dtype, device):
 
 
 def test_deconvolution_is_the_transpose(case, device):
-    """⟨convolution(x), y⟩ = ⟨x, deconvolution(y)⟩, and the value Chainer computes."""
+    """⟨convolution_2d(x), y⟩ = ⟨x, deconvolution_2d(y)⟩, and the value Chainer computes."""
     stride, pad = case[:2]
     x, W = map(device.send, case[2:4])
-    y = convolution(x, W, None, stride, pad).array
+    y = convolution_2d(x, W, None, stride, pad).array
     other = y[::-1] ** 2
-    back = deconvolution(other, W, None, stride, pad, x.shape[2:]).array
+    back = deconvolution_2d(other, W, None, stride, pad, x.shape[2:]).array
     assert float((y * other).sum()) == pytest.approx(float((x * back).sum()))
     assert back.shape == x.shape
     expected = F.deconvolution_2d(other, W, None, stride, pad, x.shape[2:]).array
@@ -70,15 +70,15 @@ def test_deconvolution_is_the_transpose(case, device):
 def test_default_size_of_deconvolution(rng):
     x, W, b = rng.normal(size=(2, 3, 7, 6)), rng.normal(size=(3, 4, 4, 4)), rng.normal(size=4)
     for stride, pad in ((2, 1), (2, 0), (1, 1)):
-        y = deconvolution(x, W, b, stride, pad).array
+        y = deconvolution_2d(x, W, b, stride, pad).array
         numpy.testing.assert_allclose(y, F.deconvolution_2d(x, W, b, stride, pad).array, atol=1e-10)
 
 
-@pytest.mark.parametrize('function', [convolution, deconvolution])
+@pytest.mark.parametrize('function', [convolution_2d, deconvolution_2d])
 def test_gradients(function, case, device, rng):
     device.xp.random.seed(0)  # check_backward draws its direction from the global generator
     stride, pad, x, W, b = case
-    if function is deconvolution:
+    if function is deconvolution_2d:
         W = W[:, :4].transpose(1, 0, 2, 3)  # from x's four channels to five
     x, W, b = (device.send(numpy.ascontiguousarray(array)) for array in (x, W, b))
     shape = function(x, W, b, stride, pad).shape
@@ -88,7 +88,7 @@ def test_gradients(function, case, device, rng):
 
 
 @pytest.mark.usefixtures('scheme')
-@pytest.mark.parametrize('function', [convolution, deconvolution])
+@pytest.mark.parametrize('function', [convolution_2d, deconvolution_2d])
 def test_gradient_of_each_input_alone(function, device, rng):
     """Where only some inputs need a gradient, as when the generator learns through the DEM, those get it."""
     inputs = [device.send(array) for array in (
@@ -108,13 +108,13 @@ def test_gradient_of_each_input_alone(function, device, rng):
 @pytest.mark.usefixtures('scheme')
 def test_order_in_memory_is_kept(rng):
     """A result goes into the next convolution without a copy, also through element-by-element functions."""
-    y = convolution(rng.normal(size=(2, 3, 8, 8)), rng.normal(size=(4, 3, 4, 4)), None, 2, 1)
+    y = convolution_2d(rng.normal(size=(2, 3, 8, 8)), rng.normal(size=(4, 3, 4, 4)), None, 2, 1)
     for array in (y.array, F.relu(y).array, F.tanh(y).array):
         assert array.transpose(1, 2, 3, 0).flags.c_contiguous
 
 
 @pytest.mark.usefixtures('scheme')
-@pytest.mark.parametrize('function', [convolution, deconvolution])
+@pytest.mark.parametrize('function', [convolution_2d, deconvolution_2d])
 def test_calls_do_not_touch_each_other(function, rng):
     """All calls share memory: results stay what they were, and are the same after calls with larger arrays."""
     def value_and_gradients(n, side):
@@ -169,5 +169,5 @@ def test_rounding(rng):
 @pytest.mark.parametrize(
     ('n', 'channels', 'expected'), [(16, 16, MinimalFiltering), (15, 16, Windows), (16, 15, Windows)])
 def test_choice_of_scheme(n, channels, expected, rng):
-    y = convolution(rng.normal(size=(n, channels, 8, 8)), rng.normal(size=(5, channels, 4, 4)), None, 2, 1)
+    y = convolution_2d(rng.normal(size=(n, channels, 8, 8)), rng.normal(size=(5, channels, 4, 4)), None, 2, 1)
     assert isinstance(y.creator.scheme, expected)

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from ddgm import curves
-from ddgm.errors import UsageError
+from ddgm.compare import loss_logs
+from ddgm.runs import log
+from ddgm.support.errors import UsageError
 
 CRISP79 = 'exp_name,output_dir,epoch,e_loss,g_loss,e_real,e_fake,gap,fid,elapsed_s\n'
 NAN = math.nan
@@ -17,7 +18,7 @@ def read(tmp_path):
     def read(content, name='metrics.csv', encoding='utf-8'):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
-        return curves.read_csv(path)
+        return loss_logs.read_csv(path)
     return read
 
 
@@ -41,7 +42,7 @@ def refusal(read, content, name='metrics.csv'):
 # ---- this project's log
 
 def test_log():
-    curve = curves.from_log([
+    curve = log.curves_of([
         {'iteration': 10, 'elapsed_time': 0.5, 'energy/positive': -1.0, 'energy/negative': 2, 'energy/loss': -3.0,
          'generator/loss': 4.0, 'generator/energy': 5.0, 'generator/entropy': 6.0},
         {'iteration': 20, 'elapsed_time': 0.7, 'energy/positive': -1.5, 'energy/negative': 2.5, 'energy/loss': -4.0,
@@ -53,7 +54,7 @@ def test_log():
 
 
 def test_log_with_gaps():
-    curve = curves.from_log([
+    curve = log.curves_of([
         {'iteration': 1, 'energy/loss': 1.0}, {'iteration': 2, 'generator/loss': None},
         {'iteration': 3, 'energy/loss': 'lost', 'generator/loss': 2.0}, {'iteration': 10 ** 400}])
     assert [*curve.x] == pytest.approx([1, 2, 3, NAN], nan_ok=True)
@@ -63,7 +64,7 @@ def test_log_with_gaps():
 
 
 def test_empty_log():
-    assert curves.from_log([]) is None
+    assert log.curves_of([]) is None
 
 
 # ---- CSV files of known programs
@@ -71,7 +72,7 @@ def test_empty_log():
 def test_columns_of_crisp79(read):
     curve = only(read(
         CRISP79 + 'ring,runs/ring,1,0.5,-1.5,2.0,3.0,-1.0,12.5,3.3\n' + 'ring,runs/ring,2,0.25,-1.25,4,5,-1,11,6.6\n'))
-    assert curve == curves.Curves('epoch', [1, 2], {
+    assert curve == log.Curves('epoch', [1, 2], {
         'energy/loss': [0.5, 0.25], 'generator/loss': [-1.5, -1.25], 'energy/positive': [2, 4],
         'energy/negative': [3, 5]})
 
@@ -99,7 +100,7 @@ def test_export_of_tensorboard(tag, quantity, read):
     text = 'Wall time,Step,Value\n1478649600.1,0,1.5\n1478649601.2,100,-2.5\n'
     for name in ('run-.-tag-{}.csv', 'run-runs_a-tag-Train_{}.csv', '{}.csv'):
         curve = only(read(text, name.format(tag)))
-        assert curve == curves.Curves('iteration', [0, 100], {quantity: [1.5, -2.5]})
+        assert curve == log.Curves('iteration', [0, 100], {quantity: [1.5, -2.5]})
 
 
 @pytest.mark.parametrize('name', ['run-.-tag-learning_rate.csv', 'run-.-tag-same_loss.csv', 'dem_loss_of_mine.csv'])
@@ -135,7 +136,7 @@ def test_names_of_columns(columns, quantity, read):
     'g_loss,note,epoch,e_loss\n3,"a, b",1,2.5\n5,,2,4\n',
 ])
 def test_forms(text, read):
-    assert only(read(text)) == curves.Curves('epoch', [1, 2], {'energy/loss': [2.5, 4], 'generator/loss': [3, 5]})
+    assert only(read(text)) == log.Curves('epoch', [1, 2], {'energy/loss': [2.5, 4], 'generator/loss': [3, 5]})
 
 
 def test_byte_order_mark(read):
@@ -175,7 +176,7 @@ def test_rows_with_more_cells(header, read):
     """A column was added without a name: what has one is read."""
     first = 'a,' if 'exp_name' in header else ''
     curve = only(read('{}\n{first}1,2\n{first}2,3,4,5\n'.format(header, first=first)))
-    assert curve == curves.Curves('epoch', [1, 2], {'energy/loss': [2, 3]})
+    assert curve == log.Curves('epoch', [1, 2], {'energy/loss': [2, 3]})
 
 
 # ---- what is no log
@@ -198,6 +199,6 @@ def test_no_text(content, read):
 
 def test_no_file(tmp_path):
     with pytest.raises(UsageError, match='nothing.csv.*No such file'):
-        curves.read_csv(tmp_path / 'nothing.csv')
+        loss_logs.read_csv(tmp_path / 'nothing.csv')
     with pytest.raises(UsageError, match='directory'):
-        curves.read_csv(tmp_path)
+        loss_logs.read_csv(tmp_path)

@@ -8,14 +8,15 @@ import chainer.functions as F
 import numpy
 import pytest
 
-from ddgm import functions, layers
-from ddgm.differentiation import FirstOrderFunction, gradients
+from ddgm import equations
+from ddgm.fast import functions
+from ddgm.fast.differentiation import FirstOrderFunction, gradients
 
 N, UNITS = 5, 4
 
 
 def ours(x, W, b):
-    return functions.mean(functions.expert_term(layers.tanh(layers.linear(x, W, b))))
+    return functions.mean(equations.expert_term(functions.tanh(functions.linear(x, W, b))))
 
 
 def of_chainer(x, W, b):
@@ -23,28 +24,28 @@ def of_chainer(x, W, b):
 
 
 def mixed(x, W, b):
-    h = layers.relu(F.linear(x, W, b) * 1.5)
-    return F.sum(layers.sigmoid(F.sin(layers.elu(h - 0.3)))) / 3
+    h = functions.relu(F.linear(x, W, b) * 1.5)
+    return F.sum(functions.sigmoid(F.sin(functions.elu(h - 0.3)))) / 3
 
 
 def used_several_times(x, W, b):
     """x in four places, one of them twice in the same function, W in two."""
-    h = layers.linear(x, W, b)
-    again = layers.linear(layers.tanh(h), W) * h
-    return functions.total(functions.mean(again), F.sum(x * x), functions.mean(functions.difference(x, F.exp(x))))
+    h = functions.linear(x, W, b)
+    again = functions.linear(functions.tanh(h), W) * h
+    return functions.mean(again) + F.sum(x * x) + functions.mean(functions.tanh(x) - F.exp(x))
 
 
 def several_outputs(x, W, b):
     """Of three outputs the first is used twice, the second once, the third not at all."""
-    first, second, _ = F.split_axis(layers.linear(x, W, b), [1, 3], axis=1)
-    return F.sum(first * first) + functions.mean(layers.tanh(second)) * 0.5
+    first, second, _ = F.split_axis(functions.linear(x, W, b), [1, 3], axis=1)
+    return F.sum(first * first) + functions.mean(functions.tanh(second)) * 0.5
 
 
 def residual(x, W, b):
     """Paths of different length from a variable to the loss."""
-    h = layers.linear(x, W, b)
+    h = functions.linear(x, W, b)
     for _ in range(3):
-        h = functions.total(h, layers.tanh(h), F.sin(h))
+        h = h + functions.tanh(h) + F.sin(h)
     return functions.mean(h)
 
 
@@ -101,8 +102,8 @@ def test_some_of_the_variables_in_any_order(name, wanted, device, rng):
 def test_no_gradient_where_the_loss_does_not_depend(device, rng):
     x, W, b = draw(rng, device)
     other = chainer.Variable(W.array)
-    after = layers.tanh(layers.linear(x, W, b))
-    loss = functions.mean(layers.linear(x, W, b))
+    after = functions.tanh(functions.linear(x, W, b))
+    loss = functions.mean(functions.linear(x, W, b))
     computed = gradients(loss, [other, W, after])
     assert computed[0] is None
     assert computed[2] is None
@@ -119,9 +120,9 @@ def test_one_variable_asked_for_twice(device, rng):
 def test_intermediate_variables_and_the_loss_itself(device, rng):
     """Beside what lies behind them, as when one half of a graph is looked at."""
     x, W, b = draw(rng, device)
-    h = layers.linear(x, W, b)
-    y = layers.tanh(h)
-    loss = functions.total(functions.mean(y), F.sum(h * h))
+    h = functions.linear(x, W, b)
+    y = functions.tanh(h)
+    loss = functions.mean(y) + F.sum(h * h)
     grad_y, grad_W, grad_h, grad_loss = gradients(loss, [y, W, h, loss])
     device.xp.testing.assert_array_equal(grad_loss, 1)
     device.xp.testing.assert_allclose(grad_y, device.xp.full(y.shape, 1 / y.size), rtol=1e-12)
@@ -137,7 +138,8 @@ def test_single_number_used_several_times(dtype, device, rng):
     """The sum of two gradients () is an array too, which Chainer's functions insist on."""
     x = chainer.Variable(device.send(rng.normal(size=N).astype(dtype)))
     number = F.sum(x)
-    loss = functions.total(functions.total(number, F.exp(number)), functions.difference(number, functions.mean(x)))
+    mean = functions.mean(x)
+    loss = number + F.exp(number) - mean + number
     grad_number, grad_x = gradients(loss, [number, x])
     for gradient in (grad_number, grad_x):
         assert isinstance(gradient, device.xp.ndarray)
@@ -252,19 +254,19 @@ def test_debug_mode_finds_what_is_not_a_number(rng):
 def test_output_requires_a_gradient_where_an_input_does(device, rng):
     x, W, b = draw(rng, device)
     fixed = [chainer.Variable(variable.array, requires_grad=False) for variable in (x, W, b)]
-    assert layers.linear(x, *fixed[1:]).requires_grad
-    assert layers.linear(fixed[0], W, fixed[2]).requires_grad
-    assert not layers.linear(*fixed).requires_grad
-    assert layers.linear(x.array, W.array, b).requires_grad
+    assert functions.linear(x, *fixed[1:]).requires_grad
+    assert functions.linear(fixed[0], W, fixed[2]).requires_grad
+    assert not functions.linear(*fixed).requires_grad
+    assert functions.linear(x.array, W.array, b).requires_grad
     with chainer.no_backprop_mode():
-        assert not layers.linear(x, W, b).requires_grad
+        assert not functions.linear(x, W, b).requires_grad
 
 
 def test_no_graph_where_none_is_built(rng):
     """Without backpropagation an output holds none of the arrays that it was computed from."""
     with chainer.no_backprop_mode():
-        h = layers.tanh(rng.normal(size=(N, UNITS)))
-        y = layers.relu(layers.linear(h, rng.normal(size=(UNITS, UNITS))))
+        h = functions.tanh(rng.normal(size=(N, UNITS)))
+        y = functions.relu(functions.linear(h, rng.normal(size=(UNITS, UNITS))))
     assert y.creator_node is None
     array, node = weakref.ref(h.array), weakref.ref(h.node)
     del h
@@ -278,8 +280,8 @@ def test_graph_goes_with_its_last_variable(rng):
     gc.disable()
     try:
         x, W, b = draw(rng, chainer.get_device('@numpy'))
-        h = layers.linear(x, W, b)
-        loss = functions.mean(layers.linear(h, W))
+        h = functions.linear(x, W, b)
+        loss = functions.mean(functions.linear(h, W))
         gradients(loss, [W])
         array, function = weakref.ref(h.array), weakref.ref(h.creator_node)
         del h
@@ -291,11 +293,11 @@ def test_graph_goes_with_its_last_variable(rng):
         gc.enable()
 
 
-@pytest.mark.parametrize('function', [layers.relu, layers.elu, layers.tanh, layers.sigmoid])
+@pytest.mark.parametrize('function', [functions.relu, functions.elu, functions.tanh, functions.sigmoid])
 def test_inputs_that_no_gradient_needs_are_let_go(function, rng):
     """What a function computes its gradients from is its own affair; x is not kept beside it."""
     x = chainer.Variable(rng.normal(size=(N, UNITS)))
-    h = layers.linear(x, rng.normal(size=(UNITS, UNITS)))
+    h = functions.linear(x, rng.normal(size=(UNITS, UNITS)))
     y = functions.mean(function(h))
     expected, = gradients(y, [x])
     array = weakref.ref(h.array)
@@ -307,7 +309,7 @@ def test_inputs_that_no_gradient_needs_are_let_go(function, rng):
 
 
 @pytest.mark.parametrize('function', [
-    layers.tanh, layers.relu, functions.quadratic_term, lambda x: layers.linear(x, numpy.ones((2, UNITS)))],
+    functions.tanh, functions.relu, equations.quadratic_term, lambda x: functions.linear(x, numpy.ones((2, UNITS)))],
     ids=['tanh', 'relu', 'quadratic_term', 'linear'])
 def test_no_second_derivative(function, rng):
     x = chainer.Variable(rng.normal(size=(N, UNITS)))
@@ -320,8 +322,8 @@ def test_no_second_derivative(function, rng):
 def test_gradients_of_a_network_of_links(device, rng):
     """All parameters of a model whose layers are ours and Chainer's, against Chainer's way."""
     model = chainer.Sequential(
-        chainer.links.Linear(UNITS, 6), layers.elu, chainer.links.BatchNormalization(6), F.dropout,
-        chainer.links.Linear(6, 3), layers.tanh)
+        chainer.links.Linear(UNITS, 6), functions.elu, chainer.links.BatchNormalization(6), F.dropout,
+        chainer.links.Linear(6, 3), functions.tanh)
     model.to_device(device)
     with chainer.using_config('train', False):
         loss = functions.mean(model(device.send(rng.normal(size=(N, UNITS)).astype(numpy.float32))))

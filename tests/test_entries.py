@@ -6,9 +6,10 @@ import zipfile
 import numpy
 import pytest
 
-from ddgm import entries, run_folder
-from ddgm.command_line import Request
-from ddgm.errors import UsageError
+from ddgm.compare import entries
+from ddgm.runs import run_folder
+from ddgm.runs.command_line import Request
+from ddgm.support.errors import UsageError
 
 ONE_SAMPLE = [(2,), (784,), (28, 28), (1, 28, 28), (28, 28, 1), (3, 64, 64), (64, 64, 3)]
 LOG = 'epoch,e_loss\n1,2\n2,3\n'

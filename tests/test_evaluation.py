@@ -7,12 +7,12 @@ import chainer.functions as F
 import numpy
 import pytest
 
-from ddgm import metrics, randomness, sampling
 from ddgm.data.toy import GaussianMixture, SwissRoll
-from ddgm.evaluation import toy
+from ddgm.evaluation import metrics, sampling, toy
 from ddgm.models import DeepEnergyModel
 from ddgm.networks.toy import build_models
 from ddgm.presets import PRESETS
+from ddgm.support import randomness
 
 mixture, roll = GaussianMixture(), SwissRoll()
 

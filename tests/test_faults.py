@@ -17,8 +17,8 @@ import numpy
 import pytest
 from conftest import assert_same_run
 
-from ddgm import curves, snapshots
-from ddgm.log import Log
+from ddgm.runs import snapshots
+from ddgm.runs.log import Log, curves_of
 
 pytestmark = pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='what happens to processes is read from /proc')
 
@@ -281,7 +281,7 @@ def test_long_log(tmp_path, thorough, tell):
     tracemalloc.start()
     assert log.keep(n) == n
     _, kept = tracemalloc.get_traced_memory()
-    columns = curves.from_log(log)
+    columns = curves_of(log)
     _, drawn = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 1e6

@@ -7,8 +7,8 @@ import pytest
 from matplotlib import colors
 from PIL import Image
 
-from ddgm import curves, figures
-from ddgm.curves import Curves
+from ddgm.figures import plots, post
+from ddgm.runs.log import Curves, curves_of
 
 GREY, RED, WHITE = (0xbe, 0xc3, 0xc7), (0xe8, 0x4c, 0x3d), (255, 255, 255)
 
@@ -21,7 +21,7 @@ def pixel_of(x, y, pixels=800):
 @pytest.mark.parametrize('pixels', [800, 400])
 def test_points(tmp_path, pixels):
     path = tmp_path / 'samples.png'
-    figures.draw_points(
+    post.draw_points(
         path, numpy.array([[-3.0, 2.0], [1.0, 1.0]]), numpy.array([[2.0, -1.5], [1.0, 1.0]]), pixels)
     with Image.open(path) as image:
         image = image.convert('RGB')
@@ -38,13 +38,13 @@ def test_points(tmp_path, pixels):
 def test_same_picture_same_bytes(tmp_path, rng):
     data, samples = rng.normal(size=(2, 30, 2))
     for name in ('a.png', 'b.png'):
-        figures.draw_points(tmp_path / name, data, samples)
+        post.draw_points(tmp_path / name, data, samples)
     assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
 
 
 def test_energy_map_has_its_peak_where_the_density_has(tmp_path):
     path = tmp_path / 'energy.png'
-    figures.draw_energy(
+    post.draw_energy(
         path, lambda x: 2 * ((x - [2, -1]) ** 2).sum(axis=1), 0.0, numpy.array([[-3.0, 3.0], [0.0, 0.0]]))
     with Image.open(path) as image:
         image = image.convert('RGB')
@@ -57,7 +57,7 @@ def test_energy_map_has_its_peak_where_the_density_has(tmp_path):
 
 
 def test_energy_map_without_log_z(tmp_path):
-    figures.draw_energy(tmp_path / 'energy.png', lambda x: x[:, 0], None, numpy.array([[-3.0, 3.0], [0.0, 0.0]]))
+    post.draw_energy(tmp_path / 'energy.png', lambda x: x[:, 0], None, numpy.array([[-3.0, 3.0], [0.0, 0.0]]))
     with Image.open(tmp_path / 'energy.png') as image:
         assert image.size == (800, 800)
 
@@ -67,7 +67,7 @@ def test_curves(tmp_path, n_entries):
     entries = [
         {'iteration': i + 1, 'elapsed_time': i, 'energy/positive': -i, 'energy/negative': i, 'energy/loss': -2 * i,
          'generator/loss': i, 'generator/energy': i, 'generator/entropy': 360 + i} for i in range(n_entries)]
-    figures.draw_curves(tmp_path / 'curves.png', curves.from_log(entries))
+    plots.draw_curves(tmp_path / 'curves.png', curves_of(entries))
     with Image.open(tmp_path / 'curves.png') as image:
         colours = {colour for _, colour in image.convert('RGB').getcolors(1 << 20)}
     assert RED in colours
@@ -79,8 +79,8 @@ def test_gif(tmp_path):
     for i in range(5):
         frames.append(tmp_path / '{}.png'.format(i))
         samples = numpy.array([[i - 2.0, y] for y in numpy.linspace(-2, 2, 40)])
-        figures.draw_points(frames[-1], numpy.zeros((1, 2)), samples, pixels=400)
-    figures.write_gif(tmp_path / 'training.gif', frames)
+        post.draw_points(frames[-1], numpy.zeros((1, 2)), samples, pixels=400)
+    post.write_gif(tmp_path / 'training.gif', frames)
     with Image.open(tmp_path / 'training.gif') as image:
         assert image.n_frames == 5
         assert image.size == (400, 400)
@@ -93,8 +93,8 @@ def test_gif(tmp_path):
 
 
 def test_gif_of_one_frame(tmp_path):
-    figures.draw_points(tmp_path / 'a.png', numpy.zeros((1, 2)), numpy.zeros((1, 2)), pixels=400)
-    figures.write_gif(tmp_path / 'training.gif', [tmp_path / 'a.png'])
+    post.draw_points(tmp_path / 'a.png', numpy.zeros((1, 2)), numpy.zeros((1, 2)), pixels=400)
+    post.write_gif(tmp_path / 'training.gif', [tmp_path / 'a.png'])
     with Image.open(tmp_path / 'training.gif') as image:
         assert image.n_frames == 1
 
@@ -103,7 +103,7 @@ def test_grid_has_the_posts_layout(tmp_path):
     """10×10 images at the places of the post's picture, measured there in pixels; square, not smoothed."""
     images = numpy.zeros((100, 28, 28))
     images[37, 0, 27] = 1  # fourth row, eighth column; top right corner
-    figures.draw_grid(tmp_path / 'grid.png', images)
+    post.draw_grid(tmp_path / 'grid.png', images)
     with Image.open(tmp_path / 'grid.png') as image:
         assert image.size == (1600, 1600)
         grey = numpy.asarray(image.convert('L')).astype(int)
@@ -122,7 +122,7 @@ def test_grid_has_the_posts_layout(tmp_path):
 def test_grid_of_colours_and_a_short_last_row(tmp_path):
     images = numpy.zeros((13, 3, 8, 8))
     images[12, 1] = 2  # clipped
-    figures.draw_grid(tmp_path / 'grid.png', images)
+    post.draw_grid(tmp_path / 'grid.png', images)
     with Image.open(tmp_path / 'grid.png') as image:
         width, height = image.size
         colours = {colour for _, colour in image.getcolors()}
@@ -133,7 +133,7 @@ def test_grid_of_colours_and_a_short_last_row(tmp_path):
 
 def test_small_grid(tmp_path, rng):
     images = rng.random((20, 28, 28))
-    figures.draw_small_grid(tmp_path / 'grid.png', images)
+    post.draw_small_grid(tmp_path / 'grid.png', images)
     with Image.open(tmp_path / 'grid.png') as image:
         assert image.size == (10 * 30 + 2, 2 * 30 + 2)
         grey = numpy.asarray(image.convert('L')).astype(float)
@@ -142,7 +142,7 @@ def test_small_grid(tmp_path, rng):
 
 def test_images_beside_each_other(rng):
     a, b = rng.random((2, 4, 3, 5, 5))
-    both = figures.beside(a, b)
+    both = post.beside(a, b)
     numpy.testing.assert_array_equal(both[::2], a)
     numpy.testing.assert_array_equal(both[1::2], b)
 
@@ -153,10 +153,10 @@ def test_images_beside_each_other(rng):
 def draw(monkeypatch, tmp_path):
     """Draw a comparison and return the parts of its page, each a list of its panels in use."""
     pages = []
-    monkeypatch.setattr(figures, '_save', lambda figure, path, pixels_per_inch: pages.append(figure))
+    monkeypatch.setattr(plots, 'save', lambda figure, path, pixels_per_inch: pages.append(figure))
 
     def draw(data, panels, curves=()):
-        figures.draw_comparison(tmp_path / 'comparison.png', data, panels, list(curves))
+        plots.draw_comparison(tmp_path / 'comparison.png', data, panels, list(curves))
         return [
             [axes for axes in part.axes if axes.axison or axes.get_images()] for part in pages[-1].subfigs]
     return draw
@@ -176,7 +176,7 @@ def bowl(x):
 
 
 def test_comparison_of_points(draw):
-    data, a, b = (figures.Panel(name, points(20, seed)) for seed, name in enumerate(['data', 'a', 'b']))
+    data, a, b = (plots.Panel(name, points(20, seed)) for seed, name in enumerate(['data', 'a', 'b']))
     part, = draw(data, [a, b])
     assert titles_of(part) == ['data', 'a', 'b']
     for axes, panel in zip(part, (data, a, b)):
@@ -184,23 +184,23 @@ def test_comparison_of_points(draw):
         assert axes.get_aspect() == 1
         behind, *over = axes.collections  # the data is behind all samples
         numpy.testing.assert_array_equal(behind.get_offsets(), data.x)
-        assert colors.to_hex(behind.get_facecolor()[0]) == figures.DATA_COLOUR
+        assert colors.to_hex(behind.get_facecolor()[0]) == post.DATA_COLOUR
         assert len(over) == (panel is not data)
         for dots in over:
             numpy.testing.assert_array_equal(dots.get_offsets(), panel.x)
-            assert colors.to_hex(dots.get_facecolor()[0]) == figures.SAMPLE_COLOUR
+            assert colors.to_hex(dots.get_facecolor()[0]) == post.SAMPLE_COLOUR
 
 
 @pytest.mark.parametrize(('n', 'in_rows'), [(1, [2]), (3, [4]), (4, [4, 1]), (8, [4, 4, 1])])
 def test_comparison_of_many(n, in_rows, draw):
-    parts = draw(figures.Panel('data', points(9, 0)), [figures.Panel(str(i), points(9, i)) for i in range(n)])
+    parts = draw(plots.Panel('data', points(9, 0)), [plots.Panel(str(i), points(9, i)) for i in range(n)])
     assert [len(part) for part in parts] == in_rows
     assert [title for part in parts for title in titles_of(part)] == ['data', *map(str, range(n))]
 
 
 @pytest.mark.parametrize('shape', [(28, 28), (3, 64, 64)])
 def test_comparison_of_images(shape, draw, rng):
-    data, a = (figures.Panel(name, rng.random((20, *shape))) for name in ('data', 'a'))
+    data, a = (plots.Panel(name, rng.random((20, *shape))) for name in ('data', 'a'))
     part, = draw(data, [a])
     assert titles_of(part) == ['data', 'a']
     side = shape[-1]
@@ -215,10 +215,10 @@ def test_comparison_of_images(shape, draw, rng):
 
 
 def test_maps_are_below_their_samples(draw):
-    data = figures.Panel('data', points(20, 0), bowl, 0.5)
+    data = plots.Panel('data', points(20, 0), bowl, 0.5)
     a, b, c = (
-        figures.Panel('a', points(20, 1)), figures.Panel('b', points(20, 2), bowl, 1.5),
-        figures.Panel('c', points(20, 3), bowl))
+        plots.Panel('a', points(20, 1)), plots.Panel('b', points(20, 2), bowl, 1.5),
+        plots.Panel('c', points(20, 3), bowl))
     samples, maps = draw(data, [a, b, c])
     assert titles_of(samples) == ['data', 'a', 'b', 'c']
     shown = [axes for axes in maps if axes.get_title()]
@@ -236,8 +236,8 @@ def test_maps_are_below_their_samples(draw):
 
 
 def test_maps_only_where_a_model_has_an_energy(draw):
-    data = figures.Panel('data', points(20, 0), bowl, 0.0)
-    panels = [figures.Panel(str(i), points(20, i), bowl if i == 4 else None) for i in range(5)]
+    data = plots.Panel('data', points(20, 0), bowl, 0.0)
+    panels = [plots.Panel(str(i), points(20, i), bowl if i == 4 else None) for i in range(5)]
     assert len(draw(data, panels[:4])) == 2  # the data's density alone is no news
     assert [len([axes for axes in part if axes.get_title()]) for part in draw(data, panels)] == [4, 2, 1]
 
@@ -273,7 +273,7 @@ def test_logs_of_one_program_have_one_colour(draw):
 
 def test_curves_below_samples(draw):
     curve = Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]})
-    samples, curves = draw(figures.Panel('data', points(9, 0)), [figures.Panel('a', points(9, 1))], [('a', curve)])
+    samples, curves = draw(plots.Panel('data', points(9, 0)), [plots.Panel('a', points(9, 1))], [('a', curve)])
     assert titles_of(samples) == ['data', 'a']
     assert [axes.get_xlabel() for axes in curves] == ['epoch']
 
@@ -314,7 +314,7 @@ def test_row_without_its_epoch_beside_iterations(draw):
 def test_curves_that_no_panel_shows(draw):
     """Nothing is known of them but their name."""
     other = Curves('epoch', [1.0, 2.0], {'generator/energy': [1.0, 2.0]})
-    samples, = draw(figures.Panel('data', points(9, 0)), [figures.Panel('a', points(9, 1))], [('a', other)])
+    samples, = draw(plots.Panel('data', points(9, 0)), [plots.Panel('a', points(9, 1))], [('a', other)])
     assert titles_of(samples) == ['data', 'a']
     part, = draw(None, [], [('a', other), ('b', Curves('iteration', [50.0, 100.0], {'energy/loss': [1.0, 2.0]}))])
     assert titles_of(part) == ['DEM loss: E(x⁺) − E(x⁻), nats']
@@ -332,9 +332,9 @@ def test_every_program_is_in_the_legend(draw):
 @pytest.mark.parametrize('name', ['a$\\b$c', '$x_a^b{', 'not UTF-8: \udcff'])
 def test_names_are_no_formulas(name, tmp_path):
     """A name is shown as it is, whatever matplotlib makes of a pair of dollars elsewhere."""
-    figures.draw_comparison(
-        tmp_path / 'a.png', figures.Panel('data', points(9, 0), bowl, 0.0),
-        [figures.Panel(name, points(9, 1), bowl, 1.0)],
+    plots.draw_comparison(
+        tmp_path / 'a.png', plots.Panel('data', points(9, 0), bowl, 0.0),
+        [plots.Panel(name, points(9, 1), bowl, 1.0)],
         [(name, Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]}))])
     with Image.open(tmp_path / 'a.png') as image:
         assert image.size == (2 * 336, round(80 * (4.4 + 5 + 2.4 + 0.5)))
@@ -342,7 +342,7 @@ def test_names_are_no_formulas(name, tmp_path):
 
 def test_same_comparison_same_bytes(tmp_path):
     for name in ('a.png', 'b.png'):
-        figures.draw_comparison(
-            tmp_path / name, figures.Panel('data', points(9, 0)), [figures.Panel('a', points(9, 1))],
+        plots.draw_comparison(
+            tmp_path / name, plots.Panel('data', points(9, 0)), [plots.Panel('a', points(9, 1))],
             [('a', Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]}))])
     assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()

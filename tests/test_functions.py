@@ -5,8 +5,12 @@ import numpy
 import pytest
 from chainer import gradient_check
 
-from ddgm import functions, metrics
-from ddgm.differentiation import gradients
+from ddgm import equations
+from ddgm.beyond_the_paper import entropies
+from ddgm.beyond_the_paper.energy_penalty import mean_square
+from ddgm.evaluation import metrics
+from ddgm.fast import functions
+from ddgm.fast.differentiation import gradients
 
 N, D, UNITS = 5, 3, 4
 
@@ -20,42 +24,42 @@ def cases(rng):
     kernels = rng.normal(size=(UNITS, 2, 3, 3))
     return {
         'quadratic_term': (
-            lambda x: functions.quadratic_term(x, 0.7), (x,), lambda x: [v @ v / 0.7 ** 2 for v in x]),
+            lambda x: equations.quadratic_term(x, 0.7), (x,), lambda x: [v @ v / 0.7 ** 2 for v in x]),
         'quadratic_term of images': (
-            functions.quadratic_term, (images,), lambda x: [(v * v).sum() for v in x]),
-        'bias_term': (functions.bias_term, (x, b), lambda x, b: [-(v @ b) for v in x]),
+            equations.quadratic_term, (images,), lambda x: [(v * v).sum() for v in x]),
+        'bias_term': (equations.bias_term, (x, b), lambda x, b: [-(v @ b) for v in x]),
         'bias_term of images': (
-            functions.bias_term, (images, rng.normal(size=12)), lambda x, b: [-(v.ravel() @ b) for v in x]),
+            equations.bias_term, (images, rng.normal(size=12)), lambda x, b: [-(v.ravel() @ b) for v in x]),
         'expert_term': (
-            functions.expert_term, (a,), lambda a: [-sum(numpy.log(1 + numpy.exp(u)) for u in v) for v in a]),
+            equations.expert_term, (a,), lambda a: [-sum(numpy.log(1 + numpy.exp(u)) for u in v) for v in a]),
         'gaussian_entropy': (
-            functions.gaussian_entropy, gammas,
+            equations.gaussian_entropy, gammas,
             lambda *gammas: sum(0.5 * numpy.log(2 * numpy.pi * numpy.e * v ** 2 + 1e-8) for g in gammas for v in g)),
         'weight_normalization': (
-            functions.weight_normalization, (V, g),
+            equations.weight_normalization, (V, g),
             lambda V, g: [g_row * V_row / numpy.linalg.norm(V_row) for V_row, g_row in zip(V, g)]),
         'weight_normalization of kernels': (
-            functions.weight_normalization, (kernels, g),
+            equations.weight_normalization, (kernels, g),
             lambda V, g: [g_row * V_row / numpy.linalg.norm(V_row) for V_row, g_row in zip(V, g)]),
         'minibatch_similarity': (
-            functions.minibatch_similarity, (rng.normal(size=(N, UNITS, D)),),
+            equations.minibatch_similarity, (rng.normal(size=(N, UNITS, D)),),
             lambda M: [
                 [sum(numpy.exp(-abs(M[i, k] - M[j, k]).sum()) for j in range(N) if j != i) for k in range(UNITS)]
                 for i in range(N)]),
-        'total': (functions.total, (x, x[::-1] ** 2, 2 * x), lambda *terms: sum(terms)),
-        'total of one term': (functions.total, (x,), lambda x: x),
+        'sum': (lambda x, y: 1 * functions.tanh(x) + y, (x, x[::-1] ** 2), lambda x, y: numpy.tanh(x) + y),
         'mean': (functions.mean, (images,), numpy.mean),
-        'mean_square': (functions.mean_square, (images,), lambda x: numpy.mean(x ** 2)),
-        'scaled': (lambda x: functions.scaled(x, -0.3), (images,), lambda x: -0.3 * x),
+        'mean_square': (mean_square, (images,), lambda x: numpy.mean(x ** 2)),
+        'multiple': (lambda x: functions.tanh(x) * -0.3, (images,), lambda x: -0.3 * numpy.tanh(x)),
         'log_volume': (
-            functions.log_volume, (rng.normal(size=(N, D, D)),),
+            entropies.log_volume, (rng.normal(size=(N, D, D)),),
             lambda J: [numpy.log(abs(numpy.linalg.det(j))) for j in J]),
         'log_volume of a surface': (
-            functions.log_volume, (rng.normal(size=(N, UNITS, 2)),),
+            entropies.log_volume, (rng.normal(size=(N, UNITS, 2)),),
             lambda J: [numpy.log(numpy.linalg.svd(j, compute_uv=False)).sum() for j in J]),
-        'difference': (functions.difference, (x, x[::-1] ** 2), numpy.subtract),
-        'difference of single numbers': (functions.difference, (numpy.array(2.5), numpy.array(-1.0)), numpy.subtract),
-        'rows': (lambda x: functions.rows(x, 1, 4), (images,), lambda x: x[1:4]),
+        'difference': (lambda x, y: functions.tanh(x) - y, (x, x[::-1] ** 2), lambda x, y: numpy.tanh(x) - y),
+        'difference of single numbers': (
+            lambda x, y: functions.tanh(x) - y, (numpy.array(2.5), numpy.array(-1.0)), lambda x, y: numpy.tanh(x) - y),
+        'rows': (lambda x: functions.tanh(x)[1:4], (images,), lambda x: numpy.tanh(x[1:4])),
     }
 
 
@@ -102,12 +106,12 @@ def test_gradient_of_each_input_alone(name, device, rng):
 def test_no_second_derivative(rng):
     x = chainer.Variable(rng.normal(size=(N, D)))
     with pytest.raises(RuntimeError, match='no second derivative'):
-        chainer.grad([chainer.functions.sum(functions.quadratic_term(x))], [x], enable_double_backprop=True)
+        chainer.grad([chainer.functions.sum(equations.quadratic_term(x))], [x], enable_double_backprop=True)
 
 
 def test_expert_term_of_large_arguments(device):
     a = device.send(numpy.array([[1000, -1000], [-1000, -1000]], dtype=numpy.float32))
-    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(functions.expert_term(a).array), [-1000, 0])
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(equations.expert_term(a).array), [-1000, 0])
 
 
 @pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
@@ -129,7 +133,7 @@ def test_minibatch_similarity_of_equal_and_of_distant_samples(distance, similari
     """Equal samples are each like the four others, in any number of dimensions; distant ones like none."""
     M = distance * numpy.arange(5, dtype=numpy.float32)[:, None, None] * numpy.ones((1, 2, 3), dtype=numpy.float32)
     M = chainer.Variable(device.send(M))
-    y = functions.minibatch_similarity(M)
+    y = equations.minibatch_similarity(M)
     chainer.functions.sum(y).backward()
     numpy.testing.assert_array_equal(chainer.cuda.to_cpu(y.array), numpy.full((5, 2), similarity))
     numpy.testing.assert_array_equal(chainer.cuda.to_cpu(M.grad), 0)
@@ -140,18 +144,18 @@ def test_minibatch_similarity_of_joined_batches(device, rng):
     batches = [chainer.Variable(device.send(rng.normal(size=(N, UNITS, D)))) for _ in range(3)]
     joined = chainer.Variable(device.xp.concatenate([batch.array for batch in batches]))
     upstream = device.send(rng.normal(size=(3 * N, UNITS)))
-    y = functions.minibatch_similarity(joined, 3)
+    y = equations.minibatch_similarity(joined, 3)
     y.grad = upstream
     y.backward()
     for batch, values, gradient, grad_y in zip(
             batches, *(device.xp.split(array, 3) for array in (y.array, joined.grad, upstream))):
-        alone = functions.minibatch_similarity(batch)
+        alone = equations.minibatch_similarity(batch)
         alone.grad = grad_y
         alone.backward()
         device.xp.testing.assert_allclose(values, alone.array, rtol=1e-12)
         device.xp.testing.assert_allclose(gradient, batch.grad, rtol=1e-12, atol=1e-14)
     with pytest.raises(ValueError, match='2 batches of one size are not {} samples'.format(3 * N)):
-        functions.minibatch_similarity(joined, 2)
+        equations.minibatch_similarity(joined, 2)
 
 
 def test_gaussian_entropy_is_that_of_a_gaussian(rng):
@@ -159,12 +163,12 @@ def test_gaussian_entropy_is_that_of_a_gaussian(rng):
     gamma = numpy.array([0.3, -1.7, 2.5])
     x = gamma * rng.normal(size=(200_000, 3))
     log_density = (-0.5 * (x / gamma) ** 2 - numpy.log(abs(gamma)) - 0.5 * numpy.log(2 * numpy.pi)).sum(axis=1)
-    assert float(functions.gaussian_entropy(gamma).array) == pytest.approx(-log_density.mean(), abs=0.01)
+    assert float(equations.gaussian_entropy(gamma).array) == pytest.approx(-log_density.mean(), abs=0.01)
 
 
 def test_gaussian_entropy_of_zero_is_finite():
     gamma = chainer.Variable(numpy.zeros(2))
-    entropy = functions.gaussian_entropy(gamma)
+    entropy = equations.gaussian_entropy(gamma)
     entropy.backward()
     assert float(entropy.array) == pytest.approx(numpy.log(1e-8))
     numpy.testing.assert_array_equal(gamma.grad, 0)
@@ -182,7 +186,7 @@ def gaussian_points(rng, n):
 def test_neighbour_entropy_of_a_gaussian(device, rng):
     """Kozachenko & Leonenko's estimate against the closed form log(2πe σ₁σ₂)."""
     x, others = (device.send(gaussian_points(rng, n)) for n in (2000, 20_000))
-    entropy = functions.neighbour_entropy(x, others, 5)
+    entropy = entropies.neighbour_entropy(x, others, 5)
     assert entropy.dtype == numpy.float32
     assert float(entropy.array) == pytest.approx(numpy.log(2 * numpy.pi * numpy.e * DEVIATIONS.prod()), abs=0.06)
 
@@ -190,7 +194,7 @@ def test_neighbour_entropy_of_a_gaussian(device, rng):
 def test_neighbour_entropy_is_that_of_the_metric(rng):
     """Among its own points, each of which is its own first neighbour, the estimate is that of the metric."""
     x = gaussian_points(rng, 300).astype(numpy.float64)
-    mine = float(functions.neighbour_entropy(x, x, 6).array)
+    mine = float(entropies.neighbour_entropy(x, x, 6).array)
     # digamma(n + 1) − digamma(6) here, digamma(n) − digamma(5) there
     assert mine == pytest.approx(metrics.entropy_knn(x, 5) + 1 / 300 - 1 / 5, abs=1e-9)
 
@@ -199,7 +203,7 @@ def test_gradient_of_neighbour_entropy_is_the_score(device, rng):
     """−∇ log p = x/σ² of a Gaussian, where there are neighbours enough in a small ball."""
     x, others = (rng.standard_normal((n, 2)).astype(numpy.float32) for n in (400, 40_000))
     variable = chainer.Variable(device.send(x))
-    gradient, = gradients(functions.neighbour_entropy(variable, device.send(others), 1500), [variable])
+    gradient, = gradients(entropies.neighbour_entropy(variable, device.send(others), 1500), [variable])
     score = len(x) * chainer.cuda.to_cpu(gradient)
     near = (abs(x) < 1.5).all(axis=1)
     for i in range(2):
@@ -208,13 +212,13 @@ def test_gradient_of_neighbour_entropy_is_the_score(device, rng):
 
 def test_neighbour_entropy_wants_enough_others(rng):
     with pytest.raises(ValueError, match='4 points'):
-        functions.neighbour_entropy(gaussian_points(rng, 3), gaussian_points(rng, 4), 5)
+        entropies.neighbour_entropy(gaussian_points(rng, 3), gaussian_points(rng, 4), 5)
 
 
 def test_neighbour_entropy_of_one_point_is_finite(device, rng):
     """Points that all coincide give a low entropy and a gradient that is a number."""
     x = chainer.Variable(device.send(numpy.zeros((4, 2), dtype=numpy.float32)))
-    entropy = functions.neighbour_entropy(x, device.send(numpy.zeros((20, 2), dtype=numpy.float32)), 5)
+    entropy = entropies.neighbour_entropy(x, device.send(numpy.zeros((20, 2), dtype=numpy.float32)), 5)
     gradient, = gradients(entropy, [x])
     assert -40 < float(entropy.array) < -10
     assert not chainer.cuda.to_cpu(gradient).any()

@@ -1,14 +1,14 @@
 """The metrics of images, on cases whose value is known or beside a slow and plain computation; the classifier."""
 
 import copy
+import types
 
 import numpy
 import pytest
 
-from ddgm import classifier, metrics
 from ddgm.data.mnist import MNIST
-from ddgm.errors import UsageError
-from ddgm.evaluation import images, mnist
+from ddgm.evaluation import classifier, images, metrics, mnist
+from ddgm.support.errors import UsageError
 
 
 @pytest.fixture(scope='module')
@@ -136,9 +136,9 @@ def test_training_the_classifier_repeats(digits):
 
 
 @pytest.fixture
-def score(digits, trained, monkeypatch):
+def score(digits_folder, trained, monkeypatch):
     monkeypatch.setattr(mnist, 'load_or_train', lambda data: trained)
-    return mnist.Scores(digits, binarized=True)
+    return mnist.Digits(digits_folder, binarized=True).score
 
 
 def test_scores_of_real_digits(digits, score, trained):
@@ -195,8 +195,19 @@ def discs(n, rng):
     return numpy.where(inside[:, None], rng.integers(256, size=(n, 3, 1, 1)), 255).astype(numpy.uint8)
 
 
-def test_scores_of_pictures(rng):
-    score = images.Scores(discs(200, rng))
+@pytest.fixture
+def task_of(monkeypatch):
+    """The task of pictures that are given as (N, 3, 64, 64) uint8."""
+    def make(pictures):
+        data = types.SimpleNamespace(images=pictures, fingerprint='', report=lambda: '')
+        data_class = type('Data', (types.SimpleNamespace,), {'__len__': lambda self: len(pictures)})
+        monkeypatch.setattr(images, 'ImageFolder', lambda folder, batchsize: data_class(**vars(data)))
+        return images.Pictures('folder')
+    return make
+
+
+def test_scores_of_pictures(task_of, rng):
+    score = task_of(discs(200, rng)).score
     scores = score(discs(200, rng) / numpy.float32(255))
     assert not scores['collapsed']
     assert scores['diversity'] == pytest.approx(1, abs=0.1)
@@ -212,9 +223,9 @@ def test_scores_of_pictures(rng):
     assert average['frechet'] > 10 * scores['frechet']
 
 
-def test_energy_gap_of_pictures(rng):
+def test_energy_gap_of_pictures(task_of, rng):
     pictures = discs(30, rng)
-    score = images.Scores(pictures)
+    score = task_of(pictures).score
     x = discs(10, rng) / numpy.float32(255)
     gap = score(x, lambda x: x.mean(axis=(1, 2, 3)))['energy_gap']
     assert gap == pytest.approx(x.mean() - pictures.mean() / 255, rel=1e-4)
@@ -228,21 +239,22 @@ def test_reference_that_is_none():
     metrics.check_reference(numpy.eye(6))
 
 
-def test_test_labels_that_lack_a_class(digits, score, trained, rng):
+@pytest.mark.usefixtures('score')
+def test_test_labels_that_lack_a_class(digits, monkeypatch):
     """No infinite number in a JSON file."""
     keep = digits.test_labels < 9
     digits = copy.copy(digits)
     digits.test_images, digits.test_labels = digits.test_images[keep], digits.test_labels[keep]
-    scores = mnist.Scores(digits, binarized=True)(digits.train_images[:100] / numpy.float32(255))
+    monkeypatch.setattr(mnist, 'MNIST', lambda folder, batchsize: digits)
+    scores = mnist.Digits('folder').score(digits.train_images[:100] / numpy.float32(255))
     assert scores['class_kl'] is None
     assert scores['mode_score'] is None
 
 
-def test_nearest_training_picture(rng):
+def test_nearest_training_picture(task_of, rng):
     pictures = discs(30, rng)
-    distances, indexes = images.Scores(pictures).nearest_training(pictures[[7, 3]] / numpy.float32(255))
-    numpy.testing.assert_array_equal(indexes, [7, 3])
-    numpy.testing.assert_allclose(distances, 0, atol=1e-6)
+    x = pictures[[7, 3]] / numpy.float32(255)
+    numpy.testing.assert_allclose(task_of(pictures).nearest_training(0.9 * x + 0.01), x, atol=1e-6)
 
 
 def test_downscaled_pictures(rng):

@@ -16,7 +16,9 @@ import numpy
 import pytest
 from conftest import ROOT
 
-from ddgm import differentiation, functions, kernels, layers, links, noise, optimizers, training
+from ddgm import equations, training
+from ddgm.fast import differentiation, functions, kernels, links as fast_links, noise, optimizers
+from ddgm.fast.normalization import batch_normalization
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 
@@ -177,11 +179,11 @@ def vectors(rng, *sizes):
 
 
 ACTIVATIONS = {
-    'relu': (layers.relu, {'relu', 'relu_gradient'}),
-    'elu': (layers.elu, {'elu', 'product'}),
-    'tanh': (layers.tanh, {'tanh', 'tanh_gradient'}),
-    'sigmoid': (layers.sigmoid, {'sigmoid', 'sigmoid_gradient'}),
-    'gaussian': (with_noise(noise.gaussian, 0.3), {'gaussian'}),
+    'relu': (functions.relu, {'relu', 'relu_gradient'}),
+    'elu': (functions.elu, {'elu', 'product'}),
+    'tanh': (functions.tanh, {'tanh', 'tanh_gradient'}),
+    'sigmoid': (functions.sigmoid, {'sigmoid', 'sigmoid_gradient'}),
+    'gaussian': (with_noise(noise.add_noise, 0.3), {'gaussian'}),
     'dropout': (with_noise(noise.dropout, 0.4), {'dropout', 'product'}),
 }
 NORMALIZATION = {'squared_deviation', 'batch_normalization', 'product', 'batch_normalization_gradient'}
@@ -192,14 +194,14 @@ EXPERTS = {'expert', 'expert_gradient'}
 def cases(rng):
     """Name, function, inputs and the kernels that it uses, forward and backward."""
     result = {
-        'expert_term': (functions.expert_term, [SHAPES['rows'](rng)], EXPERTS),
-        'expert_term of extremes': (functions.expert_term, [EXTREMES], EXPERTS),
+        'expert_term': (equations.expert_term, [SHAPES['rows'](rng)], EXPERTS),
+        'expert_term of extremes': (equations.expert_term, [EXTREMES], EXPERTS),
         'weight_normalization': (
-            functions.weight_normalization, [SHAPES['rows'](rng), *vectors(rng, ROWS)], WEIGHTS),
+            equations.weight_normalization, [SHAPES['rows'](rng), *vectors(rng, ROWS)], WEIGHTS),
         'weight_normalization of kernels': (
-            functions.weight_normalization, [SHAPES['images'](rng), *vectors(rng, ROWS)], WEIGHTS),
+            equations.weight_normalization, [SHAPES['images'](rng), *vectors(rng, ROWS)], WEIGHTS),
         'weight_normalization of turned kernels': (
-            functions.weight_normalization, [SHAPES['images'](rng).swapaxes(0, 1), *vectors(rng, UNITS)], WEIGHTS),
+            equations.weight_normalization, [SHAPES['images'](rng).swapaxes(0, 1), *vectors(rng, UNITS)], WEIGHTS),
     }
     for name in ('relu', 'elu', 'tanh', 'sigmoid'):
         result[name + ' of extremes'] = ACTIVATIONS[name][0], [EXTREMES], ACTIVATIONS[name][1]
@@ -207,7 +209,7 @@ def cases(rng):
         for name, (function, used) in ACTIVATIONS.items():
             result['{} of {}'.format(name, shape)] = function, [make(rng)], used
         result['batch_normalization of ' + shape] = (
-            lambda x, gamma, beta: layers.batch_normalization(x, gamma, beta, 2e-5)[0],
+            lambda x, gamma, beta: batch_normalization(x, gamma, beta, 2e-5)[0],
             [make(rng) + 2, *vectors(rng, UNITS, UNITS)], NORMALIZATION)
     return result
 
@@ -243,7 +245,7 @@ def test_functions(name, dtype, as_on_gpu, rng):
             assert x.strides == inputs[0].strides
 
 
-@pytest.mark.parametrize('function', [layers.relu, layers.elu, layers.tanh, layers.sigmoid])
+@pytest.mark.parametrize('function', [functions.relu, functions.elu, functions.tanh, functions.sigmoid])
 def test_what_is_not_a_number_remains_one(function, as_on_gpu):
     y, _ = as_on_gpu(lambda: function(numpy.full((2, 3), numpy.nan, dtype=numpy.float32)))
     assert numpy.isnan(y.array).all()
@@ -257,10 +259,10 @@ def test_running_statistics(shape, as_on_gpu, rng):
         for x in batches:
             link(x)
         return link.avg_mean, link.avg_var
-    link = links.BatchNormalization(UNITS)
+    link = fast_links.BatchNormalization(UNITS)
     found, used = as_on_gpu(lambda: run(link))
     assert used == {'squared_deviation', 'batch_normalization', 'running_statistics'}
-    for x, y in zip(found, run(links.BatchNormalization(UNITS))):
+    for x, y in zip(found, run(fast_links.BatchNormalization(UNITS))):
         numpy.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 

@@ -4,7 +4,7 @@ import chainer
 import numpy
 import pytest
 
-from ddgm import langevin
+from ddgm.beyond_the_paper import langevin
 from ddgm.models import DeepEnergyModel
 
 

@@ -7,8 +7,9 @@ import numpy
 import pytest
 from chainer import gradient_check
 
-from ddgm import layers, links
-from ddgm.differentiation import gradients
+from ddgm.fast import functions, links as fast_links, normalization
+from ddgm.fast.differentiation import gradients
+from ddgm.fast.normalization import batch_normalization
 
 EPS = 2e-5
 N, UNITS = 6, 4
@@ -29,10 +30,10 @@ SHAPES = {
 
 # By name: ours, the same in NumPy, Chainer's.
 ACTIVATIONS = {
-    'relu': (layers.relu, lambda x: numpy.where(x > 0, x, 0), F.relu),
-    'elu': (layers.elu, lambda x: numpy.where(x > 0, x, numpy.exp(numpy.minimum(x, 0)) - 1), F.elu),
-    'tanh': (layers.tanh, lambda x: (numpy.exp(2 * x) - 1) / (numpy.exp(2 * x) + 1), F.tanh),
-    'sigmoid': (layers.sigmoid, lambda x: 1 / (1 + numpy.exp(-x)), F.sigmoid),
+    'relu': (functions.relu, lambda x: numpy.where(x > 0, x, 0), F.relu),
+    'elu': (functions.elu, lambda x: numpy.where(x > 0, x, numpy.exp(numpy.minimum(x, 0)) - 1), F.elu),
+    'tanh': (functions.tanh, lambda x: (numpy.exp(2 * x) - 1) / (numpy.exp(2 * x) + 1), F.tanh),
+    'sigmoid': (functions.sigmoid, lambda x: 1 / (1 + numpy.exp(-x)), F.sigmoid),
 }
 
 
@@ -41,7 +42,7 @@ def normalize_by_chainer(x, gamma, beta):
 
 
 def normalize(x, gamma, beta):
-    return layers.batch_normalization(x, gamma, beta, EPS)[0]
+    return batch_normalization(x, gamma, beta, EPS)[0]
 
 
 def naive_normalize(x, gamma, beta):
@@ -59,13 +60,13 @@ def cases(rng):
     W_of_images = rng.normal(size=(5, UNITS * 6))
     gamma, beta = rng.normal(size=UNITS), rng.normal(size=UNITS)
     result = {
-        'linear': (layers.linear, (SHAPES['vectors'](rng), W, b), lambda x, W, b: x @ W.T + b, F.linear),
-        'linear without b': (layers.linear, (SHAPES['vectors'](rng), W), lambda x, W: x @ W.T, F.linear),
+        'linear': (functions.linear, (SHAPES['vectors'](rng), W, b), lambda x, W, b: x @ W.T + b, F.linear),
+        'linear without b': (functions.linear, (SHAPES['vectors'](rng), W), lambda x, W: x @ W.T, F.linear),
     }
     for shape, make in SHAPES.items():
         if shape != 'vectors':
             result['linear of ' + shape] = (
-                layers.linear, (make(rng), W_of_images, b), lambda x, W, b: x.reshape(N, -1) @ W.T + b, F.linear)
+                functions.linear, (make(rng), W_of_images, b), lambda x, W, b: x.reshape(N, -1) @ W.T + b, F.linear)
         result['batch_normalization of ' + shape] = (
             normalize, (make(rng), gamma, beta), naive_normalize, normalize_by_chainer)
         for name, (function, reference, of_chainer) in ACTIVATIONS.items():
@@ -175,7 +176,7 @@ def test_order_in_memory_is_kept(name, device, rng):
 def test_sums_over_channels_need_no_copy(rng):
     """Of images that lie as convolutions return them."""
     x = SHAPES['images as convolutions lie'](rng)
-    rows = layers._channels(x)
+    rows = normalization.channels(x)
     assert numpy.shares_memory(rows, x)
     numpy.testing.assert_array_equal(rows.sum(axis=1), x.transpose(1, 2, 3, 0).reshape(UNITS, -1).sum(axis=1))
 
@@ -186,7 +187,7 @@ def test_sums_over_channels_need_no_copy(rng):
 def test_elu_at_zero_and_far_from_it(dtype, device):
     x = chainer.Variable(device.send(numpy.array([0, -1e-30, 1e-30, -1e4, 1e4, -1e30, 1e30], dtype=dtype)))
     with numpy.errstate(over='raise', invalid='raise'):
-        y = layers.elu(x)
+        y = functions.elu(x)
         F.sum(y).backward()
     expected = numpy.array([0, -1e-30, 1e-30, -1, 1e4, -1, 1e30], dtype=dtype)
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(y.array), expected, rtol=1e-6)
@@ -198,9 +199,9 @@ def test_elu_at_zero_and_far_from_it(dtype, device):
 def test_elu_is_exact_beside_zero(dtype, device):
     """exp(x) − 1 of a small x keeps its digits, and a positive x is not touched at all."""
     x = numpy.geomspace(1e-20, 50, 100).astype(dtype)
-    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(layers.elu(device.send(x)).array), x)
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(functions.elu(device.send(x)).array), x)
     numpy.testing.assert_allclose(
-        chainer.cuda.to_cpu(layers.elu(device.send(-x)).array), numpy.expm1(-x.astype(numpy.float64)),
+        chainer.cuda.to_cpu(functions.elu(device.send(-x)).array), numpy.expm1(-x.astype(numpy.float64)),
         rtol=4 * numpy.finfo(dtype).eps)
 
 
@@ -208,7 +209,7 @@ def test_elu_is_exact_beside_zero(dtype, device):
 def test_relu_at_zero(dtype, device):
     """The slope at 0, of either sign, is 0, as Chainer's."""
     x = chainer.Variable(device.send(numpy.array([0.0, -0.0, -1, 1, -1e30, 1e30, 1e-30, -1e-30], dtype=dtype)))
-    y = layers.relu(x)
+    y = functions.relu(x)
     F.sum(y).backward()
     numpy.testing.assert_array_equal(
         chainer.cuda.to_cpu(y.array), numpy.array([0, 0, 0, 1, 0, 1e30, 1e-30, 0], dtype=dtype))
@@ -217,7 +218,7 @@ def test_relu_at_zero(dtype, device):
 
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize(('function', 'lower', 'at_zero', 'slope'), [
-    (layers.tanh, -1, 0, 1), (layers.sigmoid, 0, 0.5, 0.25)], ids=['tanh', 'sigmoid'])
+    (functions.tanh, -1, 0, 1), (functions.sigmoid, 0, 0.5, 0.25)], ids=['tanh', 'sigmoid'])
 def test_saturation(function, lower, at_zero, slope, dtype, device):
     """Far from 0 the values are the limits, the slopes 0, and nothing overflows."""
     x = chainer.Variable(device.send(numpy.array([-1e30, -1e4, -100, 0, 100, 1e4, 1e30], dtype=dtype)))
@@ -242,7 +243,7 @@ def test_not_a_number_stays_one(name, device):
 def test_statistics_of_the_batch(shape, device, rng):
     x = SHAPES[shape](rng)
     axes = (0, 2, 3)[:x.ndim - 1]
-    _, means, variances = layers.batch_normalization(
+    _, means, variances = batch_normalization(
         send(device, x), device.xp.ones(UNITS), device.xp.zeros(UNITS), EPS)
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(means), [x.mean(axis=axes)], rtol=1e-10, atol=1e-12)
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(variances), [x.var(axis=axes)], rtol=1e-10)
@@ -261,7 +262,7 @@ def test_joined_batches_are_normalized_each_by_itself(shape, batches, device, rn
 
     def values_and_gradients(x, upstream, batches):
         variables = [chainer.Variable(send(device, array)) for array in (x, gamma, beta)]
-        y, means, variances = layers.batch_normalization(*variables, EPS, batches)
+        y, means, variances = batch_normalization(*variables, EPS, batches)
         y.grad = send(device, upstream)
         y.backward()
         arrays = y.array, means, variances, *(variable.grad for variable in variables)
@@ -277,7 +278,7 @@ def test_joined_batches_are_normalized_each_by_itself(shape, batches, device, rn
 
 def test_batches_that_are_not_of_one_size():
     with pytest.raises(ValueError, match='4 batches of one size are not 6 samples'):
-        layers.batch_normalization(numpy.ones((N, UNITS)), numpy.ones(UNITS), numpy.zeros(UNITS), EPS, 4)
+        batch_normalization(numpy.ones((N, UNITS)), numpy.ones(UNITS), numpy.zeros(UNITS), EPS, 4)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -285,13 +286,13 @@ def test_parts_of_many_units_change_nothing(shape, rng, monkeypatch):
     """What is worked through a few units at a time, for the processor's cache, keeps its bits."""
     def everything():
         variables = [chainer.Variable(array) for array in inputs]
-        y, means, variances = layers.batch_normalization(*variables, EPS, 2)
+        y, means, variances = batch_normalization(*variables, EPS, 2)
         F.sum(y * y).backward()
         return [y.array, means, variances] + [variable.grad for variable in variables]
 
     inputs = SHAPES[shape](rng), rng.normal(size=UNITS), rng.normal(size=UNITS)
     whole = everything()
-    monkeypatch.setattr(layers, '_PART', inputs[0].size // 2 // 3)  # one unit of four, then
+    monkeypatch.setattr(normalization, '_PART', inputs[0].size // 2 // 3)  # one unit of four, then
     for array, expected in zip(everything(), whole):
         numpy.testing.assert_array_equal(array, expected)
 
@@ -302,7 +303,7 @@ def test_variance_beside_a_large_mean(shape, device, rng):
     x = (1000 + rng.normal(size=shape)).astype(numpy.float32)
     axes = (0, 2, 3)[:x.ndim - 1]
     ones, zeros = (device.send(numpy.full(UNITS, value, dtype=numpy.float32)) for value in (1, 0))
-    y, _, variances = layers.batch_normalization(device.send(x), ones, zeros, EPS)
+    y, _, variances = batch_normalization(device.send(x), ones, zeros, EPS)
     exact = x.astype(numpy.float64)
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(variances), [exact.var(axis=axes)], rtol=1e-4)
     normalized = chainer.cuda.to_cpu(y.array).astype(numpy.float64)
@@ -323,7 +324,7 @@ def test_constant_unit(device):
 def link_and_twin(dtype, device):
     """Our BatchNormalization and Chainer's with the same eps and decay."""
     with chainer.using_config('dtype', dtype):
-        pair = links.BatchNormalization(UNITS), L.BatchNormalization(UNITS, eps=2e-5, decay=0.9)
+        pair = fast_links.BatchNormalization(UNITS), L.BatchNormalization(UNITS, eps=2e-5, decay=0.9)
         for link in pair:
             link.gamma.array[...], link.beta.array[...] = numpy.linspace(0.5, 2, UNITS), numpy.linspace(-1, 1, UNITS)
             link.to_device(device)
@@ -376,7 +377,7 @@ def test_running_statistics_of_single_samples(device):
 @pytest.mark.parametrize('nobias', [False, True])
 def test_linear_link(nobias, device, rng):
     """xWᵀ + b with its own parameters, by Chainer's names."""
-    link = links.Linear(12, 5, nobias=nobias, initialW=rng.normal(size=(5, 12)))
+    link = fast_links.Linear(12, 5, nobias=nobias, initialW=rng.normal(size=(5, 12)))
     link.to_device(device)
     assert {name for name, _ in link.namedparams()} == ({'/W'} if nobias else {'/W', '/b'})
     x = device.send(rng.normal(size=(N, 3, 2, 2)).astype(numpy.float32))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ddgm.log import Log
+from ddgm.runs.log import Log
 
 
 @pytest.fixture

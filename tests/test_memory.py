@@ -8,16 +8,16 @@ import numpy
 import pytest
 from conftest import ROOT
 
-from ddgm.memory import workspace
+from ddgm.fast.memory import workspace
 
 # Two megabytes at a time, twenty of them alive: how many pages the system hands out once this has been done before.
 FAULTS = '''
 import resource, sys
 import numpy
-import ddgm.memory
+import ddgm.fast.memory
 
 if sys.argv[1] == 'keep':
-    ddgm.memory.keep_freed()
+    ddgm.fast.memory.keep_freed()
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     arrays = [numpy.ones(2 ** 18) for _ in range(20)]

@@ -8,9 +8,9 @@ import chainer.functions as F
 import numpy
 import pytest
 
-from ddgm import noise
+from ddgm.fast import noise
 
-KINDS = {'gaussian': lambda x: noise.gaussian(x, 0.3), 'dropout': lambda x: noise.dropout(x, 0.4)}
+KINDS = {'gaussian': lambda x: noise.add_noise(x, 0.3), 'dropout': lambda x: noise.dropout(x, 0.4)}
 
 
 def variable(array, device, dtype=numpy.float32):
@@ -88,8 +88,8 @@ def test_inner_source_ends(device):
     x = variable(numpy.zeros((3, 2)), device)
     with noise.source(numpy.random.default_rng(5)):
         with noise.source(numpy.random.default_rng(6)):
-            inner = noise.gaussian(x, 0.3)
-        outer = noise.gaussian(x, 0.3)
+            inner = noise.add_noise(x, 0.3)
+        outer = noise.add_noise(x, 0.3)
     device.xp.testing.assert_array_equal(inner.array, with_noise('gaussian', x, 6).array)
     device.xp.testing.assert_array_equal(outer.array, with_noise('gaussian', x, 5).array)
     assert (inner.array != outer.array).all()
@@ -108,7 +108,7 @@ def test_every_level_of_the_gaussian(dtype, device):
     """Steps of equal probability: increasing, symmetric, their middles the quantiles but for the exact variance."""
     x = variable(numpy.zeros((2 ** 8, 2 ** 8)), device, dtype)
     with noise.source(EveryNumberOnce()):
-        levels = chainer.cuda.to_cpu(noise.gaussian(x, 0.3).array).ravel()
+        levels = chainer.cuda.to_cpu(noise.add_noise(x, 0.3).array).ravel()
     assert levels.dtype == dtype
     levels = levels.astype(numpy.float64)
     assert (numpy.diff(levels) > 0).all()
@@ -165,7 +165,7 @@ def test_gradient_of_dropout_passes_through_its_mask(device, rng):
     device.xp.testing.assert_array_equal(x.grad, y.array * weights)
 
 
-@pytest.mark.parametrize('kind', [lambda x: noise.gaussian(x, 0.0), lambda x: noise.dropout(x, 0.0)], ids=KINDS)
+@pytest.mark.parametrize('kind', [lambda x: noise.add_noise(x, 0.0), lambda x: noise.dropout(x, 0.0)], ids=KINDS)
 def test_noise_of_size_zero_draws_but_changes_nothing(kind, device, rng):
     x = variable(rng.normal(size=(4, 3)), device)
     state = rng.bit_generator.state

@@ -7,7 +7,7 @@ import numpy
 import pytest
 from chainer import optimizer_hooks, serializers
 
-from ddgm import optimizers
+from ddgm.fast import optimizers
 
 SHAPES = {'W': (7, 5), 'b': (7,), 'kernels': (3, 2, 4, 4), 'scale': (), 'row': (1, 13)}
 HYPERPARAMETERS = {

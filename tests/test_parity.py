@@ -14,12 +14,17 @@ import numpy
 import pytest
 from conftest import ROOT
 
-from ddgm import noise, objectives, randomness, run, sampling, state_dict, training
+from ddgm import objectives, training
 from ddgm.data.toy import GaussianMixture, SwissRoll
-from ddgm.files import read_arrays
-from ddgm.links import BatchNormalization
+from ddgm.evaluation import sampling
+from ddgm.fast import noise
+from ddgm.fast.links import BatchNormalization
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
+from ddgm.runs import training_state
+from ddgm.support import randomness
+from ddgm.support.files import read_arrays
+from ddgm.weights import pytorch_names
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed: make test-parity')
 
@@ -125,7 +130,7 @@ def start(case):
     """Our models before the first iteration and their optimizers."""
     def draw_data(n, rng):
         return data_of(case)(n, rng).astype(chainer.config.dtype)
-    return run.build_state(
+    return training_state.build_state(
         settings_of(case), functools.partial(build_models, case), draw_data, chainer.get_device('@numpy'))
 
 
@@ -134,7 +139,7 @@ def twins_of(case, models):
     twins = torch_twin.build_models(case.task, settings_of(case))
     for twin, model in zip(twins, models):
         twin.to(getattr(torch, next(model.params()).dtype.name))
-        arrays = state_dict.export(model)
+        arrays = pytorch_names.export(model)
         twin.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, strict=True)
     return twins
 
@@ -249,7 +254,7 @@ def test_gradients_of_the_generative_model(case):
 def assert_same_gradients(case, model, twin):
     for parameter in model.params():
         parameter.array = parameter.grad
-    ours = state_dict.export(model)
+    ours = pytorch_names.export(model)
     theirs = {name: parameter.grad.numpy() for name, parameter in twin.named_parameters()}
     assert theirs.keys() <= ours.keys()
     largest = max(abs(gradient).max() for gradient in theirs.values())
@@ -262,7 +267,7 @@ def assert_same_gradients(case, model, twin):
 
 
 def assert_same_statistics(model, twin, tolerance):
-    ours, theirs = state_dict.export(model), arrays_of(twin)
+    ours, theirs = pytorch_names.export(model), arrays_of(twin)
     for name in ours:
         if name.endswith(('running_mean', 'running_var')):
             assert_close(ours[name], theirs[name], tolerance, name=name)
@@ -326,12 +331,12 @@ def test_hundred_iterations(case):
 
 def take_over_cancelled(case, model, twin):
     """Biases that BatchNormalization cancels, and the running means that follow them some iterations behind."""
-    ours, theirs = state_dict.export(model), arrays_of(twin)
+    ours, theirs = pytorch_names.export(model), arrays_of(twin)
     for bias, batch_normalization in case.cancelled.items():
         for name in (bias, '{}.running_mean'.format(batch_normalization)):
             if name in ours:
                 ours[name] = theirs[name]
-    state_dict.load(model, ours)
+    pytorch_names.load(model, ours)
 
 
 @pytest.mark.parametrize('case', [case for case in CASES if case.dtype == 'float64'], ids=lambda case: case.preset)
@@ -355,7 +360,7 @@ def test_a_trained_twin_loaded(case):
     train_twins(case, twins, 3)
     loaded = fresh_models(case)
     for model, twin in zip(loaded, twins):
-        state_dict.load(model, arrays_of(twin))
+        pytorch_names.load(model, arrays_of(twin))
     assert_same_in_test_mode(case, loaded, twins)
 
 
@@ -363,9 +368,9 @@ def test_a_trained_twin_loaded(case):
 def test_round_trip(case):
     models, _ = stirred_pair(case)
     for model, loaded in zip(models, fresh_models(case)):
-        arrays = state_dict.export(model)
-        state_dict.load(loaded, arrays)
-        again = state_dict.export(loaded)
+        arrays = pytorch_names.export(model)
+        pytorch_names.load(loaded, arrays)
+        again = pytorch_names.export(loaded)
         assert again.keys() == arrays.keys()
         for name in arrays:
             assert again[name].dtype == arrays[name].dtype
@@ -390,7 +395,7 @@ def test_twin_with_the_eps_of_pytorch(case):
     assert abs(sampling.sample(models[1], z) - samples_of(twins[1], z)).max() > 1e-3
     loaded = fresh_models(case)
     for model, twin in zip(loaded, twins):
-        state_dict.load(model, arrays_of(twin), eps=1e-5)
+        pytorch_names.load(model, arrays_of(twin), eps=1e-5)
     assert_same_in_test_mode(case, loaded, twins)
 
 
@@ -407,7 +412,7 @@ def test_lines_of_the_readme(tmp_path, monkeypatch):
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     lines, = (block for block in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'import torch' in block)
     (_, generative_model), _ = stirred_pair(CASES[0])
-    arrays = state_dict.export(generative_model)
+    arrays = pytorch_names.export(generative_model)
     (tmp_path / 'torch').mkdir()
     numpy.savez(tmp_path / 'torch' / 'generative_model.npz', **arrays)
     monkeypatch.chdir(tmp_path)

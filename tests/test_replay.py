@@ -12,8 +12,10 @@ import numpy
 import pytest
 from chainer import initializers
 
-from ddgm import sampling, training
-from ddgm.links import BatchNormalization, WeightNormalizedLinear
+from ddgm import training
+from ddgm.evaluation import sampling
+from ddgm.fast.links import BatchNormalization
+from ddgm.links import WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS

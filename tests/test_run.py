@@ -6,10 +6,11 @@ import chainer
 import numpy
 import pytest
 
-from ddgm import run, run_folder, training
-from ddgm.command_line import Request
+from ddgm import training
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
+from ddgm.runs import run_folder, training_state
+from ddgm.runs.command_line import Request
 
 BUILD = {
     'gaussian_mixture': toy.build_models, 'swiss_roll': toy.build_models, 'mnist': mnist.build_models,
@@ -28,7 +29,7 @@ def test_every_preset_goes_on_to_the_same_bits(task, preset, tmp_path, device):
         return rng.random((n, *SHAPE[task]), dtype=numpy.float32)
 
     def build():
-        return run.build_state(settings, BUILD[task], draw_data, device)
+        return training_state.build_state(settings, BUILD[task], draw_data, device)
 
     def train(state, iterations):
         for iteration, losses in training.train(

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from ddgm import run_folder
-from ddgm.command_line import Request
-from ddgm.errors import UsageError
+from ddgm.runs import run_folder
+from ddgm.runs.command_line import Request
+from ddgm.support.errors import UsageError
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_settings_of_an_earlier_version(folder):
     """It had none of what leads beyond the paper, so its runs are the paper; other settings must be there."""
     path = folder.path / 'settings.json'
     saved, settings = json.loads(path.read_text()), folder.settings
-    path.write_text(json.dumps({name: value for name, value in saved.items() if name not in settings.BEYOND}))
+    path.write_text(json.dumps({name: value for name, value in saved.items() if name not in settings.BEYOND_THE_PAPER}))
     assert run_folder.read_run(folder.path, '').settings == settings
     path.write_text(json.dumps({name: value for name, value in saved.items() if name != 'batchsize'}))
     with pytest.raises(UsageError, match='batchsize'):

@@ -17,10 +17,13 @@ from conftest import ROOT, assert_same_run, read_run
 from PIL import Image
 
 import train_gaussian_mixture
-from ddgm import figures, randomness, run, sampling
 from ddgm.data.toy import GaussianMixture
+from ddgm.evaluation import sampling
+from ddgm.figures import post
 from ddgm.networks.toy import build_models
 from ddgm.presets import PRESETS
+from ddgm.runs import execution
+from ddgm.support import randomness
 
 TASKS = ['gaussian_mixture', 'swiss_roll']
 TINY = ['-n', '12', '-b', '20', '--log_interval', '5', '--snapshot_interval', '5', '--figure_interval', '4']
@@ -152,9 +155,9 @@ def test_times_leave_pictures_out(tmp_path, monkeypatch):
     def draw(*arguments, **options):
         now[0] += 86_400
         draw_points(*arguments, **options)
-    draw_points = figures.draw_points
-    monkeypatch.setattr(run, 'time', types.SimpleNamespace(perf_counter=look))
-    monkeypatch.setattr(figures, 'draw_points', draw)
+    draw_points = post.draw_points
+    monkeypatch.setattr(execution, 'time', types.SimpleNamespace(perf_counter=look))
+    monkeypatch.setattr(post, 'draw_points', draw)
     train_gaussian_mixture.main([*TINY, '-o', str(tmp_path / 'run')])
     assert now[0] > 3 * 86_400
     times = [entry['elapsed_time'] for entry in json.loads((tmp_path / 'run' / 'log').read_text())]
@@ -268,7 +271,7 @@ DIVERGING = '''
 import sys
 sys.path.insert(0, {root!r})
 import ddgm, train_{task}
-from ddgm import command_line
+from ddgm.runs import command_line
 from ddgm.data.toy import GaussianMixture, SwissRoll
 draws = 0
 def wrap(sample):

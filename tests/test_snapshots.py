@@ -5,9 +5,9 @@ import os
 import numpy
 import pytest
 
-from ddgm import snapshots
-from ddgm.errors import UsageError
-from ddgm.snapshots import EARLIER, NEWEST
+from ddgm.runs import snapshots
+from ddgm.runs.snapshots import EARLIER, NEWEST
+from ddgm.support.errors import UsageError
 
 RUN = {'task': 'gaussian_mixture', 'seed': 0}
 

@@ -17,7 +17,7 @@ import speed  # noqa: E402
 import speed_sides  # noqa: E402
 from speed_sides import problem, worker  # noqa: E402
 
-from ddgm.errors import RunFailed, UsageError  # noqa: E402
+from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
 
 needs_pytorch = pytest.mark.skipif(
     importlib.util.find_spec('torch') is None,

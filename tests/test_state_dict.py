@@ -9,10 +9,13 @@ import numpy
 import pytest
 from chainer import initializers
 
-from ddgm import links, sampling, state_dict, training
-from ddgm.errors import UsageError
+from ddgm import links, training
+from ddgm.evaluation import sampling
+from ddgm.fast import links as fast_links
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
+from ddgm.support.errors import UsageError
+from ddgm.weights import pytorch_names
 
 BUILD_MODELS = {
     'gaussian_mixture': toy.build_models, 'swiss_roll': toy.build_models, 'mnist': mnist.build_models,
@@ -47,11 +50,11 @@ def test_there_and_back(task, preset, rng, device):
     """Into models whose weight normalization has seen no data; to the same bits."""
     models, others = started(task, preset, rng), build(task, preset, rng)
     for model, other, inputs in zip(models, others, inputs_of(models, task, 6, rng)):
-        exported = state_dict.export(model)
+        exported = pytorch_names.export(model)
         other.to_device(device)
-        state_dict.load(other, exported)
-        assert state_dict.export(other).keys() == exported.keys()
-        for name, array in state_dict.export(other).items():
+        pytorch_names.load(other, exported)
+        assert pytorch_names.export(other).keys() == exported.keys()
+        for name, array in pytorch_names.export(other).items():
             numpy.testing.assert_array_equal(array, exported[name], err_msg=name)
         other.to_device('@numpy')
         numpy.testing.assert_array_equal(
@@ -62,7 +65,7 @@ def test_there_and_back(task, preset, rng, device):
 
 def test_names_and_shapes_of_the_plane(rng):
     energy_model, generative_model = (
-        {name: (array.shape, str(array.dtype)) for name, array in state_dict.export(model).items()}
+        {name: (array.shape, str(array.dtype)) for name, array in pytorch_names.export(model).items()}
         for model in started('gaussian_mixture', 'default', rng))
     assert energy_model == {
         'b': ((2,), 'float32'),
@@ -92,24 +95,24 @@ def test_shapes_of_convolutions(rng):
     model = chainer.Sequential(
         links.WeightNormalizedConvolution2D(3, 5, 4, 2, 1, initializers.Normal(rng=rng)),
         links.WeightNormalizedDeconvolution2D(5, 7, 4, 2, 1, initializers.Normal(rng=rng)),
-        links.Deconvolution2D(7, 2, 4, 2, 1))
+        fast_links.Deconvolution2D(7, 2, 4, 2, 1))
     model(rng.random((4, 3, 8, 8), dtype=numpy.float32))
-    shapes = {name: array.shape for name, array in state_dict.export(model).items()}
+    shapes = {name: array.shape for name, array in pytorch_names.export(model).items()}
     assert shapes['0.parametrizations.weight.original0'] == (5, 1, 1, 1)
     assert shapes['0.parametrizations.weight.original1'] == (5, 3, 4, 4)
     assert shapes['1.parametrizations.weight.original0'] == (1, 7, 1, 1)
     assert shapes['1.parametrizations.weight.original1'] == (5, 7, 4, 4)
     assert shapes['2.weight'] == (7, 2, 4, 4)
-    wrong = state_dict.export(model)
+    wrong = pytorch_names.export(model)
     wrong['1.parametrizations.weight.original0'] = numpy.ones((5, 1, 1, 1))  # PyTorch's own dim=0
     with pytest.raises(UsageError, match=r'original0 is \(5, 1, 1, 1\), where \(1, 7, 1, 1\) is needed'):
-        state_dict.load(model, wrong)
+        pytorch_names.load(model, wrong)
 
 
 def test_exported_arrays_are_copies(rng):
     _, model = started('gaussian_mixture', 'default', rng)
     before = model.l1.W.array.copy()
-    for array in state_dict.export(model).values():
+    for array in pytorch_names.export(model).values():
         array[...] = 7
     numpy.testing.assert_array_equal(model.l1.W.array, before)
     assert (model.bn1.avg_var != 7).all()
@@ -118,26 +121,26 @@ def test_exported_arrays_are_copies(rng):
 def test_not_started_is_refused(rng):
     energy_model, _ = build('gaussian_mixture', 'default', rng)
     with pytest.raises(ValueError, match='first batch'):
-        state_dict.export(energy_model)
+        pytorch_names.export(energy_model)
 
 
 def test_unknown_layers_are_refused():
     with pytest.raises(ValueError, match='EmbedID'):
-        state_dict.export(chainer.Sequential(L.EmbedID(3, 2)))
+        pytorch_names.export(chainer.Sequential(L.EmbedID(3, 2)))
 
 
 def test_all_that_does_not_fit_is_listed(rng):
     """In one line, and the model stays as it was."""
     _, model = started('gaussian_mixture', 'default', rng)
-    before = state_dict.export(model)
-    wrong = state_dict.export(model)
+    before = pytorch_names.export(model)
+    wrong = pytorch_names.export(model)
     del wrong['l1.weight'], wrong['bn2.running_var']
     wrong.update({
         'l4.weight': numpy.zeros(3), 'l2.weight': numpy.zeros((3, 128)), 'l2.bias': wrong['l2.bias'].astype(int),
         'l3.bias': numpy.array([1, numpy.nan]), 'bn1.running_var': -wrong['bn1.running_var'],
         'l3.weight': numpy.full((2, 128), 1e300), 'bn1.bias': numpy.zeros(128)})
     with pytest.raises(UsageError) as caught:
-        state_dict.load(model, wrong)
+        pytorch_names.load(model, wrong)
     message = str(caught.value)
     assert '\n' not in message
     for part in (
@@ -146,7 +149,7 @@ def test_all_that_does_not_fit_is_listed(rng):
             'l3.weight has numbers beyond float32', 'bn1.running_var is negative'):
         assert part in message
     assert 'bn1.bias' not in message
-    for name, array in state_dict.export(model).items():
+    for name, array in pytorch_names.export(model).items():
         numpy.testing.assert_array_equal(array, before[name])
 
 
@@ -157,9 +160,9 @@ def test_other_number_types_and_old_names(rng):
     old = {
         name.replace('parametrizations.weight.original0', 'weight_g').replace(
             'parametrizations.weight.original1', 'weight_v'): array.astype(numpy.float64)
-        for name, array in state_dict.export(energy_model).items()}
+        for name, array in pytorch_names.export(energy_model).items()}
     assert 'experts.weight_g' in old
-    state_dict.load(other_energy, old)
+    pytorch_names.load(other_energy, old)
     x = rng.normal(size=(5, 2)).astype(numpy.float32)
     numpy.testing.assert_array_equal(
         sampling.energy_function(energy_model)(x), sampling.energy_function(other_energy)(x))
@@ -167,8 +170,8 @@ def test_other_number_types_and_old_names(rng):
 
     half = {
         name: array if array.dtype.kind == 'i' else array.astype(numpy.float16)
-        for name, array in state_dict.export(generative_model).items() if not name.startswith('bn1.num')}
-    state_dict.load(other_generative, half)
+        for name, array in pytorch_names.export(generative_model).items() if not name.startswith('bn1.num')}
+    pytorch_names.load(other_generative, half)
     numpy.testing.assert_allclose(other_generative.l2.W.array, generative_model.l2.W.array, rtol=1e-3, atol=1e-4)
 
 
@@ -176,10 +179,10 @@ def test_other_number_types_and_old_names(rng):
 def test_eps_of_the_other_side(eps, rng):
     """(x − mean)/√(var + eps) is the same in test mode, whichever eps the numbers were made with."""
     _, model = started('gaussian_mixture', 'default', rng)
-    exported = state_dict.export(model)
+    exported = pytorch_names.export(model)
     exported['bn1.running_var'][:3] = [0, 1e-6, 1]
     exported['bn2.running_var'][:] = 1e-4  # where eps counts
-    state_dict.load(model, exported, eps)
+    pytorch_names.load(model, exported, eps)
     z = model.draw_latent(5, rng)
 
     def normalized(h, name):
@@ -200,9 +203,9 @@ def test_batch_normalization_of_others(rng):
     x = rng.random((5, 3, 8, 8), dtype=numpy.float32)
     model(x)
     # A torch.nn.Sequential counts the function too.
-    assert {name.split('.')[0] for name in state_dict.export(model)} == {'0', '1', '3'}
+    assert {name.split('.')[0] for name in pytorch_names.export(model)} == {'0', '1', '3'}
     other = chainer.Sequential(L.Convolution2D(3, 4, 3), L.BatchNormalization(4, eps=1e-4), F.relu, L.Linear(144, 2))
     other(x)
-    state_dict.load(other, state_dict.export(model), eps=1e-3)
+    pytorch_names.load(other, pytorch_names.export(model), eps=1e-3)
     numpy.testing.assert_allclose(
         sampling.in_test_mode(other, x, 5), sampling.in_test_mode(model, x, 5), rtol=1e-4, atol=1e-5)

@@ -11,11 +11,13 @@ import ending_study
 import numpy
 import pytest
 
-from ddgm import command_line, metrics, presets, training
+from ddgm import presets, training
 from ddgm.data.toy import GaussianMixture
-from ddgm.errors import RunFailed, UsageError
+from ddgm.evaluation import metrics
+from ddgm.fast.links import BatchNormalization
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import toy
+from ddgm.runs import command_line
 from ddgm.studies import (
     __main__,
     activations,
@@ -29,6 +31,7 @@ from ddgm.studies import (
     failures,
     study,
 )
+from ddgm.support.errors import RunFailed, UsageError
 
 MODULES = {
     'entropy': entropy, 'activations': activations, 'digits': digits, 'analogies': analogies,
@@ -39,7 +42,7 @@ MODULES = {
 # ---- each study, short
 
 def test_every_study_has_its_name():
-    assert set(MODULES) == set(command_line.STUDIES)
+    assert set(MODULES) == set(__main__.STUDIES)
 
 
 @pytest.mark.parametrize(('name', 'cases', 'iterations', 'pictures'), [
@@ -140,13 +143,13 @@ def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
     alone, first = list(weights([0, 3, 5])), list(weights([5], kept=kept))
     assert len(list(kept.iterdir())) == 2
     trained = []
-    iterations_of = study.run.iterations_of
+    iterations_of = study.training_state.iterations_of
 
     def noted(state, *arguments):
         for iteration, losses in iterations_of(state, *arguments):
             trained.append(iteration)
             yield iteration, losses
-    monkeypatch.setattr(study.run, 'iterations_of', noted)
+    monkeypatch.setattr(study.training_state, 'iterations_of', noted)
     again = list(weights([0, 3, 5], kept=kept))
     assert trained == [3, 5]
     for one, other in zip([*alone, alone[-1]], [*again, *first]):
@@ -220,7 +223,7 @@ def test_gradient_angles_look_only(rng):
         def __init__(self):
             super().__init__(2)
             with self.init_scope():
-                self.bn = toy.BatchNormalization(2)
+                self.bn = BatchNormalization(2)
             self.bn.gamma.array[...] = 1.0, 0.5
 
         def forward(self, z):

@@ -3,17 +3,17 @@
 import numpy
 import pytest
 
-from ddgm import tasks
-from ddgm.errors import UsageError
+from ddgm.evaluation import tasks
+from ddgm.support.errors import UsageError
 
 
 @pytest.fixture(scope='module')
 def references(digits_folder, pictures_folder):
     return {
-        'gaussian_mixture': tasks.open_reference('gaussian_mixture'),
-        'swiss_roll': tasks.open_reference('swiss_roll'),
-        'mnist': tasks.open_reference('mnist', str(digits_folder)),
-        'images': tasks.open_reference('images', str(pictures_folder))}
+        'gaussian_mixture': tasks.open_task('gaussian_mixture'),
+        'swiss_roll': tasks.open_task('swiss_roll'),
+        'mnist': tasks.open_task('mnist', str(digits_folder)),
+        'images': tasks.open_task('images', str(pictures_folder))}
 
 
 @pytest.mark.parametrize('task', ['gaussian_mixture', 'swiss_roll'])

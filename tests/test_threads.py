@@ -8,8 +8,11 @@ import warnings
 import numpy
 import pytest
 
-from ddgm import convolution_schemes, layers, optimizers, randomness, tasks, threads, training
+from ddgm import training
+from ddgm.evaluation import tasks
+from ddgm.fast import convolution_schemes, normalization, optimizers, threads
 from ddgm.presets import PRESETS
+from ddgm.support import randomness
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ def test_training_has_the_same_bits_with_any_number_of_threads(task, changes, sh
     def draw_data(n, rng):
         return rng.random((n, *shape), dtype=numpy.float32)
     for module, name, size in (
-            (threads, 'PART', 2 ** 10), (optimizers, '_PART', 2 ** 12), (layers, '_PART', 2 ** 10),
+            (threads, 'PART', 2 ** 10), (optimizers, '_PART', 2 ** 12), (normalization, '_PART', 2 ** 10),
             (convolution_schemes, 'PART', 2 ** 14)):
         monkeypatch.setattr(module, name, size)
     results = []

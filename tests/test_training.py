@@ -1,13 +1,20 @@
 """The loop: on problems with a known answer, and its promises."""
 
+import dataclasses
+
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 
-from ddgm import noise, objectives, sampling, training
+from ddgm import objectives, training
+from ddgm.beyond_the_paper.energy_penalty import energy_penalty
+from ddgm.beyond_the_paper.options import handed_to_the_loop
 from ddgm.data.toy import GaussianMixture
-from ddgm.links import BatchNormalization, MinibatchDiscrimination
+from ddgm.evaluation import sampling
+from ddgm.fast import noise
+from ddgm.fast.links import BatchNormalization
+from ddgm.links import MinibatchDiscrimination
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
@@ -135,7 +142,7 @@ def draws_of_noise(make_experts, seed, done, iterations, device):
     draws = []
 
     def noisy(x):
-        draws.append(chainer.cuda.to_cpu(noise.gaussian(0 * chainer.as_variable(x), 1.0).array))
+        draws.append(chainer.cuda.to_cpu(noise.add_noise(0 * chainer.as_variable(x), 1.0).array))
         return x
     models = DeepEnergyModel(noisy, make_experts(), n_visible=2), toy.GenerativeModel(2, 4, 0.1)
     for model in models:
@@ -360,13 +367,14 @@ def test_any_generative_model_trains():
     ('neighbour_entropy_weight', 1.0), ('neighbour_entropy_weight', 0.5), ('volume_entropy_weight', 1.0)])
 def test_true_entropy_gives_the_generator_the_density_of_the_energy(entropy, weight, rng):
     """Against a Gaussian energy that stays as it is, the least E − w·H is a Gaussian of w times its variance."""
+    settings = dataclasses.replace(SETTINGS, batchsize=200, n_latent=2, entropy_weight=0.0, **{entropy: weight})
     energy_model = DeepEnergyModel(None, None, n_visible=2)  # of variance ½
     generative_model = toy.GenerativeModel(2, 32, chainer.initializers.Normal(0.3, rng=rng))
     for _ in training.train(
             chainer.optimizers.SGD(lr=0).setup(energy_model),
             training.make_optimizer(generative_model, 1e-2, decay_from=150),
             lambda n, rng: rng.standard_normal((n, 2)).astype(numpy.float32), batchsize=200, seed=0, done=0,
-            iterations=1000, entropy_weight=0.0, **{entropy: weight}):
+            iterations=1000, **handed_to_the_loop(settings)):
         pass
     x = sampling.sample(generative_model, generative_model.draw_latent(5000, rng))
     numpy.testing.assert_allclose(x.var(axis=0), weight / 2, rtol=0.24)
@@ -375,7 +383,7 @@ def test_true_entropy_gives_the_generator_the_density_of_the_energy(entropy, wei
 
 def test_penalty_of_both_phases(rng):
     energies = [rng.normal(size=n).astype(numpy.float32) for n in (5, 7)]
-    penalty = objectives.energy_penalty(*map(chainer.Variable, energies), 0.3)
+    penalty = energy_penalty(*map(chainer.Variable, energies), 0.3)
     assert float(penalty.array) == pytest.approx(0.3 * sum((e ** 2).mean() for e in energies), rel=1e-5)
 
 
@@ -386,26 +394,27 @@ def test_penalty_keeps_the_energy_small():
         models = started_pair(0, GaussianMixture().sample)
         *_, (_, losses) = training.train(
             *map(training.make_optimizer, models), GaussianMixture().sample, 50, seed=0, done=0, iterations=150,
-            energy_penalty=penalty)
+            **handed_to_the_loop(dataclasses.replace(SETTINGS, energy_penalty=penalty)))
         sizes.append(sum(abs(float(losses[name])) for name in ('energy/positive', 'energy/negative')))
     assert sizes[1] < 0.5 * sizes[0]
 
 
 def test_refined_samples_are_what_the_energy_model_sees():
     """With Langevin steps E(x⁻) of the negative phase is lower than that of the generator's samples."""
+    refined = handed_to_the_loop(dataclasses.replace(SETTINGS, langevin_steps=20, langevin_step_size=1e-2))
     models = started_pair(0, GaussianMixture().sample)
     _, losses = next(training.train(
         *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), GaussianMixture().sample, 500, seed=0, done=0,
-        iterations=1, langevin_steps=20, langevin_step_size=1e-2))
+        iterations=1, **refined))
     models[1].l3.W.array *= 30  # far out
     _, wide = next(training.train(
         *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), GaussianMixture().sample, 500, seed=0, done=0,
-        iterations=1, langevin_steps=20, langevin_step_size=1e-2))
+        iterations=1, **refined))
     assert float(wide['energy/negative']) < float(wide['generator/energy'])
     assert numpy.isfinite(float(losses['energy/negative']))
 
 
 def test_weighted_entropies():
     one, other = (chainer.Variable(numpy.array(value, dtype=numpy.float32)) for value in (2.0, 5.0))
-    assert objectives.weighted_sum((one, 1)) is one
-    assert float(objectives.weighted_sum((one, 0.5), (other, 2.0)).array) == 11
+    assert objectives.weighted_sum([one], [1]) is one
+    assert float(objectives.weighted_sum([one, other], [0.5, 2.0]).array) == 11

@@ -5,9 +5,10 @@ import json
 import numpy
 import pytest
 
-from ddgm import command_line, sampling, tasks, weights
-from ddgm.errors import UsageError
-from ddgm.run_folder import MODELS, read_run
+from ddgm.evaluation import sampling, tasks
+from ddgm.runs.run_folder import MODELS, read_run
+from ddgm.support.errors import UsageError
+from ddgm.weights import __main__ as weights
 
 TINY = ('-n', '3', '-b', '20', '--snapshot_interval', '0', '--figure_interval', '0', '--log_interval', '1')
 
@@ -118,5 +119,5 @@ def test_refused_imports(run, tmp_path):
     'import a b --like c --eps x', 'carry a b'])
 def test_bad_usage_is_one_line(arguments):
     with pytest.raises(UsageError, match='--help') as caught:
-        command_line.parse_weights('text', arguments.split())
+        weights.parse(arguments.split())
     assert '\n' not in str(caught.value)

@@ -1,7 +1,8 @@
 """The paper's models and their training in plain PyTorch: a reference beside ddgm, with which it shares no code.
 
-Modules are called as in ddgm, so that their ``state_dict`` has the names of ``ddgm.state_dict.export``.  ``settings``
-is anything with the attributes of a preset.  The numbers of units and channels are those of the post and its code.
+Modules are called as in ddgm, so that their ``state_dict`` has the names of ``ddgm.weights.pytorch_names``.
+``settings`` is anything with the attributes of a preset.  The numbers of units and channels are those of the post and
+its code.
 """
 
 import collections

@@ -9,9 +9,11 @@ import ddgm  # noqa: F401, isort: skip  (before NumPy and Chainer, as in a run)
 import chainer
 import numpy
 
-from ddgm import run, state_dict, training
-from ddgm.errors import UsageError
+from ddgm import training
 from ddgm.networks import images, mnist, toy
+from ddgm.runs import training_state
+from ddgm.support.errors import UsageError
+from ddgm.weights import pytorch_names
 from speed_sides import NotMeasured, problem
 from speed_sides.case import CHAINER_WEIGHTS, LOSSES, POOL, WEIGHTS
 
@@ -25,18 +27,18 @@ class Ours:
 
     def __init__(self, case, folder):
         try:
-            device = run.open_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
+            device = training_state.open_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
         except UsageError as error:
             raise NotMeasured(str(error)) from error
         settings = case.settings
 
         def draw_start(n, rng):
             return problem.draw_data(case.task, settings, n, rng)
-        state = run.build_state(settings, NETWORKS[case.task].build_models, draw_start, device)
+        state = training_state.build_state(settings, NETWORKS[case.task].build_models, draw_start, device)
         pool = problem.draw_pool(case, numpy.random.default_rng(0))
         numpy.save(folder / POOL, pool)
         for model, weights, chainer_weights in zip(state.models, WEIGHTS, CHAINER_WEIGHTS):
-            numpy.savez(folder / weights, **state_dict.export(model))
+            numpy.savez(folder / weights, **pytorch_names.export(model))
             chainer.serializers.save_npz(folder / chainer_weights, model, compression=False)
 
         batches = itertools.cycle(list(device.send(pool)))

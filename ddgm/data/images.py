@@ -9,7 +9,7 @@ import warnings
 import numpy
 from PIL import Image, UnidentifiedImageError
 
-from ddgm.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line
 
 SIDE = 64
 _SMALLEST = 8  # pixels along a side

@@ -12,9 +12,9 @@ import zlib
 
 import numpy
 
-from ddgm.errors import UsageError, one_line
-from ddgm.files import open_atomically
-from ddgm.progress import DownloadBar
+from ddgm.support.errors import UsageError, one_line
+from ddgm.support.files import open_atomically
+from ddgm.support.terminal import DownloadBar
 
 MIRRORS = (
     'https://ossci-datasets.s3.amazonaws.com/mnist/',

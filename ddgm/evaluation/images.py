@@ -1,4 +1,4 @@
-"""How good samples are beside a folder of pictures without labels.
+"""The task of pictures from a folder, without labels: how good samples are beside them.
 
 There is nothing held out: the reference is the pictures that the run learns from, and where another metric would take
 test images, the pictures are compared with one another.
@@ -9,8 +9,12 @@ import chainer.functions as F
 import numpy
 from chainer import initializers
 
-from ddgm import metrics, randomness, sampling
-from ddgm.links import Convolution2D
+from ddgm.data.images import ImageFolder
+from ddgm.evaluation import metrics, sampling
+from ddgm.evaluation.pixels import from_0_to_1
+from ddgm.fast import links as L
+from ddgm.support import randomness
+from ddgm.support.errors import UsageError
 
 _AT_A_TIME = 100
 
@@ -26,9 +30,9 @@ class RandomFeatures(chainer.Chain):
         super().__init__()
         weight = initializers.HeNormal(rng=randomness.metric_generator(randomness.RANDOM_NETWORK))
         with self.init_scope():
-            self.c1 = Convolution2D(3, 16, 4, 2, 1, initialW=weight)
-            self.c2 = Convolution2D(16, 32, 4, 2, 1, initialW=weight)
-            self.c3 = Convolution2D(32, 64, 4, 2, 1, initialW=weight)
+            self.c1 = L.Convolution2D(3, 16, 4, 2, 1, initialW=weight)
+            self.c2 = L.Convolution2D(16, 32, 4, 2, 1, initialW=weight)
+            self.c3 = L.Convolution2D(32, 64, 4, 2, 1, initialW=weight)
 
     def forward(self, x):
         """(N, 3, 64, 64) in 0…1 to (N, 64)."""
@@ -46,26 +50,54 @@ def downscale(x):
     return x.reshape(len(x), 3, 8, 8, 8, 8).mean(axis=(3, 5)).reshape(len(x), -1)
 
 
-class Scores:
-    """All metrics of 64×64 images against a folder of pictures, by name.
+class Pictures:
+    """64×64 images in colours, (N, 3, 64, 64), and what samples of them are held against; see ``Plane``.
 
-    Those without suffix are computed on the features of :class:`RandomFeatures`, those that end in ``_pixels`` on means
-    of 8×8 pixels, ``diversity`` and ``nearest_train`` on all pixels.
+    Metrics without suffix are computed on the features of :class:`RandomFeatures`, those that end in ``_pixels`` on
+    means of 8×8 pixels, ``diversity`` and ``nearest_train`` on all pixels.
 
     Args:
-        images: (N, 3, 64, 64) uint8; at most 2,500 of them are the reference.
+        folder: Of pictures, of which at most 2,500 are the reference.
+        batchsize (int): How many there have to be.
 
-    Raises ``UsageError`` where they can't be a reference.
+    Raises ``UsageError`` where there are too few or they can't be a reference.
     """
 
-    def __init__(self, images):
+    exact_energy = None
+    real_name = 'real data'
+
+    def __init__(self, folder, batchsize=2):
+        self._data = data = ImageFolder(folder, batchsize)
+        images = data.images
         metrics.check_reference(images)
         chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(images))[:2500]
-        self._images = images
         self._reference = images[chosen].astype(numpy.float32) / 255
         self._spaces = {'': RandomFeatures().features_of, '_pixels': downscale}
+        self.fingerprint = data.fingerprint
+        found = '{:,} pictures in {}'.format(len(data), folder)
+        self.description = '; '.join(filter(None, [found, data.report()]))
 
-    def __call__(self, x, energy=None):
+    def draw_data(self, n, rng):
+        return self._data.sample(n, rng)
+
+    def real_data(self, n):
+        return None  # nothing is held out: the reference is the pictures themselves
+
+    def shown_data(self, n):
+        return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))
+
+    def as_shown(self, x):
+        return x
+
+    def conform(self, array):
+        if array.shape[1:] == (64, 64, 3):
+            array = array.transpose(0, 3, 1, 2)
+        if array.shape[1:] != (3, 64, 64):
+            raise UsageError(
+                'pictures have the shape (N, 3, 64, 64) or (N, 64, 64, 3), these have {}'.format(array.shape))
+        return from_0_to_1(array)
+
+    def score(self, x, energy=None, settings=None):
         """Score (N, 3, 64, 64) images, float32 in 0…1; N and the number of pictures above 5."""
         reference = self._reference
         diversity = metrics.diversity(x.reshape(len(x), -1), reference.reshape(len(reference), -1))
@@ -80,14 +112,19 @@ class Scores:
             }
             scores.update((name + suffix, value) for name, value in by_name.items())
         scores['nearest_train'] = float(
-            numpy.median(self.nearest_training(x)[0]) / numpy.median(self._distances_within()))
+            numpy.median(self._nearest(x)[0]) / numpy.median(self._distances_within()))
         if energy is not None:
             scores['energy_gap'] = float(energy(x).mean() - energy(reference).mean())
         return scores
 
     def nearest_training(self, x):
-        """Distances to, and indexes of, the nearest pictures of (N, 3, 64, 64) images."""
-        distances, indexes = metrics.nearest(255 * x.reshape(len(x), -1), self._images.reshape(len(self._images), -1))
+        """The nearest pictures of (N, 3, 64, 64) images, in 0…1."""
+        return self._data.images[self._nearest(x)[1]] / 255
+
+    def _nearest(self, x):
+        """Distances to, and indexes of, the nearest pictures."""
+        distances, indexes = metrics.nearest(
+            255 * x.reshape(len(x), -1), self._data.images.reshape(len(self._data), -1))
         return distances / 255, indexes
 
     def _distances_within(self):

@@ -1,36 +1,64 @@
-"""How good samples and an energy are on handwritten digits, by the features and labels of a small classifier."""
+"""The task of handwritten digits: how good samples and an energy are, by a small classifier's features and labels."""
 
 import math
 
 import numpy
 
-from ddgm import metrics, randomness
-from ddgm.classifier import check_default_folder, load_or_train
-from ddgm.data.mnist import N_CLASSES
+from ddgm.data.mnist import MNIST, N_CLASSES, SIDE
+from ddgm.evaluation import metrics
+from ddgm.evaluation.classifier import check_default_folder, load_or_train
+from ddgm.evaluation.pixels import from_0_to_1
+from ddgm.support import randomness
+from ddgm.support.errors import UsageError
 
 
-class Scores:
-    """All metrics of images against as many held-out test images, by name.
+class Digits:
+    """28×28 images in grey, (N, 784), and what samples of them are held against; see ``Plane``.
 
     The reference is the test images as they are, whether a run binarizes its data or not, so that all runs, and
     samples of other programs, are scored alike.
 
     Args:
-        data (ddgm.data.mnist.MNIST): Training and test images.
-        binarized (bool): Whether the energy is that of binarized images.
+        folder: Of the four IDX files.
+        binarized (bool): Whether data is binarized where it is drawn.
+        batchsize (int): How many training images there have to be.
 
-    Raises ``UsageError`` where the test images can't be a reference or a classifier could not be kept.
+    Raises ``UsageError`` where the files are not what they should be, the test images can't be a reference or a
+    classifier could not be kept.
     """
 
-    def __init__(self, data, binarized):
+    exact_energy = None
+
+    def __init__(self, folder, binarized=False, batchsize=1):
+        self._data = data = MNIST(folder, batchsize)
         metrics.check_reference(data.test_images)
         check_default_folder()
-        self._data = data
         self._binarized = binarized
         self._test_shares = _shares(data.test_labels)
+        self.fingerprint = data.fingerprint
+        self.description = '{:,} images in {}'.format(len(data.train_images), folder)
+        self.real_name = 'binarized data' if binarized else 'real data'
 
-    def __call__(self, x, energy=None):
-        """Score (N, 784) images, and with an energy function that too.  Where there is no classifier yet, train one."""
+    def draw_data(self, n, rng):
+        return self._data.sample(n, rng, self._binarized)
+
+    def real_data(self, n):
+        return self.draw_data(n, randomness.metric_generator(randomness.FRESH_DATA))
+
+    def shown_data(self, n):
+        return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))
+
+    def as_shown(self, x):
+        return x.reshape(-1, SIDE, SIDE)
+
+    def conform(self, array):
+        if array.shape[1:] not in ((784,), (28, 28), (1, 28, 28), (28, 28, 1)):
+            raise UsageError(
+                'digits have the shape (N, 784), (N, 28, 28) or (N, 1, 28, 28), these have {}'.format(array.shape))
+        return from_0_to_1(array.reshape(len(array), -1))
+
+    def score(self, x, energy=None, settings=None):
+        """The metrics by name.  Where there is no classifier yet, one is trained."""
         classifier, classifier_hash = load_or_train(self._data)
         x = numpy.asarray(x, dtype=numpy.float32).reshape(len(x), -1)
         reference = self._data.held_out(len(x), randomness.metric_generator(randomness.REFERENCE_DATA))
@@ -54,16 +82,21 @@ class Scores:
         }
         if energy is not None:
             held_out = self._data.held_out(
-                len(x), randomness.metric_generator(randomness.REFERENCE_DATA), self._binarized)
+                len(x), randomness.metric_generator(randomness.REFERENCE_DATA),
+                settings.binarized if settings else self._binarized)
             scores['energy_gap'] = float(energy(x).mean() - energy(held_out).mean())
         return scores
 
     def _nearest_train(self, x, reference):
-        of_samples, of_reference = (numpy.median(self.nearest_training(images)[0]) for images in (x, reference))
+        of_samples, of_reference = (numpy.median(self._nearest(images)[0]) for images in (x, reference))
         return float(of_samples / of_reference) if of_reference else None  # test images that are training images
 
     def nearest_training(self, x):
-        """Distances to, and indexes of, the nearest training images of (N, 784) images."""
+        """The nearest training images of (N, 784) images, in 0…1."""
+        return self._data.train_images[self._nearest(x)[1]] / 255
+
+    def _nearest(self, x):
+        """Distances to, and indexes of, the nearest training images."""
         distances, indexes = metrics.nearest(255 * x, self._data.train_images)
         return distances / 255, indexes
 

@@ -1,11 +1,13 @@
-"""How good samples and an energy are on the two tasks in the plane, where the data's density or curve is known."""
+"""The two tasks in the plane, where the data's density or curve is known: how good samples and an energy are."""
 
 import math
 
 import numpy
 
-from ddgm import metrics, randomness
 from ddgm.data.toy import GaussianMixture, SwissRoll, cells_of_square
+from ddgm.evaluation import metrics
+from ddgm.support import randomness
+from ddgm.support.errors import UsageError
 
 # ---- metrics of an energy
 
@@ -120,3 +122,58 @@ def score_swiss_roll(x, energy=None):
     if energy is not None:
         scores.update(score_energy(energy, x, reference))
     return scores
+
+
+# ---- the tasks
+
+class Plane:
+    """Points of the plane, (N, 2), and what samples of them are held against; the other tasks have the same methods.
+
+    Attributes:
+        exact_energy: −log p(x) of the data as a function of arrays, or ``None`` where it is not known.
+        fingerprint (str), description (str): Of data that comes from files, else ``None``.
+        real_name (str): What :meth:`real_data` is called.
+    """
+
+    fingerprint = description = None
+    real_name = 'real data'
+
+    def __init__(self, distribution, score, exact_energy=None):
+        self._distribution, self._score, self.exact_energy = distribution, score, exact_energy
+
+    def draw_data(self, n, rng):
+        """n data points to learn from, float32, drawn from a NumPy generator."""
+        return self._distribution.sample(n, rng)
+
+    def score(self, x, energy=None, settings=None):
+        """The metrics of samples by name; with the energy of a run that has these ``settings``, those of it too."""
+        return self._score(x, energy)
+
+    def real_data(self, n):
+        """n fresh data points to be scored beside samples, or ``None`` where there are none to spare."""
+        return self.draw_data(n, randomness.metric_generator(randomness.FRESH_DATA))
+
+    def shown_data(self, n):
+        """n data points for a picture."""
+        return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))
+
+    def as_shown(self, x):
+        """Samples as the pictures take them: points, or images (N, H, W) or (N, 3, H, W)."""
+        return x
+
+    def conform(self, array):
+        """Samples from elsewhere as float32 in this project's shape; raises ``UsageError`` where they can't be that."""
+        if array.ndim != 2 or array.shape[1] != 2:
+            raise UsageError('points of the plane have the shape (N, 2), these have {}'.format(array.shape))
+        return array.astype(numpy.float32)
+
+
+def gaussian_mixture():
+    """The task of the Gaussian mixture."""
+    mixture = GaussianMixture()
+    return Plane(mixture, score_gaussian_mixture, lambda x: -mixture.log_density(x))
+
+
+def swiss_roll():
+    """The task of the swiss roll."""
+    return Plane(SwissRoll(), score_swiss_roll)

@@ -5,15 +5,10 @@ own.  Weights start from a given NumPy generator: N(0, 0.05²) and biases 0, the
 """
 
 import chainer
-import chainer.functions as F
 from chainer import initializers
 
-from ddgm import layers, noise
+from ddgm.fast import functions as F, links as L
 from ddgm.links import (
-    BatchNormalization,
-    Convolution2D,
-    Deconvolution2D,
-    Linear,
     MinibatchDiscrimination,
     WeightNormalizedConvolution2D,
     WeightNormalizedDeconvolution2D,
@@ -32,13 +27,13 @@ class _Plain:
         self.initial_weight = initial_weight
 
     def linear(self, in_size, out_size):
-        return Linear(in_size, out_size, initialW=self.initial_weight)
+        return L.Linear(in_size, out_size, initialW=self.initial_weight)
 
     def convolution(self, in_channels, out_channels):
-        return Convolution2D(in_channels, out_channels, 4, 2, 1, initialW=self.initial_weight)
+        return L.Convolution2D(in_channels, out_channels, 4, 2, 1, initialW=self.initial_weight)
 
     def deconvolution(self, in_channels, out_channels, pad):
-        return Deconvolution2D(in_channels, out_channels, 4, 2, pad, initialW=self.initial_weight)
+        return L.Deconvolution2D(in_channels, out_channels, 4, 2, pad, initialW=self.initial_weight)
 
 
 class _WeightNormalized(_Plain):
@@ -70,14 +65,14 @@ class PostFeatureExtractor(chainer.Chain):
         self.dropout = dropout
         with self.init_scope():
             self.convolutions = chainer.ChainList(*map(kind.convolution, channels, channels[1:]))
-            self.bns = chainer.ChainList(*map(BatchNormalization, channels[1:-1]))
+            self.bns = chainer.ChainList(*map(L.BatchNormalization, channels[1:-1]))
 
     def forward(self, x):
         """(N, 3, H, W) to (N, channels, H/16, W/16) in −1…1."""
         *hidden, last = self.convolutions
         for convolution, bn in zip(hidden, self.bns):
-            x = noise.dropout(bn(layers.elu(convolution(x))), self.dropout)
-        return layers.tanh(last(x))
+            x = F.dropout(bn(F.elu(convolution(x))), self.dropout)
+        return F.tanh(last(x))
 
 
 class LastCommitFeatureExtractor(PostFeatureExtractor):
@@ -95,8 +90,8 @@ class LastCommitFeatureExtractor(PostFeatureExtractor):
         """(N, 3, H, W) to (N, features) in −1…1."""
         *hidden, last = self.convolutions
         for convolution, bn in zip(hidden, self.bns):
-            x = noise.dropout(layers.elu(bn(convolution(x))), self.dropout)
-        return layers.tanh(self.discrimination(F.reshape(last(x), (len(x), -1))))
+            x = F.dropout(F.elu(bn(convolution(x))), self.dropout)
+        return F.tanh(self.discrimination(F.reshape(last(x), (len(x), -1))))
 
 
 class PostGenerativeModel(DeepGenerativeModel):
@@ -115,13 +110,13 @@ class PostGenerativeModel(DeepGenerativeModel):
         n_first = channels[0] * first_side ** 2
         with self.init_scope():
             self.linear = kind.linear(n_latent, n_first)
-            self.bn = BatchNormalization(n_first)
+            self.bn = L.BatchNormalization(n_first)
             self.deconvolutions = chainer.ChainList(*map(kind.deconvolution, channels, channels[1:], pads))
-            self.bns = chainer.ChainList(*map(BatchNormalization, channels[1:-1]))
+            self.bns = chainer.ChainList(*map(L.BatchNormalization, channels[1:-1]))
 
     def activate(self, h, bn):
         """What follows each layer but the last."""
-        return bn(layers.relu(h))
+        return bn(F.relu(h))
 
     def forward(self, z):
         """(N, n_latent) to (N, 3, H, W) in 0…1."""
@@ -129,14 +124,14 @@ class PostGenerativeModel(DeepGenerativeModel):
         h = F.reshape(self.activate(self.linear(z), self.bn), (len(z), *self.first_shape))
         for deconvolution, bn in zip(hidden, self.bns):
             h = self.activate(deconvolution(h), bn)
-        return layers.sigmoid(last(h))
+        return F.sigmoid(last(h))
 
 
 class LastCommitGenerativeModel(PostGenerativeModel):
     """G(z) of the last commit: as the post's, with BN before ReLU."""
 
     def activate(self, h, bn):
-        return layers.relu(bn(h))
+        return F.relu(bn(h))
 
 
 # ---- the paper author's own: kernels of 5, stride 2
@@ -152,16 +147,16 @@ class AuthorFeatureExtractor(chainer.Chain):
         *hidden, last = zip(channels, channels[1:])
         with self.init_scope():
             self.hidden = chainer.ChainList(*(
-                Convolution2D(n_in, n_out, 5, 2, 2, initialW=initial_weight, initial_bias=0.1)
+                L.Convolution2D(n_in, n_out, 5, 2, 2, initialW=initial_weight, initial_bias=0.1)
                 for n_in, n_out in hidden))
-            self.last = Convolution2D(*last, 5, 2, 2, initialW=initial_weight)
+            self.last = L.Convolution2D(*last, 5, 2, 2, initialW=initial_weight)
 
     def forward(self, x):
         """(N, 3, H, W) to (N, channels, H/16, W/16) in −1…1."""
         h = 2 * x - 1
         for convolution in self.hidden:
-            h = layers.relu(convolution(h))
-        return layers.tanh(self.last(h))
+            h = F.relu(convolution(h))
+        return F.tanh(self.last(h))
 
 
 class AuthorGenerativeModel(DeepGenerativeModel):
@@ -173,20 +168,20 @@ class AuthorGenerativeModel(DeepGenerativeModel):
         n_first = channels[0] * 16
         with self.init_scope():
             # A bias before BatchNormalization would be cancelled by it.
-            self.linear = Linear(n_latent, n_first, nobias=True, initialW=initial_weight)
-            self.bn = BatchNormalization(n_first, initial_beta=0.1)
+            self.linear = L.Linear(n_latent, n_first, nobias=True, initialW=initial_weight)
+            self.bn = L.BatchNormalization(n_first, initial_beta=0.1)
             self.hidden = chainer.ChainList(*(
-                Deconvolution2D(n_in, n_out, 5, 2, 2, nobias=True, outsize=side, initialW=initial_weight)
+                L.Deconvolution2D(n_in, n_out, 5, 2, 2, nobias=True, outsize=side, initialW=initial_weight)
                 for n_in, n_out, side in zip(channels, channels[1:-1], ((8, 8), (16, 16), (32, 32)))))
-            self.bns = chainer.ChainList(*(BatchNormalization(n, initial_beta=0.1) for n in channels[1:-1]))
-            self.last = Deconvolution2D(*channels[-2:], 5, 2, 2, outsize=(64, 64), initialW=initial_weight)
+            self.bns = chainer.ChainList(*(L.BatchNormalization(n, initial_beta=0.1) for n in channels[1:-1]))
+            self.last = L.Deconvolution2D(*channels[-2:], 5, 2, 2, outsize=(64, 64), initialW=initial_weight)
 
     def forward(self, z):
         """(N, n_latent) to (N, 3, 64, 64) in 0…1."""
-        h = F.reshape(layers.relu(self.bn(self.linear(z))), (len(z), *self.first_shape))
+        h = F.reshape(F.relu(self.bn(self.linear(z))), (len(z), *self.first_shape))
         for deconvolution, bn in zip(self.hidden, self.bns):
-            h = layers.relu(bn(deconvolution(h)))
-        return 0.5 * layers.tanh(self.last(h)) + 0.5
+            h = F.relu(bn(deconvolution(h)))
+        return 0.5 * F.tanh(self.last(h)) + 0.5
 
 
 # ---- all of them
@@ -201,7 +196,7 @@ def build_models(settings, rng):
         channels = wide(128, 256, 512, 1024)
         energy_model = DeepEnergyModel(
             AuthorFeatureExtractor([3, *channels], initial_weight),
-            Linear(channels[-1] * 4 * 4, settings.n_experts, initialW=initial_weight),
+            L.Linear(channels[-1] * 4 * 4, settings.n_experts, initialW=initial_weight),
             n_visible=N_NUMBERS, experts_alone=True)
         return energy_model, AuthorGenerativeModel(settings.n_latent, [*channels[::-1], 3], initial_weight)
 

@@ -6,15 +6,16 @@ Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as i
 import chainer
 from chainer import initializers
 
-from ddgm import layers, noise
-from ddgm.links import BatchNormalization, Linear, WeightNormalizedLinear
+from ddgm.fast import functions as F, links as L
+from ddgm.fast.noise import add_noise
+from ddgm.links import WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 N_PIXELS = 784
 
 
 def _linear(in_size, out_size, initial_weight):
-    return Linear(in_size, out_size, initialW=initial_weight)
+    return L.Linear(in_size, out_size, initialW=initial_weight)
 
 
 class FeatureExtractor(chainer.ChainList):
@@ -35,8 +36,8 @@ class FeatureExtractor(chainer.ChainList):
         """(N, 784) to (N, features) in −1…1."""
         *hidden, last = self
         for layer in hidden:
-            x = noise.gaussian(layers.elu(layer(x)), self.noise)
-        return layers.tanh(last(x))
+            x = add_noise(F.elu(layer(x)), self.noise)
+        return F.tanh(last(x))
 
 
 class BatchNormalizedLinear(chainer.Chain):
@@ -46,7 +47,7 @@ class BatchNormalizedLinear(chainer.Chain):
         super().__init__()
         with self.init_scope():
             self.l = _linear(in_size, out_size, initial_weight)
-            self.bn = BatchNormalization(out_size)
+            self.bn = L.BatchNormalization(out_size)
 
     def forward(self, x):
         return self.bn(self.l(x))
@@ -67,16 +68,16 @@ class GenerativeModel(DeepGenerativeModel):
         super().__init__(n_latent)
         with self.init_scope():
             self.l1 = linear(n_latent, n_hidden, initial_weight)
-            self.bn1 = BatchNormalization(n_hidden)
+            self.bn1 = L.BatchNormalization(n_hidden)
             self.l2 = linear(n_hidden, n_hidden, initial_weight)
-            self.bn2 = BatchNormalization(n_hidden)
+            self.bn2 = L.BatchNormalization(n_hidden)
             self.l3 = linear(n_hidden, n_visible, initial_weight)
 
     def forward(self, z):
         """(N, n_latent) to (N, 784) in 0…1."""
-        h = layers.relu(self.bn1(self.l1(z)))
-        h = layers.relu(self.bn2(self.l2(h)))
-        return layers.sigmoid(self.l3(h))
+        h = F.relu(self.bn1(self.l1(z)))
+        h = F.relu(self.bn2(self.l2(h)))
+        return F.sigmoid(self.l3(h))
 
 
 def build_models(settings, rng):

@@ -6,8 +6,8 @@ Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as i
 import chainer
 from chainer import initializers
 
-from ddgm import layers
-from ddgm.links import BatchNormalization, Linear, WeightNormalizedLinear
+from ddgm.fast import functions as F, links as L
+from ddgm.links import WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 
@@ -26,8 +26,8 @@ class FeatureExtractor(chainer.Chain):
         """(N, 2) to (N, n_hidden) in −1…1."""
         h = x
         for i in range(1, self.n_layers):
-            h = layers.elu(self['l{}'.format(i)](h))
-        return layers.tanh(self['l{}'.format(self.n_layers)](h))
+            h = F.elu(self['l{}'.format(i)](h))
+        return F.tanh(self['l{}'.format(self.n_layers)](h))
 
 
 class GenerativeModel(DeepGenerativeModel):
@@ -38,16 +38,16 @@ class GenerativeModel(DeepGenerativeModel):
         sizes = [n_latent] + n_layers * [n_hidden]
         with self.init_scope():
             for i in range(n_layers):
-                setattr(self, 'l{}'.format(i + 1), Linear(sizes[i], sizes[i + 1], initialW=initial_weight))
-                setattr(self, 'bn{}'.format(i + 1), BatchNormalization(sizes[i + 1]))
-            setattr(self, 'l{}'.format(n_layers + 1), Linear(n_hidden, 2, initialW=initial_weight))
+                setattr(self, 'l{}'.format(i + 1), L.Linear(sizes[i], sizes[i + 1], initialW=initial_weight))
+                setattr(self, 'bn{}'.format(i + 1), L.BatchNormalization(sizes[i + 1]))
+            setattr(self, 'l{}'.format(n_layers + 1), L.Linear(n_hidden, 2, initialW=initial_weight))
         self.n_layers = n_layers
 
     def forward(self, z):
         """(N, n_latent) to (N, 2)."""
         h = z
         for i in range(1, self.n_layers + 1):
-            h = layers.relu(self['bn{}'.format(i)](self['l{}'.format(i)](h)))
+            h = F.relu(self['bn{}'.format(i)](self['l{}'.format(i)](h)))
         return self['l{}'.format(self.n_layers + 1)](h)
 
 

@@ -4,15 +4,45 @@ Prints tables and draws pictures into a folder of its own in that of --out.  Wha
 again, nor trained again what another study trained there; so a study that was interrupted goes on where it was.
 """
 
+import argparse
 import importlib
 import os
 import pathlib
+import pkgutil
 
-from ddgm import command_line
+from ddgm.runs import command_line
+
+# Each a module of this folder.
+STUDIES = sorted(
+    module.name for module in pkgutil.iter_modules([os.path.dirname(__file__)])
+    if module.name not in ('__main__', 'study'))
+
+
+def parse(arguments=None):
+    """Read the command line: ``name``, the folders of data, and how much to measure."""
+    parser = command_line.OneLineParser(
+        prog='python -m ddgm.studies', description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('name', metavar='NAME', choices=STUDIES, help=', '.join(STUDIES))
+    parser.add_argument(
+        '--mnist', metavar='DIR', type=command_line.folder_name,
+        help='folder of the four IDX files, fetched where they are missing')
+    parser.add_argument('--images', metavar='DIR', type=command_line.folder_name, help='folder of the icons')
+    parser.add_argument('--cases', metavar='CASE', nargs='+', help='only these (default: all whose data is given)')
+    parser.add_argument(
+        '--seeds', metavar='N', type=command_line.whole_number(1), default=3, help='0 to N − 1 (default: %(default)s)')
+    parser.add_argument(
+        '--jobs', metavar='N', type=command_line.whole_number(1), default=2,
+        help='runs at a time, of one thread each (default: %(default)s)')
+    parser.add_argument('-n', '--iterations', metavar='N', type=command_line.setting('iterations'), help='of each run')
+    parser.add_argument(
+        '-o', '--out', metavar='DIR', type=command_line.folder_name, default='result/studies',
+        help='folder of all studies of the same data (default: %(default)s)')
+    return parser.parse_args(arguments)
 
 
 def main(arguments=None):
-    request = command_line.parse_study(__doc__, arguments)
+    request = parse(arguments)
     # Before NumPy is imported: as many runs go side by side as there are jobs.
     os.environ['OMP_NUM_THREADS'] = '1'
 

@@ -6,10 +6,11 @@ The post: Leaky ReLU or ELU in the DEM; tanh on f's output, sigmoid might do, no
 import chainer.functions as F
 import numpy
 
-from ddgm import figures, layers
-from ddgm.run import finish
+from ddgm.evaluation.tasks import open_task
+from ddgm.fast import functions
+from ddgm.figures import plots
+from ddgm.runs.training_state import finish
 from ddgm.studies import study
-from ddgm.tasks import open_reference
 
 PUBLISHED = {'output': 'tanh', 'energy': 'elu', 'generator': 'relu'}
 CHANGES = {
@@ -22,7 +23,7 @@ CHANGES = {
 }
 ITERATIONS, NEEDS = 5_000, ()
 ACTIVATIONS = {
-    'tanh': layers.tanh, 'sigmoid': layers.sigmoid, 'elu': layers.elu, 'relu': layers.relu,
+    'tanh': functions.tanh, 'sigmoid': functions.sigmoid, 'elu': functions.elu, 'relu': functions.relu,
     'leaky_relu': lambda x: F.leaky_relu(x, 0.2), 'none': lambda x: x}
 SHOWN = {
     'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'kl_generator_data', 'coverage', 'log_likelihood', 'energy_gap'),
@@ -54,13 +55,13 @@ def measure(case, seed, iterations, data, out):
         change_activations(*models, **{**PUBLISHED, **CHANGES[name]})
     for state in study.states(task, settings, draw_data, [iterations], change):
         _, _, _, x, energy = finish(state, settings)
-    return {'metrics': open_reference(task).score(x, energy), 'x': x[:600].tolist()}
+    return {'metrics': open_task(task).score(x, energy), 'x': x[:600].tolist()}
 
 
 def report(results, out):
     for task, names, cases in study.by_task(results, SHOWN):
         print(task + '\n')
         study.print_metrics('', names, cases)
-        figures.draw_comparison(
-            out / 'activations_{}.png'.format(task), figures.Panel('data', open_reference(task).shown_data(600)),
-            [figures.Panel(case, numpy.array(runs[0]['x'])) for case, runs in cases.items()], [])
+        plots.draw_comparison(
+            out / 'activations_{}.png'.format(task), plots.Panel('data', open_task(task).shown_data(600)),
+            [plots.Panel(case, numpy.array(runs[0]['x'])) for case, runs in cases.items()], [])

@@ -8,13 +8,15 @@ import re
 
 import numpy
 
-from ddgm import figures, metrics, randomness, sampling
-from ddgm.classifier import load_or_train
 from ddgm.data.images import ImageFolder
 from ddgm.data.mnist import MNIST, SIDE
+from ddgm.evaluation import metrics, sampling
+from ddgm.evaluation.classifier import load_or_train
 from ddgm.evaluation.images import downscale
-from ddgm.run import finish
+from ddgm.figures import post
+from ddgm.runs.training_state import finish
 from ddgm.studies import study
+from ddgm.support import randomness
 
 CASES = {'mnist/post': ('mnist', 'post', {}), 'mnist/calibrated': ('mnist', 'calibrated', {}),
          'images/post': ('images', 'post', {'width': 0.25, 'batchsize': 32})}
@@ -134,7 +136,7 @@ def report(results, out):
                 study.show([answers and answers[name][key] for answers in known], 2)
                 for key in ('z', 'pixels', 'chance', 'z_kept', 'pixels_kept'))])
         shown = numpy.load(out / runs[0]['shown'])['x'] / 255
-        figures.draw_small_grid(
+        post.draw_small_grid(
             out / 'analogies_{}.png'.format(case.replace('/', '_')),
             shown.reshape(-1, SIDE, SIDE) if shown.ndim == 2 else shown)
     study.print_table(['', 'analogy', 'right by z', 'by pixels', 'by chance', 'like samples, by z', 'by pixels'], rows)

@@ -3,10 +3,10 @@
 Each run is scored on the way too, so that what does not last shows; digits beside the published preset.
 """
 
-from ddgm import figures
-from ddgm.run import finish
+from ddgm.evaluation.tasks import open_task
+from ddgm.figures import plots
+from ddgm.runs.training_state import finish
 from ddgm.studies import study
-from ddgm.tasks import open_reference
 
 CHANGES = {
     'calibrated': {},
@@ -40,7 +40,7 @@ def measure(case, seed, iterations, data, out):
     iterations = max(1, round(iterations * LENGTH.get(task, 1)))
     settings = study.settings_of(task, 'post' if name == 'post' else 'calibrated', seed, iterations, **CASES[case])
     draw_data = study.open_data(task, data, settings)
-    reference = open_reference(task, data.get(task))
+    reference = open_task(task, data.get(task))
     trace = []
     marks = study.marks_of(iterations, N_MARKS)[1:]
     for state in study.states(task, settings, draw_data, marks, kept=study.trained(out)):
@@ -50,15 +50,15 @@ def measure(case, seed, iterations, data, out):
 
 
 def report(results, out):
-    plots = []
+    drawn = []
     for task, names, cases in study.by_task(results, SHOWN):
         print(task + ', half-way and at the end\n')
         study.print_table(['', 'iterations', *map('`{}`'.format, names)], [
             [case, '{:,}'.format(runs[0]['trace'][at]['iteration']),
              *(study.show([run['trace'][at][key] for run in runs]) for key in names)]
             for case, runs in cases.items() for at in (len(runs[0]['trace']) // 2 - 1, -1)])
-        plots += [figures.Plot('{}: {}'.format(task, key), 'iteration', {
+        drawn += [plots.Plot('{}: {}'.format(task, key), 'iteration', {
             case: ([entry['iteration'] for entry in runs[0]['trace']],
                    [[float('nan') if entry[key] is None else entry[key] for entry in run['trace']] for run in runs])
             for case, runs in cases.items()}) for key in names[:4]]
-    figures.draw_plots(out / 'calibration.png', plots)
+    plots.draw_plots(out / 'calibration.png', drawn)

@@ -3,8 +3,9 @@
 import chainer
 import numpy
 
-from ddgm import figures, metrics, sampling
-from ddgm.run import finish
+from ddgm.evaluation import metrics, sampling
+from ddgm.figures import plots
+from ddgm.runs.training_state import finish
 from ddgm.studies import study
 
 CASES = {
@@ -75,7 +76,7 @@ def concentration(moved):
 
 
 def report(results, out):
-    rows, plots = [], []
+    rows, drawn = [], []
     for case, runs in results.items():
         n_latent = len(runs[0]['moved'][0])
 
@@ -85,16 +86,16 @@ def report(results, out):
             case, mean('f', 0), mean('f', -1), mean('x', -1), mean('chance', -1), mean('read', 0), mean('read', -1),
             study.show([concentration(run['moved']) for run in runs], 2), '{:.2g}'.format(1 / n_latent)])
         iterations = [entry['iteration'] for entry in runs[0]['trace']]
-        plots.append(figures.Plot(case + ': canonical correlations', 'iteration', {
+        drawn.append(plots.Plot(case + ': canonical correlations', 'iteration', {
             name: (iterations, [[reduce(entry[key]) for entry in run['trace']] for run in runs])
             for name, key, reduce in (
                 ('f(G(z)) and z, first', 'f', max), ('mean', 'f', numpy.mean), ('last', 'f', min),
                 ('G(z) and z, mean', 'x', numpy.mean), ('f(G(z)) and another z, mean', 'chance', numpy.mean))}))
         moved = numpy.array(runs[0]['moved'])
-        figures.draw_matrix(
+        plots.draw_matrix(
             out / 'correlations_{}.png'.format(case.replace('/', '_')), moved[numpy.argsort(-moved.sum(axis=1))][:32],
             'which z move which experts, nats', 'number of z', 'expert, those that move most first')
     study.print_table(
         ['', 'f and z at the start', 'at the end', 'x and z', 'by chance', 'z read from f at the start', 'at the end',
          'an expert’s main z', 'were all alike'], rows)
-    figures.draw_plots(out / 'correlations.png', plots, columns=3)
+    plots.draw_plots(out / 'correlations.png', drawn, columns=3)

@@ -2,11 +2,13 @@
 
 import numpy
 
-from ddgm import figures, metrics, randomness
 from ddgm.data.images import ImageFolder
 from ddgm.data.mnist import MNIST, SIDE
-from ddgm.run import finish
+from ddgm.evaluation import metrics
+from ddgm.figures import plots
+from ddgm.runs.training_state import finish
 from ddgm.studies import study
+from ddgm.support import randomness
 
 CASES = {name: name for name in ('post', 'grey', 'calibrated')}
 ITERATIONS, NEEDS = 4_000, ('mnist', 'images')
@@ -64,8 +66,8 @@ def report(results, out):
     study.print_table(['AUROC of E: test digits against', *results], [
         [name, *(study.show([run['trace'][-1][name] for run in runs], 2) for runs in results.values())]
         for name in names])
-    figures.draw_plots(out / 'detector.png', [
-        figures.Plot('{}: AUROC of E'.format(case), 'iteration', {
+    plots.draw_plots(out / 'detector.png', [
+        plots.Plot('{}: AUROC of E'.format(case), 'iteration', {
             name: ([entry['iteration'] for entry in runs[0]['trace']],
                    [[entry[name] for entry in run['trace']] for run in runs]) for name in names})
         for case, runs in results.items()], columns=3)

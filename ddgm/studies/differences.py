@@ -7,10 +7,10 @@ import chainer
 import chainer.functions as F
 import numpy
 
-from ddgm.links import BatchNormalization
-from ddgm.run import finish
+from ddgm.evaluation.tasks import open_task
+from ddgm.fast.links import BatchNormalization
+from ddgm.runs.training_state import finish
 from ddgm.studies import study
-from ddgm.tasks import open_reference
 
 ITERATIONS, NEEDS = 10_000, ()
 SHOWN = {
@@ -94,7 +94,7 @@ def measure(case, seed, iterations, data, out):
     draw_data = study.open_data(task, data, settings)
     for state in study.states(task, settings, draw_data, [iterations], CASES[case]):
         _, _, _, x, energy = finish(state, settings)
-    return {'metrics': open_reference(task).score(x, energy) if numpy.isfinite(x).all() else None}
+    return {'metrics': open_task(task).score(x, energy) if numpy.isfinite(x).all() else None}
 
 
 def report(results, out):

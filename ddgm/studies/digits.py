@@ -6,12 +6,16 @@ sample and as a whole, beside that from the entropy.
 
 import numpy
 
-from ddgm import figures, metrics, noise, objectives, randomness
+from ddgm import objectives
 from ddgm.data.mnist import MNIST
-from ddgm.differentiation import gradients
-from ddgm.metrics import COLLAPSED
-from ddgm.run import finish
+from ddgm.evaluation import metrics
+from ddgm.evaluation.metrics import COLLAPSED
+from ddgm.fast import noise
+from ddgm.fast.differentiation import gradients
+from ddgm.figures import plots, post
+from ddgm.runs.training_state import finish
 from ddgm.studies import study
+from ddgm.support import randomness
 
 CASES = {name: name for name in ('post', 'grey', 'batch_normalized_energy', 'weight_normalized_energy', 'last_commit')}
 CASES['weight_normalized_generator'] = 'last_commit'  # without weight normalization in the DEM
@@ -82,12 +86,12 @@ def report(results, out):
           *(late(runs, name) for name in QUANTITIES)] for case, runs in results.items()])
     print('medians of the last five looks at each run; {}'.format(
         '; '.join('{}: {}'.format(*item) for item in QUANTITIES.items())))
-    figures.draw_plots(out / 'digits.png', [
-        figures.Plot(title, 'iteration', {
+    plots.draw_plots(out / 'digits.png', [
+        plots.Plot(title, 'iteration', {
             case: ([entry['iteration'] for entry in runs[0]['trace']][1:],
                    [[entry[name] for entry in run['trace'][1:]] for run in runs])
             for case, runs in results.items()}, logarithmic=name in ('gradient_of_energy', 'pull', 'passed'))
         for name, title in QUANTITIES.items()], columns=4)
-    figures.draw_small_grid(
+    post.draw_small_grid(
         out / 'digits_samples.png',
         numpy.array([x for runs in results.values() for x in runs[0]['x']]).reshape(-1, 28, 28), columns=20)

@@ -7,12 +7,14 @@ end: what the weight of the entropy decides, its sum or mean over γ, and its pl
 import chainer
 import numpy
 
-from ddgm import figures, functions, metrics
-from ddgm.differentiation import gradients
-from ddgm.links import BatchNormalization
-from ddgm.run import finish
+from ddgm.beyond_the_paper.entropies import neighbour_entropy
+from ddgm.evaluation import metrics
+from ddgm.evaluation.tasks import open_task
+from ddgm.fast.differentiation import gradients
+from ddgm.fast.links import BatchNormalization
+from ddgm.figures import plots
+from ddgm.runs.training_state import finish
 from ddgm.studies import study
-from ddgm.tasks import open_reference
 
 N_GAMMAS = 256  # of G
 CHANGES = {
@@ -45,7 +47,7 @@ def gradient_angles(generative_model, z, others):
         for parameter in parameters]
     with chainer.no_backprop_mode():
         fresh = generative_model(others).array
-    neighbours = functions.neighbour_entropy(generative_model(z), fresh, 20)
+    neighbours = neighbour_entropy(generative_model(z), fresh, 20)
     flat = {}
     for name, loss in (('proxy', generative_model.entropy()), ('neighbours', neighbours)):
         found = [
@@ -87,13 +89,13 @@ def measure(case, seed, iterations, data, out):
                 generative_model.copy(mode='copy'), generative_model.draw_latent(1000, rng),
                 generative_model.draw_latent(10_000, rng))})
     return {
-        'trace': trace, 'metrics': open_reference(task).score(x, energy), 'halved': shrunk(generative_model, z, 0.5),
+        'trace': trace, 'metrics': open_task(task).score(x, energy), 'halved': shrunk(generative_model, z, 0.5),
         'correlation': float(numpy.corrcoef(
             *([entry[key] for entry in trace[1:]] for key in ('proxy', 'entropy')))[0, 1])}
 
 
 def report(results, out):
-    plots = []
+    drawn = []
     for task, names, cases in study.by_task(results, SHOWN):
         print('{}: after training\n'.format(task))
         study.print_metrics('entropy', names, cases)
@@ -110,12 +112,12 @@ def report(results, out):
         halved = [run['halved'] for runs in cases.values() for run in runs]
         print('{}, last layer halved: H(γ) changes by {:.3f}, the true entropy by {:.3f}; 2 log ½ = {:.3f}\n'.format(
             task, *numpy.median(halved, axis=0), 2 * numpy.log(0.5)))
-        plots += [
-            figures.Plot('{}: {}'.format(task, title), 'iteration', {
+        drawn += [
+            plots.Plot('{}: {}'.format(task, title), 'iteration', {
                 case: ([entry['iteration'] for entry in runs[0]['trace']][1:],
                        [[entry[key] for entry in run['trace'][1:]] for run in runs])
                 for case, runs in cases.items()})
             for key, title in (
                 ('proxy', 'H(γ), nats'), ('entropy', 'entropy of samples, nats'),
                 ('cosine_gamma', 'cosine of the gradients, in γ'))]
-    figures.draw_plots(out / 'entropy.png', plots, columns=3)
+    plots.draw_plots(out / 'entropy.png', drawn, columns=3)

@@ -3,10 +3,12 @@
 Now and then 1,000 samples from fixed z are compared with data; a run has collapsed where ``diversity`` ends below 0.25.
 """
 
-from ddgm import figures, metrics, randomness, sampling
 from ddgm.data.mnist import MNIST
-from ddgm.metrics import COLLAPSED
+from ddgm.evaluation import metrics, sampling
+from ddgm.evaluation.metrics import COLLAPSED
+from ddgm.figures import plots
 from ddgm.studies import study
+from ddgm.support import randomness
 
 ITERATIONS, NEEDS = 6_000, ()
 CASES = {  # the length of a run, over that
@@ -64,7 +66,7 @@ def report(results, out):
          ', '.join('–' if start is None else '{:,}'.format(start) for start in collapses[case]),
          ', '.join('{:.2f}'.format(sorted(diversity for _, diversity in run['trace'][-3:])[1]) for run in runs)]
         for case, runs in results.items()])
-    figures.draw_plots(out / 'failures.png', [
-        figures.Plot(case + ': diversity', 'iteration', {
+    plots.draw_plots(out / 'failures.png', [
+        plots.Plot(case + ': diversity', 'iteration', {
             'seed {}'.format(seed): tuple(zip(*run['trace'])) for seed, run in enumerate(runs)})
         for case, runs in results.items()], columns=3)

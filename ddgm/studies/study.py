@@ -25,12 +25,12 @@ import chainer
 import numpy
 from chainer import serializers
 
-from ddgm import presets, run
-from ddgm.data import mnist, toy
-from ddgm.data.images import ImageFolder
-from ddgm.errors import RunFailed, UsageError
-from ddgm.files import open_atomically, write_json
-from ddgm.tasks import build_models
+from ddgm import presets
+from ddgm.data import mnist
+from ddgm.evaluation.tasks import build_models, open_task
+from ddgm.runs import training_state
+from ddgm.support.errors import RunFailed, UsageError
+from ddgm.support.files import open_atomically, write_json
 
 KEEP_INTERVAL = 1_000  # iterations between two states that are kept for other studies
 
@@ -129,16 +129,11 @@ def settings_of(task, preset, seed, iterations, **changes):
 
 def open_data(task, data, settings):
     """What draws data points: ``draw_data(n, rng)``; raises ``UsageError`` where they can't be read."""
-    if task == 'mnist':
-        digits = mnist.MNIST(data['mnist'], settings.batchsize)
-        return lambda n, rng: digits.sample(n, rng, settings.binarized)
-    if task == 'images':
-        return ImageFolder(data['images'], settings.batchsize).sample
-    return (toy.GaussianMixture if task == 'gaussian_mixture' else toy.SwissRoll)().sample
+    return open_task(task, data.get(task), settings).draw_data
 
 
 def states(task, settings, draw_data, marks, change=None, kept=None):
-    """Train, yielding the :class:`ddgm.run.TrainingState` at each of ``marks``; 0 is before the first iteration.
+    """Train, yielding the ``TrainingState`` at each of ``marks``; 0 is before the first iteration.
 
     Args:
         change: ``change(energy_model, generative_model)`` may change the models before they start.
@@ -153,7 +148,7 @@ def states(task, settings, draw_data, marks, change=None, kept=None):
 
     def path_at(iteration):
         return kept / '{}-{}-{}.npz'.format(task, _fingerprint(settings), iteration)
-    state = run.build_state(settings, build, draw_data, chainer.get_device('@numpy'))
+    state = training_state.build_state(settings, build, draw_data, chainer.get_device('@numpy'))
     keeps = range(KEEP_INTERVAL, marks[-1] + 1, KEEP_INTERVAL) if kept else ()
     known = [iteration for iteration in keeps if path_at(iteration).exists()]
     for mark in marks:
@@ -161,7 +156,8 @@ def states(task, settings, draw_data, marks, change=None, kept=None):
         if newest > state.iteration:
             serializers.load_npz(path_at(newest), state)
         if mark > state.iteration:
-            for iteration, _ in run.iterations_of(state, draw_data, dataclasses.replace(settings, iterations=mark)):
+            until_mark = dataclasses.replace(settings, iterations=mark)
+            for iteration, _ in training_state.iterations_of(state, draw_data, until_mark):
                 state.iteration = iteration
                 if iteration in keeps:
                     kept.mkdir(parents=True, exist_ok=True)

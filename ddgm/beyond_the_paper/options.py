@@ -1,0 +1,42 @@
+"""From the settings of a run to what is handed to the loop: the one place that knows both."""
+
+import chainer
+
+from ddgm import training
+from ddgm.beyond_the_paper.energy_penalty import energy_penalty
+from ddgm.beyond_the_paper.entropies import neighbour_entropy, volume_entropy
+from ddgm.beyond_the_paper.langevin import refine
+from ddgm.presets import ToySettings
+
+
+def handed_to_the_loop(settings):
+    """The arguments of :func:`ddgm.training.train` by which a run with these settings leaves the paper: a dict.
+
+    With the defaults of the settings they are the paper's.
+    """
+    def refine_samples(energy_model, x, rng):
+        return refine(energy_model, x, settings.langevin_steps, settings.langevin_step_size, rng)
+
+    def penalty(positive_energies, negative_energies):
+        return energy_penalty(positive_energies, negative_energies, settings.energy_penalty)
+
+    def entropy_of_neighbours(generative_model, z, x, rng):
+        device = generative_model.device
+        with chainer.no_backprop_mode():
+            others = [
+                generative_model(device.send(generative_model.draw_latent(settings.batchsize, rng))).array
+                for _ in range(settings.neighbour_batches)]
+        return neighbour_entropy(x, device.xp.concatenate(others), settings.neighbours)
+
+    def entropy_of_volume(generative_model, z, x, rng):
+        return volume_entropy(generative_model, z)
+
+    entropies = {'entropy': (training.gamma_entropy, settings.entropy_weight)}
+    if isinstance(settings, ToySettings) and settings.neighbour_entropy_weight:
+        entropies['neighbour_entropy'] = entropy_of_neighbours, settings.neighbour_entropy_weight
+    if settings.volume_entropy_weight:
+        entropies['volume_entropy'] = entropy_of_volume, settings.volume_entropy_weight
+    return {
+        'refine': refine_samples if settings.langevin_steps else None,
+        'energy_term': penalty if settings.energy_penalty else None,
+        'entropies': entropies}

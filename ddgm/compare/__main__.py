@@ -1,0 +1,53 @@
+"""Hold runs of this project, and samples and logs of any other program, against one another.
+
+Each A is a run folder, samples (.npy, or .npz with an array x), a log (.csv), or a folder of such files.  NAME=PATH
+names a column; what has one NAME is one column.  All are scored alike: the same metrics, the same number of samples,
+the same reference data.  Prints a table; writes comparison.json and comparison.png.
+"""
+
+import argparse
+
+from ddgm.presets import PRESETS
+from ddgm.runs import command_line
+
+_REFERENCES = ', '.join(task + (':DIR' if task in command_line.DATA_FOLDERS else '') for task in PRESETS)
+
+
+def parse(arguments=None):
+    """Read the command line: ``paths``, ``reference`` (task, folder) and ``out``."""
+    parser = command_line.OneLineParser(
+        prog='python -m ddgm.compare', description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+               '  python -m ddgm.compare result/gaussian_mixture result/another_seed\n'
+               '  python -m ddgm.compare samples.npy --reference gaussian_mixture\n'
+               '  python -m ddgm.compare result/mnist theirs=samples.npy theirs=metrics.csv')
+    parser.add_argument('paths', metavar='A', nargs='+', help='what to compare')
+    parser.add_argument(
+        '--reference', metavar='TASK[:DIR]', type=_reference, default=(None, None),
+        help='what samples from elsewhere are of: {}, with the folder of the data'.format(_REFERENCES))
+    parser.add_argument(
+        '-o', '--out', metavar='DIR', type=command_line.folder_name, default='result/comparison',
+        help='where the files go, in place of those of an earlier comparison (default: %(default)s)')
+    return parser.parse_intermixed_args(arguments)
+
+
+def _reference(text):
+    """A task and the folder of its data, or the default one, which may be ``None``."""
+    task, colon, folder = text.partition(':')
+    known = command_line.DATA_FOLDERS.get(task)
+    if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
+        raise argparse.ArgumentTypeError('give one of {}, not {!r}'.format(_REFERENCES, text))
+    return task, folder or known and known.default
+
+
+def main(arguments=None):
+    request = parse(arguments)
+
+    # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
+    from ddgm.compare import comparison, entries
+    comparison.compare(entries.read(request.paths), *request.reference, request.out)
+
+
+if __name__ == '__main__':
+    command_line.run_script(main)

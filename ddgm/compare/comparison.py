@@ -1,0 +1,161 @@
+"""Entries held against one another: one reference, one number of samples, one table, one picture."""
+
+import math
+import pathlib
+import tempfile
+
+import numpy
+
+from ddgm.data import mnist
+from ddgm.evaluation import metrics, sampling, tasks
+from ddgm.evaluation.metrics import N_SCORED
+from ddgm.figures import plots
+from ddgm.runs import run_folder
+from ddgm.support import randomness
+from ddgm.support.errors import UsageError
+from ddgm.support.files import write_json
+from ddgm.support.terminal import print_table
+
+_N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, 'mnist': 64, 'images': 64}
+_PLANE = ('gaussian_mixture', 'swiss_roll')  # where an energy has a map
+
+
+def compare(entries, task, data_folder, out):
+    """Score entries, print the table, and write ``comparison.json`` and ``comparison.png``.
+
+    Args:
+        entries (list of ddgm.compare.entries.Entry): At least one.
+        task (str), data_folder (str): What their samples are of; ``None``: what the runs among them have learned.
+        out (str): The folder, which is made where it is missing.
+
+    Raises:
+        UsageError: It is not clear what to compare with; samples are not of that kind, or too few; the folder can't be
+            written to.
+    """
+    out = _make_folder(out)
+    for entry in entries:
+        print('{}: {}'.format(entry.name, _described(entry)))
+    result = {'entries': [_facts(entry) for entry in entries]}
+    panels, data = [], None
+    if any(entry.x is not None for entry in entries):
+        task, reference = _open_reference(task, data_folder, entries)
+        samples = _equally_many({
+            entry.name: _conformed(entry, reference) for entry in entries if entry.x is not None})
+        n = len(next(iter(samples.values())))
+        print('\n{:,} samples of each, held against {}'.format(n, task), flush=True)
+        result.update(task=task, n_samples=n)
+        for entry, facts in zip(entries, result['entries']):
+            if entry.name in samples:
+                x, energy = samples[entry.name], _energy(entry)
+                facts['metrics'] = reference.score(x, energy, entry.run and entry.run.settings)
+                panels.append(plots.Panel(
+                    entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in _PLANE else None,
+                    facts['metrics'].get('log_z')))
+        columns = [
+            (facts['name'], {'iterations': facts['iterations'], **facts['metrics']}) for facts in result['entries']]
+        real = reference.real_data(n)
+        if real is not None:
+            result['real_data'] = reference.score(real)
+            columns.append(('real data', result['real_data']))
+        print_table(columns)
+        data = plots.Panel(
+            'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0)
+    logs = [
+        (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
+    written = [out / 'comparison.json']
+    try:
+        write_json(written[0], result)
+        if panels or logs:
+            written.append(out / 'comparison.png')
+            plots.draw_comparison(written[-1], data, panels, logs)
+    except OSError as error:
+        raise _not_writable(out, error) from error
+    print('\n{}'.format(', '.join(map(str, written))))
+
+
+def _make_folder(path):
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()  # before some minutes of scoring
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    return path
+
+
+def _not_writable(path, error):
+    return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(path, error.strerror))
+
+
+def _described(entry):
+    """What a user reads of an entry before it is scored."""
+    parts = ['a run of {}, preset {}'.format(entry.run.task, entry.run.preset)] if entry.run else []
+    parts.append('no samples' if entry.x is None else '{:,} samples'.format(len(entry.x)))
+    parts += ['a log of {:,} entries'.format(len(log.x)) for log in entry.logs]
+    return ', '.join(parts)
+
+
+def _facts(entry):
+    """What ``comparison.json`` says of an entry; its metrics are added."""
+    settings = entry.run and entry.run.settings
+    return {
+        'name': entry.name, 'sources': entry.sources, 'preset': entry.run and entry.run.preset,
+        'seed': settings and settings.seed, 'iterations': entry.iterations,
+        'last': {
+            name: values[-1] if math.isfinite(values[-1]) else None
+            for log in entry.logs for name, values in log.values.items()},
+        'metrics': {}}
+
+
+def _open_reference(task, data_folder, entries):
+    """What all samples are of, and its reference."""
+    runs = [entry.run for entry in entries if entry.run]
+    of_runs = {run.task for run in runs}
+    if len(of_runs | {task} - {None}) > 1:
+        raise UsageError('samples of {} can\'t be compared: leave some out'.format(
+            ' and '.join(sorted(of_runs | {task} - {None}))))
+    if not (task or runs):
+        raise UsageError('what are these samples of?  Say it by --reference (see --help)')
+    try:
+        if task:
+            if task == 'mnist':
+                mnist.fetch(data_folder)
+            return task, tasks.open_task(task, data_folder)
+        task, folder, fingerprint = runs[0].task, runs[0].data, runs[0].data_fingerprint
+        if any(run.data_fingerprint != fingerprint for run in runs):
+            raise UsageError('these runs have learned from different data: choose one to compare with')
+        reference = tasks.open_task(task, folder)
+        if reference.fingerprint != fingerprint:
+            raise UsageError('{} no longer holds the data that {} has learned from'.format(folder, runs[0].path))
+        return task, reference
+    except UsageError as error:
+        raise UsageError('{}; or name the data by --reference {}:DIR'.format(error, task)) from error
+
+
+def _conformed(entry, reference):
+    try:
+        return reference.conform(entry.x)
+    except UsageError as error:
+        raise UsageError('{}: {}'.format(', '.join(entry.sources), error)) from error
+
+
+def _equally_many(samples):
+    """As many samples of each, by name: all of the smallest set, and chosen at random from larger ones."""
+    n = min(N_SCORED, *map(len, samples.values()))
+    for name, x in samples.items():
+        if len(x) <= metrics.NEIGHBOUR:
+            raise UsageError('{}: {} samples are too few, the metrics need more than {}'.format(
+                name, len(x), metrics.NEIGHBOUR))
+    return {
+        name: x if len(x) == n else x[randomness.metric_generator(randomness.CHOSEN_SAMPLES).permutation(len(x))[:n]]
+        for name, x in samples.items()}
+
+
+def _energy(entry):
+    """The energy of an entry's run as a function of arrays, or ``None``."""
+    if not entry.run:
+        return None
+    energy_model, _ = tasks.build_models(entry.run.task, entry.run.settings, numpy.random.default_rng(0))
+    if not entry.run.load(run_folder.ENERGY_MODEL, energy_model, 'leave the run out'):
+        return None
+    return sampling.energy_function(energy_model)

@@ -1,0 +1,193 @@
+"""The equations of the paper and of the layers that its code took from others, one function each.
+
+Each is a differentiable function of NumPy or CuPy arrays of any float type.  It has an analytic backward pass on plain
+arrays (:class:`ddgm.fast.differentiation.FirstOrderFunction`), so it can't be differentiated once more; trying to
+raises ``RuntimeError``.  What is many steps on arrays is one of :mod:`ddgm.fast.kernels` on a GPU.
+"""
+
+import math
+
+import numpy
+
+from ddgm.fast import kernels
+from ddgm.fast.differentiation import FirstOrderFunction
+
+
+class _QuadraticTerm(FirstOrderFunction):
+
+    def __init__(self, sigma):
+        self.sigma = sigma
+
+    def forward_array(self, x):
+        squares = x * x
+        while squares.ndim > 1:  # an axis at a time, so that rounding doesn't add up
+            squares = squares.sum(axis=-1)
+        return squares / self.sigma ** 2
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        x, = inputs
+        column = grad_output.reshape((-1,) + (1,) * (x.ndim - 1))
+        return (2 / self.sigma ** 2) * column * x,
+
+
+def quadratic_term(x, sigma=1.0):
+    """xᵀx/σ², the first term of the energy, in nats.
+
+    ``x`` is (N, …) and every axis but the first is summed over; the result is (N,).
+    """
+    return _QuadraticTerm(sigma)(x)
+
+
+class _BiasTerm(FirstOrderFunction):
+
+    def forward_array(self, x, b):
+        return -x.reshape(len(x), -1).dot(b)
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        x, b = inputs
+        gradients = []
+        if 0 in indexes:
+            gradients.append((-grad_output[:, None] * b).reshape(x.shape))
+        if 1 in indexes:
+            gradients.append(-grad_output.dot(x.reshape(len(x), -1)))
+        return gradients
+
+
+def bias_term(x, b):
+    """−bᵀx, the second term of the energy, in nats.
+
+    ``x`` is (N, …) with D numbers a sample, ``b`` (D,), the result (N,).
+    """
+    return _BiasTerm()(x, b)
+
+
+class _ExpertTerm(FirstOrderFunction):
+
+    def forward_array(self, a):
+        if self.xp is not numpy:
+            return kernels.expert(a).sum(axis=1)
+        # log(1 + exp(a)) without overflow
+        return -(self.xp.maximum(a, 0) + self.xp.log1p(self.xp.exp(-abs(a)))).sum(axis=1)
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        a, = inputs
+        if self.xp is not numpy:
+            return kernels.expert_gradient(a, grad_output[:, None]),
+        sigmoid = 0.5 * self.xp.tanh(0.5 * a) + 0.5
+        return -grad_output[:, None] * sigmoid,
+
+
+def expert_term(a):
+    """−Σᵢ log(1 + exp(aᵢ)) with aᵢ = Wᵢᵀf(x) + cᵢ, the third term of the energy: a product of experts, in nats.
+
+    ``a`` is (N, experts), the result (N,).
+    """
+    return _ExpertTerm()(a)
+
+
+class _GaussianEntropy(FirstOrderFunction):
+
+    # ½ log(2πe γ² + 1e-8): the small number keeps the entropy finite where γ = 0.
+    epsilon = 1e-8
+
+    def forward_array(self, *gammas):
+        gamma = self.xp.concatenate(gammas)
+        return self.xp.asarray((0.5 * self.xp.log(2 * math.pi * math.e * gamma * gamma + self.epsilon)).sum())
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        two_pi_e = 2 * math.pi * math.e
+        return [
+            grad_output * two_pi_e * inputs[i] / (two_pi_e * inputs[i] * inputs[i] + self.epsilon) for i in indexes]
+
+
+def gaussian_entropy(*gammas):
+    """Σ ½ log(2πe γ² + 1e-8), the entropy of independent Gaussians of standard deviations |γ|, in nats.
+
+    Each of ``gammas`` is (units,), the result ().  Section 3.2 of the paper: each batch-normalized unit is read as
+    Gaussian, its scale γ as the standard deviation.
+    """
+    return _GaussianEntropy()(*gammas)
+
+
+class _WeightNormalization(FirstOrderFunction):
+
+    def forward_array(self, V, g):
+        if self.xp is not numpy:
+            return kernels.weight_normalization(V, self._rows(g, V), self._rows(self._norm(V), V))
+        return self._rows(g / self._norm(V), V) * V
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        V, g = inputs
+        norm = self._norm(V)
+        if self.xp is not numpy:
+            return self._backward_on_gpu(indexes, V, g, norm, grad_output)
+        direction = V / self._rows(norm, V)
+        along = (grad_output * direction).reshape(len(V), -1).sum(axis=1)  # the part of the gradient that changes g
+        gradients = []
+        if 0 in indexes:
+            gradients.append(self._rows(g / norm, V) * (grad_output - self._rows(along, V) * direction))
+        if 1 in indexes:
+            gradients.append(along)
+        return gradients
+
+    def _backward_on_gpu(self, indexes, V, g, norm, grad_output):
+        norm = self._rows(norm, V)
+        along = kernels.weight_normalization_along(V, norm, grad_output).reshape(len(V), -1).sum(axis=1)
+        gradients = {1: along}
+        if 0 in indexes:
+            gradients[0] = kernels.weight_normalization_gradient(
+                V, self._rows(g, V), norm, grad_output, self._rows(along, V))
+        return [gradients[i] for i in indexes]
+
+    def _norm(self, V):
+        rows = V.reshape(len(V), -1)
+        if self.xp is not numpy:
+            return self.xp.linalg.norm(rows, axis=1)
+        return self.xp.sqrt(self.xp.einsum('ij,ij->i', rows, rows))
+
+    @staticmethod
+    def _rows(values, V):
+        return values.reshape((-1,) + (1,) * (V.ndim - 1))
+
+
+def weight_normalization(V, g):
+    """W = g·V/‖V‖ with one norm for each output unit (Salimans & Kingma 2016, equation 2).
+
+    ``V`` is (out, …), ``g`` (out,), the result has the shape of ``V``.
+    """
+    return _WeightNormalization()(V, g)
+
+
+class _MinibatchSimilarity(FirstOrderFunction):
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def forward_array(self, M):
+        # (batches, n, n, kernels)
+        self.similarity = self.xp.exp(-sum(abs(difference) for difference in self._differences(M)))
+        return (self.similarity.sum(axis=2) - 1).reshape(M.shape[:2])  # exp(0) = 1 is each sample beside itself
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        M, = inputs
+        grad_output = grad_output.reshape(self.batches, -1, M.shape[1])
+        weighted = (grad_output[:, :, None] + grad_output[:, None]) * self.similarity
+        return self.xp.stack(
+            [-(weighted * self.xp.sign(difference)).sum(axis=2) for difference in self._differences(M)],
+            axis=3).reshape(M.shape),
+
+    def _differences(self, M):
+        # A dimension at a time, so that (batches, n, n, kernels) is the largest array.
+        M = M.reshape(self.batches, -1, *M.shape[1:])
+        return (M[:, :, None, :, i] - M[:, None, :, :, i] for i in range(M.shape[3]))
+
+
+def minibatch_similarity(M, batches=1):
+    """oᵢₖ = Σ_{j≠i} exp(−‖Mᵢₖ − Mⱼₖ‖₁), how much sample i is like the others (Salimans et al. 2016, section 3.2).
+
+    ``M`` is (N, kernels, dimensions), the result (N, kernels).  M is that many batches of one size, one after the
+    other; a sample's others are those of its batch.  Raises ``ValueError`` where N is no multiple of ``batches``.
+    """
+    if len(M) % batches:
+        raise ValueError('{} batches of one size are not {} samples'.format(batches, len(M)))
+    return _MinibatchSimilarity(batches)(M)

@@ -1,0 +1,213 @@
+"""The metrics, each a plain function of arrays, so that samples made by any other program can be scored too.
+
+All compute in float64.  Entropies and divergences are in nats.
+"""
+
+import math
+
+import numpy
+
+from ddgm.support import randomness
+from ddgm.support.errors import UsageError
+
+N_SCORED = 2500  # samples of a run, and at most of any other program
+NEIGHBOUR = 5  # k of the nearest-neighbour metrics
+COLLAPSED = 0.25  # the diversity below which samples are all alike
+
+
+def pairwise_distances(x, y):
+    """Euclidean distances: (N, D) and (M, D) to (N, M), float64."""
+    x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
+    if x.shape[1] <= 3:
+        # A coordinate at a time: exact for near points, unlike the below.
+        return numpy.sqrt(sum(numpy.subtract.outer(x[:, i], y[:, i]) ** 2 for i in range(x.shape[1])))
+    squares = (x ** 2).sum(axis=1)[:, None] + (y ** 2).sum(axis=1) - 2 * x @ y.T
+    return numpy.sqrt(numpy.maximum(squares, 0))
+
+
+def neighbour_distances(x, k):
+    """Distance of each point to its k-th neighbour among the others: (N, D) to (N,).
+
+    Raises ``ValueError`` if N ≤ k.
+    """
+    if len(x) <= k:
+        raise ValueError('{} points have no neighbour number {}'.format(len(x), k))
+    return numpy.partition(pairwise_distances(x, x), k, axis=1)[:, k]
+
+
+def entropy_knn(x, k=NEIGHBOUR):
+    """Differential entropy by Kozachenko & Leonenko 1987 from distances to k-th neighbours; (N, D).
+
+    Distances below 1e-12 count as 1e-12, so a collapse to one point is a very low number and not −∞.
+    """
+    n, dimension = x.shape
+    log_ball = dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)
+    log_distances = numpy.log(numpy.maximum(neighbour_distances(x, k), 1e-12))
+    harmonic = sum(1 / i for i in range(k, n))  # digamma(n) − digamma(k)
+    return float(harmonic + log_ball + dimension * log_distances.mean())
+
+
+def divergence_from_uniform(counts):
+    """KL of a histogram from the uniform one over its bins; that of a single full bin where all are empty."""
+    counts = numpy.asarray(counts, dtype=numpy.float64)
+    if not counts.any():
+        return math.log(len(counts))
+    shares = counts[counts > 0] / counts.sum()
+    return float((shares * numpy.log(shares * len(counts))).sum())
+
+
+def divergence(shares, reference_shares):
+    """KL of one histogram from another, both (bins,) of shares; infinite where the reference lacks a bin."""
+    shares, reference_shares = (numpy.asarray(x, dtype=numpy.float64) for x in (shares, reference_shares))
+    full = shares > 0
+    with numpy.errstate(divide='ignore'):
+        return float((shares[full] * numpy.log(shares[full] / reference_shares[full])).sum())
+
+
+def inside_balls(centres, x, k=NEIGHBOUR):
+    """Which points lie in which centre's ball to its k-th neighbour: (M, D), (N, D) to (M, N) bool."""
+    return pairwise_distances(centres, x) <= neighbour_distances(centres, k)[:, None]
+
+
+def coverage(x, reference, k=NEIGHBOUR):
+    """Share of reference points whose ball to their k-th neighbour holds a sample (Naeem et al. 2020)."""
+    return float(inside_balls(reference, x, k).any(axis=1).mean())
+
+
+def neighbour_scores(x, reference, k=NEIGHBOUR):
+    """Precision, recall, density and coverage by name (Naeem et al. 2020); (N, D), (M, D).
+
+    Precision: share of samples in the ball of some reference point; recall: the same the other way round; density: in
+    how many balls a sample lies, over k.  Even a perfect model's precision and recall stay well below 1.
+    """
+    inside = inside_balls(reference, x, k)
+    return {
+        'precision': float(inside.any(axis=0).mean()),
+        'recall': float(inside_balls(x, reference, k).any(axis=0).mean()),
+        'density': float(inside.sum(axis=0).mean() / k),
+        'coverage': float(inside.any(axis=1).mean()),
+    }
+
+
+def frechet_distance(x, reference):
+    """‖μ₁ − μ₂‖² + Tr(C₁ + C₂ − 2(C₁C₂)^½), the squared distance of Gaussians with the moments of (N, D), (M, D)."""
+    means, covariances = zip(*(
+        (points.mean(axis=0), numpy.cov(points, rowvar=False))
+        for points in (numpy.asarray(x, dtype=numpy.float64), numpy.asarray(reference, dtype=numpy.float64))))
+    # C₁C₂ has the eigenvalues of the symmetric C₁^½ C₂ C₁^½.
+    values, vectors = numpy.linalg.eigh(covariances[0])
+    root = vectors * numpy.sqrt(numpy.maximum(values, 0)) @ vectors.T
+    root_trace = numpy.sqrt(numpy.maximum(numpy.linalg.eigvalsh(root @ covariances[1] @ root), 0)).sum()
+    return float(
+        ((means[0] - means[1]) ** 2).sum() + numpy.trace(covariances[0]) + numpy.trace(covariances[1])
+        - 2 * root_trace)
+
+
+def mode_score(probabilities, data_shares):
+    """exp(E KL(p(y|x) ‖ p_G(y)) − KL(p_G(y) ‖ p_data(y))) of a classifier's (N, classes) (Che et al. 2017)."""
+    probabilities = numpy.asarray(probabilities, dtype=numpy.float64)
+    shares = probabilities.mean(axis=0)
+    full = probabilities[probabilities > 0], shares[shares > 0]
+    mean_divergence = (full[0] * numpy.log(full[0])).sum() / len(probabilities) - (full[1] * numpy.log(full[1])).sum()
+    return float(numpy.exp(mean_divergence - divergence(shares, data_shares)))
+
+
+def nearest(x, others):
+    """The nearest of the others for each point: (N, D), (M, D) to the distances (N,) float64 and indexes (N,).
+
+    Which one is nearest is found in float32, so of two that are as near either may be taken.  ``others`` may be of any
+    number type and is converted a part at a time.
+    """
+    x = numpy.asarray(x, dtype=numpy.float32)
+    best, indexes = numpy.full(len(x), numpy.inf), numpy.zeros(len(x), dtype=int)
+    at_a_time = 5000
+    for first in range(0, len(others), at_a_time):
+        part = numpy.asarray(others[first:first + at_a_time], dtype=numpy.float32)
+        scores = numpy.einsum('ij,ij->i', part, part) - 2 * x @ part.T  # squared distances but for ‖x‖²
+        nearest_here = scores.argmin(axis=1)
+        score = scores[numpy.arange(len(x)), nearest_here]
+        better = score < best
+        best[better], indexes[better] = score[better], first + nearest_here[better]
+    return numpy.linalg.norm(x.astype(numpy.float64) - others[indexes], axis=1), indexes
+
+
+def sliced_wasserstein_2(x, reference, n_directions=256):
+    """Root mean square, over random directions, of the 2-Wasserstein distance between projections."""
+    directions = randomness.metric_generator(randomness.PROJECTIONS).standard_normal((x.shape[1], n_directions))
+    directions /= numpy.linalg.norm(directions, axis=0)
+    # Both quantile functions are steps: compare them between all their jumps.
+    edges = numpy.union1d(numpy.arange(len(x) + 1) / len(x), numpy.arange(len(reference) + 1) / len(reference))
+    middles = (edges[1:] + edges[:-1]) / 2
+    quantiles = [
+        numpy.sort(numpy.asarray(points, dtype=numpy.float64) @ directions, axis=0)[(middles * len(points)).astype(int)]
+        for points in (x, reference)]
+    return float(numpy.sqrt((numpy.diff(edges) @ (quantiles[0] - quantiles[1]) ** 2).mean()))
+
+
+def mmd2(x, reference):
+    """Unbiased squared maximum mean discrepancy (Gretton et al. 2012, equation 3).
+
+    The kernel is exp(−d²/(2h²)) with h the median distance of all pairs of points, samples and reference together.
+    """
+    n, m = len(x), len(reference)
+    within_x, within_reference, between = (
+        pairwise_distances(x, x), pairwise_distances(reference, reference), pairwise_distances(x, reference))
+    pairs = numpy.concatenate([
+        within_x[numpy.triu_indices(n, 1)], within_reference[numpy.triu_indices(m, 1)], between.ravel()])
+    if not pairs.any():
+        return 0.0  # all points are one
+    # Where most pairs coincide, the others tell the scale.
+    bandwidth = numpy.median(pairs) or numpy.median(pairs[pairs > 0])
+
+    def kernel_sum(distances):
+        return numpy.exp(-0.5 * (distances / bandwidth) ** 2).sum()
+    return float(
+        (kernel_sum(within_x) - n) / (n * (n - 1)) + (kernel_sum(within_reference) - m) / (m * (m - 1))
+        - 2 * kernel_sum(between) / (n * m))
+
+
+def check_reference(x):
+    """Raise ``UsageError`` where (N, …) data can't be a reference: too few points, or copies of one."""
+    if len(x) <= NEIGHBOUR:
+        raise UsageError('the metrics need more than {} images to compare with, and the data holds {}: give other data '
+                         'to --data'.format(NEIGHBOUR, len(x)))
+    if (x == x[0]).all():
+        raise UsageError('the data holds {:,} times the same image: give other data to --data'.format(len(x)))
+
+
+def mean_distance(x):
+    """Mean Euclidean distance of two different points of x: (N, D) to a float."""
+    return float(pairwise_distances(x, x).sum() / (len(x) * (len(x) - 1)))
+
+
+def diversity(x, reference):
+    """Mean distance of two samples over that of two reference points: (N, D), (M, D); 0 where all samples are one."""
+    return mean_distance(x) / mean_distance(reference)
+
+
+def area_under_curve(scores, others):
+    """The probability that one of ``others`` scores higher than one of ``scores``, ties half: (N,), (M,) to 0…1.
+
+    With energies of held-out data and of something else it is the AUROC of the energy as a detector of the else.
+    """
+    scores, others = numpy.sort(numpy.asarray(scores, dtype=numpy.float64)), numpy.asarray(others, dtype=numpy.float64)
+    below = numpy.searchsorted(scores, others, side='left') + numpy.searchsorted(scores, others, side='right')
+    return float(below.mean() / (2 * len(scores)))
+
+
+def canonical_correlations(x, y, tolerance=1e-6):
+    """The canonical correlations of two series of N paired points (Hotelling 1936): (N, P), (N, Q) to (≤ min(P, Q),).
+
+    Largest first.  Directions whose variance is below ``tolerance`` of the largest count as constant.
+    """
+    def orthonormal(points):
+        points = numpy.asarray(points, dtype=numpy.float64)
+        u, s, _ = numpy.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+        return u[:, s ** 2 > tolerance * s[:1] ** 2]
+    return numpy.linalg.svd(orthonormal(x).T @ orthonormal(y), compute_uv=False).clip(0, 1)
+
+
+def cosine(x, y):
+    """The cosine of the angle between two vectors; 0 where one of them is 0."""
+    norms = numpy.linalg.norm(x) * numpy.linalg.norm(y)
+    return float(numpy.dot(x, y) / norms) if norms else 0.0

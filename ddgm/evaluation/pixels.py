@@ -1,0 +1,18 @@
+"""Images that other programs made, as this project has them."""
+
+import numpy
+
+from ddgm.support.errors import UsageError
+
+
+def from_0_to_1(array):
+    """Pixels as float32 in 0…1; raises ``UsageError`` where they are neither that nor the levels of a picture file."""
+    if array.dtype.kind in 'iu' and array.min() >= 0 and array.max() > 1:  # the levels of a picture file
+        array = array / 255
+    array = array.astype(numpy.float32)
+    slack = 0.01  # what an interpolation may add
+    if array.min() < -slack or array.max() > 1 + slack:
+        raise UsageError('pixels run from 0 to 1, these from {:.3g} to {:.3g}{}'.format(
+            array.min(), array.max(), ': save (x + 1) / 2' if array.min() >= -1 - slack and array.max() <= 1 + slack
+            else ''))
+    return array.clip(0, 1)

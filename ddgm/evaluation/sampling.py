@@ -1,0 +1,47 @@
+"""Models as functions of arrays: samples, energies and the statistics that BatchNormalization uses for them."""
+
+import chainer
+import numpy
+
+from ddgm.support import randomness
+
+_POINTS, _IMAGES = 10_000, 100  # of the plane, or images, that pass a network at a time
+
+
+def in_test_mode(model, inputs, at_a_time):
+    """A model's outputs in test mode, for inputs that pass it a part at a time: NumPy arrays whatever its device."""
+    with chainer.using_config('train', False), chainer.no_backprop_mode():
+        # In the order that a file of them has, since sums round otherwise in another.
+        return numpy.ascontiguousarray(numpy.concatenate([
+            chainer.cuda.to_cpu(model(model.device.send(inputs[first:first + at_a_time])).array)
+            for first in range(0, len(inputs), at_a_time)]))
+
+
+def sample(generative_model, z):
+    """x = G(z) in test mode: (N, d) to (N, …), NumPy arrays of the model's number type whatever its device."""
+    return in_test_mode(generative_model, z, _IMAGES)
+
+
+def with_population_statistics(generative_model, batchsize, n_batches):
+    """A copy of a DGM whose BatchNormalization has averaged its statistics over many batches of z.
+
+    Algorithm 2 of Ioffe & Szegedy 2015.  The running statistics of training remember some ten batches; the copy differs
+    from the model, which stays as it is, by being rid of their noise.  ``n_batches`` batches of ``batchsize`` pass it.
+    """
+    copy = generative_model.copy(mode='copy')
+    links = [link for link in copy.links() if isinstance(link, chainer.links.BatchNormalization)]
+    rng = randomness.metric_generator(randomness.POPULATION_Z)
+    with chainer.using_config('train', True), chainer.no_backprop_mode():
+        for n in range(1, n_batches + 1):
+            for link in links:
+                link.decay = 1 - 1 / n  # the running mean of all batches so far
+            copy(copy.device.send(copy.draw_latent(batchsize, rng)))
+    return copy
+
+
+def energy_function(energy_model):
+    """E of a DEM in test mode as a function of NumPy arrays, (N, …) to (N,) float64."""
+    def energy(x):
+        x = numpy.asarray(x, dtype=next(energy_model.params()).dtype)
+        return in_test_mode(energy_model, x, _POINTS if x.ndim == 2 else _IMAGES).astype(numpy.float64)
+    return energy

@@ -1,0 +1,96 @@
+"""Convolution and transposed convolution of square kernels, one stride and one padding for both directions.
+
+Arrays are (N, channels, H, W) to their callers and lie in memory as (channels, H, W, N), so that every copy moves whole
+runs of N numbers and no matrix product needs a rearranged operand.  What NumPy computes element by element keeps that
+order.
+"""
+
+import math
+
+from ddgm.fast.convolution_schemes import MinimalFiltering, Windows
+from ddgm.fast.differentiation import FirstOrderFunction
+
+# Minimal filtering multiplies matrices (O, 4·channels) and (4·channels, tiles·N).  Where 4·channels or tiles·N is less
+# than this, as where the image has only three colours, its additions cost more than it saves.
+SMALLEST_PRODUCT = 64
+
+
+def _scheme(xp, n, size, W, stride, pad):
+    """The faster way for n images of this size and kernels W (O, C, ksize, ksize)."""
+    _, channels, ksize, _ = W.shape
+    if (ksize, stride) == (4, 2):
+        scheme = MinimalFiltering(xp, n, size, pad)
+        if min(4 * channels, n * math.prod(scheme.tiles)) >= SMALLEST_PRODUCT:
+            return scheme
+    return Windows(xp, n, size, ksize, stride, pad)
+
+
+class _Convolution(FirstOrderFunction):
+
+    def __init__(self, stride, pad):
+        self.stride, self.pad = stride, pad
+
+    def forward_array(self, x, W, b=None):
+        self.scheme = _scheme(self.xp, len(x), x.shape[2:], W, self.stride, self.pad)
+        y = self.scheme.product(self.scheme.from_image(x), W)
+        if b is not None:
+            y += b[:, None, None]
+        return y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        x, W = inputs[:2]
+        gradients = []
+        if 0 in indexes or 1 in indexes:
+            result = self.scheme.from_result(grad_output)
+        if 0 in indexes:
+            gradients.append(self.scheme.transposed_product(result, W))
+        if 1 in indexes:
+            gradients.append(self.scheme.weight_gradient(self.scheme.from_image(x), result))
+        if 2 in indexes:
+            gradients.append(grad_output.sum(axis=(0, 2, 3)))
+        return gradients
+
+
+class _Deconvolution(FirstOrderFunction):
+
+    def __init__(self, stride, pad, size):
+        self.stride, self.pad, self.size = stride, pad, size
+
+    def forward_array(self, x, W, b=None):
+        n, _, *result_size = x.shape
+        ksize = W.shape[2]
+        size = self.size or tuple((length - 1) * self.stride + ksize - 2 * self.pad for length in result_size)
+        self.scheme = _scheme(self.xp, n, size, W, self.stride, self.pad)
+        y = self.scheme.transposed_product(self.scheme.from_result(x), W)
+        if b is not None:
+            y += b[:, None, None]
+        return y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        x, W = inputs[:2]
+        gradients = []
+        if 0 in indexes or 1 in indexes:
+            image = self.scheme.from_image(grad_output)
+        if 0 in indexes:
+            gradients.append(self.scheme.product(image, W))
+        if 1 in indexes:
+            gradients.append(self.scheme.weight_gradient(image, self.scheme.from_result(x)))
+        if 2 in indexes:
+            gradients.append(grad_output.sum(axis=(0, 2, 3)))
+        return gradients
+
+
+def convolution_2d(x, W, b=None, stride=1, pad=0):
+    """Cross-correlation of (N, in, H, W) with the kernels W (out, in, k, k), plus b (out,) unless ``None``.
+
+    The result is (N, out, H', W') with H' = (H + 2·pad − k) // stride + 1.
+    """
+    return _Convolution(stride, pad)(*((x, W) if b is None else (x, W, b)))
+
+
+def deconvolution_2d(x, W, b=None, stride=1, pad=0, outsize=None):
+    """The transpose of :func:`convolution_2d` as a map of x, plus b (out,) unless ``None``; W is (in, out, k, k).
+
+    (N, in, H, W) to (N, out, *outsize); ``outsize`` defaults to (H − 1)·stride + k − 2·pad for each length.
+    """
+    return _Deconvolution(stride, pad, outsize)(*((x, W) if b is None else (x, W, b)))

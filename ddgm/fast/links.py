@@ -1,0 +1,89 @@
+"""Chainer's links, computed by :mod:`ddgm.fast.functions`; the rest is Chainer's own.
+
+Named and called as :mod:`chainer.links` has them, so ``from ddgm.fast import links as L`` takes the place of
+``import chainer.links as L``.  What these don't know of, a dilated convolution for instance, Chainer computes.
+"""
+
+import chainer
+import chainer.functions
+import chainer.links
+import numpy
+
+from ddgm.fast import functions as F, kernels
+from ddgm.fast.normalization import batch_normalization
+
+
+def __getattr__(name):
+    return getattr(chainer.links, name)
+
+
+def joined_batches(n):
+    """A context in which what passes is n batches of one size, one after the other.
+
+    What couples the samples of a batch, BatchNormalization and minibatch discrimination, keeps them apart.
+    """
+    return chainer.using_config('joined_batches', n)
+
+
+def n_joined_batches():
+    """How many batches :func:`joined_batches` says that are passing."""
+    return getattr(chainer.config, 'joined_batches', 1)
+
+
+class Linear(chainer.links.Linear):
+    """(N, …) with ``in_size`` numbers a sample to (N, out_size)."""
+
+    def forward(self, x, n_batch_axes=1):
+        if not self.W.is_initialized or n_batch_axes != 1:
+            return super().forward(x, n_batch_axes)
+        return F.linear(x, self.W, self.b)
+
+
+class BatchNormalization(chainer.links.BatchNormalization):
+    """(N, size) to (N, size), or (N, size, H, W) to the same; eps and decay are those of the 2016 code, too."""
+
+    def forward(self, x, **options):
+        batches = n_joined_batches()
+        if not chainer.config.train or options:
+            return super().forward(x, **options)
+        if self.gamma is None or self.beta is None or not self.gamma.is_initialized or x.ndim not in (2, 4) \
+                or self.axis is not None:
+            parts = chainer.functions.split_axis(x, batches, axis=0)
+            return chainer.functions.concat(list(map(super().forward, parts)), axis=0)
+        y, means, variances = batch_normalization(x, self.gamma, self.beta, self.eps, batches)
+        n = x.size // self.gamma.size // batches
+        unbiased = n / max(n - 1, 1)
+        for mean, variance in zip(means, variances):
+            if self.xp is not numpy:
+                kernels.running_statistics(mean, variance, unbiased, self.decay, self.avg_mean, self.avg_var)
+                continue
+            for running, present in ((self.avg_mean, mean), (self.avg_var, variance * unbiased)):
+                running *= self.decay
+                running += (1 - self.decay) * present
+        return y
+
+
+class Convolution2D(chainer.links.Convolution2D):
+    """(N, in_channels, H, W) to (N, out_channels, H', W')."""
+
+    def forward(self, x):
+        if not _is_plain(self):
+            return super().forward(x)
+        return F.convolution_2d(x, self.W, self.b, self.stride[0], self.pad[0])
+
+
+class Deconvolution2D(chainer.links.Deconvolution2D):
+    """(N, in_channels, H, W) to (N, out_channels, H', W')."""
+
+    def forward(self, x):
+        if not _is_plain(self):
+            return super().forward(x)
+        return F.deconvolution_2d(
+            x, self.W, self.b, self.stride[0], self.pad[0], None if None in self.outsize else self.outsize)
+
+
+def _is_plain(link):
+    """Whether a convolution has square kernels, one stride and one padding for both directions, and nothing else."""
+    return (
+        link.W.is_initialized and link.W.shape[2] == link.W.shape[3] and link.stride[0] == link.stride[1]
+        and link.pad[0] == link.pad[1] and link.groups == 1 and link.dilate in (1, (1, 1)))

@@ -1,0 +1,146 @@
+"""The post's pictures and its video, in its layout and colours; they keep no state and need no display."""
+
+import io
+
+import numpy
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ddgm.data.toy import cells_of_square
+from ddgm.support.files import open_atomically
+
+# The post's.
+DATA_COLOUR, SAMPLE_COLOUR = '#bec3c7', '#e84c3d'
+PLANE = 4  # half the width of the square that pictures of the plane show
+_MARKER_SIZE = 20
+INCHES = 8
+
+
+def _post_axes():
+    """The post's page: 8×8 inches, x and y in −4…4, integer ticks on all four sides, pointing inwards."""
+    figure = Figure(figsize=(INCHES, INCHES))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.125, 0.1, 0.775, 0.8))
+    show_plane(axes)
+    return figure, axes
+
+
+def show_plane(axes):
+    axes.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE))
+    axes.set(xticks=range(-PLANE, PLANE + 1), yticks=range(-PLANE, PLANE + 1))
+    axes.tick_params(direction='in', top=True, right=True)
+
+
+def scatter(axes, points, colour, size=_MARKER_SIZE):
+    axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, edgecolors='none')
+
+
+def save(figure, path, pixels_per_inch=100):
+    buffer = io.BytesIO()
+    # Without the version of matplotlib in it, the same picture is the same file.
+    figure.savefig(buffer, format='png', dpi=pixels_per_inch, metadata={'Software': None})
+    with open_atomically(path) as file:
+        file.write(buffer.getvalue())
+
+
+def draw_points(path, data, samples, pixels=800):
+    """Data and samples in the plane, both (N, 2), in the post's layout and colours."""
+    figure, axes = _post_axes()
+    scatter(axes, data, DATA_COLOUR)
+    scatter(axes, samples, SAMPLE_COLOUR)
+    save(figure, path, pixels / INCHES)
+
+
+def draw_grid(path, images, columns=10):
+    """Images in rows, (N, H, W) grey or (N, 3, H, W) RGB in 0…1, in the layout of the post's 10×10 pictures.
+
+    The page is 1600 pixels wide, with the margins and gaps of a matplotlib figure of 16×16 inches; pixels stay square.
+    """
+    page = 1600
+    rows = -(-len(images) // columns)
+    # matplotlib's defaults: the picture reaches from 0.125 to 0.9 and 0.1 to 0.9 of the page, gaps are 0.2 of a cell.
+    left, top, width, height = 0.125 * page, 0.1 * page, 0.775 * page, 0.8 * page
+    cell_width, cell_height = width / (1.2 * columns - 0.2), height / (1.2 * columns - 0.2)
+    side = round(min(cell_width, cell_height))
+    canvas = Image.new('RGB', (page, round(2 * top + cell_height * (1.2 * rows - 0.2))), 'white')
+    for i, image in enumerate(_to_pillow(images)):
+        row, column = divmod(i, columns)
+        place = (
+            round(left + 1.2 * cell_width * column + (cell_width - side) / 2),
+            round(top + 1.2 * cell_height * row + (cell_height - side) / 2))
+        canvas.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
+    _save_image(canvas, path)
+
+
+def beside(images, others):
+    """Two equally long series of images as one that takes from both in turn."""
+    return numpy.stack([images, others], axis=1).reshape(-1, *images.shape[1:])
+
+
+def draw_small_grid(path, images, columns=10):
+    """The same images as tiles of their own size, close together: a frame of the video."""
+    _save_image(tiled(images, columns), path)
+
+
+def tiled(images, columns):
+    tiles = list(_to_pillow(images))
+    width, height = tiles[0].width + 2, tiles[0].height + 2
+    canvas = Image.new('RGB', (columns * width + 2, -(-len(tiles) // columns) * height + 2), 'white')
+    for i, tile in enumerate(tiles):
+        row, column = divmod(i, columns)
+        canvas.paste(tile, (2 + column * width, 2 + row * height))
+    return canvas
+
+
+def _to_pillow(images):
+    levels = numpy.rint(255 * numpy.clip(images, 0, 1)).astype(numpy.uint8)
+    return (Image.fromarray(level if level.ndim == 2 else level.transpose(1, 2, 0)) for level in levels)
+
+
+def _save_image(image, path):
+    buffer = io.BytesIO()
+    image.save(buffer, format='png')
+    with open_atomically(path) as file:
+        file.write(buffer.getvalue())
+
+
+def draw_energy(path, energy, log_z, samples):
+    """log P(x) = −E(x) − log Z on the plane in nats, the samples (N, 2) over it; −E(x) where ``log_z`` is ``None``.
+
+    The colours reach down to where all but a twentieth of the samples lie, so that the map shows where the energy
+    model and the generator disagree.
+    """
+    figure, axes = _post_axes()
+    image, quantity = show_energy(axes, energy, log_z, samples)
+    scatter(axes, samples, SAMPLE_COLOUR)
+    figure.colorbar(image, cax=figure.add_axes((0.915, 0.1, 0.02, 0.8)), extend='min')
+    axes.set_title(quantity + ' of the energy model, nats; dots: samples of the generator')
+    save(figure, path)
+
+
+def show_energy(axes, energy, log_z, samples):
+    """The map alone; returns it with the name of what it shows."""
+    cells = 400
+    centres, _ = cells_of_square(PLANE, cells)
+    offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
+    image = axes.imshow(
+        (-energy(centres) - offset).reshape(cells, cells), origin='lower', extent=(-PLANE, PLANE, -PLANE, PLANE),
+        aspect='auto', cmap='viridis', vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
+    return image, quantity
+
+
+def write_gif(path, frame_paths, colours=64, seconds=20.0):
+    """Join PNG files to an endless GIF of about ``seconds``, the last frame held longer; ``colours`` a frame."""
+    def frames():
+        for frame_path in frame_paths:
+            with Image.open(frame_path) as image:
+                # One palette for all frames would need all of them in memory.
+                yield image.convert('RGB').quantize(colours, dither=Image.Dither.NONE)
+    images = frames()
+    first = next(images)
+    # Browsers show frames of less than 20 ms slowly, so a long video takes longer instead.
+    duration = min(200, max(20, 1000 * seconds / len(frame_paths)))
+    durations = [duration] * (len(frame_paths) - 1) + [2000]
+    with open_atomically(path) as file:
+        first.save(file, format='GIF', save_all=True, append_images=images, duration=durations, loop=0)

@@ -1,0 +1,232 @@
+"""The flags of the training scripts, what all commands share of theirs, and the exit statuses.
+
+It imports neither Chainer nor matplotlib, so ``--help`` and a mistyped flag answer at once.
+"""
+
+import argparse
+import dataclasses
+import math
+import re
+import signal
+import sys
+
+from ddgm.presets import PRESETS, Settings, default_preset, settings_class
+from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        task (str): Name of the task, a key of ``PRESETS``.
+        out (str): Run folder.
+        device (str): Chainer device specifier, or ``None`` where none was asked for.
+        resume (bool), overwrite (bool): What to do with a run that ``out`` holds.
+        preset (str): Name of the preset, or ``None`` where none was asked for.
+        data (str): Folder of the data, or ``None`` where none was given.
+        changes (dict): Those settings that were given as flags.
+    """
+
+    task: str
+    out: str
+    device: str = None
+    resume: bool = False
+    overwrite: bool = False
+    preset: str = None
+    data: str = None
+    changes: dict = dataclasses.field(default_factory=dict)
+
+    def settings(self):
+        """The settings of a new run: the preset's, with the flags that were given."""
+        preset = PRESETS[self.task][self.preset or default_preset(self.task)]
+        return dataclasses.replace(preset.settings, **self.changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFolder:
+    default: str
+    description: str
+
+
+# Of the tasks that read one.
+DATA_FOLDERS = {
+    'mnist': DataFolder(
+        'data/mnist', 'folder of the four IDX files, fetched into it where they are missing (default: data/mnist)'),
+    'images': DataFolder(None, 'folder of pictures; sub-folders count too'),
+}
+
+
+# Flags that lead beyond the paper, which is what their defaults are.
+_BEYOND_THE_PAPER = {
+    'energy_penalty': "weight of the energies' squares in the energy model's loss",
+    'langevin_steps': 'Langevin steps that refine x⁻ before the energy model sees it',
+    'langevin_step_size': 'their size ε, in squared units of x',
+    'entropy_weight': "of the paper's entropy, which is read from γ",
+    'volume_entropy_weight': "of the entropy that the generator's Jacobian tells",
+    'neighbour_entropy_weight': 'of the entropy that nearest neighbours tell',
+    'neighbours': 'how many of them',
+    'neighbour_batches': 'of fresh samples, among which they are looked for',
+    'decay_from': 'iteration from which on the learning rates fall; 0: they stay',
+    'decay_power': 'they fall as the iteration to the minus this power',
+    'averaged': 'finish with averages over the last part of the run',
+    'feature_layers': 'layers of f(x)',
+    'generator_layers': 'hidden layers of G(z)',
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that raises ``UsageError`` where argparse prints the usage and exits."""
+
+    def error(self, message):
+        raise UsageError('{} (see --help)'.format(message))
+
+
+def whole_number(minimum, maximum=Settings.LARGEST):
+    """The type of a flag that takes a whole number in a range."""
+    def convert(text):
+        try:
+            number = int(text)
+        except ValueError:
+            number = minimum - 1
+        if not minimum <= number <= maximum:
+            raise argparse.ArgumentTypeError('give a whole number {}, not {!r}'.format(
+                'from {} on'.format(minimum) if number < minimum else 'up to {:,}'.format(maximum), text))
+        return number
+    return convert
+
+
+def setting(name):
+    """The type of a flag that takes a setting that is a whole number."""
+    return whole_number(*Settings.limits(name))
+
+
+def number_of(text):
+    """A number, which is in no range where the text is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _factor(text):
+    number = number_of(text)
+    if not 0 < number <= 16:
+        raise argparse.ArgumentTypeError('give a factor like 0.25, above 0 and up to 16, not {!r}'.format(text))
+    return number
+
+
+def _number(text):
+    number = number_of(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError('give a number from 0 on, not {!r}'.format(text))
+    return number
+
+
+def folder_name(text):
+    """The type of a flag that takes a folder."""
+    if not text:
+        raise argparse.ArgumentTypeError('give the name of a folder')
+    return text
+
+
+def _device(text):
+    if not re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text):
+        raise argparse.ArgumentTypeError('give -1 or @numpy for the CPU, 0 or @cupy:0 for a GPU, not {!r}'.format(text))
+    return text
+
+
+def parse(task, description, arguments=None):
+    """Read the command line of one task's script into a :class:`Request`; raises ``UsageError``."""
+    presets = PRESETS[task]
+    default = default_preset(task)
+    parser = OneLineParser(
+        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='presets:\n' + '\n'.join(
+            '  {:<{}}  {} ({:,} iterations)'.format(
+                name, max(map(len, presets)), preset.description, preset.settings.iterations)
+            for name, preset in presets.items()))
+    parser.add_argument(
+        '-o', '--out', metavar='DIR', type=folder_name, default='result/' + task,
+        help='run folder (default: %(default)s)')
+    parser.add_argument(
+        '-n', '--iterations', metavar='N', type=setting('iterations'), help='updates of each of the two models')
+    parser.add_argument(
+        '-b', '--batchsize', metavar='N', type=setting('batchsize'),
+        help='data and samples an iteration, from 2 on (default: {})'.format(presets[default].settings.batchsize))
+    parser.add_argument(
+        '-d', '--device', metavar='DEV', type=_device,
+        help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
+    parser.add_argument(
+        '-s', '--seed', metavar='N', type=setting('seed'), help='of all random numbers (default: 0)')
+    parser.add_argument(
+        '-r', '--resume', action='store_true',
+        help='go on with the run in --out from its last snapshot; a larger --iterations extends it')
+    parser.add_argument('--overwrite', action='store_true', help='start over where --out holds another run')
+    parser.add_argument(
+        '--preset', metavar='NAME', choices=presets,
+        help='a configuration by name, listed below (default: {})'.format(default))
+    if task in DATA_FOLDERS:
+        parser.add_argument('--data', metavar='DIR', type=folder_name, help=DATA_FOLDERS[task].description)
+    if any(field.name == 'width' for field in dataclasses.fields(settings_class(task))):
+        parser.add_argument(
+            '--width', metavar='FACTOR', type=_factor,
+            help='of all numbers of channels; 0.25 suits a machine without a GPU (default: 1)')
+    for name, what in (
+            ('log', 'log entries'), ('snapshot', 'snapshots'), ('figure', 'frames of the video')):
+        parser.add_argument(
+            '--{}_interval'.format(name), metavar='N', type=setting(name + '_interval'),
+            help='iterations between {}; 0: only at the end'.format(what))
+    beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
+    types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}
+    for name in settings_class(task).BEYOND_THE_PAPER:
+        if types[name] is bool:
+            kind = {'action': argparse.BooleanOptionalAction}
+        else:
+            kind = {'metavar': 'N' if types[name] is int else 'X',
+                    'type': setting(name) if types[name] is int else _number}
+        beyond.add_argument('--' + name, help=_BEYOND_THE_PAPER[name], **kind)
+    given = vars(parser.parse_args(arguments))
+    if given['resume'] and given['overwrite']:
+        parser.error('--resume and --overwrite contradict each other: give one of them')
+    if task in DATA_FOLDERS and given['data'] is None and not given['resume']:
+        given['data'] = DATA_FOLDERS[task].default
+        if given['data'] is None:
+            parser.error('--data is needed: ' + DATA_FOLDERS[task].description)
+    names = {field.name for field in dataclasses.fields(settings_class(task))}
+    changes = {name: value for name, value in given.items() if name in names and value is not None}
+    request = Request(task=task, changes=changes, **{name: given[name] for name in given if name not in names})
+    if not request.resume:
+        try:
+            request.settings()
+        except ValueError as error:  # settings that don't go together
+            parser.error(str(error))
+    return request
+
+
+def run_script(main):
+    """Call a script's ``main`` and exit with the status that its outcome stands for, one line on stderr.
+
+    0 done; 1 the run failed; 2 bad usage or bad input; 130 interrupted by Ctrl-C or SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C: KeyboardInterrupt
+    sys.stdout.reconfigure(errors='backslashreplace')  # a folder's name may have letters that the terminal lacks
+    try:
+        main()
+        status, line = 0, None
+    except UsageError as error:
+        status, line = 2, str(error)
+    except RunFailed as error:
+        status, line = 1, str(error)
+    except OSError as error:  # the disk is full or the folder went away
+        status, line = 1, 'the run stopped: {}; the last snapshot, if there was one, stays'.format(error)
+    except MemoryError as error:
+        status, line = 1, 'not enough memory ({}): give a smaller --batchsize or --width'.format(one_line(error))
+    except Interrupted as error:
+        status, line = 130, str(error)
+    except KeyboardInterrupt:
+        status, line = 130, 'interrupted'
+    if line is not None:
+        program = sys.argv[0].replace('/__main__.py', '').rpartition('/')[2]  # of a package, its name
+        print('{}: {}'.format(program, line), file=sys.stderr)
+    sys.exit(status)

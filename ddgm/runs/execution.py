@@ -1,0 +1,237 @@
+"""One run from its first iteration to its pictures: what all training scripts share around the loop."""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable
+
+import chainer
+import numpy
+
+from ddgm.evaluation import sampling
+from ddgm.evaluation.metrics import N_SCORED
+from ddgm.figures import plots, post
+from ddgm.runs import run_folder
+from ddgm.runs.log import curves_of
+from ddgm.runs.training_state import build_state, environment, finish, iterations_of, open_device
+from ddgm.support import randomness
+from ddgm.support.errors import Interrupted, RunFailed, UsageError
+from ddgm.support.files import write_json
+from ddgm.support.terminal import Progress, print_table
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a training script brings to a run: data, networks, pictures.
+
+    Attributes:
+        task: The data and what samples are held against: a :class:`ddgm.evaluation.toy.Plane`, or with its methods.
+        build_models: ``build_models(settings, rng)`` returns a DEM and a DGM.
+        draw_frame: ``draw_frame(path, x)`` draws samples into a small PNG, a frame of the video.
+        draw_figures: ``draw_figures(folder, x, energy, metrics)`` draws the finished models' pictures from samples, the
+            energy as a function of arrays, and the metrics.
+        n_shown (int): Samples in a picture.
+        n_colours (int): Colours in the video.
+    """
+
+    task: object
+    build_models: Callable
+    draw_frame: Callable
+    draw_figures: Callable
+    n_shown: int
+    n_colours: int = 64
+
+
+def execute(folder, experiment):
+    """Train, write the run folder, draw and score.
+
+    Args:
+        folder (ddgm.runs.run_folder.RunFolder): What :func:`ddgm.runs.run_folder.open_run` made of the user's request.
+        experiment (Experiment): What to run there.
+
+    Raises:
+        UsageError: The request can't be met; nothing was written.
+        RunFailed: A loss, a parameter or an optimizer's state was no longer finite.
+        Interrupted: By Ctrl-C or SIGTERM, after a snapshot.
+    """
+    try:
+        state = _begin(folder, experiment)
+        generative_model = state.models[1]
+        fixed_z = generative_model.draw_latent(experiment.n_shown, randomness.picture_generator(randomness.SHOWN_Z))
+
+        def draw_present_frame():
+            experiment.draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
+        _train(folder, state, experiment.task.draw_data, draw_present_frame)
+        try:
+            _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                'interrupted after training, a snapshot is saved: score and draw with --resume') from None
+    finally:
+        folder.unlock()
+
+
+def _begin(folder, experiment):
+    """The state from which the run goes on, in a folder that is made ready for it; tells the user about both."""
+    folder.check_data(experiment.task.fingerprint)
+    device = open_device(folder.device)
+    settings = folder.settings
+    state = build_state(settings, experiment.build_models, experiment.task.draw_data, device)
+    lines = []
+    if folder.resume:
+        folder.lock()
+        lines += folder.load_snapshot(state)
+        if state.iteration > settings.iterations:
+            raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
+                folder.path, state.iteration))
+        n_found = sum(entry['iteration'] <= state.iteration for entry in folder.log)
+        if n_found < state.n_logged:
+            lines.append('{}: only {} of its {} entries are left'.format(
+                folder.path / run_folder.LOG, n_found, state.n_logged))
+    folder.prepare(environment(device))
+    state.n_logged = folder.log.keep(_last_entry_to_keep(state, settings.iterations))
+
+    print('Device: {}'.format(device))
+    print('# Minibatch-size: {}'.format(settings.batchsize))
+    print('# iterations: {} of {} done, seed {}, preset {}'.format(
+        state.iteration, settings.iterations, settings.seed, folder.preset))
+    for line in filter(None, [*lines, experiment.task.description]):
+        print(line)
+    print('Run folder: {}'.format(folder.path), flush=True)
+    return state
+
+
+def _last_entry_to_keep(state, iterations):
+    """The iteration up to which the log stays: the snapshot's, without the closing entry of a run that is extended."""
+    # A closing entry leaves the summary full, for the entry that is due later.
+    is_closed = state.iteration < iterations and state.summary.compute_mean()
+    return state.iteration - 1 if is_closed else state.iteration
+
+
+def _train(folder, state, draw_data, draw_present_frame):
+    """Call the loop; between its iterations keep the log, snapshots and frames, and watch over the losses."""
+    settings = folder.settings
+    on_cpu = state.models[0].xp is numpy
+    stopwatch = _Stopwatch(state.elapsed_time)
+    loop = iterations_of(state, draw_data, settings)
+
+    def save_snapshot():
+        try:
+            folder.save_snapshot(state)
+        except FloatingPointError as error:
+            raise _not_finite(error, state.iteration) from error
+
+    def append_log_entry():
+        means = {name: float(mean) for name, mean in state.summary.compute_mean().items()}
+        _check_finite(means, state.iteration)
+        entry = {'iteration': state.iteration, 'elapsed_time': stopwatch.read(), **means}
+        folder.log.append(entry)
+        state.n_logged += 1
+        progress.log(entry)
+
+    # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's
+    # type checks take a tenth of the time, for shapes that are the same in every iteration.
+    with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), \
+            _StopSignals() as stop_signals, Progress(settings.iterations) as progress:
+        for iteration, observation in loop:
+            state.iteration = iteration
+            is_last = iteration == settings.iterations
+            if on_cpu:  # on a GPU reading a loss would make the loop wait, so there it is looked at with the log
+                observation = {name: float(value) for name, value in observation.items()}
+                _check_finite(observation, iteration)
+            state.summary.add(observation)
+            progress.update(iteration)
+            if _is_due(iteration, settings.log_interval):
+                append_log_entry()
+                state.summary = chainer.DictSummary()
+            elif is_last:
+                append_log_entry()  # the summary stays, for a run that is extended later
+            state.elapsed_time = stopwatch.read()
+            with stopwatch.paused():
+                if _is_due(iteration, settings.figure_interval):
+                    draw_present_frame()
+                if is_last or stop_signals.received or _is_due(iteration, settings.snapshot_interval):
+                    save_snapshot()
+            if stop_signals.received:
+                raise Interrupted('interrupted at iteration {}, a snapshot is saved: go on with --resume'.format(
+                    iteration))
+
+
+def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
+    """Sample, score and draw with the finished models."""
+    settings, task = folder.settings, experiment.task
+    print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
+    energy_model, generative_model, z, x, energy = finish(state, settings)
+    folder.save(run_folder.ENERGY_MODEL, energy_model)
+    folder.save(run_folder.GENERATIVE_MODEL, generative_model)
+    folder.write_samples(x, z)
+    metrics = task.score(x, energy, settings)
+    write_json(folder.path / run_folder.METRICS, {
+        **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
+
+    columns = [('samples', metrics)]
+    real_data = task.real_data(N_SCORED)
+    if real_data is not None:
+        columns.append((task.real_name, task.score(real_data)))
+    print_table(columns)
+    if metrics.get('log_z', 0) is None:
+        print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')
+
+    print('Drawing ...', flush=True)
+    experiment.draw_figures(folder, sampling.sample(generative_model, fixed_z), energy, metrics)
+    logged = curves_of(folder.log)
+    if logged:  # a log that was lost has been told of; an earlier picture of it stays
+        plots.draw_curves(folder.figure('curves.png'), logged)
+    draw_present_frame()
+    post.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), experiment.n_colours)
+    print('Pictures: {}'.format(folder.figure('')))
+
+
+def _is_due(iteration, interval):
+    return interval > 0 and iteration % interval == 0
+
+
+def _check_finite(values, iteration):
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise _not_finite(name, iteration)
+
+
+def _not_finite(name, iteration):
+    return RunFailed(
+        '{} is not finite at iteration {}: the last good snapshot stays; see "When a run fails" in the README'.format(
+            name, iteration))
+
+
+class _Stopwatch:
+    """Seconds of training, with pauses."""
+
+    def __init__(self, elapsed):
+        self._origin = time.perf_counter() - elapsed
+
+    def read(self):
+        return time.perf_counter() - self._origin
+
+    @contextlib.contextmanager
+    def paused(self):
+        elapsed = self.read()
+        yield
+        self._origin = time.perf_counter() - elapsed
+
+
+class _StopSignals:
+    """Notes Ctrl-C and SIGTERM, so that an iteration is finished and saved first however often they come."""
+
+    def __enter__(self):
+        self.received = False
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        self.received = True

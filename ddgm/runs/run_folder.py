@@ -1,0 +1,275 @@
+"""The run folder: which files it holds, and how they are written so that a crash never costs one that was whole."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+
+import numpy
+from chainer import serializers
+
+from ddgm.presets import default_preset, settings_class
+from ddgm.runs import snapshots
+from ddgm.runs.log import Log
+from ddgm.support.errors import UsageError, one_line
+from ddgm.support.files import Lock, leftovers, open_atomically, read_arrays, read_json, write_arrays, write_json
+
+FIGURES, FRAMES = 'figures', 'figures/frames'
+SETTINGS, LOG, SAMPLES, METRICS = 'settings.json', 'log', 'samples.npz', 'metrics.json'
+MODELS = ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
+_DAMAGED = '.damaged'  # added to the name of a snapshot that could not be used
+_RUN_FILES = (
+    SETTINGS, LOG, *snapshots.NAMES, *(name + _DAMAGED for name in snapshots.NAMES), SAMPLES, METRICS, *MODELS)
+_PICTURES = tuple(
+    FIGURES + '/' + name
+    for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif'))
+_LOCK = '.lock'
+
+
+class RunFolder:
+    """One run's files; see :func:`open_run` and :func:`read_run`.
+
+    Attributes:
+        path (pathlib.Path): The folder.
+        task (str): What the run learns, a key of ``PRESETS``.
+        preset (str): Its name.
+        settings (Settings): The run's settings.
+        device (str): Chainer device specifier.
+        data (str): Folder of the data, or ``None`` where the task has none.
+        data_fingerprint (str): Of the data that an earlier run began with, else ``None``.
+        resume (bool), overwrite (bool): What to do with the run that the folder holds.
+        log (ddgm.runs.log.Log): Its log.
+    """
+
+    def __init__(
+            self, path, task, preset, settings, device, data=None, data_fingerprint=None, resume=False,
+            overwrite=False):
+        self.path = pathlib.Path(path)
+        self.task = task
+        self.preset = preset
+        self.settings = settings
+        self.device = device
+        self.data = data
+        self.data_fingerprint = data_fingerprint
+        self.resume = resume
+        self.overwrite = overwrite
+        self.log = Log(self.path / LOG)
+        self._damaged = []
+        self._lock = None
+
+    def check_data(self, fingerprint):
+        """Raise ``UsageError`` where a resumed run began with other data."""
+        if self.data_fingerprint not in (None, fingerprint):
+            raise UsageError('{} does not hold the data that the run in {} began with: give that to --data'.format(
+                self.data, self.path))
+        self.data_fingerprint = fingerprint
+
+    def lock(self):
+        """Keep the folder, which exists, for this process until :meth:`unlock`.
+
+        Raises ``UsageError`` where another process has it, or it can't be written to.
+        """
+        if self._lock is None:
+            try:
+                self._lock = Lock(self.path / _LOCK)
+            except BlockingIOError as error:
+                raise UsageError(
+                    '{}: another process is at work on this run: wait for it, or give another --out'.format(
+                        self.path)) from error
+            except OSError as error:
+                raise self._not_writable(error) from error
+
+    def unlock(self):
+        """Let other processes have the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def prepare(self, environment):
+        """Make the folder, remove an earlier run's files if that was asked for, and write the settings.
+
+        ``environment`` is what ``settings.json`` says beside the settings: device and versions.  Raises ``UsageError``
+        where the folder can't be written to, or another process has begun a run in it.
+        """
+        try:
+            (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
+            self.lock()
+            if holds_run(self.path) and not self.resume:
+                if not self.overwrite:
+                    raise _holds_another(self.path)
+                for path in self._own_files() + self._all_frames():
+                    with contextlib.suppress(FileNotFoundError):
+                        path.unlink()
+            for folder in (self.path, self.path / FIGURES, self.path / FRAMES):
+                for leftover, path in leftovers(folder):
+                    if path in self._own_files() or _is_frame(path):
+                        leftover.unlink()
+            for path in self._damaged:
+                os.replace(path, path.with_name(path.name + _DAMAGED))
+            data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
+            write_json(self.path / SETTINGS, {
+                'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
+                **environment})
+        except OSError as error:
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error):
+        return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
+            self.path, error.strerror))
+
+    def figure(self, name):
+        """The path of a picture."""
+        return self.path / FIGURES / name
+
+    def frame(self, iteration):
+        """The path of the video's frame of this iteration."""
+        return self.path / FRAMES / '{:09d}.png'.format(iteration)
+
+    def frames(self, last):
+        """The paths of the video's frames in order: one an interval up to an iteration, and that iteration's."""
+        interval = self.settings.figure_interval
+        return [
+            path for path in self._all_frames()
+            if int(path.stem) == last or int(path.stem) < last and interval and int(path.stem) % interval == 0]
+
+    def _all_frames(self):
+        return sorted(filter(_is_frame, (self.path / FRAMES).iterdir()))
+
+    def _own_files(self):
+        """Every path that a run writes to, but for the frames."""
+        return [self.path / name for name in _RUN_FILES + _PICTURES]
+
+    def write_samples(self, x, z):
+        """Write samples and their z: (N, …) and (N, d), both float32."""
+        with open_atomically(self.path / SAMPLES) as file:
+            write_arrays(file, {'x': x.astype(numpy.float32), 'z': z.astype(numpy.float32)})
+
+    def save_snapshot(self, state):
+        """Save everything that a continuation needs, after the log's entries; the snapshot before it stays."""
+        self.log.flush()
+        snapshots.save(self.path, state, self._identity())
+
+    def load_snapshot(self, state):
+        """Load the newest snapshot that is whole, if there is any, into ``state``.
+
+        Returns lines about those that were not used, which :meth:`prepare` sets aside.  Raises ``UsageError`` where
+        there are snapshots but none fits.
+        """
+        passed_over = snapshots.load(self.path, state, self._identity())
+        self._damaged = list(passed_over)
+        return ['{}: damaged ({}), so the run goes on from the snapshot before it'.format(path, reason)
+                for path, reason in passed_over.items()]
+
+    def _identity(self):
+        """What decides the bits of a run."""
+        return {
+            'task': self.task, 'preset': self.preset, 'data_fingerprint': self.data_fingerprint,
+            **self.settings.deciding()}
+
+    def save(self, name, model):
+        """Save a model; an earlier file stays until this one is whole."""
+        arrays = {}
+        serializers.DictionarySerializer(arrays).save(model)
+        with open_atomically(self.path / name) as file:
+            write_arrays(file, arrays)
+
+    def load(self, name, model, cure):
+        """Load what :meth:`save` wrote into ``model`` and return whether there is such a file.
+
+        Raises ``UsageError`` where it is damaged or does not fit, with ``cure`` for what the user can do.
+        """
+        path = self.path / name
+        if not path.exists():
+            return False
+        try:
+            # Chainer's load_npz would allow pickled objects.
+            serializers.NpzDeserializer(read_arrays(path)).load(model)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError('{}: damaged or of another run ({}); {}'.format(
+                path, one_line(error), cure)) from error
+        return True
+
+
+def open_run(request):
+    """The folder of a new run, or of the earlier one that is to be resumed; nothing is written yet.
+
+    Args:
+        request (ddgm.runs.command_line.Request): What the user asked for.
+
+    Returns:
+        RunFolder: With the settings to run with.
+
+    Raises:
+        UsageError: Where the folder can't be used as asked.
+    """
+    path = pathlib.Path(request.out)
+    if os.path.exists(path) and not path.is_dir():
+        raise UsageError('{} is a file: give another folder to --out'.format(path))
+    if request.resume:
+        if not holds_run(path):
+            raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
+        return _resumed(request)
+    if holds_run(path) and not request.overwrite:
+        raise _holds_another(path)
+    return RunFolder(
+        path, request.task, request.preset or default_preset(request.task), request.settings(),
+        request.device or '@numpy', request.data and os.path.abspath(request.data), overwrite=request.overwrite)
+
+
+def _is_frame(path):
+    return re.fullmatch(r'\d{9}\.png', path.name) is not None
+
+
+def _holds_another(path):
+    return UsageError(
+        '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
+
+
+def holds_run(path):
+    """Whether a folder has any of a run's files."""
+    return any(os.path.exists(os.path.join(path, name)) for name in _RUN_FILES)
+
+
+def _resumed(request):
+    """The run that the requested folder holds, with the changes that resuming allows."""
+    folder = read_run(request.out, snapshots.START_OVER)
+    if folder.task != request.task:
+        raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(
+            folder.path, folder.task, folder.task))
+    if request.preset not in (None, folder.preset):
+        raise UsageError('{} is a run of preset {}: leave out --preset to resume it'.format(
+            folder.path, folder.preset))
+    for name, value in request.changes.items():
+        if name not in folder.settings.CHANGEABLE and value != getattr(folder.settings, name):
+            raise UsageError('{} has run with --{} {}: leave it out to resume, or give another --out'.format(
+                folder.path, name, getattr(folder.settings, name)))
+    folder.settings = dataclasses.replace(folder.settings, **request.changes)
+    folder.device = request.device or folder.device
+    folder.data = request.data and os.path.abspath(request.data) or folder.data
+    folder.resume = True
+    return folder
+
+
+def read_run(path, cure):
+    """The folder of a run that was begun, as its ``settings.json`` describes it.
+
+    Raises ``UsageError`` where it does not, with ``cure`` for what the user can do.
+    """
+    settings_path = pathlib.Path(path) / SETTINGS
+    try:
+        saved = read_json(settings_path)
+        settings_type = settings_class(saved['task'])
+        optional = [saved[name] for name in ('data', 'data_fingerprint') if saved.get(name) is not None]
+        for text in (saved['preset'], saved['device'], *optional):
+            if not isinstance(text, str) or '\0' in text:
+                raise ValueError('{!r} is neither a name nor a path'.format(text))
+        return RunFolder(
+            path, saved['task'], saved['preset'],
+            settings_type(**{
+                field.name: saved[field.name] for field in dataclasses.fields(settings_type)
+                if field.name in saved or field.name not in settings_type.BEYOND_THE_PAPER}),
+            saved['device'], saved.get('data'), saved.get('data_fingerprint'))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError('{}: not the settings of a run ({}); {}'.format(
+            settings_path, one_line(repr(error)), cure)) from error

@@ -1,0 +1,124 @@
+"""The state of a run: both models with their optimizers, from the first weights to the finished models."""
+
+import platform
+
+import chainer
+import numpy
+
+from ddgm import training
+from ddgm.beyond_the_paper import options
+from ddgm.evaluation import sampling
+from ddgm.evaluation.metrics import N_SCORED
+from ddgm.support import randomness
+from ddgm.support.errors import UsageError, one_line
+
+
+class TrainingState:
+    """Everything that a bit-exact continuation needs; the randomness follows from seed and iteration.
+
+    Attributes:
+        models (tuple): The DEM and the DGM.
+        iteration (int): Iterations done.
+        elapsed_time (float): Seconds spent training.
+        n_logged (int): Entries in the log.
+        summary (chainer.DictSummary): Of the iterations since the last log entry.
+    """
+
+    def __init__(self, energy_optimizer, generator_optimizer):
+        self.models = energy_optimizer.target, generator_optimizer.target
+        self.energy_optimizer = energy_optimizer
+        self.generator_optimizer = generator_optimizer
+        self.iteration = 0
+        self.elapsed_time = 0.0
+        self.n_logged = 0
+        self.summary = chainer.DictSummary()
+
+    def finished_models(self):
+        """The DEM and the DGM as a run leaves them: averages where it keeps some, else as they are."""
+        return self.energy_optimizer.averaged_model(), self.generator_optimizer.averaged_model()
+
+    def serialize(self, serializer):
+        """Save or load through a Chainer serializer; raises ``ValueError`` where a run can't be in that state."""
+        self.iteration = serializer('iteration', self.iteration)
+        for name, optimizer in (('energy', self.energy_optimizer), ('generator', self.generator_optimizer)):
+            optimizer.target.serialize(serializer[name + '_model'])
+            if self.iteration:  # before the first one an optimizer has no state
+                optimizer.serialize(serializer[name + '_optimizer'])
+        self.elapsed_time = serializer('elapsed_time', self.elapsed_time)
+        self.n_logged = serializer('n_logged', self.n_logged)
+        self.summary.serialize(serializer['summary'])
+        for mean in self.summary.compute_mean().values():
+            float(mean)  # raises where the sums are none, which Chainer would find out at the next log entry
+        if self.iteration < 0 or {self.energy_optimizer.t, self.generator_optimizer.t} != {self.iteration}:
+            raise ValueError('{} iterations, {} and {} updates'.format(
+                self.iteration, self.energy_optimizer.t, self.generator_optimizer.t))
+
+
+def open_device(specifier):
+    """Make a Chainer device current and return it; raises ``UsageError`` where this machine lacks it."""
+    try:
+        device = chainer.get_device(specifier)
+        device.use()
+        float(device.xp.ones((2, 2)).dot(device.xp.ones(2)).sum())  # CuPy looks for cuBLAS and the compiler only now
+    except Exception as error:  # CuPy missing, no driver, no such GPU: each raises a type of its own
+        raise UsageError('--device {}: no such GPU here ({}): use --device -1, or see "GPU" in the README'.format(
+            specifier, one_line(error))) from error
+    return device
+
+
+def environment(device):
+    """What ``settings.json`` says beside the settings: the device and versions."""
+    cupy = chainer.backends.cuda.cupy if chainer.backends.cuda.available else None
+    return {
+        'device': device.name,
+        'versions': {
+            'python': platform.python_version(), 'chainer': chainer.__version__, 'numpy': numpy.__version__,
+            'cupy': cupy and cupy.__version__}}
+
+
+def build_state(settings, build_models, draw_data, device):
+    """Both models and their optimizers before the first iteration, weights and start drawn from the run's seed."""
+    rng = randomness.generator(settings.seed, randomness.START)
+    energy_model, generative_model = build_models(settings, rng)
+    for model, draw_inputs in ((energy_model, draw_data), (generative_model, generative_model.draw_latent)):
+        model.to_device(device)
+        if any(not parameter.is_initialized for parameter in model.params()):  # weight normalization
+            try:
+                training.start_from_batch(model, draw_inputs(settings.start_size, rng), rng)
+            except ValueError as error:
+                raise UsageError('the data can\'t start this preset ({}): give other data or another --preset'.format(
+                    error)) from error
+    return start_state(settings, energy_model, generative_model)
+
+
+def start_state(settings, energy_model, generative_model):
+    """Two models, whatever their weights, with the optimizers that ``settings`` name, before the first iteration."""
+    return TrainingState(*(
+        training.make_optimizer(
+            model, learning_rate, settings.beta1, settings.beta2, settings.eps, settings.gradient_norm, weight_decay,
+            settings.optimizer, settings.decay_from, settings.decay_power, settings.averaged)
+        for model, learning_rate, weight_decay in (
+            (energy_model, settings.energy_learning_rate, settings.energy_weight_decay),
+            (generative_model, settings.generator_learning_rate, 0.0))))
+
+
+def iterations_of(state, draw_data, settings):
+    """The loop of :func:`ddgm.training.train` from a state on, as ``settings`` say; the caller counts in the state."""
+    return training.train(
+        state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed,
+        state.iteration, settings.iterations, settings.generator_first, **options.handed_to_the_loop(settings))
+
+
+def finish(state, settings):
+    """The finished models with what is scored of them.
+
+    Returns:
+        tuple: The DEM; the DGM as it samples, with population statistics; z (N, d) and x (N, …) of its samples; E as a
+        function of arrays.
+    """
+    energy_model, generative_model = state.finished_models()
+    generative_model = sampling.with_population_statistics(
+        generative_model, settings.batchsize, settings.population_batches)
+    z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
+    x = sampling.sample(generative_model, z)
+    return energy_model, generative_model, z, x, sampling.energy_function(energy_model)

@@ -1,0 +1,21 @@
+"""The three ways in which a run ends early; each carries the one line that its user reads.
+
+:mod:`ddgm.runs.command_line` turns them into exit statuses: 2, 1 and 130.
+"""
+
+
+def one_line(text):
+    """A message or name in one line, without what a terminal or an encoding would stumble over."""
+    return ''.join(letter if letter.isprintable() else '?' for letter in ' '.join(str(text).split()))
+
+
+class UsageError(Exception):
+    """Bad usage or bad input: the message names the flag or file, and the cure."""
+
+
+class RunFailed(Exception):
+    """The run itself failed, for example because a loss was no longer finite."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM; a snapshot was saved first."""

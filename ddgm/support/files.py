@@ -1,0 +1,179 @@
+"""Files that are whole or absent, files that nothing is believed of, and folders that belong to one process."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import pathlib
+import re
+import zipfile
+
+import numpy
+
+from ddgm.support.errors import one_line
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+# Bytes that the arrays of a file may take unless the file itself is nearly as large.
+_LARGEST = 2 ** 29
+
+
+# ---- whole or absent
+
+@contextlib.contextmanager
+def open_atomically(path, keep_as=None):
+    """Open a file for writing bytes that takes its final name only once it is whole and on the disk.
+
+    An earlier file of that name stays until then; with ``keep_as`` it stays for good, by that name.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name('{}.{}.tmp'.format(path.name, os.getpid()))
+    try:
+        with open(temporary, 'wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_as is not None and path.exists():
+            os.replace(path, keep_as)
+        os.replace(temporary, path)
+        _write_names(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def leftovers(folder):
+    """What processes that were killed in :func:`open_atomically` left in a folder: pairs of its path and the file's."""
+    for path in sorted(folder.iterdir()):
+        match = re.fullmatch(r'(.+)\.\d+\.tmp', path.name)
+        if match:
+            yield path, path.with_name(match.group(1))
+
+
+def _write_names(folder):
+    """Have a folder's names on the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_json(path, content):
+    """Write a dict as a JSON file."""
+    with open_atomically(path) as file:
+        file.write((json.dumps(content, indent=4) + '\n').encode())
+
+
+def write_arrays(file, arrays):
+    """Write arrays by name into an open file, as .npz.
+
+    NumPy 1's ``savez`` leaves its archive open where the disk is full, which ends in a traceback.
+    """
+    with zipfile.ZipFile(file, 'w') as archive:
+        for name, array in arrays.items():
+            with archive.open(name + '.npy', 'w', force_zip64=True) as member:
+                numpy.lib.format.write_array(member, numpy.asarray(array), allow_pickle=False)
+
+
+# ---- from anybody
+
+def read_json(path, largest=2 ** 20):
+    """What a JSON file of at most so many bytes holds; raises ``ValueError`` with the reason where it can't be read."""
+    try:
+        with open(path, 'rb') as file:
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise ValueError('it has more than {:,} bytes'.format(largest))
+        return json.loads(content.decode())
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    except RecursionError as error:
+        raise ValueError('its lists are nested too deeply') from error
+
+
+def read_arrays(path):
+    """The arrays of an .npz file by name; that of an .npy file by the name ``x``.
+
+    Raises ``ValueError`` with the reason where it can't be read.  What its headers promise is compared with what is
+    there before memory is taken, and pickled objects, which could hold a file's own code, are not loaded.
+    """
+    try:
+        with open(path, 'rb') as file:
+            size = os.fstat(file.fileno()).st_size
+            if file.read(1) == b'\x93':
+                file.seek(0)
+                return {'x': _read_array(file, size)}
+            with zipfile.ZipFile(file) as archive:
+                return _read_archive(archive, size)
+    except Exception as error:  # of damaged files NumPy, zipfile and zlib raise errors of many kinds
+        raise ValueError(one_line(error) or type(error).__name__) from error
+
+
+def _read_archive(archive, size):
+    members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max(_LARGEST, 4 * size):
+        raise ValueError('it would unpack to {:,} bytes'.format(unpacked))
+    arrays = {}
+    for member in members:
+        name, extension = os.path.splitext(member.filename)
+        if extension != '.npy' or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError('it holds {!r}, which is no array'.format(member.filename))
+        with archive.open(member) as file:
+            arrays[name] = _read_array(file, member.file_size)
+    return arrays
+
+
+def _read_array(file, size):
+    """The array that an open .npy file of that many bytes holds, and nothing behind it."""
+    read_header = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}
+    shape, _, dtype = read_header[numpy.lib.format.read_magic(file)](file)
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError('it holds what is no array of numbers')
+    if any(n < 0 for n in shape) or dtype.itemsize * math.prod(shape) != size - file.tell():
+        raise ValueError('its header promises the shape {}, and {:,} bytes follow'.format(shape, size - file.tell()))
+    file.seek(0)
+    return numpy.lib.format.read_array(file, allow_pickle=False)
+
+
+def checksum(arrays):
+    """SHA-256 of arrays by name, their types and shapes included: (32,) uint8."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        array = numpy.ascontiguousarray(array)
+        digest.update('{} {} {}\n'.format(name, array.dtype.str, array.shape).encode())
+        digest.update(array.tobytes())
+    return numpy.frombuffer(digest.digest(), dtype=numpy.uint8)
+
+
+# ---- for one process
+
+class Lock:
+    """Keeps a folder for one process; a file in it that stays there, but means nothing once that process has ended.
+
+    Args:
+        path (pathlib.Path): The file.
+
+    Raises:
+        BlockingIOError: Another process has it.
+    """
+
+    def __init__(self, path):
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BaseException:
+                self.release()
+                raise
+
+    def release(self):
+        """Let others have it."""
+        os.close(self._descriptor)

@@ -1,0 +1,163 @@
+"""The arrays of a model under the names that the same network has in PyTorch, as its ``state_dict``.
+
+=============================  ====================================================================================
+here                           ``torch.nn``
+=============================  ====================================================================================
+Linear: W, b                   Linear: weight, bias
+Convolution2D: W, b            Conv2d: weight, bias
+Deconvolution2D: W, b          ConvTranspose2d: weight, bias; (in, out, k, k) in both
+BatchNormalization: gamma,     BatchNorm1d or 2d: weight, bias, running_mean, running_var, num_batches_tracked; the
+beta, avg_mean, avg_var, N     running variance is the unbiased one in both
+WeightNormalizedLinear, …:     the layer under torch.nn.utils.parametrizations.weight_norm:
+g, V, b                        parametrizations.weight.original0 and original1, bias; a ConvTranspose2d with dim=1
+a model's own parameter: b     Parameter: b
+=============================  ====================================================================================
+
+A path such as ``/feature_extractor/l1/W`` becomes ``feature_extractor.l1.weight``.  What no ``state_dict`` holds has to
+agree by itself: strides, paddings, BatchNormalization's momentum (0.1, that is 1 − decay) and eps (see :func:`load`).
+"""
+
+import chainer
+import chainer.links as L
+import numpy
+
+from ddgm.links import WeightNormalized, WeightNormalizedDeconvolution2D
+from ddgm.support.errors import UsageError
+
+EPS = 2e-5  # of BatchNormalization in Chainer and in the 2016 code; PyTorch has 1e-5
+
+_LAYER = {'W': 'weight', 'b': 'bias'}
+_NAMES = (
+    (L.Linear, _LAYER),
+    (L.Convolution2D, _LAYER),
+    (L.Deconvolution2D, _LAYER),
+    (L.BatchNormalization, {
+        'gamma': 'weight', 'beta': 'bias', 'avg_mean': 'running_mean', 'avg_var': 'running_var',
+        'N': 'num_batches_tracked'}),
+    (WeightNormalized, {
+        'g': 'parametrizations.weight.original0', 'V': 'parametrizations.weight.original1', 'b': 'bias'}),
+)
+# torch.nn.utils.weight_norm, from before there were parametrizations.
+_OLD_ENDINGS = {'weight_g': 'parametrizations.weight.original0', 'weight_v': 'parametrizations.weight.original1'}
+
+
+def export(model):
+    """The ``state_dict`` of the same network in PyTorch: NumPy arrays by name, copies, whatever the model's device.
+
+    Raises ``ValueError`` for a link that has no equivalent, or before weight normalization has got its start from data.
+    """
+    arrays = {}
+    for name, (link, attribute) in _places(model).items():
+        value = getattr(link, attribute)
+        if isinstance(value, chainer.Parameter):
+            if not value.is_initialized:
+                raise ValueError('{}: weight normalization has not seen its first batch'.format(name))
+            value = value.array
+        dtype = numpy.int64 if attribute == 'N' else None
+        arrays[name] = numpy.array(chainer.cuda.to_cpu(value), dtype=dtype).reshape(_shape(link, attribute))
+    return arrays
+
+
+def load(model, arrays, eps=EPS):
+    """Put the ``state_dict`` of the same network in PyTorch, as NumPy arrays by name, into a model.
+
+    Names of the older ``torch.nn.utils.weight_norm`` are understood too, and ``num_batches_tracked``, which nothing
+    here depends on, may be absent.
+
+    Args:
+        model (chainer.Link): Its device and number type stay as they are.
+        arrays (dict): Of any floating-point type.
+        eps (float): Of the BatchNorm modules in PyTorch, whose default is 1e-5.  Where it is not the model's own, the
+            running variances are changed by the difference, so that in test mode both compute the same.
+
+    Raises:
+        UsageError: Names or shapes differ, or a number is not finite; lists all of that.  The model stays as it was.
+    """
+    arrays = {_new_name(name): numpy.asarray(array) for name, array in arrays.items()}
+    places = _places(model)
+    faults = _differences(arrays, places)
+    if faults:
+        raise UsageError('the weights don\'t fit: {}'.format('; '.join(faults)))
+    for name, array in arrays.items():
+        link, attribute = places[name]
+        value = getattr(link, attribute)
+        if attribute == 'N':
+            link.N = int(array)
+            continue
+        if attribute == 'avg_var':
+            array = array.astype(numpy.float64) + (eps - link.eps)
+        elif attribute == 'g':
+            array = array.ravel()
+        if isinstance(value, chainer.Parameter):
+            if not value.is_initialized:  # weight normalization's
+                value.initialize(array.shape)
+            value = value.array
+        value[...] = link.device.send(array.astype(value.dtype))
+
+
+def _places(model):
+    """By PyTorch's names, the link and the attribute of every array of a model."""
+    places = {}
+    for prefix, link in _named_links(model):
+        names = next((names for kind, names in _NAMES if isinstance(link, kind)), None)
+        if names is None:
+            if not isinstance(link, (chainer.Chain, chainer.ChainList)):
+                raise ValueError('{}a {} has no known equivalent in PyTorch'.format(prefix, type(link).__name__))
+            names = {name: name for name in sorted(link._params)}
+        for attribute, name in names.items():
+            if getattr(link, attribute, None) is not None:
+                places[prefix + name] = link, attribute
+    return places
+
+
+def _named_links(link, prefix=''):
+    """A link and all below it, each with what stands before its arrays' names."""
+    yield prefix, link
+    if isinstance(link, chainer.Sequential):  # PyTorch counts its functions too
+        children = [(str(i), layer) for i, layer in enumerate(link) if isinstance(layer, chainer.Link)]
+    elif isinstance(link, (chainer.Chain, chainer.ChainList)):
+        children = [(child.name, child) for child in link.children()]
+    else:
+        return
+    for name, child in children:
+        yield from _named_links(child, '{}{}.'.format(prefix, name))
+
+
+def _shape(link, attribute):
+    """In PyTorch."""
+    if attribute == 'N':
+        return ()
+    if isinstance(link, WeightNormalized) and attribute == 'g':
+        unit_axis = 1 if isinstance(link, WeightNormalizedDeconvolution2D) else 0
+        return tuple(link.n_out if axis == unit_axis else 1 for axis in range(link.V.ndim))
+    if isinstance(link, WeightNormalized) and attribute == 'b':
+        return link.n_out,
+    return getattr(link, attribute).shape
+
+
+def _new_name(name):
+    prefix, dot, ending = name.rpartition('.')
+    return prefix + dot + _OLD_ENDINGS.get(ending, ending)
+
+
+def _differences(arrays, places):
+    """What of names, shapes, types and values does not fit: a list of phrases."""
+    missing = [name for name, (_, attribute) in places.items() if name not in arrays and attribute != 'N']
+    extra = [name for name in arrays if name not in places]
+    faults = [
+        '{}: {}'.format(what, ', '.join(names)) for what, names in (('missing', missing), ('extra', extra)) if names]
+    for name, place in places.items():
+        if name not in arrays:
+            continue
+        array, (link, attribute), shape = arrays[name], place, _shape(*place)
+        if array.shape != shape:
+            faults.append('{} is {}, where {} is needed'.format(name, array.shape, shape))
+        elif array.dtype.kind not in ('iu' if attribute == 'N' else 'f'):
+            faults.append('{} is of type {}'.format(name, array.dtype))
+        elif not numpy.isfinite(array).all():
+            faults.append('{} is not finite'.format(name))
+        elif attribute != 'N' and numpy.abs(array).max() > numpy.finfo(getattr(link, attribute).dtype).max:
+            faults.append('{} has numbers beyond {}'.format(name, numpy.dtype(getattr(link, attribute).dtype)))
+        elif attribute == 'avg_var' and (array < 0).any():
+            faults.append('{} is negative'.format(name))
+    return faults

@@ -10,7 +10,13 @@ For reading and for changing; train_gaussian_mixture.py does the same several ti
 
 import argparse
 import math
+import os
 import pathlib
+import sys
+
+# Before NumPy is imported: these matrices are so small that threads only wait for each other.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import ddgm.compatibility  # noqa: F401, isort: skip  (before Chainer 7.8.1, which is older than today's NumPy)
 
@@ -40,8 +46,13 @@ def draw_latent(n, rng):
 
 # ---- the two models
 
+def weight_normalization(V, g):
+    """W = g·V/‖V‖ with one norm an output unit (Salimans & Kingma 2016): (out, …) and (out,) to (out, …)."""
+    return F.scale(V, g / F.sqrt(F.batch_l2_norm_squared(V)), axis=0)
+
+
 class WeightNormalizedLinear(chainer.Link):
-    """Wx + b with W = g·V/‖V‖, one norm an output unit (Salimans & Kingma 2016): (N, in_size) to (N, out_size)."""
+    """Wx + b under weight normalization: (N, in_size) to (N, out_size)."""
 
     def __init__(self, in_size, out_size, initialW):
         super().__init__()
@@ -51,13 +62,13 @@ class WeightNormalizedLinear(chainer.Link):
             self.b = chainer.Parameter()
 
     def forward(self, x):
-        direction = F.normalize(self.V, eps=0)
         if not self.g.is_initialized:
-            self.start_from(F.linear(x, direction).array)
-        return F.linear(x, F.scale(direction, self.g, axis=0), self.b)
+            self.start_from(x)
+        return F.linear(x, weight_normalization(self.V, self.g), self.b)
 
-    def start_from(self, y):
+    def start_from(self, x):
         """Let each output unit have mean 0 and variance 1 on the first batch."""
+        y = F.linear(x, weight_normalization(self.V, numpy.ones(len(self.V), self.V.dtype))).array
         mean, standard_deviation = y.mean(axis=0), y.std(axis=0)
         for parameter, start in ((self.g, 1 / standard_deviation), (self.b, -mean / standard_deviation)):
             parameter.initialize(start.shape)

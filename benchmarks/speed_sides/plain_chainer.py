@@ -1,12 +1,15 @@
 """A training step composed of what Chainer 7.8.1 ships, as it is usually written: links, functions, ``backward``.
 
-Links are called as in this project, so that its weights can be loaded by their paths.
+The plane, the energy and both updates are those of examples/plain_chainer.py; here is what digits and images add.  Links
+are called as in this project, so that its weights can be loaded by their paths.
 """
 
 import contextlib
+import functools
 import itertools
-import math
+import pathlib
 import platform
+import sys
 
 import numpy
 
@@ -17,65 +20,42 @@ import chainer.functions as F
 import chainer.links as L
 
 from speed_sides import problem
-from speed_sides.case import CHAINER_WEIGHTS, POOL
+from speed_sides.case import CHAINER_WEIGHTS, LOSSES, POOL
 
-# ---- layers
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / 'examples'))
 
-def batch_normalization(size):
-    return L.BatchNormalization(size, eps=2e-5, decay=0.9)
+import plain_chainer as example  # noqa: E402
+
+# ---- layers, whose weights are loaded
+
+WeightNormalizedLinear = functools.partial(example.WeightNormalizedLinear, initialW=0)
 
 
-class WeightNormalized(chainer.Link):
-    """W = g·V/‖V‖ with one norm an output unit, whose axis is ``unit_axis``."""
+class WeightNormalizedConvolution2D(chainer.Link):
 
-    unit_axis = 0
-
-    def __init__(self, *shape):
+    def __init__(self, in_channels, out_channels, ksize, stride, pad):
         super().__init__()
-        n_units = shape[self.unit_axis]
+        self.options = stride, pad
         with self.init_scope():
-            self.V = chainer.Parameter(0, shape)
-            self.g = chainer.Parameter(0, n_units)
-            self.b = chainer.Parameter(0, n_units)
+            self.V = chainer.Parameter(0, self.shape(in_channels, out_channels, ksize))
+            self.g = chainer.Parameter(0, out_channels)
+            self.b = chainer.Parameter(0, out_channels)
 
-    @property
-    def W(self):
-        axes = tuple(axis for axis in range(self.V.ndim) if axis != self.unit_axis)
-        scale = self.g / F.sqrt(F.sum(self.V * self.V, axis=axes))
-        shape = [1] * self.V.ndim
-        shape[self.unit_axis] = -1
-        return self.V * F.broadcast_to(F.reshape(scale, shape), self.V.shape)
-
-
-class WeightNormalizedLinear(WeightNormalized):
-
-    def __init__(self, in_size, out_size):
-        super().__init__(out_size, in_size)
+    def shape(self, in_channels, out_channels, ksize):
+        return out_channels, in_channels, ksize, ksize
 
     def forward(self, x):
-        return F.linear(x, self.W, self.b)
+        return F.convolution_2d(x, example.weight_normalization(self.V, self.g), self.b, *self.options)
 
 
-class WeightNormalizedConvolution2D(WeightNormalized):
+class WeightNormalizedDeconvolution2D(WeightNormalizedConvolution2D):
 
-    def __init__(self, in_channels, out_channels, ksize, stride, pad):
-        super().__init__(out_channels, in_channels, ksize, ksize)
-        self.options = stride, pad
-
-    def forward(self, x):
-        return F.convolution_2d(x, self.W, self.b, *self.options)
-
-
-class WeightNormalizedDeconvolution2D(WeightNormalized):
-
-    unit_axis = 1
-
-    def __init__(self, in_channels, out_channels, ksize, stride, pad):
-        super().__init__(in_channels, out_channels, ksize, ksize)
-        self.options = stride, pad
+    def shape(self, in_channels, out_channels, ksize):
+        return in_channels, out_channels, ksize, ksize
 
     def forward(self, x):
-        return F.deconvolution_2d(x, self.W, self.b, *self.options)
+        W = F.swapaxes(example.weight_normalization(F.swapaxes(self.V, 0, 1), self.g), 0, 1)
+        return F.deconvolution_2d(x, W, self.b, *self.options)
 
 
 class MinibatchDiscrimination(chainer.Chain):
@@ -94,19 +74,7 @@ class MinibatchDiscrimination(chainer.Chain):
         return F.concat((x, F.sum(similarity, axis=1) - 1))
 
 
-# ---- the plane and digits
-
-class PlaneFeatures(chainer.Chain):
-
-    def __init__(self, n_hidden):
-        super().__init__()
-        with self.init_scope():
-            self.l1 = WeightNormalizedLinear(2, n_hidden)
-            self.l2 = WeightNormalizedLinear(n_hidden, n_hidden)
-
-    def forward(self, x, noise):
-        return F.tanh(self.l2(F.elu(self.l1(x))))
-
+# ---- digits
 
 class BatchNormalizedLinear(chainer.Chain):
 
@@ -114,7 +82,7 @@ class BatchNormalizedLinear(chainer.Chain):
         super().__init__()
         with self.init_scope():
             self.l = L.Linear(in_size, out_size)
-            self.bn = batch_normalization(out_size)
+            self.bn = L.BatchNormalization(out_size)
 
     def forward(self, x):
         return self.bn(self.l(x))
@@ -140,9 +108,9 @@ class Generator(chainer.Chain):
         self.output = output
         with self.init_scope():
             self.l1 = linear(n_latent, n_hidden)
-            self.bn1 = batch_normalization(n_hidden)
+            self.bn1 = L.BatchNormalization(n_hidden)
             self.l2 = linear(n_hidden, n_hidden)
-            self.bn2 = batch_normalization(n_hidden)
+            self.bn2 = L.BatchNormalization(n_hidden)
             self.l3 = linear(n_hidden, n_visible)
 
     def forward(self, z):
@@ -161,7 +129,7 @@ class ImageFeatures(chainer.Chain):
         with self.init_scope():
             self.convolutions = chainer.ChainList(*(
                 convolution(n_in, n_out, 4, 2, 1) for n_in, n_out in zip(channels, channels[1:])))
-            self.bns = chainer.ChainList(*map(batch_normalization, channels[1:-1]))
+            self.bns = chainer.ChainList(*map(L.BatchNormalization, channels[1:-1]))
             if last_commit:
                 self.discrimination = MinibatchDiscrimination(channels[-1] * 4 * 4)
 
@@ -182,10 +150,10 @@ class ImageGenerator(chainer.Chain):
         n_first = channels[0] * 7 * 7
         with self.init_scope():
             self.linear = linear(n_latent, n_first)
-            self.bn = batch_normalization(n_first)
+            self.bn = L.BatchNormalization(n_first)
             self.deconvolutions = chainer.ChainList(*(
                 deconvolution(n_in, n_out, 4, 2, pad) for n_in, n_out, pad in zip(channels, channels[1:], (0, 1, 1))))
-            self.bns = chainer.ChainList(*map(batch_normalization, channels[1:-1]))
+            self.bns = chainer.ChainList(*map(L.BatchNormalization, channels[1:-1]))
 
     def activate(self, h, bn):
         return F.relu(bn(h)) if self.last_commit else bn(F.relu(h))

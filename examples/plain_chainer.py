@@ -68,7 +68,7 @@ class WeightNormalizedLinear(chainer.Link):
 
     def start_from(self, x):
         """Let each output unit have mean 0 and variance 1 on the first batch."""
-        y = F.linear(x, weight_normalization(self.V, numpy.ones(len(self.V), self.V.dtype))).array
+        y = F.linear(x, weight_normalization(self.V, self.xp.ones(len(self.V), self.V.dtype))).array
         mean, standard_deviation = y.mean(axis=0), y.std(axis=0)
         for parameter, start in ((self.g, 1 / standard_deviation), (self.b, -mean / standard_deviation)):
             parameter.initialize(start.shape)

@@ -155,8 +155,8 @@ def make_optimizer(model):
 def update_energy_model(optimizer, generative_model, x_positive, z):
     """Lower the energy of data x⁺ and raise that of samples x⁻: the gradient of −log P(x⁺) where G draws from P."""
     energy_model = optimizer.target
-    with chainer.no_backprop_mode():  # for this update x⁻ is given: no graph leads back into G
-        x_negative = generative_model(z)
+    with chainer.no_backprop_mode():
+        x_negative = generative_model(z).array  # given, in this update: no graph leads back into G
     positive_phase = F.mean(energy_model(x_positive))
     negative_phase = F.mean(energy_model(x_negative))
     loss = positive_phase - negative_phase
@@ -195,7 +195,7 @@ def draw_picture(path, data, samples):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--iterations', type=int, default=5000)
+    parser.add_argument('--iterations', type=int, default=10_000)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=pathlib.Path, default='result/plain_chainer.png')
     arguments = parser.parse_args(arguments)

@@ -18,7 +18,7 @@ import sys
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import ddgm.compatibility  # noqa: F401, isort: skip  (before Chainer 7.8.1, which is older than today's NumPy)
+import ddgm.support.compatibility  # noqa: F401, isort: skip  (before Chainer 7.8.1, which is older than NumPy 2)
 
 import chainer
 import chainer.functions as F

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Fill the tables and figures of README.md and docs/*.md from docs/results/*.json; --check only compares.
+
+    <!-- table NAME.TABLE -->           a table and what it was measured on, up to
+    <!-- end -->
+
+    <!-- figure NAME.TABLE.ROW.COLUMN -->one figure within a sentence<!-- end -->
+
+docs/results/NAME.json holds ``made`` (command, commit, date, seeds, iterations, machine, versions) and ``tables``.  A
+table has ``columns``, ``rows`` and, where it differs, its own ``made``; the first cell of a row names it.  A cell is a
+text, a number, null, a list with a number a seed (shown as median and seeds; ``"seeds": false`` in a table: the median
+alone), {"value", "from", "to"} for a figure and its range, or {"from": "NAME.TABLE.ROW.COLUMN"} for another's cell.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import statistics
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TABLE = re.compile(r'((?<!`)<!-- table (\S+) -->\n)(.*?)(<!-- end -->)', re.DOTALL)
+FIGURE = re.compile(r'((?<!`)<!-- figure ([^>\n]+) -->)([^\n]*?)(<!-- end -->)')
+MADE = ('command', 'seeds', 'iterations', 'machine', 'versions', 'date', 'commit')
+
+
+def find_table(name, results):
+    """The table NAME.TABLE, and how it was made."""
+    file, table = name.split('.')
+    content = json.loads((results / (file + '.json')).read_text(encoding='utf-8'))
+    return content['tables'][table], {**content['made'], **content['tables'][table].get('made', {})}
+
+
+def find_cell(name, results):
+    """The cell NAME.TABLE.ROW.COLUMN; a row's name may have points, and marks of code are left out."""
+    file, table, rest = name.split('.', 2)
+    row, column = rest.rsplit('.', 1)
+    table, _ = find_table(file + '.' + table, results)
+    cells = {cells[0].replace('`', ''): cells for cells in table['rows']}[row]
+    return cells[[title.replace('`', '') for title in table['columns']].index(column)]
+
+
+def number(value):
+    """A number as text, with a true minus and commas between thousands; a dash where there is none."""
+    if value is None:
+        return '–'
+    return ('{:,.4g}' if isinstance(value, float) and abs(value) < 1000 else '{:,.0f}').format(value).replace('-', '−')
+
+
+def show(cell, results, seeds=True):
+    """A cell as text; ``seeds``: with the seeds behind a median, the range of a figure."""
+    if isinstance(cell, dict) and 'value' not in cell:
+        cell = find_cell(cell['from'], results)
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, dict):
+        return number(cell['value']) + (' ({}–{})'.format(number(cell['from']), number(cell['to'])) if seeds else '')
+    if not isinstance(cell, list):
+        return number(cell)
+    each = ', '.join(number(value) for value in cell)
+    if len(cell) < 3:
+        return each
+    median = number(None if None in cell else statistics.median(cell))
+    return '**{}** ({})'.format(median, each) if seeds else median
+
+
+def describe(made):
+    """The small line below a table: what it was measured on."""
+    def text(name):
+        value = made.get(name)
+        if name == 'commit':
+            return 'commit {}'.format(value) if value else 'commit: before this was recorded'
+        if name == 'seeds' and isinstance(value, list):
+            return 'seeds ' + ', '.join(str(seed) for seed in value)
+        if name == 'iterations' and isinstance(value, int):
+            return '{:,} iterations'.format(value)
+        return '`{}`'.format(value) if name == 'command' and value else value
+    return '<sub>{}.</sub>'.format('; '.join(filter(None, map(text, MADE))))
+
+
+def markdown(name, results):
+    """The table NAME.TABLE with the line below it."""
+    table, made = find_table(name, results)
+    rows = [table['columns'], ['---'] * len(table['columns'])]
+    rows += [[show(cell, results, table.get('seeds', True)) for cell in row] for row in table['rows']]
+    return ''.join('| {} |\n'.format(' | '.join(row)) for row in rows) + '\n' + describe(made) + '\n'
+
+
+def fill(text, results):
+    """A document's text with its tables and figures filled, and the names of those that were different."""
+    changed = []
+
+    def replace(match, make):
+        try:
+            new = make(match[2])
+        except (OSError, LookupError, ValueError):
+            raise SystemExit('{}: not in {}'.format(match[2], results)) from None
+        if new != match[3]:
+            changed.append(match[2])
+        return match[1] + new + match[4]
+    text = TABLE.sub(lambda match: replace(match, lambda name: markdown(name, results)), text)
+    text = FIGURE.sub(lambda match: replace(match, lambda name: show(find_cell(name, results), results, False)), text)
+    return text, changed
+
+
+def main(arguments=None, root=ROOT):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', action='store_true', help='write nothing; exit status 1 where something differs')
+    check, status = parser.parse_args(arguments).check, 0
+    for path in [root / 'README.md', *sorted((root / 'docs').glob('*.md'))]:
+        text, changed = fill(path.read_text(encoding='utf-8'), root / 'docs' / 'results')
+        for name in changed:
+            print('{}: {} {}'.format(path.relative_to(root), name, 'differs' if check else 'filled'))
+        if changed and check:
+            status = 1
+        elif changed:
+            path.write_text(text, encoding='utf-8')
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -33,12 +33,12 @@ def find_table(name, results):
 
 
 def find_cell(name, results):
-    """The cell NAME.TABLE.ROW.COLUMN; a row's name may have points, and marks of code are left out."""
+    """The cell NAME.TABLE.ROW.COLUMN; rows and columns may have points in their names, marks of code are left out."""
     file, table, rest = name.split('.', 2)
-    row, column = rest.rsplit('.', 1)
     table, _ = find_table(file + '.' + table, results)
-    cells = {cells[0].replace('`', ''): cells for cells in table['rows']}[row]
-    return cells[[title.replace('`', '') for title in table['columns']].index(column)]
+    return {
+        '{}.{}'.format(cells[0], title).replace('`', ''): cell
+        for cells in table['rows'] for title, cell in zip(table['columns'], cells)}[rest]
 
 
 def number(value):

@@ -35,10 +35,10 @@ def find_table(name, results):
 def find_cell(name, results):
     """The cell NAME.TABLE.ROW.COLUMN; rows and columns may have points in their names, marks of code are left out."""
     file, table, rest = name.split('.', 2)
-    table, _ = find_table(file + '.' + table, results)
+    content = find_table(file + '.' + table, results)[0]
     return {
         '{}.{}'.format(cells[0], title).replace('`', ''): cell
-        for cells in table['rows'] for title, cell in zip(table['columns'], cells)}[rest]
+        for cells in content['rows'] for title, cell in zip(content['columns'], cells)}[rest]
 
 
 def number(value):
@@ -69,14 +69,12 @@ def describe(made):
     """The small line below a table: what it was measured on."""
     def text(name):
         value = made.get(name)
-        if name == 'commit':
-            return 'commit {}'.format(value) if value else 'commit: before this was recorded'
-        if name == 'seeds' and isinstance(value, list):
-            return 'seeds ' + ', '.join(str(seed) for seed in value)
-        if name == 'iterations' and isinstance(value, int):
-            return '{:,} iterations'.format(value)
-        return '`{}`'.format(value) if name == 'command' and value else value
-    return '<sub>{}.</sub>'.format('; '.join(filter(None, map(text, MADE))))
+        if not value or isinstance(value, str):
+            return value and {'command': '`{}`', 'commit': 'commit {}'}.get(name, '{}').format(value)
+        return 'seeds {}'.format(', '.join(map(str, value))) if name == 'seeds' else '{:,} iterations'.format(value)
+    unknown = ', '.join(name for name in ('machine', 'versions', 'commit') if not made.get(name))
+    parts = [*map(text, MADE), unknown and unknown + ': before this was recorded']
+    return '<sub>{}.</sub>'.format('; '.join(filter(None, parts)))
 
 
 def markdown(name, results):
@@ -112,9 +110,8 @@ def main(arguments=None, root=ROOT):
         text, changed = fill(path.read_text(encoding='utf-8'), root / 'docs' / 'results')
         for name in changed:
             print('{}: {} {}'.format(path.relative_to(root), name, 'differs' if check else 'filled'))
-        if changed and check:
-            status = 1
-        elif changed:
+        status = max(status, int(check and bool(changed)))
+        if changed and not check:
             path.write_text(text, encoding='utf-8')
     return status
 

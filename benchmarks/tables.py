@@ -1,10 +1,8 @@
 #!/usr/bin/env python3
 """Fill the tables and figures of README.md and docs/*.md from docs/results/*.json; --check only compares.
 
-    <!-- table NAME.TABLE -->           a table and what it was measured on, up to
-    <!-- end -->
-
-    <!-- figure NAME.TABLE.ROW.COLUMN -->one figure within a sentence<!-- end -->
+    <!-- table NAME.TABLE -->                a table and what it was measured on, up to <!-- end -->
+    <!-- figure NAME.TABLE.ROW.COLUMN -->    one figure within a sentence, up to <!-- end --> on the same line
 
 docs/results/NAME.json holds ``made`` (command, commit, date, seeds, iterations, machine, versions) and ``tables``.  A
 table has ``columns``, ``rows`` and, where it differs, its own ``made``; the first cell of a row names it.  A cell is a

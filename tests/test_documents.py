@@ -17,15 +17,15 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 import tables  # noqa: E402
 
 DOCUMENTS = {
-    str(path.relative_to(ROOT)): path.read_text(encoding='utf-8')
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8')
     for path in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]}
 FILLED = re.compile(r'(?<!`)<!-- (table|figure) .*?<!-- end -->', re.DOTALL)
 CODE = re.compile(r'^```.*?^```|`[^`\n]+`', re.DOTALL | re.MULTILINE)
 LINK = re.compile(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)')
-# Decimal numbers that are no results: versions; how a figure for a share of the data's neighbours is read.
+# Decimal numbers that are no results: versions, and the paper's number.
 NO_RESULT = re.compile(
     r'(Python|Chainer|PyTorch|NumPy|CUDA|CuPy|Apache) \d+(\.\d+)+( (to|and) \d+(\.\d+)+)?|arXiv:[\d.]+')
-# Their hand-written tables list settings of programs, not results.
+# Its hand-written tables list settings of other programs, not results.
 TABLES_OF_SETTINGS = {'docs/differences.md'}
 LONG, MEAN_WORDS, LONG_SHARE = 35, 18, 1 / 20
 

@@ -40,9 +40,9 @@ def find_cell(name, results):
 
 
 def number(value):
-    """A number as text, with a true minus and commas between thousands; a dash where there is none."""
-    if value is None:
-        return '–'
+    """A number as text, with a true minus and commas between thousands; a text as it is; a dash for null."""
+    if value is None or isinstance(value, str):
+        return value or '–'
     return ('{:,.4g}' if isinstance(value, float) and abs(value) < 1000 else '{:,.0f}').format(value).replace('-', '−')
 
 
@@ -50,8 +50,6 @@ def show(cell, results, seeds=True):
     """A cell as text; ``seeds``: with the seeds behind a median, the range of a figure."""
     if isinstance(cell, dict) and 'value' not in cell:
         cell = find_cell(cell['from'], results)
-    if isinstance(cell, str):
-        return cell
     if isinstance(cell, dict):
         return number(cell['value']) + (' ({}–{})'.format(number(cell['from']), number(cell['to'])) if seeds else '')
     if not isinstance(cell, list):
@@ -63,13 +61,15 @@ def show(cell, results, seeds=True):
     return '**{}** ({})'.format(median, each) if seeds else median
 
 
-def describe(made):
+def describe(made, medians):
     """The small line below a table: what it was measured on."""
     def text(name):
         value = made.get(name)
         if not value or isinstance(value, str):
             return value and {'command': '`{}`', 'commit': 'commit {}'}.get(name, '{}').format(value)
-        return 'seeds {}'.format(', '.join(map(str, value))) if name == 'seeds' else '{:,} iterations'.format(value)
+        if name == 'iterations':
+            return '{:,} iterations'.format(value)
+        return ('medians of ' if medians else '') + 'seeds {}'.format(', '.join(map(str, value)))
     unknown = ', '.join(name for name in ('machine', 'versions', 'commit') if not made.get(name))
     parts = [*map(text, MADE), unknown and unknown + ': before this was recorded']
     return '<sub>{}.</sub>'.format('; '.join(filter(None, parts)))
@@ -78,9 +78,10 @@ def describe(made):
 def markdown(name, results):
     """The table NAME.TABLE with the line below it."""
     table, made = find_table(name, results)
+    seeds = table.get('seeds', True)
     rows = [table['columns'], ['---'] * len(table['columns'])]
-    rows += [[show(cell, results, table.get('seeds', True)) for cell in row] for row in table['rows']]
-    return ''.join('| {} |\n'.format(' | '.join(row)) for row in rows) + '\n' + describe(made) + '\n'
+    rows += [[show(cell, results, seeds) for cell in row] for row in table['rows']]
+    return ''.join('| {} |\n'.format(' | '.join(row)) for row in rows) + '\n' + describe(made, not seeds) + '\n'
 
 
 def fill(text, results):

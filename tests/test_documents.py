@@ -31,7 +31,7 @@ LONG, MEAN_WORDS, LONG_SHARE = 35, 18, 1 / 20
 
 
 def differing(documents, results=ROOT / 'docs' / 'results'):
-    """Tables and figures that are not what docs/results says."""
+    """Tables and figures that are not what docs/results says, or that Markdown would not show."""
     wrong = []
     for path, text in documents.items():
         try:
@@ -39,6 +39,9 @@ def differing(documents, results=ROOT / 'docs' / 'results'):
                       for name in tables.fill(text, results)[1]]
         except SystemExit as missing:
             wrong.append('{}: {}'.format(path, missing))
+        # A comment that begins a line is a block of its own.
+        wrong += ['{}: {} begins a line'.format(path, name)
+                  for name in re.findall(r'^\s*<!-- (figure [^>\n]+) -->', text, re.MULTILINE)]
     return wrong
 
 
@@ -131,6 +134,7 @@ def test_changed_figure_is_named(tmp_path):
         'page.md: x.t differs: run benchmarks/tables.py']
     assert differing({'page.md': page.replace('-->0.5', '-->0.6')}, tmp_path) == [
         'page.md: x.t.two.a.b differs: run benchmarks/tables.py']
+    assert differing({'page.md': page.replace('As ', '')}, tmp_path) == ['page.md: figure x.t.two.a.b begins a line']
     assert 'page.md: x.t.two.d: not in' in differing({'page.md': page.replace('two.a.b', 'two.d')}, tmp_path)[0]
 
 

@@ -10,7 +10,7 @@ export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test faults test-parity lint figures classifier failures table differences studies speed clean
+.PHONY: demo test faults test-parity lint figures classifier failures table differences studies tables speed clean
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
@@ -19,8 +19,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(RUN) -m pytest -n auto --dist worksteal
 
-# The faults of README's table, in full: SIGKILLs, full disks, ten thousand damaged files for each reader.  Five to ten
-# minutes.
+# The faults of docs/reliability.md, in full: SIGKILLs, full disks, ten thousand damaged files for each reader.  Five to
+# ten minutes.
 faults: $(VENV)/installed-test
 	$(RUN) -m pytest tests/test_faults.py tests/test_fuzz.py --thorough -n auto --dist worksteal
 
@@ -32,7 +32,7 @@ lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
 
 # Every picture and video of the post; MNIST is fetched if it is missing, the icons are any folder of pictures:
-#     make figures IMAGES=path [MNIST=path] [SMALL=docs, for the README's copies]
+#     make figures IMAGES=path [MNIST=path] [SMALL=docs, for the documents' copies]
 MNIST ?= data/mnist
 figures: $(VENV)/installed
 	$(RUN) benchmarks/post_pictures.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small $(SMALL))
@@ -45,7 +45,7 @@ classifier: $(VENV)/installed
 failures: $(VENV)/installed
 	$(RUN) -m ddgm.studies failures --seeds 5 --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES))
 
-# The README's table: three seeds of both 2-D tasks, some ten minutes on two cores.
+# The tables of docs/results.md: three seeds of both 2-D tasks, some ten minutes on two cores.
 table: $(VENV)/installed
 	$(RUN) benchmarks/quality.py
 
@@ -53,12 +53,16 @@ table: $(VENV)/installed
 differences: $(VENV)/installed
 	$(RUN) -m ddgm.studies differences
 
-# The post's open questions, for docs/studies.md: hours, at the lengths that the commands have by themselves.
+# The post's open questions, for docs/question-*.md: hours, at the lengths that the commands have by themselves.
 #     make studies IMAGES=path [MNIST=path]
 studies: $(VENV)/installed
 	for study in entropy activations calibration digits correlations analogies $(if $(IMAGES),detector); do \
 		$(RUN) -m ddgm.studies $$study --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) || exit; \
 	done
+
+# Fill the tables of README.md and docs/ from docs/results/*.json.
+tables: $(VENV)/installed
+	$(RUN) benchmarks/tables.py
 
 # How long a training step takes beside PyTorch and plain Chainer: some minutes on a machine that does nothing else.
 #     make speed [SPEED='--scaling --startup']

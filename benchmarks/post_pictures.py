@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every picture and video of the post, one run after the other, and small copies of them for the README.
+"""Every picture and video of the post, one run after the other, and small copies of them for the documents.
 
 Each run is the command that is printed, so it can be repeated alone.  What is finished is not run again and what was
 interrupted goes on, so this can be stopped and started at will.
@@ -31,7 +31,7 @@ class Run:
         task (str): Whose script.
         flags (tuple of pairs): Its flags but for --out and --data.
         copies (dict): Small pictures by the name of the run's picture.
-        seconds (float): Of an iteration on the machine of the README's figures, for the time left.
+        seconds (float): Of an iteration on two cores, for the time left.
     """
 
     shows: str
@@ -88,7 +88,7 @@ N_FRAMES, N_COLOURS = 30, 128
 
 
 def make_small(source, target):
-    """A copy of a picture without its white margin, or of some frames of a video's folder, in the README's size."""
+    """A copy of a picture without its white margin, or of some frames of a video's folder, in the documents' size."""
     width = WIDTH[target.suffix]
 
     def shrink(image):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The README's table of quality: both 2-D tasks, several seeds, scored at 10,000 and 20,000 iterations.
+"""The tables of quality: both 2-D tasks, several seeds, scored at 10,000 and 20,000 iterations.
 
 Each run is the training script's own; between the two lengths it is resumed.  Beside the script's own metrics, those of
 the samples that the generator gives with the running statistics of training, as the 2016 code drew them.

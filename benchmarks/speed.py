@@ -70,7 +70,7 @@ def make_case(task, preset=None, batchsize=None, width=None, threads=None, devic
 
 
 def published_cases(device):
-    """Those of the README."""
+    """Those of docs/performance.md."""
     return [
         make_case('gaussian_mixture', device=device), make_case('mnist', device=device),
         make_case('images', batchsize=32, device=device), make_case('images', batchsize=128, device=device)]

@@ -407,17 +407,17 @@ def assert_same_in_test_mode(case, models, twins):
 
 # ---- the README
 
-def test_lines_of_the_readme(tmp_path, monkeypatch):
+def test_lines_for_pytorch(tmp_path, monkeypatch):
     """They load a run's weights in PyTorch and write them back."""
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    lines, = (block for block in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'import torch' in block)
+    page = (ROOT / 'docs' / 'comparing.md').read_text(encoding='utf-8')
+    lines, = (block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'import torch' in block)
     (_, generative_model), _ = stirred_pair(CASES[0])
     arrays = pytorch_names.export(generative_model)
     (tmp_path / 'torch').mkdir()
     numpy.savez(tmp_path / 'torch' / 'generative_model.npz', **arrays)
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(compile(lines, 'README.md', 'exec'), names)
+    exec(compile(lines, 'comparing.md', 'exec'), names)
     z = inputs_of(CASES[0], generative_model)[1]
     assert_close(sampling.sample(generative_model, z), samples_of(names['generator'], z), 1e-5)
     assert names['samples'].shape == (2500, 2)

@@ -1,4 +1,4 @@
-"""Which published settings collapse on digits and images, how often, and when?  The README's table of failures.
+"""Which published settings collapse on digits and images, how often, and when?  The tables of collapses.
 
 Now and then 1,000 samples from fixed z are compared with data; a run has collapsed where ``diversity`` ends below 0.25.
 """

@@ -8,11 +8,15 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from ddgm.fast import links
 from ddgm.runs import command_line
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
+import convolution  # noqa: E402
 import post_pictures  # noqa: E402
+import record  # noqa: E402
+import same_bits  # noqa: E402
 
 
 @pytest.mark.parametrize('run', post_pictures.RUNS, ids=lambda run: run.name)
@@ -61,3 +65,38 @@ def test_small_copies(tmp_path, rng):
     post_pictures.make_small(tmp_path / 'page.png', tmp_path / 'small.png')
     with Image.open(tmp_path / 'small.png') as image:
         assert image.size == (440, 220)
+
+
+def test_convolutions_take_turns_and_are_recorded(tmp_path, pictures_folder, monkeypatch):
+    """Both sides train; what was measured is written with what made it; the links are ours again."""
+    monkeypatch.setattr(convolution, 'CASES', [('post', 0.03, 4, 2)])
+    for link in convolution.LINKS:
+        monkeypatch.setattr(getattr(links, link), 'forward', getattr(links, link).forward)
+    monkeypatch.setattr(record, 'ROOT', tmp_path)
+    (tmp_path / 'docs' / 'results').mkdir(parents=True)
+    monkeypatch.setattr(sys, 'argv', ['convolution.py', '--images', str(pictures_folder), '--record'])
+    convolution.main()
+    written = json.loads((tmp_path / 'docs' / 'results' / 'convolution.json').read_text())
+    assert written['made']['command'].startswith('python convolution.py --images')
+    assert 'NumPy' in written['made']['versions']
+    (case, ours, theirs, ratio, rounds), = written['tables']['steps']['rows']
+    assert case == '`post`, width 0.03, batches of 4'
+    assert ours > 0
+    assert theirs > 0
+    assert ratio['from'] <= ratio['value'] <= ratio['to']
+    assert rounds == 2
+
+
+def test_what_differs_between_two_runs(tmp_path):
+    """Times, versions and places don't; a bit of an array, an entry of the log or a missing file does."""
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    for i, folder in enumerate((first, second)):
+        folder.mkdir()
+        numpy.savez(folder / 'snapshot.npz', W=numpy.float32(0.5), elapsed_time=i)
+        (folder / 'log').write_text(json.dumps([{'iteration': 1, 'energy/loss': 0.25, 'elapsed_time': i}]))
+        (folder / 'settings.json').write_text(json.dumps({'seed': 0, 'versions': {'numpy': i}}))
+    assert same_bits.differences(first, second) == []
+    numpy.savez(second / 'snapshot.npz', W=numpy.nextafter(numpy.float32(0.5), numpy.float32(1)))
+    (second / 'log').write_text('[]')
+    (second / 'samples.npz').touch()
+    assert same_bits.differences(first, second) == ['log', 'samples.npz', 'snapshot.npz']

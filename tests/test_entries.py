@@ -11,7 +11,6 @@ from ddgm.runs import run_folder
 from ddgm.runs.command_line import Request
 from ddgm.support.errors import UsageError
 
-ONE_SAMPLE = [(2,), (784,), (28, 28), (1, 28, 28), (28, 28, 1), (3, 64, 64), (64, 64, 3)]
 LOG = 'epoch,e_loss\n1,2\n2,3\n'
 
 
@@ -229,10 +228,8 @@ def test_same_name_unasked_is_told_apart(save):
 
 def test_same_file_twice(save):
     save('s.npy', points(10))
-    names = names_of('s.npy', 's.npy', 't=s.npy', 's.npy')
-    assert len(set(names)) == 4
-    assert names[2] == 't'
-    assert all('s.npy' in name for name in names[:2] + names[3:])
+    assert refusal('s.npy', 's.npy') == 's.npy: given twice: leave one out'
+    assert names_of('s.npy', 't=s.npy') == ['s', 't']
 
 
 def test_same_experiments_in_two_files(save):
@@ -278,15 +275,6 @@ def test_folder_of_batches(save):
     source, = entry.sources
     assert 'theirs' in source
     assert '3 files' in source
-
-
-@pytest.mark.parametrize('shape', ONE_SAMPLE)
-def test_folder_of_single_samples(shape, save):
-    x = numpy.arange(7 * numpy.prod(shape), dtype=numpy.float32).reshape(7, *shape)
-    for i in range(7):
-        save('theirs/{}.npy'.format(i), x[i])
-    entry = read_one('theirs')
-    numpy.testing.assert_array_equal(entry.x, x)
 
 
 def test_folder_of_sets(save):

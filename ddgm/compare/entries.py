@@ -14,8 +14,6 @@ from ddgm.support.errors import UsageError
 from ddgm.support.files import read_arrays, read_json
 
 _SAMPLES, _LOGS = ('.npy', '.npz'), ('.csv',)
-# One sample, saved alone: a point, a digit, a picture.
-_ONE = ((2,), (784,), (28, 28), (1, 28, 28), (28, 28, 1), (3, 64, 64), (64, 64, 3))
 # A folder's files of fewer samples are batches of one program and not a program each: a tenth of what is scored.
 _BATCH = 250
 _CURE = 'leave it out or give another path'
@@ -56,7 +54,7 @@ def read(arguments):
     """The entries that a user names by ``PATH`` or ``NAME=PATH``; what has one NAME is one entry.
 
     A path is a run folder, a file of samples (.npy, or .npz with an array x), a log (.csv) or a folder of such files.
-    Raises ``UsageError`` for a path that is none of these, or a file that can't be read.
+    Raises ``UsageError`` for a path that is none of these or is given twice, or a file that can't be read.
     """
     entries, named, unnamed = [], {}, []
     for argument in arguments:
@@ -76,16 +74,19 @@ def read(arguments):
             else:
                 named[entry.name] = entry
                 entries.append(entry)
-    # Where two have the same name, the path tells them apart, and where that is the same too, a number.
-    for lengthen in (_with_path, lambda entry, n: '{} ({})'.format(entry.name, n)):
-        names = [entry.name for entry in entries]
-        for i, entry in enumerate(entries):
-            if names.count(names[i]) > 1 and any(entry is other for other in unnamed):
-                entry.name = lengthen(entry, 1 + names[:i].count(names[i]))
+    # Where two have the same name, the path tells them apart.
+    names = [entry.name for entry in entries]
+    for entry, name in zip(entries, names):
+        if names.count(name) > 1 and any(entry is other for other in unnamed):
+            entry.name = _with_path(entry)
+    names = [entry.name for entry in entries]
+    doubled = [name for name in names if names.count(name) > 1]
+    if doubled:
+        raise UsageError('{}: given twice: leave one out'.format(doubled[0]))
     return entries
 
 
-def _with_path(entry, n):
+def _with_path(entry):
     path = pathlib.Path(', '.join(entry.sources))
     return str(path) if entry.name in (path.stem, path.name) else '{}: {}'.format(path, entry.name)
 
@@ -160,8 +161,6 @@ def _read_samples(path):
         raise UsageError('{}: the samples have to be its array x, and it has {}'.format(
             path, ', '.join(arrays) or 'none at all'))
     x = arrays.get('x', next(iter(arrays.values())))
-    if x.shape in _ONE:
-        x = x[None]
     if x.ndim < 2 or not x.size or x.dtype.kind not in 'fiub':
         raise UsageError('{}: samples are numbers of the shape (N, …), these are {} of the shape {}'.format(
             path, x.dtype, x.shape))

@@ -12,6 +12,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from ddgm.presets import PRESETS
+
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import tables  # noqa: E402
@@ -169,3 +171,14 @@ def test_long_sentences_are_named():
     assert hard_sentences({'x.md': '# A heading\n\n| a | table |\n\n' + 40 * short + long}) == []
     assert 'more than 1 sentence in 20' in hard_sentences({'x.md': 10 * short + long})[0]
     assert 'the median page' in hard_sentences({'x.md': 'It {} so.\n'.format('is ' * MEAN_WORDS)})[0]
+
+
+def test_readme_lists_every_script_and_preset():
+    """With its iterations; a preset that is shared by two scripts stands there once."""
+    rows = (ROOT / 'README.md').read_text(encoding='utf-8').splitlines()
+    for task, presets in PRESETS.items():
+        assert any('`train_{}.py`'.format(task) in row for row in rows)
+        for name, preset in presets.items():
+            assert any(
+                row.startswith('|') and '`{}`'.format(name) in row and '{:,}'.format(preset.settings.iterations) in row
+                for row in rows), '{} of {}'.format(name, task)

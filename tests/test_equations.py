@@ -1,4 +1,4 @@
-"""Every hand-written function against float64 NumPy, its gradients against numerical ones."""
+"""The equations, the entropies and what joins them: against float64 NumPy, their gradients against numerical ones."""
 
 import chainer
 import numpy

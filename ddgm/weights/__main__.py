@@ -1,4 +1,4 @@
-"""Carry weights to PyTorch and back, as .npz files under the names of a state_dict (see pytorch_names.py).
+"""Carry weights to PyTorch and back, as .npz files under the names of a state_dict (see ddgm/weights/pytorch_names.py).
 
 "export RUN DIR" writes the finished models of a run as energy_model.npz and generative_model.npz into DIR.
 "import DIR OUT --like RUN" makes a run folder OUT of two such files, with the networks and settings of RUN: its samples

@@ -9,9 +9,9 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
+from ddgm.data import mnist  # noqa: E402
 from ddgm.evaluation import classifier  # noqa: E402
 from ddgm.runs import command_line  # noqa: E402
-from ddgm.data import mnist  # noqa: E402
 
 
 def main():

@@ -23,8 +23,8 @@ import ddgm  # noqa: E402, F401, I001  (before Chainer)
 from chainer import serializers  # noqa: E402
 from ddgm import presets  # noqa: E402
 from ddgm.evaluation import sampling  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, run_script, whole_number  # noqa: E402
 from ddgm.evaluation.tasks import build_models, open_task  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, run_script, whole_number  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
 SHOWN = {

@@ -1,7 +1,6 @@
 """The paper's two models: a Deep Energy Model (DEM) and a Deep Generative Model (DGM)."""
 
 import chainer
-import chainer.links
 import numpy
 
 from ddgm import equations

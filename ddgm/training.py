@@ -105,8 +105,8 @@ def train(
         x_negative = generative_model(z)
         negative_phase = objectives.mean_energy(energy_model(x_negative))
         observed = {name: entropy(generative_model, z, x_negative, rng) for name, (entropy, _) in entropies.items()}
-        loss = objectives.generator_loss(
-            negative_phase, objectives.weighted_sum(observed.values(), [weight for _, weight in entropies.values()]))
+        weights = [weight for _, weight in entropies.values()]
+        loss = objectives.generator_loss(negative_phase, objectives.weighted_sum(observed.values(), weights))
         descend(generator_optimizer, loss)
         return {
             'generator/loss': loss.array, 'generator/energy': negative_phase.array,

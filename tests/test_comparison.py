@@ -196,7 +196,7 @@ def test_metrics_of_a_run_are_its_own(task, trained, drawn, capsys):
 
 
 def test_as_many_are_scored_as_at_the_end_of_a_run():
-    assert comparison.N_SCORED == N_OF_A_RUN == 2500
+    assert comparison.metrics.N_SCORED == N_OF_A_RUN == 2500
 
 
 def test_order_changes_nobodys_metrics(trained, drawn):

@@ -70,7 +70,7 @@ def test_tiny_run(task, tiny, run_script, tmp_path):
 
 @pytest.mark.parametrize('task', ['mnist', 'images'])
 def test_split_run_is_the_straight_run(task, tiny, run_script, tmp_path):
-    """The data folder need not be said again.  Every preset: tests/test_run.py."""
+    """The data folder need not be said again.  Every preset: tests/test_training_state.py."""
     assert run_script(task, *tiny[task], '-o', 'straight').returncode == 0
     assert run_script(task, *tiny[task], '-o', 'split', '-n', 4).returncode == 0
     result = run_script(task, '-o', 'split', '-r', '-n', 6)

@@ -1,12 +1,13 @@
 """The log: a JSON list at all times, cheap to extend, read up to where a crash left it."""
 
 import json
+import math
 import resource
 import sys
 
 import pytest
 
-from ddgm.runs.log import Log
+from ddgm.runs.log import Log, curves_of
 
 
 @pytest.fixture
@@ -75,3 +76,31 @@ def test_full_disk(log, path, room):
     assert json.loads(path.read_text()) == [{'iteration': 1, 'note': 'short'}]
     log.append({'iteration': 3})
     assert [entry['iteration'] for entry in json.loads(path.read_text())] == [1, 3]
+
+
+# ---- as curves
+
+def test_curves():
+    curve = curves_of([
+        {'iteration': 10, 'elapsed_time': 0.5, 'energy/positive': -1.0, 'energy/negative': 2, 'energy/loss': -3.0,
+         'generator/loss': 4.0, 'generator/energy': 5.0, 'generator/entropy': 6.0},
+        {'iteration': 20, 'elapsed_time': 0.7, 'energy/positive': -1.5, 'energy/negative': 2.5, 'energy/loss': -4.0,
+         'generator/loss': 4.5, 'generator/energy': 5.5, 'generator/entropy': 6.5}])
+    assert (curve.unit, [*curve.x]) == ('iteration', [10, 20])
+    assert {name: [*values] for name, values in curve.values.items()} == {
+        'energy/positive': [-1, -1.5], 'energy/negative': [2, 2.5], 'energy/loss': [-3, -4],
+        'generator/loss': [4, 4.5], 'generator/energy': [5, 5.5], 'generator/entropy': [6, 6.5]}
+
+
+def test_curves_with_gaps():
+    curve = curves_of([
+        {'iteration': 1, 'energy/loss': 1.0}, {'iteration': 2, 'generator/loss': None},
+        {'iteration': 3, 'energy/loss': 'lost', 'generator/loss': 2.0}, {'iteration': 10 ** 400}])
+    assert [*curve.x] == pytest.approx([1, 2, 3, math.nan], nan_ok=True)
+    assert {name: [*values] for name, values in curve.values.items()} == {
+        'energy/loss': pytest.approx([1, math.nan, math.nan, math.nan], nan_ok=True),
+        'generator/loss': pytest.approx([math.nan, math.nan, 2, math.nan], nan_ok=True)}
+
+
+def test_curves_of_an_empty_log():
+    assert curves_of([]) is None

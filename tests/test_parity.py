@@ -405,7 +405,7 @@ def assert_same_in_test_mode(case, models, twins):
     assert_close(sampling.sample(models[1], z), samples_of(twins[1], z), 1e-5)
 
 
-# ---- the README
+# ---- docs/comparing.md
 
 def test_lines_for_pytorch(tmp_path, monkeypatch):
     """They load a run's weights in PyTorch and write them back."""

@@ -8,7 +8,6 @@ import numpy
 
 from ddgm.data import mnist
 from ddgm.evaluation import metrics, sampling, tasks
-from ddgm.evaluation.metrics import N_SCORED
 from ddgm.figures import plots
 from ddgm.runs import run_folder
 from ddgm.support import randomness
@@ -141,7 +140,7 @@ def _conformed(entry, reference):
 
 def _equally_many(samples):
     """As many samples of each, by name: all of the smallest set, and chosen at random from larger ones."""
-    n = min(N_SCORED, *map(len, samples.values()))
+    n = min(metrics.N_SCORED, *map(len, samples.values()))
     for name, x in samples.items():
         if len(x) <= metrics.NEIGHBOUR:
             raise UsageError('{}: {} samples are too few, the metrics need more than {}'.format(

@@ -53,9 +53,9 @@ class FirstOrderFunction(chainer.FunctionNode):
 
 
 class Variable(chainer.Variable):
-    """What a :class:`FirstOrderFunction` returns: a variable whose sums, differences and multiples are such functions.
+    """What a :class:`FirstOrderFunction` returns: its sums, differences, multiples and slices are such functions too.
 
-    Anything else, arrays of several shapes for instance, is Chainer's.
+    Anything else, a sum of two shapes for instance, is Chainer's.
     """
 
     def __add__(self, other):
@@ -102,10 +102,11 @@ class _Multiple(FirstOrderFunction):
         self.factor = factor
 
     def forward_array(self, x):
-        return self.factor * x
+        self.factor = x.dtype.type(self.factor)  # a NumPy number would bring its own type along
+        return x * self.factor
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        return self.xp.asarray(self.factor * grad_output),
+        return self.xp.asarray(grad_output * self.factor),
 
 
 class _Rows(FirstOrderFunction):

@@ -26,7 +26,7 @@ def joined_batches(n):
 
 
 def n_joined_batches():
-    """How many batches :func:`joined_batches` says that are passing."""
+    """How many batches pass at a time: one, outside :func:`joined_batches`."""
     return getattr(chainer.config, 'joined_batches', 1)
 
 

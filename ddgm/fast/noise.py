@@ -82,7 +82,7 @@ class _Dropout(FirstOrderFunction):
         return grad_x,
 
 
-def dropout(x, ratio):
+def dropout(x, ratio=0.5):
     """x with a share ``ratio`` of its numbers set to 0, the others enlarged by 1/(1 − ratio), while training; else x.
 
     Raises ``RuntimeError`` without a source.

@@ -8,16 +8,7 @@ import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ddgm.figures.post import (
-    DATA_COLOUR,
-    INCHES,
-    SAMPLE_COLOUR,
-    save,
-    scatter,
-    show_energy,
-    show_plane,
-    tiled,
-)
+from ddgm.figures.post import DATA_COLOUR, INCHES, SAMPLE_COLOUR, save, scatter, show_energy, show_plane, tiled
 
 # What of the log is drawn.
 QUANTITIES = {

@@ -13,8 +13,8 @@ from ddgm.support.files import open_atomically
 # The post's.
 DATA_COLOUR, SAMPLE_COLOUR = '#bec3c7', '#e84c3d'
 PLANE = 4  # half the width of the square that pictures of the plane show
+INCHES = 8  # the width of a page
 _MARKER_SIZE = 20
-INCHES = 8
 
 
 def _post_axes():
@@ -27,16 +27,19 @@ def _post_axes():
 
 
 def show_plane(axes):
+    """Limits and ticks of matplotlib axes that show the plane: −4…4 twice."""
     axes.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE))
     axes.set(xticks=range(-PLANE, PLANE + 1), yticks=range(-PLANE, PLANE + 1))
     axes.tick_params(direction='in', top=True, right=True)
 
 
 def scatter(axes, points, colour, size=_MARKER_SIZE):
+    """Points (N, 2) as dots of one colour; ``size`` in matplotlib's squared points."""
     axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, edgecolors='none')
 
 
 def save(figure, path, pixels_per_inch=100):
+    """A matplotlib figure as a PNG file that is there as a whole or not at all."""
     buffer = io.BytesIO()
     # Without the version of matplotlib in it, the same picture is the same file.
     figure.savefig(buffer, format='png', dpi=pixels_per_inch, metadata={'Software': None})
@@ -84,6 +87,7 @@ def draw_small_grid(path, images, columns=10):
 
 
 def tiled(images, columns):
+    """Images (N, H, W) or (N, 3, H, W) in 0…1 as one Pillow image, in rows with two white pixels between them."""
     tiles = list(_to_pillow(images))
     width, height = tiles[0].width + 2, tiles[0].height + 2
     canvas = Image.new('RGB', (columns * width + 2, -(-len(tiles) // columns) * height + 2), 'white')
@@ -120,7 +124,7 @@ def draw_energy(path, energy, log_z, samples):
 
 
 def show_energy(axes, energy, log_z, samples):
-    """The map alone; returns it with the name of what it shows."""
+    """The map of :func:`draw_energy` alone, in axes of the plane; returns its image and the name of what it shows."""
     cells = 400
     centres, _ = cells_of_square(PLANE, cells)
     offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')

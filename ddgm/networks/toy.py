@@ -16,11 +16,10 @@ class FeatureExtractor(chainer.Chain):
 
     def __init__(self, n_hidden, initial_weight, n_layers=2):
         super().__init__()
-        sizes = [2] + n_layers * [n_hidden]
-        with self.init_scope():
-            for i in range(n_layers):
-                setattr(self, 'l{}'.format(i + 1), WeightNormalizedLinear(sizes[i], sizes[i + 1], initial_weight))
         self.n_layers = n_layers
+        sizes = [2] + n_layers * [n_hidden]
+        for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:]), 1):
+            self.add_link('l{}'.format(i), WeightNormalizedLinear(n_in, n_out, initial_weight))
 
     def forward(self, x):
         """(N, 2) to (N, n_hidden) in −1…1."""
@@ -35,13 +34,12 @@ class GenerativeModel(DeepGenerativeModel):
 
     def __init__(self, n_latent, n_hidden, initial_weight, n_layers=2):
         super().__init__(n_latent)
-        sizes = [n_latent] + n_layers * [n_hidden]
-        with self.init_scope():
-            for i in range(n_layers):
-                setattr(self, 'l{}'.format(i + 1), L.Linear(sizes[i], sizes[i + 1], initialW=initial_weight))
-                setattr(self, 'bn{}'.format(i + 1), L.BatchNormalization(sizes[i + 1]))
-            setattr(self, 'l{}'.format(n_layers + 1), L.Linear(n_hidden, 2, initialW=initial_weight))
         self.n_layers = n_layers
+        sizes = [n_latent] + n_layers * [n_hidden]
+        for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:]), 1):
+            self.add_link('l{}'.format(i), L.Linear(n_in, n_out, initialW=initial_weight))
+            self.add_link('bn{}'.format(i), L.BatchNormalization(n_out))
+        self.add_link('l{}'.format(n_layers + 1), L.Linear(n_hidden, 2, initialW=initial_weight))
 
     def forward(self, z):
         """(N, n_latent) to (N, 2)."""

@@ -45,6 +45,8 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class DataFolder:
+    """Where the data of a task lies by default, ``None`` where --data has to say it, and the help of that flag."""
+
     default: str
     description: str
 
@@ -96,7 +98,7 @@ def whole_number(minimum, maximum=Settings.LARGEST):
     return convert
 
 
-def setting(name):
+def whole_setting(name):
     """The type of a flag that takes a setting that is a whole number."""
     return whole_number(*Settings.limits(name))
 
@@ -150,15 +152,15 @@ def parse(task, description, arguments=None):
         '-o', '--out', metavar='DIR', type=folder_name, default='result/' + task,
         help='run folder (default: %(default)s)')
     parser.add_argument(
-        '-n', '--iterations', metavar='N', type=setting('iterations'), help='updates of each of the two models')
+        '-n', '--iterations', metavar='N', type=whole_setting('iterations'), help='updates of each of the two models')
     parser.add_argument(
-        '-b', '--batchsize', metavar='N', type=setting('batchsize'),
+        '-b', '--batchsize', metavar='N', type=whole_setting('batchsize'),
         help='data and samples an iteration, from 2 on (default: {})'.format(presets[default].settings.batchsize))
     parser.add_argument(
         '-d', '--device', metavar='DEV', type=_device,
         help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
     parser.add_argument(
-        '-s', '--seed', metavar='N', type=setting('seed'), help='of all random numbers (default: 0)')
+        '-s', '--seed', metavar='N', type=whole_setting('seed'), help='of all random numbers (default: 0)')
     parser.add_argument(
         '-r', '--resume', action='store_true',
         help='go on with the run in --out from its last snapshot; a larger --iterations extends it')
@@ -175,7 +177,7 @@ def parse(task, description, arguments=None):
     for name, what in (
             ('log', 'log entries'), ('snapshot', 'snapshots'), ('figure', 'frames of the video')):
         parser.add_argument(
-            '--{}_interval'.format(name), metavar='N', type=setting(name + '_interval'),
+            '--{}_interval'.format(name), metavar='N', type=whole_setting(name + '_interval'),
             help='iterations between {}; 0: only at the end'.format(what))
     beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
     types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}
@@ -184,7 +186,7 @@ def parse(task, description, arguments=None):
             kind = {'action': argparse.BooleanOptionalAction}
         else:
             kind = {'metavar': 'N' if types[name] is int else 'X',
-                    'type': setting(name) if types[name] is int else _number}
+                    'type': whole_setting(name) if types[name] is int else _number}
         beyond.add_argument('--' + name, help=_BEYOND_THE_PAPER[name], **kind)
     given = vars(parser.parse_args(arguments))
     if given['resume'] and given['overwrite']:

@@ -34,7 +34,8 @@ def parse(arguments=None):
     parser.add_argument(
         '--jobs', metavar='N', type=command_line.whole_number(1), default=2,
         help='runs at a time, of one thread each (default: %(default)s)')
-    parser.add_argument('-n', '--iterations', metavar='N', type=command_line.setting('iterations'), help='of each run')
+    parser.add_argument(
+        '-n', '--iterations', metavar='N', type=command_line.whole_setting('iterations'), help='of each run')
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=command_line.folder_name, default='result/studies',
         help='folder of all studies of the same data (default: %(default)s)')

@@ -3,11 +3,10 @@
 The post: Leaky ReLU or ELU in the DEM; tanh on f's output, sigmoid might do, none was not tried; ReLU in the DGM.
 """
 
-import chainer.functions as F
 import numpy
 
 from ddgm.evaluation.tasks import open_task
-from ddgm.fast import functions
+from ddgm.fast import functions as F
 from ddgm.figures import plots
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
@@ -23,8 +22,8 @@ CHANGES = {
 }
 ITERATIONS, NEEDS = 5_000, ()
 ACTIVATIONS = {
-    'tanh': functions.tanh, 'sigmoid': functions.sigmoid, 'elu': functions.elu, 'relu': functions.relu,
-    'leaky_relu': lambda x: F.leaky_relu(x, 0.2), 'none': lambda x: x}
+    'tanh': F.tanh, 'sigmoid': F.sigmoid, 'elu': F.elu, 'relu': F.relu, 'leaky_relu': lambda x: F.leaky_relu(x, 0.2),
+    'none': lambda x: x}
 SHOWN = {
     'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'kl_generator_data', 'coverage', 'log_likelihood', 'energy_gap'),
     'swiss_roll': ('within_0.1', 'arc_kl', 'coverage', 'log_likelihood', 'energy_gap'),

@@ -9,7 +9,6 @@ import numpy
 from ddgm import objectives
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import metrics
-from ddgm.evaluation.metrics import COLLAPSED
 from ddgm.fast import noise
 from ddgm.fast.differentiation import gradients
 from ddgm.figures import plots, post
@@ -81,7 +80,7 @@ def report(results, out):
     study.print_table(
         ['preset', 'collapsed', *map('`{}`'.format, QUANTITIES)],
         [[case, '{} of {}'.format(
-            sum(numpy.median([entry['diversity'] for entry in run['trace'][-3:]]) < COLLAPSED for run in runs),
+            sum(numpy.median([entry['diversity'] for entry in run['trace'][-3:]]) < metrics.COLLAPSED for run in runs),
             len(runs)),
           *(late(runs, name) for name in QUANTITIES)] for case, runs in results.items()])
     print('medians of the last five looks at each run; {}'.format(

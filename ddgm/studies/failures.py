@@ -5,7 +5,6 @@ Now and then 1,000 samples from fixed z are compared with data; a run has collap
 
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import metrics, sampling
-from ddgm.evaluation.metrics import COLLAPSED
 from ddgm.figures import plots
 from ddgm.studies import study
 from ddgm.support import randomness
@@ -34,7 +33,7 @@ def collapse(trace):
     smooth = diversities[:1] + [
         sorted(diversities[start:start + 3])[1]
         for start in (min(i - 1, len(trace) - 3) for i in range(1, len(trace)))]
-    low = [diversity < COLLAPSED for diversity in smooth]
+    low = [diversity < metrics.COLLAPSED for diversity in smooth]
     if not low[-1]:
         return None
     return trace[len(low) - low[::-1].index(False) if False in low else 0][0]

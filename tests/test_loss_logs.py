@@ -1,11 +1,11 @@
-"""Losses over a run: this project's log, CSV files of other programs, and files that are none."""
+"""Losses over a run in CSV files of other programs, and files that are none."""
 
 import math
 
 import pytest
 
 from ddgm.compare import loss_logs
-from ddgm.runs import log
+from ddgm.runs.log import Curves
 from ddgm.support.errors import UsageError
 
 CRISP79 = 'exp_name,output_dir,epoch,e_loss,g_loss,e_real,e_fake,gap,fid,elapsed_s\n'
@@ -39,40 +39,12 @@ def refusal(read, content, name='metrics.csv'):
     return message
 
 
-# ---- this project's log
-
-def test_log():
-    curve = log.curves_of([
-        {'iteration': 10, 'elapsed_time': 0.5, 'energy/positive': -1.0, 'energy/negative': 2, 'energy/loss': -3.0,
-         'generator/loss': 4.0, 'generator/energy': 5.0, 'generator/entropy': 6.0},
-        {'iteration': 20, 'elapsed_time': 0.7, 'energy/positive': -1.5, 'energy/negative': 2.5, 'energy/loss': -4.0,
-         'generator/loss': 4.5, 'generator/energy': 5.5, 'generator/entropy': 6.5}])
-    assert (curve.unit, [*curve.x]) == ('iteration', [10, 20])
-    assert {name: [*values] for name, values in curve.values.items()} == {
-        'energy/positive': [-1, -1.5], 'energy/negative': [2, 2.5], 'energy/loss': [-3, -4],
-        'generator/loss': [4, 4.5], 'generator/energy': [5, 5.5], 'generator/entropy': [6, 6.5]}
-
-
-def test_log_with_gaps():
-    curve = log.curves_of([
-        {'iteration': 1, 'energy/loss': 1.0}, {'iteration': 2, 'generator/loss': None},
-        {'iteration': 3, 'energy/loss': 'lost', 'generator/loss': 2.0}, {'iteration': 10 ** 400}])
-    assert [*curve.x] == pytest.approx([1, 2, 3, NAN], nan_ok=True)
-    assert {name: [*values] for name, values in curve.values.items()} == {
-        'energy/loss': pytest.approx([1, NAN, NAN, NAN], nan_ok=True),
-        'generator/loss': pytest.approx([NAN, NAN, 2, NAN], nan_ok=True)}
-
-
-def test_empty_log():
-    assert log.curves_of([]) is None
-
-
 # ---- CSV files of known programs
 
 def test_columns_of_crisp79(read):
     curve = only(read(
         CRISP79 + 'ring,runs/ring,1,0.5,-1.5,2.0,3.0,-1.0,12.5,3.3\n' + 'ring,runs/ring,2,0.25,-1.25,4,5,-1,11,6.6\n'))
-    assert curve == log.Curves('epoch', [1, 2], {
+    assert curve == Curves('epoch', [1, 2], {
         'energy/loss': [0.5, 0.25], 'generator/loss': [-1.5, -1.25], 'energy/positive': [2, 4],
         'energy/negative': [3, 5]})
 
@@ -100,7 +72,7 @@ def test_export_of_tensorboard(tag, quantity, read):
     text = 'Wall time,Step,Value\n1478649600.1,0,1.5\n1478649601.2,100,-2.5\n'
     for name in ('run-.-tag-{}.csv', 'run-runs_a-tag-Train_{}.csv', '{}.csv'):
         curve = only(read(text, name.format(tag)))
-        assert curve == log.Curves('iteration', [0, 100], {quantity: [1.5, -2.5]})
+        assert curve == Curves('iteration', [0, 100], {quantity: [1.5, -2.5]})
 
 
 @pytest.mark.parametrize('name', ['run-.-tag-learning_rate.csv', 'run-.-tag-same_loss.csv', 'dem_loss_of_mine.csv'])
@@ -136,7 +108,7 @@ def test_names_of_columns(columns, quantity, read):
     'g_loss,note,epoch,e_loss\n3,"a, b",1,2.5\n5,,2,4\n',
 ])
 def test_forms(text, read):
-    assert only(read(text)) == log.Curves('epoch', [1, 2], {'energy/loss': [2.5, 4], 'generator/loss': [3, 5]})
+    assert only(read(text)) == Curves('epoch', [1, 2], {'energy/loss': [2.5, 4], 'generator/loss': [3, 5]})
 
 
 def test_byte_order_mark(read):
@@ -176,7 +148,7 @@ def test_rows_with_more_cells(header, read):
     """A column was added without a name: what has one is read."""
     first = 'a,' if 'exp_name' in header else ''
     curve = only(read('{}\n{first}1,2\n{first}2,3,4,5\n'.format(header, first=first)))
-    assert curve == log.Curves('epoch', [1, 2], {'energy/loss': [2, 3]})
+    assert curve == Curves('epoch', [1, 2], {'energy/loss': [2, 3]})
 
 
 # ---- what is no log

@@ -1,4 +1,4 @@
-"""Every hand-written function against float64 NumPy, its gradients against numerical ones."""
+"""The equations, the entropies and what joins them: against float64 NumPy, their gradients against numerical ones."""
 
 import chainer
 import numpy
@@ -107,6 +107,18 @@ def test_no_second_derivative(rng):
     x = chainer.Variable(rng.normal(size=(N, D)))
     with pytest.raises(RuntimeError, match='no second derivative'):
         chainer.grad([chainer.functions.sum(equations.quadratic_term(x))], [x], enable_double_backprop=True)
+
+
+@pytest.mark.parametrize('shape', [(N, UNITS), ()])
+@pytest.mark.parametrize('factor', [-0.3, 2, numpy.float64(-0.3), numpy.int64(2)], ids=repr)
+def test_multiples_keep_the_number_type(factor, shape, device, rng):
+    """As Chainer's do, whatever the type of the factor."""
+    x = chainer.Variable(device.send(rng.normal(size=shape).astype(numpy.float32)))
+    for multiple in (factor * functions.tanh(x), functions.tanh(x) * factor):
+        gradient, = gradients(chainer.functions.sum(multiple), [x])
+        assert multiple.dtype == gradient.dtype == numpy.float32
+        expected = float(factor) * chainer.functions.tanh(x)
+        device.xp.testing.assert_allclose(multiple.array, expected.array, rtol=1e-6)
 
 
 def test_expert_term_of_large_arguments(device):

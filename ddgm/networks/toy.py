@@ -12,27 +12,61 @@ from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 
 class FeatureExtractor(chainer.Chain):
-    """f(x): 2 → 128 ELU → 128 tanh, weight-normalized; or with more layers of 128 ELU."""
+    """f(x): 2 → 128 ELU → 128 tanh, weight-normalized."""
 
-    def __init__(self, n_hidden, initial_weight, n_layers=2):
+    def __init__(self, n_hidden, initial_weight):
         super().__init__()
-        self.n_layers = n_layers
+        with self.init_scope():
+            self.l1 = WeightNormalizedLinear(2, n_hidden, initial_weight)
+            self.l2 = WeightNormalizedLinear(n_hidden, n_hidden, initial_weight)
+
+    def forward(self, x):
+        """(N, 2) to (N, n_hidden) in −1…1."""
+        return F.tanh(self.l2(F.elu(self.l1(x))))
+
+
+class GenerativeModel(DeepGenerativeModel):
+    """G(z): z → 128 BN ReLU → 128 BN ReLU → 2."""
+
+    def __init__(self, n_latent, n_hidden, initial_weight):
+        super().__init__(n_latent)
+        with self.init_scope():
+            self.l1 = L.Linear(n_latent, n_hidden, initialW=initial_weight)
+            self.bn1 = L.BatchNormalization(n_hidden)
+            self.l2 = L.Linear(n_hidden, n_hidden, initialW=initial_weight)
+            self.bn2 = L.BatchNormalization(n_hidden)
+            self.l3 = L.Linear(n_hidden, 2, initialW=initial_weight)
+
+    def forward(self, z):
+        """(N, n_latent) to (N, 2)."""
+        h = F.relu(self.bn1(self.l1(z)))
+        h = F.relu(self.bn2(self.l2(h)))
+        return self.l3(h)
+
+
+# ---- beyond the paper: any number of layers, of the same names
+
+class LayeredFeatureExtractor(chainer.Chain):
+    """f(x): 2 → 128 ELU → … → 128 tanh, ``n_layers`` in all, weight-normalized."""
+
+    def __init__(self, n_hidden, initial_weight, n_layers):
+        super().__init__()
         sizes = [2] + n_layers * [n_hidden]
         for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:]), 1):
             self.add_link('l{}'.format(i), WeightNormalizedLinear(n_in, n_out, initial_weight))
 
     def forward(self, x):
         """(N, 2) to (N, n_hidden) in −1…1."""
-        h = x
-        for i in range(1, self.n_layers):
-            h = F.elu(self['l{}'.format(i)](h))
-        return F.tanh(self['l{}'.format(self.n_layers)](h))
+        *hidden, last = self.children()
+        for layer in hidden:
+            x = F.elu(layer(x))
+        return F.tanh(last(x))
 
 
-class GenerativeModel(DeepGenerativeModel):
-    """G(z): z → 128 BN ReLU → 128 BN ReLU → 2; or with more layers of 128 BN ReLU."""
+class LayeredGenerativeModel(DeepGenerativeModel):
+    """G(z): z → 128 BN ReLU → … → 2, with ``n_layers`` hidden ones."""
 
-    def __init__(self, n_latent, n_hidden, initial_weight, n_layers=2):
+    def __init__(self, n_latent, n_hidden, initial_weight, n_layers):
         super().__init__(n_latent)
         self.n_layers = n_layers
         sizes = [n_latent] + n_layers * [n_hidden]
@@ -49,12 +83,19 @@ class GenerativeModel(DeepGenerativeModel):
         return self['l{}'.format(self.n_layers + 1)](h)
 
 
+# ---- both
+
 def build_models(settings, rng):
     """A DEM and a DGM, sized by ``settings``, weights drawn from the NumPy generator ``rng``."""
     initial_weight = initializers.Normal(0.05, rng=rng)
+    sizes = settings.n_hidden, initial_weight
+    if settings.feature_layers == 2:
+        feature_extractor = FeatureExtractor(*sizes)
+    else:
+        feature_extractor = LayeredFeatureExtractor(*sizes, settings.feature_layers)
     energy_model = DeepEnergyModel(
-        FeatureExtractor(settings.n_hidden, initial_weight, settings.feature_layers),
-        WeightNormalizedLinear(settings.n_hidden, settings.n_experts, initial_weight),
+        feature_extractor, WeightNormalizedLinear(settings.n_hidden, settings.n_experts, initial_weight),
         n_visible=2, sigma=settings.sigma, initial_bias=initial_weight)
-    return energy_model, GenerativeModel(
-        settings.n_latent, settings.n_hidden, initial_weight, settings.generator_layers)
+    if settings.generator_layers == 2:
+        return energy_model, GenerativeModel(settings.n_latent, *sizes)
+    return energy_model, LayeredGenerativeModel(settings.n_latent, *sizes, settings.generator_layers)

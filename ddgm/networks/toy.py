@@ -51,16 +51,17 @@ class LayeredFeatureExtractor(chainer.Chain):
 
     def __init__(self, n_hidden, initial_weight, n_layers):
         super().__init__()
+        self.n_layers = n_layers
         sizes = [2] + n_layers * [n_hidden]
         for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:]), 1):
             self.add_link('l{}'.format(i), WeightNormalizedLinear(n_in, n_out, initial_weight))
 
     def forward(self, x):
         """(N, 2) to (N, n_hidden) in −1…1."""
-        *hidden, last = self.children()
-        for layer in hidden:
-            x = F.elu(layer(x))
-        return F.tanh(last(x))
+        h = x
+        for i in range(1, self.n_layers):
+            h = F.elu(self['l{}'.format(i)](h))
+        return F.tanh(self['l{}'.format(self.n_layers)](h))
 
 
 class LayeredGenerativeModel(DeepGenerativeModel):

@@ -11,7 +11,7 @@ from ddgm.beyond_the_paper.entropies import neighbour_entropy
 from ddgm.evaluation import metrics
 from ddgm.evaluation.tasks import open_task
 from ddgm.fast.differentiation import gradients
-from ddgm.fast.links import BatchNormalization
+from ddgm.fast.links import BatchNormalization, Linear
 from ddgm.figures import plots
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
@@ -64,7 +64,7 @@ def gradient_angles(generative_model, z, others):
 def shrunk(generative_model, z, factor):
     """By how much proxy and samples' entropy change where the last layer is scaled by a factor, in nats."""
     copy = generative_model.copy(mode='copy')
-    last = copy['l{}'.format(copy.n_layers + 1)]
+    last, = (link for link in copy.children() if isinstance(link, Linear) and link.out_size == 2)
     with chainer.using_config('train', False), chainer.no_backprop_mode():
         before = float(copy.entropy().array), metrics.entropy_knn(copy(z).array.astype(float))
         last.W.array *= factor

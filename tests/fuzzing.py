@@ -292,7 +292,7 @@ class Weights:
             return
         try:
             pytorch_names.load(self.model, read_arrays(path))
-        except ValueError as error:  # as in weights.py
+        except ValueError as error:  # as in weights/transfer.py
             raise UsageError(str(error)) from error
 
 

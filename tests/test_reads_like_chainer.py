@@ -55,7 +55,11 @@ def test_every_network_on_chainers_own(task, preset, train, device):
         numpy.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
-def test_what_is_not_here_is_chainers():
+def test_what_is_not_here_is_chainers(rng):
+    x, W = rng.normal(size=(4, 2, 5)), rng.normal(size=(3, 5))
+    numpy.testing.assert_array_equal(functions.mean(x, axis=1).array, chainer.functions.mean(x, axis=1).array)
+    numpy.testing.assert_array_equal(
+        functions.linear(x, W, n_batch_axes=2).array, chainer.functions.linear(x, W, n_batch_axes=2).array)
     assert functions.reshape is chainer.functions.reshape
     assert links.EmbedID is chainer.links.EmbedID
     with pytest.raises(AttributeError, match='no_such_function'):

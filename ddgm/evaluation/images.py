@@ -5,14 +5,13 @@ test images, the pictures are compared with one another.
 """
 
 import chainer
-import chainer.functions as F
 import numpy
 from chainer import initializers
 
 from ddgm.data.images import ImageFolder
 from ddgm.evaluation import metrics, sampling
 from ddgm.evaluation.pixels import from_0_to_1
-from ddgm.fast import links as L
+from ddgm.fast import functions as F, links as L
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 

@@ -42,8 +42,10 @@ class _Linear(FirstOrderFunction):
         return gradients
 
 
-def linear(x, W, b=None):
+def linear(x, W, b=None, n_batch_axes=1):
     """xWᵀ + b, a sample a row: (N, …) with ``in`` numbers a sample, (out, in) and (out,) to (N, out)."""
+    if n_batch_axes != 1:
+        return chainer.functions.linear(x, W, b, n_batch_axes)
     return _Linear()(*((x, W) if b is None else (x, W, b)))
 
 
@@ -175,8 +177,10 @@ class _Mean(FirstOrderFunction):
         return self.xp.broadcast_to(self.xp.asarray(grad_output / x.size, dtype=x.dtype), x.shape),
 
 
-def mean(x):
-    """The mean of all numbers of an array, ()."""
+def mean(x, axis=None, **options):
+    """The mean of all numbers of an array, (); over some axes, or weighted, as Chainer has it."""
+    if axis is not None or options:
+        return chainer.functions.mean(x, axis, **options)
     return _Mean()(x)
 
 

@@ -72,6 +72,11 @@ def test_no_circle_of_files():
         arrows = {name: others for name, others in arrows.items() if name not in lowest}
 
 
+def test_the_example_is_plain_chainer():
+    path = ROOT / 'examples' / 'plain_chainer.py'
+    assert {name for name in imports_of(path) if name.startswith('ddgm')} == {'ddgm.support.compatibility'}
+
+
 def test_who_alone_may_know():
     for name, path in sources():
         for imported in imports_of(path):

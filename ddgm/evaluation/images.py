@@ -4,6 +4,8 @@ There is nothing held out: the reference is the pictures that the run learns fro
 test images, the pictures are compared with one another.
 """
 
+import functools
+
 import chainer
 import numpy
 from chainer import initializers
@@ -67,14 +69,17 @@ class Pictures:
 
     def __init__(self, folder, batchsize=2):
         self._data = data = ImageFolder(folder, batchsize)
-        images = data.images
-        metrics.check_reference(images)
-        chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(images))[:2500]
-        self._reference = images[chosen].astype(numpy.float32) / 255
+        metrics.check_reference(data.images)
         self._spaces = {'': RandomFeatures().features_of, '_pixels': downscale}
         self.fingerprint = data.fingerprint
         found = '{:,} pictures in {}'.format(len(data), folder)
         self.description = '; '.join(filter(None, [found, data.report()]))
+
+    @functools.cached_property
+    def _reference(self):
+        # Made when something is scored: it takes four times the memory of the pictures.
+        chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(self._data))[:2500]
+        return self._data.images[chosen].astype(numpy.float32) / 255
 
     def draw_data(self, n, rng):
         return self._data.sample(n, rng)

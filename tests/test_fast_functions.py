@@ -383,3 +383,10 @@ def test_linear_link(nobias, device, rng):
     x = device.send(rng.normal(size=(N, 3, 2, 2)).astype(numpy.float32))
     device.xp.testing.assert_allclose(
         link(x).array, F.linear(x, link.W, None if nobias else link.b).array, rtol=1e-4, atol=1e-5)
+
+
+def test_normalizing_many_numbers_keeps_their_type(rng):
+    """NumPy 1 divides float32 by an integer above 65,535 to float64."""
+    x = rng.random((128, 2, 32, 32), dtype=numpy.float32)
+    y, means, variances = batch_normalization(x, numpy.ones(2, numpy.float32), numpy.zeros(2, numpy.float32), EPS)
+    assert {y.dtype, means.dtype, variances.dtype} == {numpy.dtype(numpy.float32)}

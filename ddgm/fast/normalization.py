@@ -41,7 +41,7 @@ class _BatchNormalization(FirstOrderFunction):
 
     def _forward_part(self, x, gamma, beta):
         """A part of y, its mean and variance, and what :meth:`_backward_part` wants of them."""
-        n = x.size // gamma.size
+        n = float(x.size // gamma.size)  # NumPy 1 makes float64 of float32 by a large integer
         mean = self._sum(x) / n
         centred = x - self._spread(mean, x)
         variance = self._sum_of_products(centred, centred) / n
@@ -56,7 +56,7 @@ class _BatchNormalization(FirstOrderFunction):
         grad_gamma = self._sum_of_products(grad_output, centred) * inverse_deviation
         grad_beta = self._sum(grad_output)
         # Less what the batch's mean and deviation would follow.
-        n = x.size // gamma.size
+        n = float(x.size // gamma.size)
         grad_x = centred
         grad_x *= self._spread(grad_gamma * inverse_deviation / -n, x)
         grad_x += grad_output

@@ -26,6 +26,7 @@ import types
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 
+import record  # noqa: E402
 from speed_sides import NAMES, NotMeasured  # noqa: E402
 from speed_sides.case import LOSSES, Case  # noqa: E402
 from speed_sides.worker import Worker, WorkerFailed  # noqa: E402
@@ -218,12 +219,9 @@ def measure_startup(rounds):
 
 def describe_machine():
     """What the times depend on beside the programs; ``busy`` is the load of the last minute."""
-    processor = platform.processor()
-    with contextlib.suppress(OSError):
-        lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-        processor = next((line.partition(':')[2].strip() for line in lines if line.startswith('model name')), processor)
     return {
-        'system': platform.system(), 'machine': platform.machine(), 'processor': processor, 'cores': os.cpu_count(),
+        'system': platform.system(), 'machine': platform.machine(), 'processor': record.processor(),
+        'cores': os.cpu_count(),
         'busy': os.getloadavg()[0] if hasattr(os, 'getloadavg') else None,
         'environment': {
             name: value for name, value in sorted(os.environ.items())

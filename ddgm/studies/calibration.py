@@ -39,11 +39,10 @@ def measure(case, seed, iterations, data, out):
     task, name = case.split('/')
     iterations = max(1, round(iterations * LENGTH.get(task, 1)))
     settings = study.settings_of(task, 'post' if name == 'post' else 'calibrated', seed, iterations, **CASES[case])
-    draw_data = study.open_data(task, data, settings)
-    reference = open_task(task, data.get(task))
+    reference = open_task(task, data.get(task), settings)
     trace = []
     marks = study.marks_of(iterations, N_MARKS)[1:]
-    for state in study.states(task, settings, draw_data, marks, kept=study.trained(out)):
+    for state in study.states(task, settings, reference.draw_data, marks, kept=study.trained(out)):
         _, _, _, x, energy = finish(state, settings)
         trace.append({'iteration': state.iteration, **reference.score(x, energy, settings)})
     return {'trace': trace}

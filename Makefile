@@ -5,9 +5,6 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-# Chainer's source package needs an older setuptools while it is built; old pips read the first, new ones the second.
-export PIP_CONSTRAINT = constraints.txt
-export PIP_BUILD_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test faults test-parity lint figures classifier failures table differences studies tables speed clean
@@ -69,19 +66,32 @@ tables: $(VENV)/installed
 speed: $(VENV)/installed-pytorch
 	$(RUN) benchmarks/speed.py $(SPEED)
 
-$(VENV)/installed: requirements.txt constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "Python 3.9 or later is needed: make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install -q -r requirements.txt
-	touch $@
+# $(VENV).unfinished stands while something is installed.  What an interrupted try left is made anew, not trusted.
+ifneq ($(wildcard $(VENV).unfinished),)
+$(info $(VENV) was left unfinished, and is made anew)
+$(shell rm -f $(VENV)/installed*)
+endif
+
+$(VENV)/installed: constraints.txt prepare_pip.py requirements.txt
+	@if [ -e $(VENV).unfinished ] || [ ! -e $(RUN) ]; then \
+		touch $(VENV).unfinished && $(PYTHON) -m venv --clear $(VENV) || { \
+			echo 'No environment can be made: give another folder or Python, as in make VENV=folder PYTHON=python3.12' >&2; \
+			exit 1; }; fi
+	@$(RUN) prepare_pip.py
+	@$(call INSTALL,requirements.txt)
 
 $(VENV)/installed-test: requirements-test.txt $(VENV)/installed
-	$(RUN) -m pip install -q -r requirements-test.txt
-	touch $@
+	@$(call INSTALL,requirements-test.txt)
 
 $(VENV)/installed-pytorch: requirements-pytorch.txt $(VENV)/installed-test
-	$(RUN) -m pip install -q -r requirements-pytorch.txt
-	touch $@
+	@$(call INSTALL,requirements-pytorch.txt)
+
+define INSTALL
+echo 'Installing $(1) into $(VENV) ...'; touch $(VENV).unfinished; \
+$(RUN) -m pip install -q -r $(1) || { echo 'pip could not install $(1), and says above why.  It needs the network.  \
+Then the same make again.' >&2; exit 1; }; \
+rm $(VENV).unfinished; touch $@
+endef
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV).unfinished

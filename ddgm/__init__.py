@@ -12,6 +12,8 @@ Importing this package prepares the process for Chainer 7.8.1 on today's Python 
 
 import os
 
+__version__ = '1.0.0'
+
 # OpenBLAS reads it when NumPy is imported.  Its threads otherwise hold on to their cores for 30 ms after a product, and
 # those of ddgm.fast.threads wait for them.
 os.environ.setdefault('OPENBLAS_THREAD_TIMEOUT', '20')  # 2²⁰ cycles of the processor, half a millisecond

@@ -39,9 +39,9 @@ def sources():
 def room_of(name):
     """The room that a module, or what is imported from it, belongs to; ``None`` outside this project."""
     first, *rest = name.split('.')
-    if first != 'ddgm':
-        return 'scripts' if first.startswith('train_') else None
-    if not rest:
+    if first.startswith('train_') or name.startswith('ddgm.__main__'):
+        return 'scripts'
+    if first != 'ddgm' or not rest:
         return None
     return rest[0] if (ROOT / 'ddgm' / rest[0]).is_dir() else 'the paper'
 

@@ -16,6 +16,7 @@ from chainer import serializers
 from conftest import ROOT, assert_same_run, read_run
 from PIL import Image
 
+import ddgm
 import train_gaussian_mixture
 from ddgm.data.toy import GaussianMixture
 from ddgm.evaluation import sampling
@@ -77,7 +78,8 @@ def test_tiny_run(task, run_script, tmp_path):
 
     settings = json.loads((run / 'settings.json').read_text())
     assert (settings['task'], settings['preset'], settings['iterations'], settings['seed']) == (task, 'default', 12, 0)
-    assert set(settings['versions']) == {'python', 'chainer', 'numpy', 'cupy'}
+    assert set(settings['versions']) == {'ddgm', 'python', 'chainer', 'numpy', 'cupy'}
+    assert settings['versions']['ddgm'] == ddgm.__version__
     log = json.loads((run / 'log').read_text())
     assert [entry['iteration'] for entry in log] == [5, 10, 12]
     assert all(set(entry) == LOG for entry in log)

@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 
+import ddgm
 from ddgm.presets import PRESETS, Settings, default_preset, settings_class
 from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
 
@@ -58,6 +59,8 @@ DATA_FOLDERS = {
     'images': DataFolder(None, 'folder of pictures; sub-folders count too'),
 }
 
+
+VERSION = 'ddgm ' + ddgm.__version__  # as --version prints it
 
 # Flags that lead beyond the paper, which is what their defaults are.
 _BEYOND_THE_PAPER = {
@@ -179,6 +182,7 @@ def parse(task, description, arguments=None):
         parser.add_argument(
             '--{}_interval'.format(name), metavar='N', type=whole_setting(name + '_interval'),
             help='iterations between {}; 0: only at the end'.format(what))
+    parser.add_argument('--version', action='version', version=VERSION)
     beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
     types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}
     for name in settings_class(task).BEYOND_THE_PAPER:

@@ -5,6 +5,7 @@ import platform
 import chainer
 import numpy
 
+import ddgm
 from ddgm import training
 from ddgm.beyond_the_paper import options
 from ddgm.evaluation import sampling
@@ -72,8 +73,8 @@ def environment(device):
     return {
         'device': device.name,
         'versions': {
-            'python': platform.python_version(), 'chainer': chainer.__version__, 'numpy': numpy.__version__,
-            'cupy': cupy and cupy.__version__}}
+            'ddgm': ddgm.__version__, 'python': platform.python_version(), 'chainer': chainer.__version__,
+            'numpy': numpy.__version__, 'cupy': cupy and cupy.__version__}}
 
 
 def build_state(settings, build_models, draw_data, device):

@@ -1,6 +1,7 @@
 """The command that carries weights: a run's models out, others' in, and the run that goes on from them."""
 
 import json
+import shutil
 
 import numpy
 import pytest
@@ -94,6 +95,22 @@ def test_refused_exports(run, tmp_path):
     assert not (tmp_path / 'torch').exists()
     (tmp_path / 'file').touch()
     assert 'can\'t be written' in refusal(['export', run, tmp_path / 'file'])
+
+
+@pytest.mark.parametrize('directory', ['run', 'run/', 'link', 'other/../run', 'begun', 'weights'])
+def test_export_over_what_is_there(directory, run, tmp_path):
+    """Refused however it is spelled: this run, another one that has only begun, weights of an earlier export."""
+    (tmp_path / 'other').mkdir()
+    shutil.copytree(run, tmp_path / 'run')
+    (tmp_path / 'link').symlink_to(tmp_path / 'run')
+    (tmp_path / 'begun').mkdir()
+    (tmp_path / 'begun' / 'settings.json').write_bytes((run / 'settings.json').read_bytes())
+    weights.main(['export', str(run), str(tmp_path / 'weights')])
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    message = refusal(['export', tmp_path / 'run', '{}/{}'.format(tmp_path, directory)])
+    assert 'holds a run, or weights: give another folder to DIR' in message
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    weights.main(['export', str(tmp_path / 'run'), str(tmp_path / 'run' / 'torch')])  # a folder of its own there
 
 
 def test_refused_imports(run, tmp_path):

@@ -17,9 +17,11 @@ from ddgm.weights import pytorch_names
 def export_weights(run, directory):
     """Write the finished models of a run folder into a directory.
 
-    Raises ``UsageError`` where the run is not finished or the directory can't be written to.
+    Raises ``UsageError`` where the run is not finished, or the directory can't be written to or holds such files.
     """
     folder = run_folder.read_run(run, 'give the folder of a run')
+    if run_folder.holds_run(directory):
+        raise UsageError('{} holds a run, or weights: give another folder to DIR'.format(directory))
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
     for name, model in zip(run_folder.MODELS, models):
         if not folder.load(name, model, 'repeat the run'):

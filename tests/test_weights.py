@@ -116,7 +116,7 @@ def test_export_over_what_is_there(directory, run, tmp_path):
 def test_refused_imports(run, tmp_path):
     """Nothing is made of them, and a run that is there stays."""
     out = tmp_path / 'out'
-    assert 'No such file' in refusal(['import', tmp_path, out, '--like', run])
+    assert 'holds no file of weights' in refusal(['import', tmp_path, out, '--like', run])
     weights.main(['export', str(run), str(tmp_path / 'torch')])
     path = tmp_path / 'torch' / 'generative_model.npz'
     arrays = read(path)
@@ -127,7 +127,7 @@ def test_refused_imports(run, tmp_path):
     assert 'can\'t be read' in refusal(['import', path.parent, out, '--like', run])
     assert not out.exists()
     before = (run / 'snapshot.npz').read_bytes()
-    assert 'holds a run: give another folder to OUT' in refusal(['import', path.parent, run, '--like', run])
+    assert 'holds a run, or weights: give another folder to OUT' in refusal(['import', path.parent, run, '--like', run])
     assert (run / 'snapshot.npz').read_bytes() == before
 
 

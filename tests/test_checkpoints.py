@@ -5,6 +5,7 @@ What needs PyTorch, safetensors or h5py is left out where they are missing; ``ma
 
 import argparse
 import json
+import pathlib
 import re
 import struct
 import sys
@@ -215,6 +216,7 @@ def entry(**changes):
     (safetensors_of(X, entry(shape=[2 ** 60, 3])), 'promises the shape (1152921504606846976, 3) of x, in 24 bytes'),
     (safetensors_of(X, entry(shape=[2, -3])), 'no type, shape and place of x'),
     (safetensors_of(X, entry(shape=None)), 'no type, shape and place of x'),
+    (safetensors_of(X, entry(shape={})), 'no type, shape and place of x'),
     (safetensors_of(X, entry(shape=[2, 3.0])), 'no type, shape and place of x'),
     (safetensors_of(X, entry(data_offsets=[0])), 'no type, shape and place of x'),
     (safetensors_of(X, entry(data_offsets=[8, 32])), 'are not those that its header promises'),
@@ -243,7 +245,8 @@ def test_pytorch(options, torch, tmp_path, exported):
     optimizer.step()
     path = tmp_path / 'latest.pt'
     torch.save({
-        'epoch': 3, 'best': numpy.float64(0.5), 'args': argparse.Namespace(lr=1e-3, name='x'), 'lists': [1, [2.0]],
+        'epoch': 3, 'best': numpy.float64(0.5), 'args': argparse.Namespace(lr=1e-3, path=pathlib.Path('x/y')),
+        'lists': [1, [2.0]], 'state of numpy': numpy.random.default_rng(0).integers(9, size=624).astype('u4'),
         'model': {'logp_net': tensors(torch, energy), 'g': tensors(torch, generator)},
         'optimizer': optimizer.state_dict(), 'half': {'x': torch.ones(2).half(), 'y': torch.ones(2).bfloat16()}},
         path, **options)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import pathlib
 import re
 import warnings
 import zipfile
@@ -23,6 +24,7 @@ _LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
 _SAFETENSORS_TYPES = {
     'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': '<i1',
     'U64': '<u8', 'U32': '<u4', 'U16': '<u2', 'U8': '<u1', 'BOOL': '?'}
+_NUMPY_MODULES = 'numpy.core.multiarray.', 'numpy._core.multiarray.'  # of NumPy 1 and 2
 _CONVERT = (
     'where it is installed, run: python -c "import numpy, torch; numpy.savez(\'weights.npz\', **{{name: x.numpy() for '
     'name, x in torch.load(\'{}\', \'cpu\').items()}})"  (of a file of several models, one: .load(…)[\'KEY\'])')
@@ -113,7 +115,7 @@ def read(path):
 
 def _reader_of(path, head):
     if head.startswith(b'PK'):
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:  # what is damaged, read_arrays refuses
             if any(os.path.basename(name) == 'data.pkl' for name in archive.namelist()):
                 return _read_pytorch
     if head.startswith((b'PK', b'\x93NUMPY')):
@@ -141,7 +143,7 @@ def _read_safetensors(path):
             continue
         try:
             number_type, shape, (first, last) = entry['dtype'], entry['shape'], entry['data_offsets']
-            if any(type(n) is not int or n < 0 for n in (*shape, first, last)):
+            if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in (*shape, first, last)):
                 raise ValueError(shape)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError('its header has no type, shape and place of {}'.format(name)) from error
@@ -183,17 +185,18 @@ def _read_pytorch(path):
             raise UsageError(
                 '{}: holds more than weights ({}), which only its own program may load: save there what the '
                 'state_dict() of each model returns'.format(path, one_line(found.group(1)))) from error
-        raise ValueError((str(error) or type(error).__name__).splitlines()[0]) from error
+        raise ValueError(re.split(r'\. |\n', str(error))[0] or type(error).__name__) from error
 
 
 def _harmless(torch):
-    """What checkpoints often hold beside weights, and PyTorch by itself refuses: NumPy's numbers, parsed arguments."""
+    """What checkpoints often hold beside weights, and PyTorch by itself refuses: NumPy's numbers, arguments, paths."""
     if not hasattr(torch.serialization, 'safe_globals'):  # PyTorch before 2.5
         return contextlib.nullcontext()
-    scalar = numpy.float64().__reduce__()[0]
     return torch.serialization.safe_globals([
-        argparse.Namespace, numpy.dtype, *{type(numpy.dtype(letter)) for letter in '?bBhHiIlLqQefd'},
-        (scalar, 'numpy.core.multiarray.scalar'), (scalar, 'numpy._core.multiarray.scalar')])
+        argparse.Namespace, numpy.ndarray, numpy.dtype, *{type(numpy.dtype(letter)) for letter in '?bBhHiIlLqQefd'},
+        *((value.__reduce__()[0], module + value.__reduce__()[0].__name__)
+          for value in (numpy.float64(), numpy.zeros(1)) for module in _NUMPY_MODULES),
+        *((pathlib.PurePosixPath, module + '.PosixPath') for module in ('pathlib', 'pathlib._local'))])
 
 
 def _tensors(torch, content, name, seen):

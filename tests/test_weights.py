@@ -127,8 +127,14 @@ def test_refused_imports(run, tmp_path):
     assert 'can\'t be read' in refusal(['import', path.parent, out, '--like', run])
     assert not out.exists()
     before = (run / 'snapshot.npz').read_bytes()
-    assert 'holds a run, or weights: give another folder to OUT' in refusal(['import', path.parent, run, '--like', run])
+    assert 'holds a run or weights: give another folder to OUT' in refusal(['import', path.parent, run, '--like', run])
     assert (run / 'snapshot.npz').read_bytes() == before
+    (tmp_path / 'models').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'models')
+    path.rename(tmp_path / 'models' / 'both.npz')
+    for source, target in (('models', 'models'), ('models', 'link'), ('models/both.npz', 'models/both.npz')):
+        assert 'is the input or a file' in refusal(['import', tmp_path / source, tmp_path / target, '--like', run])
+    assert [file.name for file in (tmp_path / 'models').iterdir()] == ['both.npz']
 
 
 @pytest.mark.parametrize('arguments', [

@@ -75,7 +75,7 @@ def compare(entries, task, data_folder, out):
 
 def _check_output(out, data):
     """Raise ``UsageError`` where a folder is a run's, or lies in one of ``data``: pairs of a task and a folder."""
-    if run_folder.holds_run(out):
+    if (pathlib.Path(out) / run_folder.SETTINGS).exists():
         raise UsageError('{} holds a run: give another folder to --out'.format(out))
     for task, folder in data:
         run_folder.keep_apart(out, task, folder)

@@ -52,7 +52,7 @@ def _network(text):
     file, _, name = text.rpartition(':')
     if not file or not name:
         raise argparse.ArgumentTypeError('give FILE:NAME, as in network.py:Generator, not {!r}'.format(text))
-    return text
+    return '{}:{}'.format(command_line.folder_name(file), name)
 
 
 def _eps(text):

@@ -14,7 +14,7 @@ from ddgm.runs import run_folder, training_state
 from ddgm.runs.command_line import Request
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, one_line
-from ddgm.support.files import open_atomically, write_arrays
+from ddgm.support.files import is_within, open_atomically, write_arrays
 from ddgm.weights import checkpoints, pytorch_names
 
 _STEMS = [os.path.splitext(name)[0] for name in run_folder.MODELS]
@@ -26,7 +26,7 @@ def export_weights(run, directory):
     Raises ``UsageError`` where the run is not finished, or the directory can't be written to or holds such files.
     """
     folder = run_folder.read_run(run, 'give the folder of a run')
-    if run_folder.holds_run(directory):
+    if any(os.path.lexists(directory / name) for name in (run_folder.SETTINGS, *run_folder.MODELS)):
         raise UsageError('{} holds a run, or weights: give another folder to DIR'.format(directory))
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
     for name, model in zip(run_folder.MODELS, models):
@@ -55,8 +55,8 @@ def import_weights(source, out, like, names, eps):
     Raises ``UsageError`` where they can't be read or don't fit the networks of ``like``, or ``out`` holds a run.
     """
     like = run_folder.read_run(like, 'give the folder of a run to --like')
-    if run_folder.holds_run(out):
-        raise UsageError('{} holds a run, or weights: give another folder to OUT'.format(out))
+    if run_folder.holds_run(out) or os.path.isfile(out) or is_within(out, source) and is_within(source, out):
+        raise UsageError('{} is the input or a file, or holds a run or weights: give another folder to OUT'.format(out))
     folder = run_folder.open_run(Request(
         task=like.task, out=out, preset=like.preset, data=like.data, changes=dataclasses.asdict(like.settings)))
     folder.check_data(like.data_fingerprint)

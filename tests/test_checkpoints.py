@@ -420,7 +420,7 @@ def test_import_of_checkpoints(torch, tmp_path, exported, capsys):
         'import', str(tmp_path / 'models'), str(tmp_path / 'out'), '--like', str(run), '--energy_model', 'netE.pt',
         '--generative_model', 'both.pt'])
     assert message.endswith(
-        'both.pt: it holds several that fit, G, ema: name the part that is meant by --generative_model')
+        'both.pt: it holds several that fit, G, ema: say which part by --generative_model')
     assert not (tmp_path / 'out').exists()
 
 

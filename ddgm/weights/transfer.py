@@ -118,7 +118,7 @@ def _load(model, source, stem, name, eps):
     arrays = checkpoints.read(path)
     try:
         taken = checkpoints.part_of(arrays, part)
-        beginning = pytorch_names.load(model, taken, eps, 'name the part that is meant by --' + stem)
+        beginning = pytorch_names.load(model, taken, eps, 'say which part by --' + stem)
     except UsageError as error:
         raise UsageError('{}: {}'.format(path, error)) from error
     if part or beginning:

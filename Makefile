@@ -23,7 +23,7 @@ faults: $(VENV)/installed-test
 
 # The same models in PyTorch, which `make test` leaves out where it is missing: some minutes.
 test-parity: $(VENV)/installed-pytorch
-	$(RUN) -m pytest tests/test_parity.py -n auto --dist worksteal
+	$(RUN) -m pytest tests/test_parity.py tests/test_checkpoints.py -n auto --dist worksteal
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

@@ -20,6 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ddgm.presets import PRESETS, default_preset  # noqa: E402
+from ddgm.runs import run_folder  # noqa: E402
+from ddgm.support.errors import UsageError  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +128,12 @@ def main():
     parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result/post'), metavar='DIR')
     parser.add_argument('--small', type=pathlib.Path, metavar='DIR', help='where small copies go, for example docs')
     arguments = parser.parse_args()
+    try:  # before the first run, not after hours, when it comes to the icons
+        run_folder.keep_apart(arguments.out, 'images', arguments.images)
+        if arguments.small:
+            run_folder.keep_apart(arguments.small, 'images', arguments.images, '--small')
+    except UsageError as error:
+        parser.error(str(error))
     data = {'mnist': arguments.mnist, 'images': arguments.images}
 
     runs = [run for run in RUNS if run.task != 'images' or arguments.images]

@@ -3,6 +3,7 @@
 Run in a process of its own (``fault_runs.start``), whose memory and time are watched.
 """
 
+import dataclasses
 import gzip
 import io
 import json
@@ -25,8 +26,8 @@ from ddgm.runs import run_folder, snapshots, training_state
 from ddgm.runs.command_line import Request
 from ddgm.runs.log import Log, curves_of
 from ddgm.support.errors import UsageError
-from ddgm.support.files import checksum, read_arrays
-from ddgm.weights import pytorch_names
+from ddgm.support.files import checksum
+from ddgm.weights import checkpoints, pytorch_names
 
 SECONDS = 20  # that one input may take
 _NUMBERS = [0, 1, -1, 127, 255, 2 ** 15, 2 ** 16 - 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 63 - 1]
@@ -128,6 +129,22 @@ def changed_value(content, rng):
         return json.dumps(saved).encode()
     lines[i] = json.dumps(saved) + ','
     return '\n'.join(lines).encode()
+
+
+def changed_header(content, rng):
+    """One value in the header of a safetensors file is another one, or missing, and the header's length is right."""
+    end = 8 + int.from_bytes(content[:8], 'little')
+    header = json.loads(content[8:end])
+    entry = header[str(rng.choice(sorted(header)))]
+    name = str(rng.choice(sorted(entry)))
+    if isinstance(entry[name], list) and entry[name] and rng.random() < 0.7:
+        entry[name][rng.integers(len(entry[name]))] = [*_NUMBERS, *_JSON][rng.integers(len(_NUMBERS) + len(_JSON))]
+    elif rng.random() < 0.8:
+        entry[name] = [*_JSON, 'F64', 'F32', 'BF16', 'F8_E4M3'][rng.integers(len(_JSON) + 4)]
+    else:
+        del entry[name]
+    new = json.dumps(header).encode()
+    return len(new).to_bytes(8, 'little') + new + content[end:]
 
 
 # ---- the readers; each makes sound inputs in an empty folder
@@ -290,10 +307,33 @@ class Weights:
         if i:
             self.folder.load(path.name, self.model, 'repeat it')
             return
-        try:
-            pytorch_names.load(self.model, read_arrays(path))
-        except ValueError as error:  # as in weights/transfer.py
-            raise UsageError(str(error)) from error
+        pytorch_names.load(self.model, checkpoints.read(path))
+
+
+class Safetensors:
+    """Weights in safetensors files."""
+
+    changes = damaged, changed_header
+
+    def __init__(self, folder):
+        self.path = folder / 'model.safetensors'
+        settings = dataclasses.replace(PRESETS['gaussian_mixture']['default'].settings, n_hidden=8)
+        self.model = toy.build_models(settings, numpy.random.default_rng(0))[1]
+        self.sound = []
+        for kind, name in (('<f4', 'F32'), ('<f8', 'F64'), ('<f2', 'F16')):
+            header, body = {}, b''
+            for key, array in pytorch_names.export(self.model).items():
+                array = array.astype('<i8' if array.dtype == int else kind)
+                header['module.' + key] = {
+                    'dtype': 'I64' if array.dtype == int else name, 'shape': array.shape,
+                    'data_offsets': [len(body), len(body) + array.nbytes]}
+                body += array.tobytes()
+            header = json.dumps(header).encode()
+            self.sound.append(len(header).to_bytes(8, 'little') + header + body)
+
+    def read(self, content, i):
+        self.path.write_bytes(content)
+        pytorch_names.load(self.model, checkpoints.read(self.path))
 
 
 class Settings:
@@ -343,7 +383,7 @@ class Logs:
 
 
 READERS = {reader.__name__: reader for reader in (
-    Digits, Pictures, Snapshots, Archives, Arrays, Table, Weights, Settings, Logs)}
+    Digits, Pictures, Snapshots, Archives, Arrays, Table, Weights, Settings, Logs, Safetensors)}
 
 
 # ---- the process

@@ -30,6 +30,18 @@ def test_commands_of_the_posts_pictures(run, tmp_path):
     assert run.command(tmp_path, None)[-1] == '--resume'
 
 
+@pytest.mark.parametrize('flag', ['--out', '--small'])
+def test_pictures_among_the_icons(flag, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [
+        'post_pictures.py', '--out', str(tmp_path / 'post'), '--images', str(tmp_path / 'icons'), flag,
+        str(tmp_path / 'icons' / 'post')])
+    with pytest.raises(SystemExit) as caught:
+        post_pictures.main()
+    assert caught.value.code == 2
+    assert 'give another folder to ' + flag in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_finished_runs_are_known(tmp_path):
     """By preset, length and the last picture, not by the mere presence of metrics."""
     run = post_pictures.RUNS[2]

@@ -583,6 +583,23 @@ def test_folder_that_can_not_be_written_to(out, drawn, tmp_path):
     assert (tmp_path / 'afile').read_text() == 'precious'
 
 
+@pytest.mark.parametrize(('arguments', 'out'), [
+    ('samples --reference swiss_roll', 'samples'), ('a=samples --reference swiss_roll', 'samples/'),
+    ('samples --reference swiss_roll', 'link'), ('samples --reference swiss_roll', 'run'),
+    ('run', 'run'), ('r=run', 'samples/../run/'), ('samples/a.npy --reference images:pictures', 'pictures'),
+    ('samples/a.npy --reference images:pictures', 'pictures/comparison')])
+def test_output_over_an_input(arguments, out, drawn, tmp_path):
+    """Nothing is written into a run, a folder that is compared, or a folder of pictures that are data."""
+    make_run(tmp_path / 'run', x=points(30))
+    os.mkdir('samples')
+    os.mkdir('pictures')
+    os.symlink('samples', 'link')
+    numpy.save('samples/a.npy', points(30))
+    before = sorted(tmp_path.rglob('*'))
+    assert 'give another folder to --out' in refusal(compared, *arguments.split(), out=out)
+    assert sorted(tmp_path.rglob('*')) == before
+
+
 # ---- as a user runs it
 
 @pytest.fixture

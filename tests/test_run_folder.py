@@ -61,6 +61,27 @@ def test_two_new_runs_of_one_name(tmp_path):
     second.unlock()
 
 
+@pytest.mark.parametrize(('task', 'data', 'out'), [
+    ('images', 'data', 'data'), ('images', 'data', 'link'), ('images', 'link', 'data/'), ('mnist', 'data', 'link'),
+    ('images', 'data', 'link/run'), ('images', 'data', 'data/sub/../other/run'), ('images', 'run/figures', 'run'),
+    ('images', 'run/figures/frames', 'run')])
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_a_run_among_its_data(task, data, out, overwrite, tmp_path):
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'data')
+    (tmp_path / 'run' / 'figures' / 'frames').mkdir(parents=True)
+    with pytest.raises(UsageError, match='the folder of the data, .*: give another folder to --out$'):
+        run_folder.open_run(Request(
+            task=task, data=str(tmp_path / data), out=str(tmp_path / out), overwrite=overwrite))
+
+
+@pytest.mark.parametrize(('task', 'data', 'out'), [
+    ('mnist', '', 'run'), ('images', 'data', 'run'), ('images', 'run/data', 'run'), ('images', 'data', 'data_of_mine')])
+def test_a_run_beside_its_data(task, data, out, tmp_path):
+    (tmp_path / 'data').mkdir()
+    run_folder.open_run(Request(task=task, data=str(tmp_path / data), out=str(tmp_path / out)))
+
+
 @pytest.mark.parametrize('overwrite', [False, True])
 def test_pictures_of_others_stay(tmp_path, overwrite):
     """A folder without a run may hold anything, even pictures by a name of ours; nothing is deleted unasked."""

@@ -111,6 +111,9 @@ def test_mistakes_are_told_in_a_line(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(UsageError, match='give another folder to --out'):
         __main__.main(['entropy', '-o', str(tmp_path / 'file')])
+    with pytest.raises(UsageError, match='the folder of the data, .*: give another folder to --out'):
+        __main__.main(['failures', '--images', str(tmp_path), '-o', str(tmp_path / 'studies')])
+    assert [path.name for path in tmp_path.iterdir()] == ['file']
     with pytest.raises(UsageError, match='no case nonsense'):
         __main__.main(['entropy', '-o', str(tmp_path), '--cases', 'nonsense'])
     with pytest.raises(UsageError, match='invalid choice'):

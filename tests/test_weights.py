@@ -1,6 +1,7 @@
 """The command that carries weights: a run's models out, others' in, and the run that goes on from them."""
 
 import json
+import shutil
 
 import numpy
 import pytest
@@ -96,10 +97,26 @@ def test_refused_exports(run, tmp_path):
     assert 'can\'t be written' in refusal(['export', run, tmp_path / 'file'])
 
 
+@pytest.mark.parametrize('directory', ['run', 'run/', 'link', 'other/../run', 'begun', 'weights'])
+def test_export_over_what_is_there(directory, run, tmp_path):
+    """Refused however it is spelled: this run, another one that has only begun, weights of an earlier export."""
+    (tmp_path / 'other').mkdir()
+    shutil.copytree(run, tmp_path / 'run')
+    (tmp_path / 'link').symlink_to(tmp_path / 'run')
+    (tmp_path / 'begun').mkdir()
+    (tmp_path / 'begun' / 'settings.json').write_bytes((run / 'settings.json').read_bytes())
+    weights.main(['export', str(run), str(tmp_path / 'weights')])
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    message = refusal(['export', tmp_path / 'run', '{}/{}'.format(tmp_path, directory)])
+    assert 'holds a run, or weights: give another folder to DIR' in message
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    weights.main(['export', str(tmp_path / 'run'), str(tmp_path / 'run' / 'torch')])  # a folder of its own there
+
+
 def test_refused_imports(run, tmp_path):
     """Nothing is made of them, and a run that is there stays."""
     out = tmp_path / 'out'
-    assert 'No such file' in refusal(['import', tmp_path, out, '--like', run])
+    assert 'holds no file of weights' in refusal(['import', tmp_path, out, '--like', run])
     weights.main(['export', str(run), str(tmp_path / 'torch')])
     path = tmp_path / 'torch' / 'generative_model.npz'
     arrays = read(path)
@@ -110,8 +127,14 @@ def test_refused_imports(run, tmp_path):
     assert 'can\'t be read' in refusal(['import', path.parent, out, '--like', run])
     assert not out.exists()
     before = (run / 'snapshot.npz').read_bytes()
-    assert 'holds a run: give another folder to OUT' in refusal(['import', path.parent, run, '--like', run])
+    assert 'holds a run or weights: give another folder to OUT' in refusal(['import', path.parent, run, '--like', run])
     assert (run / 'snapshot.npz').read_bytes() == before
+    (tmp_path / 'models').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'models')
+    path.rename(tmp_path / 'models' / 'both.npz')
+    for source, target in (('models', 'models'), ('models', 'link'), ('models/both.npz', 'models/both.npz')):
+        assert 'is the input or a file' in refusal(['import', tmp_path / source, tmp_path / target, '--like', run])
+    assert [file.name for file in (tmp_path / 'models').iterdir()] == ['both.npz']
 
 
 @pytest.mark.parametrize('arguments', [

@@ -9,6 +9,7 @@ import argparse
 
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line
+from ddgm.support.errors import UsageError
 
 _REFERENCES = ', '.join(task + (':DIR' if task in command_line.DATA_FOLDERS else '') for task in PRESETS)
 
@@ -46,6 +47,11 @@ def main(arguments=None):
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
     from ddgm.compare import comparison, entries
+    from ddgm.support.files import is_within
+    for argument in request.paths:
+        for path in (argument, argument.partition('=')[2]):
+            if path and is_within(path, request.out) and is_within(request.out, path):
+                raise UsageError('{} is to be compared: give another folder to --out'.format(path))
     comparison.compare(entries.read(request.paths), *request.reference, request.out)
 
 

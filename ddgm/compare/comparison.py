@@ -29,8 +29,9 @@ def compare(entries, task, data_folder, out):
 
     Raises:
         UsageError: It is not clear what to compare with; samples are not of that kind, or too few; the folder can't be
-            written to.
+            written to, or holds a run or data.
     """
+    _check_output(out, [(task, data_folder), *((entry.run.task, entry.run.data) for entry in entries if entry.run)])
     out = _make_folder(out)
     for entry in entries:
         print('{}: {}'.format(entry.name, _described(entry)))
@@ -70,6 +71,14 @@ def compare(entries, task, data_folder, out):
     except OSError as error:
         raise _not_writable(out, error) from error
     print('\n{}'.format(', '.join(map(str, written))))
+
+
+def _check_output(out, data):
+    """Raise ``UsageError`` where a folder is a run's, or lies in one of ``data``: pairs of a task and a folder."""
+    if (pathlib.Path(out) / run_folder.SETTINGS).exists():
+        raise UsageError('{} holds a run: give another folder to --out'.format(out))
+    for task, folder in data:
+        run_folder.keep_apart(out, task, folder)
 
 
 def _make_folder(path):

@@ -13,7 +13,16 @@ from ddgm.presets import default_preset, settings_class
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
 from ddgm.support.errors import UsageError, one_line
-from ddgm.support.files import Lock, leftovers, open_atomically, read_arrays, read_json, write_arrays, write_json
+from ddgm.support.files import (
+    Lock,
+    is_within,
+    leftovers,
+    open_atomically,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 
 FIGURES, FRAMES = 'figures', 'figures/frames'
 SETTINGS, LOG, SAMPLES, METRICS = 'settings.json', 'log', 'samples.npz', 'metrics.json'
@@ -212,9 +221,22 @@ def open_run(request):
         return _resumed(request)
     if holds_run(path) and not request.overwrite:
         raise _holds_another(path)
+    keep_apart(path, request.task, request.data)
     return RunFolder(
         path, request.task, request.preset or default_preset(request.task), request.settings(),
         request.device or '@numpy', request.data and os.path.abspath(request.data), overwrite=request.overwrite)
+
+
+def keep_apart(out, task, data, flag='--out'):
+    """Raise ``UsageError`` where what is written to a folder would lie among the data of a task, if that has a folder.
+
+    A folder of pictures is read with its sub-folders, so what is written there would be data from then on.
+    """
+    if data and (
+            is_within(out, data) and (task == 'images' or is_within(data, out))
+            or is_within(data, pathlib.Path(out) / FIGURES)):
+        raise UsageError('{} lies in the folder of the data, {}, or holds it: give another folder to {}'.format(
+            out, data, flag))
 
 
 def _is_frame(path):

@@ -28,7 +28,7 @@ from chainer import serializers
 from ddgm import presets
 from ddgm.data import mnist
 from ddgm.evaluation.tasks import build_models, open_task
-from ddgm.runs import training_state
+from ddgm.runs import run_folder, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.files import open_atomically, write_json
 
@@ -49,6 +49,8 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
     Raises ``UsageError`` where data is missing, a case is unknown or nothing can be written, ``RunFailed`` where a
     process was killed.  However it ends, no process goes on and finished runs stay.
     """
+    for task, folder in data.items():
+        run_folder.keep_apart(out, task, folder)
     cases, iterations = _cases_to_measure(module, data, cases), iterations or module.ITERATIONS
     try:
         out.mkdir(parents=True, exist_ok=True)

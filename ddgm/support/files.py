@@ -55,6 +55,14 @@ def leftovers(folder):
             yield path, path.with_name(match.group(1))
 
 
+def is_within(path, folder):
+    """Whether a path is a folder or lies in it, however either is spelled; neither has to be there."""
+    path, folder = pathlib.Path(path).resolve(), pathlib.Path(folder).resolve()
+    return any(
+        parent == folder or os.path.exists(parent) and os.path.exists(folder) and os.path.samefile(parent, folder)
+        for parent in (path, *path.parents))
+
+
 def _write_names(folder):
     """Have a folder's names on the disk, where the system can."""
     with contextlib.suppress(OSError):

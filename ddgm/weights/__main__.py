@@ -1,8 +1,12 @@
-"""Carry weights to PyTorch and back, as .npz files under the names of a state_dict (see ddgm/weights/pytorch_names.py).
+"""Carry weights to PyTorch and back, under the names of a state_dict (see ddgm/weights/pytorch_names.py).
 
 "export RUN DIR" writes the finished models of a run as energy_model.npz and generative_model.npz into DIR.
-"import DIR OUT --like RUN" makes a run folder OUT of two such files, with the networks and settings of RUN: its samples
+"import FROM OUT --like RUN" makes a run folder OUT of such weights, with the networks and settings of RUN: its samples
 can be compared, and --resume trains it on from these weights.
+"sample FROM OUT.npz --generator FILE:NAME" draws samples, for ddgm.compare, from the weights of any other generator,
+which the class NAME of the Python file FILE describes in Chainer.
+
+FROM is a file of weights, or a folder of them: .npz, .safetensors, PyTorch's .pt, .pth and .ckpt, Chainer's .hdf5.
 """
 
 import argparse
@@ -12,24 +16,43 @@ from ddgm.runs import command_line
 
 
 def parse(arguments=None):
-    """Read the command line: ``action`` and the arguments of either."""
+    """Read the command line: ``action`` and the arguments of each."""
     parser = command_line.OneLineParser(
         prog='python -m ddgm.weights', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    actions = parser.add_subparsers(dest='action', metavar='export|import', required=True)
+    actions = parser.add_subparsers(dest='action', metavar='export|import|sample', required=True)
     export = actions.add_parser('export', help='from a run to files for PyTorch', allow_abbrev=False)
     export.add_argument('run', metavar='RUN', type=command_line.folder_name, help='run folder')
     export.add_argument('directory', metavar='DIR', type=command_line.folder_name, help='where the two files go')
-    import_ = actions.add_parser('import', help='from files that PyTorch wrote to a run folder', allow_abbrev=False)
-    import_.add_argument('directory', metavar='DIR', type=command_line.folder_name, help='where the two files are')
-    import_.add_argument('out', metavar='OUT', type=command_line.folder_name, help='a new run folder')
+    import_ = actions.add_parser('import', help='from files of weights to a run folder', allow_abbrev=False)
+    sample = actions.add_parser('sample', help="from any generator's weights to samples", allow_abbrev=False)
+    for action, out in ((import_, 'a new run folder'), (sample, 'a new .npz file')):
+        action.add_argument('source', metavar='FROM', type=command_line.folder_name, help='file or folder of weights')
+        action.add_argument('out', metavar='OUT', type=command_line.folder_name, help=out)
     import_.add_argument(
         '--like', metavar='RUN', type=command_line.folder_name, required=True,
         help='run folder whose networks and settings these are')
-    import_.add_argument(
-        '--eps', metavar='EPS', type=_eps, default=2e-5,
-        help="of the BatchNorm modules in PyTorch, whose own default is 1e-5 (default: %(default)s, this project's)")
+    sample.add_argument(
+        '--generator', metavar='FILE:NAME', type=_network, required=True,
+        help='the class, in a Python file, that describes the network')
+    for action, models, eps, whose in (
+            (import_, ('energy_model', 'generative_model'), 2e-5, "this project's"),
+            (sample, ('generative_model',), 1e-5, "PyTorch's own")):
+        for model in models:
+            action.add_argument(
+                '--' + model, metavar='NAME', type=command_line.folder_name,
+                help='where FROM has it: FILE or FILE:PART of a folder, PART of a file (default: what fits)')
+        action.add_argument(
+            '--eps', metavar='EPS', type=_eps, default=eps,
+            help='of the BatchNorm modules in PyTorch (default: %(default)s, {})'.format(whose))
     return parser.parse_args(arguments)
+
+
+def _network(text):
+    file, _, name = text.rpartition(':')
+    if not file or not name:
+        raise argparse.ArgumentTypeError('give FILE:NAME, as in network.py:Generator, not {!r}'.format(text))
+    return '{}:{}'.format(command_line.folder_name(file), name)
 
 
 def _eps(text):
@@ -46,8 +69,14 @@ def main(arguments=None):
     from ddgm.weights import transfer
     if request.action == 'export':
         transfer.export_weights(request.run, pathlib.Path(request.directory))
+    elif request.action == 'import':
+        transfer.import_weights(
+            pathlib.Path(request.source), request.out, request.like, (request.energy_model, request.generative_model),
+            request.eps)
     else:
-        transfer.import_weights(pathlib.Path(request.directory), request.out, request.like, request.eps)
+        transfer.sample_weights(
+            pathlib.Path(request.source), pathlib.Path(request.out), request.generator, request.generative_model,
+            request.eps)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,12 @@ a model's own parameter: b     Parameter: b
 
 A path such as ``/feature_extractor/l1/W`` becomes ``feature_extractor.l1.weight``.  What no ``state_dict`` holds has to
 agree by itself: strides, paddings, BatchNormalization's momentum (0.1, that is 1 − decay) and eps (see :func:`load`).
+
+:func:`load` reads Chainer's own names as well, those of ``chainer.serializers``.
 """
+
+import collections
+import math
 
 import chainer
 import chainer.links as L
@@ -23,6 +28,7 @@ import numpy
 
 from ddgm.links import WeightNormalized, WeightNormalizedDeconvolution2D
 from ddgm.support.errors import UsageError
+from ddgm.weights import checkpoints
 
 EPS = 2e-5  # of BatchNormalization in Chainer and in the 2016 code; PyTorch has 1e-5
 
@@ -58,33 +64,43 @@ def export(model):
     return arrays
 
 
-def load(model, arrays, eps=EPS):
+def load(model, arrays, eps=EPS, cure='give them alone'):
     """Put the ``state_dict`` of the same network in PyTorch, as NumPy arrays by name, into a model.
 
     Names of the older ``torch.nn.utils.weight_norm`` are understood too, and ``num_batches_tracked``, which nothing
-    here depends on, may be absent.
+    here depends on, may be absent.  All names may begin alike, as ``module.`` or ``generator.``, and arrays that begin
+    otherwise are left alone: the one beginning is taken whose names and shapes are exactly the model's.
 
     Args:
         model (chainer.Link): Its device and number type stay as they are.
         arrays (dict): Of any floating-point type.
         eps (float): Of the BatchNorm modules in PyTorch, whose default is 1e-5.  Where it is not the model's own, the
-            running variances are changed by the difference, so that in test mode both compute the same.
+            running variances are changed by the difference, so that in test mode both compute the same.  With names of
+            Chainer they stay as they are.
+        cure (str): What the user can do where it is not certain which arrays are meant.
+
+    Returns:
+        str: What the names began with, mostly nothing.
 
     Raises:
         UsageError: Names or shapes differ, or a number is not finite; lists all of that.  The model stays as it was.
     """
+    of_chainer = any(name.endswith(('/W', '/V', '/gamma')) for name in arrays)
     arrays = {_new_name(name): numpy.asarray(array) for name, array in arrays.items()}
-    places = _places(model)
+    places = _chainer_places(model) if of_chainer else _places(model)
+    beginning = _beginning(arrays, places, '/' if of_chainer else '.', cure)
+    arrays = _below(arrays, beginning)
     faults = _differences(arrays, places)
     if faults:
-        raise UsageError('the weights don\'t fit: {}'.format('; '.join(faults)))
+        raise UsageError('the weights {}don\'t fit: {}'.format(
+            beginning and 'of {} '.format(beginning[:-1]), '; '.join(faults)))
     for name, array in arrays.items():
         link, attribute = places[name]
         value = getattr(link, attribute)
         if attribute == 'N':
             link.N = int(array)
             continue
-        if attribute == 'avg_var':
+        if attribute == 'avg_var' and not of_chainer:
             array = array.astype(numpy.float64) + (eps - link.eps)
         elif attribute == 'g':
             array = array.ravel()
@@ -93,6 +109,34 @@ def load(model, arrays, eps=EPS):
                 value.initialize(array.shape)
             value = value.array
         value[...] = link.device.send(array.astype(value.dtype))
+    return beginning
+
+
+def _beginning(arrays, places, separator, cure):
+    """What the names of a model's arrays begin with: the one for which names and shapes fit, else the likeliest."""
+    found = collections.Counter(
+        name[:len(name) - len(place)] for name in arrays for place in places
+        if name == place or name.endswith(separator + place))
+    fitting = [beginning for beginning in found if _fits(_below(arrays, beginning), places)]
+    if not fitting and 2 * max(found.values(), default=0) < len(places):
+        raise UsageError('the weights don\'t fit: needed are {}, and it holds {}: {}'.format(
+            checkpoints.summary(places), checkpoints.summary(arrays), cure))
+    first, *others = fitting or [min(found, key=lambda beginning: (-found[beginning], len(beginning)))]
+    for other in others:
+        ones, twos = _below(arrays, first), _below(arrays, other)
+        if any(not numpy.array_equal(ones[name], twos[name]) for name in ones.keys() & twos.keys()):
+            raise UsageError('it holds several that fit, {}: {}'.format(
+                ', '.join(sorted(beginning.rstrip('./') or 'what has no name' for beginning in fitting)), cure))
+    return first
+
+
+def _below(arrays, beginning):
+    return {name[len(beginning):]: array for name, array in arrays.items() if name.startswith(beginning)}
+
+
+def _fits(arrays, places):
+    return not _missing(arrays, places) and all(
+        name in places and _has_shape(array, *places[name]) for name, array in arrays.items())
 
 
 def _places(model):
@@ -108,6 +152,14 @@ def _places(model):
             if getattr(link, attribute, None) is not None:
                 places[prefix + name] = link, attribute
     return places
+
+
+def _chainer_places(model):
+    """The same by Chainer's names."""
+    return {
+        '/'.join(filter(None, [*path.split('/'), attribute])): (link, attribute)
+        for path, link in model.namedlinks() for attribute in sorted(link._params | link._persistent)
+        if getattr(link, attribute, None) is not None}
 
 
 def _named_links(link, prefix=''):
@@ -132,7 +184,18 @@ def _shape(link, attribute):
         return tuple(link.n_out if axis == unit_axis else 1 for axis in range(link.V.ndim))
     if isinstance(link, WeightNormalized) and attribute == 'b':
         return link.n_out,
-    return getattr(link, attribute).shape
+    value = getattr(link, attribute)
+    if isinstance(value, chainer.Parameter) and not value.is_initialized:
+        return None  # the first batch would tell
+    return numpy.shape(value)
+
+
+def _has_shape(array, link, attribute):
+    """Whether an array is of the shape that is needed; Chainer's weight normalization has a norm in any."""
+    shape = _shape(link, attribute)
+    if attribute == 'g' and array.ndim == 1:
+        return array.size == math.prod(shape)
+    return shape is None or array.shape == shape
 
 
 def _new_name(name):
@@ -142,16 +205,16 @@ def _new_name(name):
 
 def _differences(arrays, places):
     """What of names, shapes, types and values does not fit: a list of phrases."""
-    missing = [name for name, (_, attribute) in places.items() if name not in arrays and attribute != 'N']
     extra = [name for name in arrays if name not in places]
     faults = [
-        '{}: {}'.format(what, ', '.join(names)) for what, names in (('missing', missing), ('extra', extra)) if names]
+        '{}: {}'.format(what, checkpoints.some(names))
+        for what, names in (('missing', _missing(arrays, places)), ('extra', extra)) if names]
     for name, place in places.items():
         if name not in arrays:
             continue
-        array, (link, attribute), shape = arrays[name], place, _shape(*place)
-        if array.shape != shape:
-            faults.append('{} is {}, where {} is needed'.format(name, array.shape, shape))
+        array, (link, attribute) = arrays[name], place
+        if not _has_shape(array, *place):
+            faults.append('{} is {}, where {} is needed'.format(name, array.shape, _shape(*place)))
         elif array.dtype.kind not in ('iu' if attribute == 'N' else 'f'):
             faults.append('{} is of type {}'.format(name, array.dtype))
         elif not numpy.isfinite(array).all():
@@ -161,3 +224,7 @@ def _differences(arrays, places):
         elif attribute == 'avg_var' and (array < 0).any():
             faults.append('{} is negative'.format(name))
     return faults
+
+
+def _missing(arrays, places):
+    return [name for name, (_, attribute) in places.items() if name not in arrays and attribute != 'N']

@@ -1,6 +1,10 @@
-"""From the folder of a run to files of weights for PyTorch, and from such files to the folder of a run."""
+"""From the folder of a run to files of weights for PyTorch, and from such files to the folder of a run, or samples."""
 
 import dataclasses
+import importlib.util
+import os
+import pathlib
+import traceback
 
 import chainer
 import numpy
@@ -9,17 +13,21 @@ from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.runs import run_folder, training_state
 from ddgm.runs.command_line import Request
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError
-from ddgm.support.files import open_atomically, read_arrays, write_arrays
-from ddgm.weights import pytorch_names
+from ddgm.support.errors import UsageError, one_line
+from ddgm.support.files import is_within, open_atomically, write_arrays
+from ddgm.weights import checkpoints, pytorch_names
+
+_STEMS = [os.path.splitext(name)[0] for name in run_folder.MODELS]
 
 
 def export_weights(run, directory):
     """Write the finished models of a run folder into a directory.
 
-    Raises ``UsageError`` where the run is not finished or the directory can't be written to.
+    Raises ``UsageError`` where the run is not finished, or the directory can't be written to or holds such files.
     """
     folder = run_folder.read_run(run, 'give the folder of a run')
+    if any(os.path.lexists(directory / name) for name in (run_folder.SETTINGS, *run_folder.MODELS)):
+        raise UsageError('{} holds a run, or weights: give another folder to DIR'.format(directory))
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
     for name, model in zip(run_folder.MODELS, models):
         if not folder.load(name, model, 'repeat the run'):
@@ -35,25 +43,26 @@ def export_weights(run, directory):
             directory, error.strerror)) from error
 
 
-def import_weights(directory, out, like, eps):
-    """Make a run folder of two files of weights.
+def import_weights(source, out, like, names, eps):
+    """Make a run folder of the weights of both models.
+
+    Args:
+        source (pathlib.Path): A folder of their files, or one file that holds both.
+        out (str), like (str): The new run folder, and the run whose networks and settings these are.
+        names: What each model is called in ``source``, as :func:`ddgm.weights.checkpoints.find` has it.
+        eps (float): Of PyTorch's BatchNorm.
 
     Raises ``UsageError`` where they can't be read or don't fit the networks of ``like``, or ``out`` holds a run.
     """
     like = run_folder.read_run(like, 'give the folder of a run to --like')
-    if run_folder.holds_run(out):
-        raise UsageError('{} holds a run: give another folder to OUT'.format(out))
+    if run_folder.holds_run(out) or os.path.isfile(out) or is_within(out, source) and is_within(source, out):
+        raise UsageError('{} is the input or a file, or holds a run or weights: give another folder to OUT'.format(out))
     folder = run_folder.open_run(Request(
         task=like.task, out=out, preset=like.preset, data=like.data, changes=dataclasses.asdict(like.settings)))
     folder.check_data(like.data_fingerprint)
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
-    for name, model in zip(run_folder.MODELS, models):
-        try:
-            pytorch_names.load(model, read_arrays(directory / name), eps)
-        except ValueError as error:
-            raise UsageError('{}: can\'t be read ({})'.format(directory / name, error)) from error
-        except UsageError as error:
-            raise UsageError('{}: {}'.format(directory / name, error)) from error
+    for stem, model, name in zip(_STEMS, models, names):
+        _load(model, source, stem, name, eps)
     state = training_state.start_state(folder.settings, *models)
     try:
         folder.prepare(training_state.environment(chainer.get_device(folder.device)))
@@ -66,3 +75,79 @@ def import_weights(directory, out, like, eps):
     finally:
         folder.unlock()
     print('Run folder: {}'.format(folder.path))
+
+
+def sample_weights(source, out, network, name, eps):
+    """Draw samples from the weights of a generator that a user describes, into a file for ``compare``.
+
+    Args:
+        source (pathlib.Path): The file of its weights, or their folder.
+        out (pathlib.Path): A new .npz file.
+        network (str): ``FILE:NAME`` of a class, or of a function, that makes the generator: a ``chainer.Link`` with
+            ``draw_latent(n, rng)``, as :class:`ddgm.models.DeepGenerativeModel` has it.
+        name (str), eps (float): As in :func:`import_weights`.
+
+    Raises ``UsageError`` where something can't be read, doesn't fit or fails, or ``out`` is there already.
+    """
+    if out.suffix != '.npz' or os.path.lexists(out):
+        raise UsageError('{}: {}: give the name of a new .npz file to OUT'.format(
+            out, 'is there already' if os.path.lexists(out) else 'is no .npz file'))
+    file, _, maker = network.rpartition(':')
+    generator = _run_theirs(file, lambda: _made_by(file, maker))
+    if not isinstance(generator, chainer.Link) or not hasattr(generator, 'draw_latent'):
+        raise UsageError('{}: {} is no generator: derive it from ddgm.models.DeepGenerativeModel'.format(file, maker))
+    _run_theirs(file, lambda: _load(generator, source, _STEMS[1], name, eps))
+
+    def draw():
+        z = generator.draw_latent(metrics.N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
+        z = numpy.asarray(z, dtype=numpy.float32)
+        return z, sampling.sample(generator, z)
+    z, x = _run_theirs(file, draw)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open_atomically(out) as written:
+            write_arrays(written, {'x': x, 'z': z})
+    except OSError as error:
+        raise UsageError('{}: can\'t be written ({}): give another file'.format(out, error.strerror)) from error
+    print('{}: x {}, from {:.3g} to {:.3g}'.format(out, x.shape, x.min(), x.max()))
+
+
+def _load(model, source, stem, name, eps):
+    """Load a model from what ``source`` holds of it, and say so where a part of a file was taken."""
+    path, part = checkpoints.find(source, stem, _STEMS, name)
+    arrays = checkpoints.read(path)
+    try:
+        taken = checkpoints.part_of(arrays, part)
+        beginning = pytorch_names.load(model, taken, eps, 'say which part by --' + stem)
+    except UsageError as error:
+        raise UsageError('{}: {}'.format(path, error)) from error
+    if part or beginning:
+        print('{}: {} of {} arrays are taken as the {}, without {!r} before their names'.format(
+            path, sum(name.startswith(beginning) for name in taken), len(arrays), stem,
+            '.'.join(filter(None, [part, beginning]))))
+
+
+def _made_by(file, name):
+    """What a class or function of a user's file makes."""
+    spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
+    if spec is None or not os.path.isfile(file):
+        raise UsageError('{}: there is no such Python file: give FILE:NAME to --generator'.format(file or 'no file'))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        raise UsageError('{}: has no {!r}: give FILE:NAME to --generator'.format(file, name))
+    return getattr(module, name)()
+
+
+def _run_theirs(file, action):
+    """The outcome of what a user's file has a part in; whatever is raised there is told in a line."""
+    try:
+        return action()
+    except UsageError:
+        raise
+    except Exception as error:
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+            if os.path.abspath(frame.filename) == os.path.abspath(file)]
+        raise UsageError('{}{}: {}: {}'.format(
+            file, ', line {}'.format(lines[-1]) if lines else '', type(error).__name__, one_line(error))) from error

@@ -8,6 +8,8 @@ import shutil
 import socket
 import sys
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 from conftest import refusal
@@ -134,6 +136,19 @@ def test_no_mirror_has_it(site, closed_port, tmp_path, behaviour, reason):
     assert second.startswith('{}: '.format(mirrors[1] + TRAIN_IMAGES))
     assert 'refused' in second
     assert os.listdir(tmp_path) == []
+
+
+def test_refusing_mirrors_connection_is_closed(site, tmp_path, monkeypatch):
+    answers = []
+
+    class Answer(urllib.error.HTTPError):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            answers.append(self)
+    monkeypatch.setattr(urllib.request, 'HTTPError', Answer)
+    refusal(fetch, tmp_path, mirrors=[site.mirror('404'), site.mirror('500')], checksums=STAND_INS)
+    assert [answer.code for answer in answers] == [404, 500]
+    assert all(answer.fp.isclosed() for answer in answers)
 
 
 def test_silent_mirror(site, tmp_path, monkeypatch):

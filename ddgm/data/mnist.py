@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import struct
+import urllib.error
 import urllib.request
 import zlib
 
@@ -165,6 +166,8 @@ def _fetch_file(path, addresses, checksum):
             raise
         except (OSError, ValueError, http.client.HTTPException) as error:
             reasons.append('{}: {}'.format(address, one_line(error) or type(error).__name__))
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is an answer, too, whose connection would stay open
             continue
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == checksum:
             break

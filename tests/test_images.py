@@ -260,9 +260,28 @@ def test_hidden_ones_are_skipped(folder):
     assert data.left_out == []
 
 
-def test_linked_folders_are_not_followed(folder):
+def test_links_to_folders_are_followed(folder, tmp_path_factory):
+    """Those within linked folders too; and neither a circle nor a second way to a folder shows a picture twice."""
+    other, third = tmp_path_factory.mktemp('other'), tmp_path_factory.mktemp('third')
+    (other / 'sub').mkdir()
+    for path, colour in ((other / 'a.png', RED), (other / 'sub' / 'b.png', GREEN), (third / 'c.png', BLUE)):
+        solid(colour).save(str(path))
+    before = ImageFolder(folder)
     (folder / 'again').symlink_to(folder, target_is_directory=True)
-    assert len(ImageFolder(folder)) == 5
+    (folder / 'itself').symlink_to('itself', target_is_directory=True)
+    (folder / 'gone').symlink_to('nowhere', target_is_directory=True)
+    data = ImageFolder(folder)
+    assert data.fingerprint == before.fingerprint
+    assert data.left_out == [('gone', 'not a file'), ('itself', 'not a file')]
+    (folder / 'link').symlink_to(other, target_is_directory=True)
+    (folder / 'more').symlink_to(other / 'sub', target_is_directory=True)
+    (other / 'sub' / 'third').symlink_to(third, target_is_directory=True)
+    (third / 'back').symlink_to(folder, target_is_directory=True)
+    data = ImageFolder(folder)
+    assert data.paths == [*before.paths, 'link/a.png', 'link/sub/b.png', 'link/sub/third/c.png']
+    assert [tuple(image[:, 9, 9]) for image in data.images[5:]] == [RED, GREEN, BLUE]
+    assert ImageFolder(third).paths == [
+        *('back/' + path for path in before.paths), 'back/link/a.png', 'back/link/sub/b.png', 'c.png']
 
 
 def test_relative_folder(folder, monkeypatch):

@@ -109,11 +109,19 @@ def _files_of(folder):
         os.scandir(folder).close()
     except OSError as error:
         raise UsageError('{} can\'t be read ({}): {}'.format(one_line(folder), error.strerror, _CURE)) from error
-    paths, errors = [], []
-    for parent, subfolders, names in os.walk(folder, onerror=errors.append):
-        subfolders[:] = [name for name in subfolders if not name.startswith('.')]
-        parent = pathlib.Path(parent).relative_to(folder)
-        paths += [(parent / name).as_posix() for name in names if not name.startswith('.')]
+    tops, seen, paths, errors = [folder], set(), [], []
+    for top in tops:  # first the folder itself, then where the links in it lead, and those in there
+        for parent, subfolders, names in os.walk(top, onerror=errors.append):
+            real = os.path.realpath(parent)
+            if real in seen:  # a link back up, or a second one
+                subfolders.clear()
+                continue
+            seen.add(real)
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+            parent = pathlib.Path(parent)
+            tops += [parent / name for name in subfolders if (parent / name).is_symlink()]
+            parent = parent.relative_to(folder)
+            paths += [(parent / name).as_posix() for name in names if not name.startswith('.')]
     unread = [(pathlib.Path(error.filename).relative_to(folder).as_posix(), _reason(error)) for error in errors]
     return sorted(paths), unread
 
@@ -133,7 +141,7 @@ def _reason(error):
 # ---- the data set
 
 class ImageFolder:
-    """The pictures in a folder and its sub-folders, without what is hidden.
+    """The pictures in a folder, its sub-folders and those that links lead to, each once, without what is hidden.
 
     Attributes:
         images: (N, 3, 64, 64) uint8.

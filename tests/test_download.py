@@ -226,6 +226,48 @@ def test_unpacked_files_count(site, tmp_path, monkeypatch):
     assert site.requests == ['/good/' + name for name in NAMES if name != TEST_IMAGES]
 
 
+def test_missing_files_go_beside_those_that_are_there(site, tmp_path, capsys):
+    """As in a folder of torchvision that was copied in part."""
+    raw = tmp_path / 'MNIST' / 'raw'
+    raw.mkdir(parents=True)
+    for name in NAMES[1:]:
+        (raw / name).write_bytes(FILES[name])
+    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert_whole(raw)
+    assert os.listdir(tmp_path) == ['MNIST']
+    assert capsys.readouterr().out.splitlines()[1] == 'Read from {}: {}'.format(raw, ', '.join(NAMES))
+
+
+@pytest.mark.parametrize('found', [
+    ['emnist-letters-train-images-idx3-ubyte.gz'], ['QMNIST/raw/qmnist-train-images-idx3-ubyte'],
+    ['mnist_train.csv'], ['archive.zip', 'notes.txt'], ['mnist_png/training/0/1.png'],
+    ['train-images-idx3-ubyte.1.tmp.zip']])
+def test_nothing_is_fetched_into_a_folder_of_something_else(site, tmp_path, found):
+    for name in found:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b'')
+    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert message == (
+        '{} holds {}, and none of train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, '
+        't10k-labels-idx1-ubyte (compressed or not): give the folder of these to --data, or a new one, into which '
+        'MNIST is fetched'.format(tmp_path, ', '.join(sorted({name.split('/')[0] for name in found}))))
+    assert site.requests == []
+    assert 'a, b, c, d, e and 2 more' in refusal(fetch, fill(tmp_path / 'many', 'gfedcba'))
+
+
+def fill(folder, names):
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(b'')
+    return folder
+
+
+def test_what_an_interruption_left_is_nothing_else(site, tmp_path):
+    fill(tmp_path / 'data', ['.hidden', TRAIN_IMAGES + '.123.tmp'])
+    fetch(tmp_path / 'data', mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert len(site.requests) == 4
+
+
 def test_closed_output_is_not_the_mirrors_fault(site, tmp_path, monkeypatch):
     class Closed(mnist.DownloadBar):
         def __enter__(self):

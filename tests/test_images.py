@@ -327,6 +327,20 @@ def test_what_says_how_pixels_are_shown_stays_beside_much_text(tmp_path):
     assert 'a.png (not a readable picture)' in refused(tmp_path, 1)
 
 
+@pytest.mark.parametrize('name', [b'IDAT', b'eXIf', b'zTXt'])
+def test_memory_follows_the_content(tmp_path, name):
+    """A length of 4 GiB takes none."""
+    content = png(64, 64, (b'eXIf', bytes(9)), (b'zTXt', b'a\0\0' + TWO_MEGABYTES), GREYS, colour_type=0)
+    start = content.index(name)
+    (tmp_path / 'a.png').write_bytes(content[:start - 4] + b'\xff\xff\xff\xf0' + content[start:])
+    tracemalloc.start()
+    try:
+        refused(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_much_text_in_a_picture_that_is_not_wanted(folder):
     text = SURROUNDINGS['compressed text']
     (folder / 'a.png').write_bytes(png(9000, 8000, text, GREYS))

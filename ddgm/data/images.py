@@ -17,6 +17,7 @@ from ddgm.support.errors import UsageError, one_line
 SIDE = 64
 _SMALLEST = 8  # pixels along a side
 _LARGEST = 64_000_000  # pixels; a few bytes of header can promise any number
+_PART = 1 << 20  # bytes that are read without a look at how many there are
 _N_REPORTED = 5
 _ORIENTATION = 0x0112  # the EXIF tag; what to do for each of its values
 _TURNS = {
@@ -50,6 +51,15 @@ class _Unsuitable(Exception):
 
 # ---- one picture
 
+class _File(io.BufferedReader):
+    """An open file, of which a read takes no more memory than there is left, whatever a damaged header promises."""
+
+    def read(self, size=-1):
+        if size > _PART:
+            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 def decode(path):
     """Read one file: its first frame, upright, on white, as a PIL image of mode RGB and of any size.
 
@@ -58,7 +68,7 @@ def decode(path):
     if not os.path.isfile(path):
         raise _Unsuitable('not a file')  # a pipe would be waited for, a broken link has nothing to open
     # Opened here, not by Pillow, which maps some files into memory and leaves others open after an error.
-    with open(path, 'rb') as file:
+    with _File(io.FileIO(path)) as file:
         try:
             return _decode(file)
         except _Unsuitable:
@@ -92,11 +102,9 @@ def _pixels_alone(file):
 
     ``file`` is open behind the signature.  Orientation stays where it is sound.
     """
-    size = os.fstat(file.fileno()).st_size
     kept = [_PNG]
     while len(header := file.read(8)) == 8:
         length, name = struct.unpack('>I4s', header)
-        length = min(length, size - file.tell())  # a false promise costs no memory
         if name not in (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'IEND', b'eXIf'):
             file.seek(length + 4, os.SEEK_CUR)
             continue

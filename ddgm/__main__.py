@@ -15,6 +15,7 @@ COMMANDS = {
     'images': 'train_images',
     'compare': 'ddgm.compare.__main__',
     'weights': 'ddgm.weights.__main__',
+    'prepare': 'ddgm.prepare.__main__',
     'studies': 'ddgm.studies.__main__',
 }
 

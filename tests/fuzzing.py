@@ -13,7 +13,7 @@ import traceback
 import zipfile
 
 import numpy
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ddgm import training
 from ddgm.compare import entries
@@ -175,7 +175,7 @@ class Digits:
 
 
 class Pictures:
-    """Pictures of 15 kinds."""
+    """Pictures of 17 kinds."""
 
     changes = damaged,
 
@@ -183,11 +183,14 @@ class Pictures:
         rng = numpy.random.default_rng(0)
         self.path, self.sound = folder / 'picture', []
         pixels = Image.fromarray(rng.integers(256, size=(40, 50, 4)).astype(numpy.uint8), 'RGBA')
+        much_text = PngImagePlugin.PngInfo()
+        much_text.add_text('text', 2_000_000 * 'x', zip=True)
         for mode, form, options in (
                 ('RGBA', 'PNG', {}), ('P', 'PNG', {'transparency': 3}), ('I;16', 'PNG', {}), ('RGB', 'JPEG', {}),
                 ('CMYK', 'JPEG', {}), ('P', 'GIF', {}), ('RGB', 'BMP', {}), ('RGB', 'PPM', {}), ('RGBA', 'TGA', {}),
                 ('RGBA', 'WEBP', {}), ('RGBA', 'ICO', {}), ('RGB', 'PCX', {}), ('RGB', 'TIFF', {}),
-                ('L', 'TIFF', {'compression': 'tiff_lzw'}), ('RGB', 'JPEG2000', {})):
+                ('L', 'TIFF', {'compression': 'tiff_lzw'}), ('RGB', 'JPEG2000', {}), ('L', 'PNG', {'transparency': 3}),
+                ('RGB', 'PNG', {'pnginfo': much_text})):
             picture = pixels.convert('L').convert('I').convert(mode) if mode == 'I;16' else pixels.convert(mode)
             file = io.BytesIO()
             picture.save(file, form, **options)

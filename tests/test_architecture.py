@@ -8,7 +8,7 @@ from conftest import ROOT
 
 # From the top floor down; rooms on one floor don't know each other.  The paper's are the files at the top of ddgm/.
 FLOORS = [
-    {'scripts', 'studies', 'compare', 'weights'},
+    {'scripts', 'studies', 'compare', 'weights', 'prepare'},
     {'runs'},
     {'evaluation', 'figures'},
     {'networks', 'data', 'beyond_the_paper'},
@@ -17,8 +17,8 @@ FLOORS = [
     {'support'},
 ]
 ONLY = {
-    'argparse': {'runs', 'studies', 'compare', 'weights'}, 'matplotlib': {'figures'}, 'PIL': {'figures', 'data'},
-    'urllib': {'data'}, 'signal': {'runs', 'studies'}}
+    'argparse': {'runs', 'studies', 'compare', 'weights', 'prepare'}, 'matplotlib': {'figures'},
+    'PIL': {'figures', 'data'}, 'urllib': {'data'}, 'signal': {'runs', 'studies'}}
 
 
 def imports_of(path):

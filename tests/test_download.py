@@ -8,6 +8,8 @@ import shutil
 import socket
 import sys
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 from conftest import refusal
@@ -136,6 +138,19 @@ def test_no_mirror_has_it(site, closed_port, tmp_path, behaviour, reason):
     assert os.listdir(tmp_path) == []
 
 
+def test_refusing_mirrors_connection_is_closed(site, tmp_path, monkeypatch):
+    answers = []
+
+    class Answer(urllib.error.HTTPError):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            answers.append(self)
+    monkeypatch.setattr(urllib.request, 'HTTPError', Answer)
+    refusal(fetch, tmp_path, mirrors=[site.mirror('404'), site.mirror('500')], checksums=STAND_INS)
+    assert [answer.code for answer in answers] == [404, 500]
+    assert all(answer.fp.isclosed() for answer in answers)
+
+
 def test_silent_mirror(site, tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, '_SECONDS', 0.2)
     assert 'timed out' in refusal(fetch, tmp_path, mirrors=[site.mirror('silent')], checksums=STAND_INS)
@@ -209,6 +224,48 @@ def test_unpacked_files_count(site, tmp_path, monkeypatch):
     fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
     assert sorted(os.listdir(tmp_path)) == sorted([TRAIN_IMAGES, TRAIN_LABELS, unpacked, TEST_LABELS])
     assert site.requests == ['/good/' + name for name in NAMES if name != TEST_IMAGES]
+
+
+def test_missing_files_go_beside_those_that_are_there(site, tmp_path, capsys):
+    """As in a folder of torchvision that was copied in part."""
+    raw = tmp_path / 'MNIST' / 'raw'
+    raw.mkdir(parents=True)
+    for name in NAMES[1:]:
+        (raw / name).write_bytes(FILES[name])
+    fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert_whole(raw)
+    assert os.listdir(tmp_path) == ['MNIST']
+    assert capsys.readouterr().out.splitlines()[1] == 'Read from {}: {}'.format(raw, ', '.join(NAMES))
+
+
+@pytest.mark.parametrize('found', [
+    ['emnist-letters-train-images-idx3-ubyte.gz'], ['QMNIST/raw/qmnist-train-images-idx3-ubyte'],
+    ['mnist_train.csv'], ['archive.zip', 'notes.txt'], ['mnist_png/training/0/1.png'],
+    ['train-images-idx3-ubyte.1.tmp.zip']])
+def test_nothing_is_fetched_into_a_folder_of_something_else(site, tmp_path, found):
+    for name in found:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b'')
+    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert message == (
+        '{} holds {}, and none of train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, '
+        't10k-labels-idx1-ubyte (compressed or not): give the folder of these to --data, or a new one, into which '
+        'MNIST is fetched'.format(tmp_path, ', '.join(sorted({name.split('/')[0] for name in found}))))
+    assert site.requests == []
+    assert 'a, b, c, d, e and 2 more' in refusal(fetch, fill(tmp_path / 'many', 'gfedcba'))
+
+
+def fill(folder, names):
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(b'')
+    return folder
+
+
+def test_what_an_interruption_left_is_nothing_else(site, tmp_path):
+    fill(tmp_path / 'data', ['.hidden', TRAIN_IMAGES + '.123.tmp'])
+    fetch(tmp_path / 'data', mirrors=[site.mirror('good')], checksums=STAND_INS)
+    assert len(site.requests) == 4
 
 
 def test_closed_output_is_not_the_mirrors_fault(site, tmp_path, monkeypatch):

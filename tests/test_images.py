@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 
 import numpy
@@ -104,11 +105,26 @@ def test_grey_with_alpha_on_white(read):
     assert (read(solid(77, mode='L'), 'a.png') == 77).all()
 
 
-@pytest.mark.parametrize('depth', [1, 8])
-def test_grey_level_that_stands_for_transparent(read, depth):
-    picture = quarters(colours=(BLACK, WHITE, WHITE, BLACK)).convert('1' if depth == 1 else 'L')
-    assert colours_of(read(picture, 'a.png')) == [BLACK, WHITE, WHITE, BLACK]
-    assert colours_of(read(picture, 'a.png', transparency=0)) == [WHITE] * 4
+@pytest.mark.parametrize(('depth', 'transparent'), [
+    (depth, level) for depth in (1, 2, 4, 8, 16) for level in {0, 1, 2 ** depth // 3, 2 ** depth - 1}])
+@pytest.mark.parametrize('beyond', [False, True])
+def test_grey_level_that_stands_for_transparent(tmp_path, depth, transparent, beyond):
+    """Bits beyond the depth mean nothing."""
+    levels = 0, 2 ** depth // 3, 2 ** depth - 1, 1
+    in_file = transparent + (2 ** depth if beyond and 1 < depth < 16 else 0)
+    (tmp_path / 'a.png').write_bytes(png(
+        64, 64, (b'tRNS', struct.pack('>H', in_file)), (b'IDAT', packed_quarters(levels, depth)), depth=depth,
+        colour_type=0))
+    expected = [round(level * 255 / (2 ** depth - 1)) for level in levels]
+    assert colours_of(ImageFolder(tmp_path, 1).images[0]) == [
+        WHITE if level == transparent else (grey,) * 3 for level, grey in zip(levels, expected)]
+
+
+def packed_quarters(levels, depth):
+    """The rows of a square of four levels, 64 pixels a side and ``depth`` bits a pixel, as a PNG holds them."""
+    rows = ([left] * 32 + [right] * 32 for left, right in (levels[:2], levels[2:]))
+    texts = [''.join('{:0{}b}'.format(level, depth) for level in row) for row in rows]
+    return zlib.compress(b''.join(b'\0' + int(text, 2).to_bytes(8 * depth, 'big') for text in texts for _ in range(32)))
 
 
 def test_colour_that_stands_for_transparent(read):
@@ -142,11 +158,41 @@ def test_more_than_sixteen_bits_is_white(read):
     assert (read(Image.fromarray(numpy.full((64, 64), 70_000, dtype=numpy.int32)), 'a.tif') == 255).all()
 
 
-def test_sixteen_bits_with_a_level_that_stands_for_transparent(tmp_path):
-    row = b'\0' + struct.pack('>H', 1000) * 32 + struct.pack('>H', 1001) * 32
+@pytest.mark.parametrize('depth', [8, 16])
+@pytest.mark.parametrize(('transparent', 'expected'), [
+    ((0x12, 0x56, 0x9a), [WHITE, BLUE, BLACK, RED]), ((0, 0, 0), [(0x12, 0x56, 0x9a), BLUE, WHITE, RED])])
+def test_colour_of_any_depth_that_stands_for_transparent(tmp_path, depth, transparent, expected):
+    colours = (0x12, 0x56, 0x9a), BLUE, BLACK, RED
+    size = depth // 8
+    rows = [b''.join(bytes([value] * size) for colour in pair for value in colour * 32) for pair in (
+        colours[:2], colours[2:])]
     (tmp_path / 'a.png').write_bytes(png(
-        64, 64, (b'tRNS', struct.pack('>H', 1000)), (b'IDAT', zlib.compress(row * 64)), depth=16, colour_type=0))
-    assert colours_of(ImageFolder(tmp_path, 1).images[0]) == [WHITE, (4, 4, 4)] * 2
+        64, 64, (b'tRNS', b''.join(bytes([value] * size).rjust(2, b'\x7f') for value in transparent)),
+        (b'IDAT', zlib.compress(b''.join(b'\0' + row for row in rows for _ in range(32)))), depth=depth))
+    assert colours_of(ImageFolder(tmp_path, 1).images[0]) == expected
+
+
+@pytest.mark.parametrize(('mode', 'name', 'options'), [
+    *((mode, name, options) for mode in ('RGBA', 'LA') for name, options in [
+        ('a.png', {}), ('a.webp', {'lossless': True}), ('a.tif', {}), ('a.tif', {'compression': 'tiff_lzw'}),
+        ('a.tga', {})]),
+    ('RGBA', 'a.ico', {'sizes': [(64, 64)]}), ('RGBA', 'a.ico', {'sizes': [(64, 64)], 'bitmap_format': 'bmp'}),
+    ('RGBA', 'a.sgi', {}), ('PA', 'a.tif', {})])
+def test_opacities_of_every_format(read, mode, name, options):
+    picture = quarters(colours=(BLACK, WHITE, BLACK, BLACK)).convert(mode)
+    picture.putalpha(Image.fromarray(quarter_levels(0, 51, 51, 255)))
+    assert colours_of(read(picture, name, **options)) == [WHITE, WHITE, (204,) * 3, BLACK]
+
+
+def quarter_levels(*levels):
+    return numpy.array(levels, dtype=numpy.uint8).reshape(2, 2).repeat(32, axis=0).repeat(32, axis=1)
+
+
+def test_grey_levels_multiplied_by_their_opacity():
+    """As some TIFF files have; Pillow reads them since later than 11."""
+    picture = Image.merge('LA', [Image.fromarray(quarter_levels(*levels)) for levels in (
+        (9, 255, 0, 0), (0, 51, 51, 255))]).convert('La')
+    assert colours_of(numpy.asarray(images._on_white(picture)).transpose(2, 0, 1)) == [WHITE, WHITE, (204,) * 3, BLACK]
 
 
 def test_palette_with_opacities():
@@ -210,6 +256,95 @@ def test_exif_that_cannot_be_read_costs_no_picture(read):
     assert colours_of(read(quarters(), pnginfo=text)) == [RED, GREEN, BLUE, BLACK]
 
 
+TWO_MEGABYTES = zlib.compress(bytes(2_000_000))
+SURROUNDINGS = {
+    'compressed text': (b'zTXt', b'a\0\0' + TWO_MEGABYTES),
+    'international text': (b'iTXt', b'a\0\1\0\0\0' + TWO_MEGABYTES),
+    'damaged text': (b'zTXt', b'a\0\0not compressed'),
+    'text of an unknown kind': (b'zTXt', b'a\0\7text'),
+    'long text': (b'tEXt', b'a\0' + b'text' * 500_000),
+    'colour profile': (b'iCCP', b'a\0\0' + TWO_MEGABYTES),
+    'damaged colour profile': (b'iCCP', b'a\0\0not compressed'),
+    'long EXIF': (b'eXIf', b'II*\0' + bytes(2_000_000)),
+    'resolution': (b'pHYs', b'abc'),
+    'gamma': (b'gAMA', b''),
+    'colours': (b'cHRM', b'abc'),
+    'frames': (b'acTL', b'a'),
+    'something of its own': (b'abCd', bytes(100)),
+}
+
+
+def with_wrong_checksum(content, name):
+    """A PNG whose chunk of that name has a checksum that is not its."""
+    start = content.index(name)
+    end = start + 4 + int.from_bytes(content[start - 4:start], 'big')
+    return content[:end] + bytes([content[end] ^ 1]) + content[end + 1:]
+
+
+GREYS = (b'IDAT', packed_quarters((0, 77, 255, 1), 8))
+
+
+@pytest.mark.parametrize('name', SURROUNDINGS)
+def test_what_surrounds_the_pixels_of_a_png_costs_no_picture(tmp_path, name):
+    chunk = SURROUNDINGS[name]
+    for i, chunks in enumerate([(chunk, GREYS), (GREYS, chunk)]):
+        content = png(64, 64, *chunks, colour_type=0)
+        (tmp_path / '{}.png'.format(i)).write_bytes(content)
+        (tmp_path / '{}_checksum.png'.format(i)).write_bytes(with_wrong_checksum(content, chunk[0]))
+    data = ImageFolder(tmp_path)
+    assert data.left_out == []
+    assert [colours_of(image) for image in data.images] == [[BLACK, (77,) * 3, WHITE, (1,) * 3]] * 4
+
+
+def test_many_texts_cost_no_picture(tmp_path):
+    texts = [(b'zTXt', b'%d\0\0' % i + zlib.compress(bytes(1_000_000))) for i in range(70)]
+    (tmp_path / 'a.png').write_bytes(png(64, 64, *texts, GREYS, colour_type=0))
+    tracemalloc.start()
+    try:
+        assert colours_of(ImageFolder(tmp_path, 1).images[0]) == [BLACK, (77,) * 3, WHITE, (1,) * 3]
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_says_how_pixels_are_shown_stays_beside_much_text(tmp_path):
+    """Orientation and transparency count; where transparency is damaged, the picture is."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    text, turned, transparent = SURROUNDINGS['compressed text'], (b'eXIf', exif.tobytes()[6:]), (b'tRNS', b'\0\x4d')
+    content = png(64, 64, text, turned, transparent, GREYS, colour_type=0)
+    (tmp_path / 'a.png').write_bytes(content)
+    assert colours_of(ImageFolder(tmp_path, 1).images[0]) == [(1,) * 3, WHITE, WHITE, BLACK]
+    (tmp_path / 'a.png').write_bytes(with_wrong_checksum(content, b'eXIf'))
+    assert colours_of(ImageFolder(tmp_path, 1).images[0]) == [BLACK, WHITE, WHITE, (1,) * 3]
+    (tmp_path / 'a.png').write_bytes(with_wrong_checksum(content, b'tRNS'))
+    assert 'a.png (not a readable picture)' in refused(tmp_path, 1)
+
+
+@pytest.mark.parametrize('name', [b'IDAT', b'eXIf', b'zTXt'])
+def test_memory_follows_the_content(tmp_path, name):
+    """A length of 4 GiB takes none."""
+    content = png(64, 64, (b'eXIf', bytes(9)), (b'zTXt', b'a\0\0' + TWO_MEGABYTES), GREYS, colour_type=0)
+    start = content.index(name)
+    (tmp_path / 'a.png').write_bytes(content[:start - 4] + b'\xff\xff\xff\xf0' + content[start:])
+    tracemalloc.start()
+    try:
+        refused(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_much_text_in_a_picture_that_is_not_wanted(folder):
+    text = SURROUNDINGS['compressed text']
+    (folder / 'a.png').write_bytes(png(9000, 8000, text, GREYS))
+    (folder / 'b.png').write_bytes(png(4, 4, text, GREYS))
+    (folder / 'c.png').write_bytes(png(64, 64, text, GREYS, colour_type=0)[:-30])
+    assert ImageFolder(folder).left_out == [
+        ('a.png', 'too large: 9,000×8,000 pixels'), ('b.png', 'too small: 4×4 pixels'),
+        ('c.png', 'damaged: image file is truncated')]
+
+
 @pytest.mark.parametrize('name', ['a.gif', 'a.png', 'a.webp'])
 def test_first_frame(read, name):
     options = {'lossless': True} if name == 'a.webp' else {}
@@ -260,9 +395,28 @@ def test_hidden_ones_are_skipped(folder):
     assert data.left_out == []
 
 
-def test_linked_folders_are_not_followed(folder):
+def test_links_to_folders_are_followed(folder, tmp_path_factory):
+    """Those within linked folders too; and neither a circle nor a second way to a folder shows a picture twice."""
+    other, third = tmp_path_factory.mktemp('other'), tmp_path_factory.mktemp('third')
+    (other / 'sub').mkdir()
+    for path, colour in ((other / 'a.png', RED), (other / 'sub' / 'b.png', GREEN), (third / 'c.png', BLUE)):
+        solid(colour).save(str(path))
+    before = ImageFolder(folder)
     (folder / 'again').symlink_to(folder, target_is_directory=True)
-    assert len(ImageFolder(folder)) == 5
+    (folder / 'itself').symlink_to('itself', target_is_directory=True)
+    (folder / 'gone').symlink_to('nowhere', target_is_directory=True)
+    data = ImageFolder(folder)
+    assert data.fingerprint == before.fingerprint
+    assert data.left_out == [('gone', 'not a file'), ('itself', 'not a file')]
+    (folder / 'link').symlink_to(other, target_is_directory=True)
+    (folder / 'more').symlink_to(other / 'sub', target_is_directory=True)
+    (other / 'sub' / 'third').symlink_to(third, target_is_directory=True)
+    (third / 'back').symlink_to(folder, target_is_directory=True)
+    data = ImageFolder(folder)
+    assert data.paths == [*before.paths, 'link/a.png', 'link/sub/b.png', 'link/sub/third/c.png']
+    assert [tuple(image[:, 9, 9]) for image in data.images[5:]] == [RED, GREEN, BLUE]
+    assert ImageFolder(third).paths == [
+        *('back/' + path for path in before.paths), 'back/link/a.png', 'back/link/sub/b.png', 'c.png']
 
 
 def test_relative_folder(folder, monkeypatch):
@@ -295,7 +449,6 @@ BAD_FILES = {
     'text.txt': (b'hello', 'not a readable picture'),
     'text.png': (b'hello', 'not a readable picture'),
     'corrupt.png': (png(64, 64, (b'IDAT', b'not compressed')), 'damaged: '),
-    'much_text.png': (png(64, 64, (b'zTXt', b'a\0\0' + zlib.compress(bytes(2_000_000)))), 'damaged: '),
     'large.png': (png(9000, 8000), 'too large: 9,000×8,000 pixels'),
     'pillow_warns.png': (png(10_000, 10_000), 'too large'),
     'pillow_refuses.png': (png(20_000, 20_000), 'too large'),

@@ -83,6 +83,85 @@ def test_both_kinds_side_by_side(folder):
     assert MNIST(str(folder)).fingerprint == MNIST(write(folder.parent / 'other', draw_arrays())).fingerprint
 
 
+# By name: where torchvision, unpackers and others put a file, given its usual name without and with .gz.
+LAYOUTS = {
+    'torchvision': ['FashionMNIST/raw/{0}'],
+    'torchvision, with what it has fetched': ['KMNIST/raw/{0}', 'KMNIST/raw/{1}'],
+    'its folder of one data set': ['raw/{0}'],
+    'a sub-folder': ['fashion/{1}'],
+    'dots': ['{2}'],
+    'dots, packed': ['{2}.gz'],
+    'folders': ['{0}/{0}'],
+    'folders of packed names': ['{1}/{0}'],
+    'dots and folders, as at Kaggle': ['{2}', '{0}/{0}'],
+    'dots in folders in a sub-folder': ['digits/{0}/{2}'],
+}
+
+
+def write_layout(folder, layout, arrays):
+    for name, array in arrays.items():
+        plain = name[:-3]
+        for form in layout:
+            path = folder / form.format(plain, name, plain.replace('-idx', '.idx'))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip.compress(idx(array)) if path.name.endswith('.gz') else idx(array))
+    return folder
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_layouts(tmp_path, capsys, layout):
+    fingerprint = MNIST(write(tmp_path / 'plain', draw_arrays())).fingerprint
+    folder = write_layout(tmp_path / 'data', LAYOUTS[layout], draw_arrays())
+    fetch(folder, mirrors=())
+    line, = capsys.readouterr().out.splitlines()
+    first = min(LAYOUTS[layout]).format(TRAIN_IMAGES[:-3], TRAIN_IMAGES, 'train-images.idx3-ubyte')
+    assert line.startswith('Read from {}'.format(folder))
+    assert line.split(',')[0].replace(': ', '/') == 'Read from {}/{}'.format(folder, first)
+    assert MNIST(folder).fingerprint == fingerprint
+
+
+def test_the_usual_layout_needs_no_words(folder, capsys):
+    fetch(folder, mirrors=())
+    assert capsys.readouterr().out == ''
+
+
+def test_links_to_the_same_files(tmp_path, folder):
+    (tmp_path / 'root').mkdir()
+    for name in ('first', 'second'):
+        (tmp_path / 'root' / name).symlink_to(folder, target_is_directory=True)
+    assert MNIST(tmp_path / 'root').fingerprint == MNIST(folder).fingerprint
+
+
+@pytest.mark.parametrize(('first', 'second'), [('MNIST/raw', 'FashionMNIST/raw'), ('.', 'FashionMNIST/raw')])
+def test_two_data_sets(tmp_path, first, second):
+    for place in (first, second):
+        write_layout(tmp_path, [place + '/{0}'], draw_arrays())
+    for load in (MNIST, fetch):
+        assert refusal(load, tmp_path) == (
+            '{} holds more than one data set, in {}: give a folder of one alone to --data'.format(
+                tmp_path, ' and '.join(sorted(str(tmp_path / place) for place in (first, second)))))
+    MNIST(tmp_path / second)
+
+
+def test_a_data_set_beside_files_of_another_kind(tmp_path):
+    """Of EMNIST torchvision's folder holds several sets, under other names."""
+    write_layout(tmp_path, ['MNIST/raw/{0}'], draw_arrays())
+    (tmp_path / 'EMNIST' / 'raw').mkdir(parents=True)
+    (tmp_path / 'EMNIST' / 'raw' / 'emnist-letters-train-images-idx3-ubyte').write_bytes(b'')
+    assert ' holds more than one data set, in ' in refusal(fetch, tmp_path)
+
+
+def test_packed_and_unpacked_that_differ(folder):
+    """As when files of Fashion-MNIST were unpacked beside MNIST."""
+    path = folder / TRAIN_LABELS[:-3]
+    path.write_bytes(idx(draw_arrays()[TRAIN_LABELS]))
+    MNIST(folder)
+    path.write_bytes(idx(draw_arrays()[TRAIN_LABELS][::-1].copy()))
+    assert refusal(MNIST, folder) == (
+        '{} and {} hold different data: remove one, or give another folder to --data'.format(
+            path, folder / TRAIN_LABELS))
+
+
 def change_pixel(arrays):
     arrays[TEST_IMAGES][-1, -1, -1] ^= 1
 

@@ -1,10 +1,13 @@
 """A folder of pictures as 64×64 RGB: any size, mode and format that Pillow reads, on white, the middle square."""
 
 import hashlib
+import io
 import logging
 import os
 import pathlib
+import struct
 import warnings
+import zlib
 
 import numpy
 from PIL import Image, UnidentifiedImageError
@@ -14,6 +17,7 @@ from ddgm.support.errors import UsageError, one_line
 SIDE = 64
 _SMALLEST = 8  # pixels along a side
 _LARGEST = 64_000_000  # pixels; a few bytes of header can promise any number
+_PART = 1 << 20  # bytes that are read without a look at how many there are
 _N_REPORTED = 5
 _ORIENTATION = 0x0112  # the EXIF tag; what to do for each of its values
 _TURNS = {
@@ -25,6 +29,16 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# By how a PNG's pixels are stored: from the grey level or colour channel that it calls transparent to what Pillow makes
+# of such a pixel.  It spreads few bits over 0…255 and cuts off the lower half of 16; bits beyond these mean nothing.
+_AS_DECODED = {
+    'L;2': lambda level: (level & 3) * 85,
+    'L;4': lambda level: (level & 15) * 17,
+    'L': lambda level: level & 255,
+    'RGB': lambda level: level & 255,
+    'RGB;16B': lambda level: level >> 8,
+}
+_PNG = b'\x89PNG\r\n\x1a\n'
 _CURE = 'give a folder of pictures to --data'
 
 # Without a handler of its own, what Pillow logs of a damaged file would go to standard error.
@@ -37,6 +51,15 @@ class _Unsuitable(Exception):
 
 # ---- one picture
 
+class _File(io.BufferedReader):
+    """An open file, of which a read takes no more memory than there is left, whatever a damaged header promises."""
+
+    def read(self, size=-1):
+        if size > _PART:
+            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 def decode(path):
     """Read one file: its first frame, upright, on white, as a PIL image of mode RGB and of any size.
 
@@ -45,17 +68,58 @@ def decode(path):
     if not os.path.isfile(path):
         raise _Unsuitable('not a file')  # a pipe would be waited for, a broken link has nothing to open
     # Opened here, not by Pillow, which maps some files into memory and leaves others open after an error.
-    with open(path, 'rb') as file, Image.open(file) as picture:
+    with _File(io.FileIO(path)) as file:
+        try:
+            return _decode(file)
+        except _Unsuitable:
+            raise
+        except Exception:
+            file.seek(0)
+            if file.read(len(_PNG)) != _PNG:
+                raise
+            pixels = _pixels_alone(file)  # they may be sound
+    return _decode(pixels)
+
+
+def _decode(file):
+    with Image.open(file) as picture:
         if picture.format == 'EPS':
             raise _Unsuitable('a PostScript program')  # Pillow would run it, in Ghostscript
         if min(picture.size) < _SMALLEST:
             raise _Unsuitable('too small: {}×{} pixels'.format(*picture.size))
         if picture.width * picture.height > _LARGEST:
             raise _Unsuitable('too large: {:,}×{:,} pixels'.format(*picture.size))
+        if picture.format == 'PNG':
+            _scale_transparent_colour(picture)
         # A large JPEG is decoded at a fraction of its size, still fine enough for the filter to come.
         picture.draft(None, (4 * SIDE, 4 * SIDE))
         picture.load()
         return _on_white(_upright(picture))
+
+
+def _pixels_alone(file):
+    """A PNG without what surrounds its pixels, where Pillow stops at damage and at texts that unpack to more than 1 MB.
+
+    ``file`` is open behind the signature.  Orientation stays where it is sound.
+    """
+    kept = [_PNG]
+    while len(header := file.read(8)) == 8:
+        length, name = struct.unpack('>I4s', header)
+        if name not in (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'IEND', b'eXIf'):
+            file.seek(length + 4, os.SEEK_CUR)
+            continue
+        content, checksum = file.read(length), file.read(4)
+        if name != b'eXIf' or zlib.crc32(name + content) == int.from_bytes(checksum, 'big'):
+            kept += header, content, checksum
+    return io.BytesIO(b''.join(kept))
+
+
+def _scale_transparent_colour(picture):
+    """Let the colour that stands for transparent in a PNG that is not loaded yet be what its pixels will be."""
+    scale = _AS_DECODED.get(picture.tile[0][3]) if picture.tile else None
+    colour = picture.info.get('transparency')
+    if scale and colour is not None:
+        picture.info['transparency'] = tuple(map(scale, colour)) if isinstance(colour, tuple) else scale(colour)
 
 
 def _upright(picture):
@@ -77,7 +141,7 @@ def _on_white(picture):
     # A palette's colours can have an opacity each; elsewhere one colour can stand for transparent.
     if not (picture.mode == 'P' or picture.getbands()[-1] in ('A', 'a') or 'transparency' in picture.info):
         return picture.convert('RGB')
-    picture = picture.convert('RGBA')
+    picture = (picture.convert('LA') if picture.mode == 'La' else picture).convert('RGBA')
     white = Image.new('RGB', picture.size, 'white')
     white.paste(picture, mask=picture)
     return white
@@ -109,11 +173,19 @@ def _files_of(folder):
         os.scandir(folder).close()
     except OSError as error:
         raise UsageError('{} can\'t be read ({}): {}'.format(one_line(folder), error.strerror, _CURE)) from error
-    paths, errors = [], []
-    for parent, subfolders, names in os.walk(folder, onerror=errors.append):
-        subfolders[:] = [name for name in subfolders if not name.startswith('.')]
-        parent = pathlib.Path(parent).relative_to(folder)
-        paths += [(parent / name).as_posix() for name in names if not name.startswith('.')]
+    tops, seen, paths, errors = [folder], set(), [], []
+    for top in tops:  # first the folder itself, then where the links in it lead, and those in there
+        for parent, subfolders, names in os.walk(top, onerror=errors.append):
+            real = os.path.realpath(parent)
+            if real in seen:  # a link back up, or a second one
+                subfolders.clear()
+                continue
+            seen.add(real)
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+            parent = pathlib.Path(parent)
+            tops += [parent / name for name in subfolders if (parent / name).is_symlink()]
+            parent = parent.relative_to(folder)
+            paths += [(parent / name).as_posix() for name in names if not name.startswith('.')]
     unread = [(pathlib.Path(error.filename).relative_to(folder).as_posix(), _reason(error)) for error in errors]
     return sorted(paths), unread
 
@@ -133,7 +205,7 @@ def _reason(error):
 # ---- the data set
 
 class ImageFolder:
-    """The pictures in a folder and its sub-folders, without what is hidden.
+    """The pictures in a folder, its sub-folders and those that links lead to, each once, without what is hidden.
 
     Attributes:
         images: (N, 3, 64, 64) uint8.

@@ -1,19 +1,22 @@
 """The handwritten digits: four IDX files, read, checked and, where they are missing, fetched."""
 
+import contextlib
 import gzip
 import hashlib
 import http.client
 import math
 import os
 import pathlib
+import re
 import struct
+import urllib.error
 import urllib.request
 import zlib
 
 import numpy
 
 from ddgm.support.errors import UsageError, one_line
-from ddgm.support.files import open_atomically
+from ddgm.support.files import leftovers, open_atomically
 from ddgm.support.terminal import DownloadBar
 
 MIRRORS = (
@@ -36,6 +39,7 @@ _UNPACKED_CHECKSUMS = {
 }
 SIDE = 28
 N_CLASSES = 10
+_N_NAMED = 5  # of what a folder holds
 _UNSIGNED_BYTES = 8  # IDX's code of the number type
 _LARGEST = 1 << 28  # bytes of one file's content: more than five times MNIST's
 _PART = 1 << 20  # bytes read at a time, so that a false promise costs no memory
@@ -88,8 +92,19 @@ def read_idx(path, n_dimensions):
     return numpy.frombuffer(content, dtype=numpy.uint8).reshape(shape)
 
 
-def _read_pair(images_path, labels_path):
-    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+def _read_copies(paths, n_dimensions):
+    """The content of a file that may be there packed and unpacked."""
+    array = read_idx(paths[0], n_dimensions)
+    for path in paths[1:]:
+        if not numpy.array_equal(read_idx(path, n_dimensions), array):
+            raise UsageError('{} and {} hold different data: remove one, or give another folder to --data'.format(
+                paths[0], path))
+    return array
+
+
+def _read_pair(images_paths, labels_paths):
+    images, labels = _read_copies(images_paths, 3), _read_copies(labels_paths, 1)
+    images_path, labels_path = images_paths[0], labels_paths[0]
     if images.shape[1:] != (SIDE, SIDE):
         raise UsageError('{}: images of {}×{} pixels, where {}×{} are needed: give another folder to --data'.format(
             images_path, *images.shape[1:], SIDE, SIDE))
@@ -102,24 +117,62 @@ def _read_pair(images_path, labels_path):
     return images.reshape(len(images), -1), labels
 
 
+def _name_of(entry):
+    """Which of the four files a file's or a folder's name means; ``None`` for any other.
+
+    Unpackers and data sets at Kaggle write a dot in the place of a dash.
+    """
+    match = re.fullmatch(r'(train|t10k)-(images|labels)[-.](idx[13])[-.]ubyte(\.gz)?', entry)
+    name = match and '{}-{}-{}-ubyte.gz'.format(*match.groups())
+    return name if name in CHECKSUMS else None
+
+
+def _visible(folder):
+    return sorted(entry for entry in os.listdir(folder) if not entry.startswith('.'))
+
+
+def _idx_files(folder, depth=0):
+    """IDX files in a folder and, as torchvision has them, in NAME or NAME/raw of it: pairs of their folder and path.
+
+    What lies in a folder of its own name, as some unpackers leave it, counts as if it lay in that one's place.
+    """
+    for entry in _visible(folder):
+        path, name = folder / entry, _name_of(entry)
+        if not os.path.isdir(path):
+            if name or re.search(r'[-.]idx\d', entry):
+                yield folder, path
+        elif name:
+            within = [path / inner for inner in _visible(path) if _name_of(inner) == name]
+            yield from ((folder, file) for file in within or [path])
+        elif depth == 0 or (depth == 1 and entry == 'raw'):
+            with contextlib.suppress(OSError):  # the folder of something else
+                yield from _idx_files(path, depth + 1)
+
+
 def _present(folder):
-    """By their names, the paths of those of the four files that a folder has, each compressed or not."""
+    """Where a folder's data set is, and by their names the paths of those of the four files that are there.
+
+    A file can have several paths, packed and unpacked.  Raises ``UsageError`` where the folder can't be read or holds
+    more than one data set.
+    """
     try:
-        entries = os.listdir(folder)
+        found = list(_idx_files(folder))
     except FileNotFoundError:
-        entries = []
+        found = []
     except OSError as error:
         raise UsageError('{}: can\'t be read ({}): give another folder to --data'.format(
             folder, error.strerror)) from error
+    homes = {os.path.realpath(home): home for home, _ in found}  # links can lead twice to the same
+    if len(homes) > 1:
+        raise UsageError('{} holds more than one data set, in {}: give a folder of one alone to --data'.format(
+            folder, ' and '.join(sorted(one_line(home) for home in homes.values()))))
     paths = {}
-    for name in CHECKSUMS:
-        for form in (name[:-len('.gz')], name):  # where both are there, the compressed one
-            if form in entries:
-                paths[name] = folder / form
-    for path in paths.values():
-        if not os.path.isfile(path):  # opening a named pipe would wait for ever
-            raise UsageError('{}: not a file: remove it, or give another folder to --data'.format(path))
-    return paths
+    for _, path in found:
+        if _name_of(path.name):
+            if not os.path.isfile(path):  # opening a named pipe would wait for ever
+                raise UsageError('{}: not a file: remove it, or give another folder to --data'.format(path))
+            paths.setdefault(_name_of(path.name), []).append(path)
+    return next(iter(homes.values()), folder), {name: paths[name] for name in CHECKSUMS if name in paths}
 
 
 # ---- fetching
@@ -127,21 +180,41 @@ def _present(folder):
 def fetch(folder, mirrors=MIRRORS, checksums=CHECKSUMS):
     """Bring those of the four files that ``folder`` lacks from the first mirror, an address up to '/', that has them.
 
-    A file gets its name only when it is whole and its checksum is right.  Raises ``UsageError`` where no mirror gives
-    it, or where the files that are there already are not MNIST's, so that the others would not belong to them.
+    Says what is read where the files lie or are called in another way.  A file gets its name only when it is whole and
+    its checksum is right.  Raises ``UsageError`` where no mirror gives it, or where anything is there already that is
+    not MNIST's, so that what is fetched would not belong to it.
     """
     folder = pathlib.Path(folder)
-    present = _present(folder)
+    home, present = _present(folder)
     missing = [name for name in checksums if name not in present]
-    if not missing:
-        return
-    for name, path in present.items():
-        if _checksum(path) not in (checksums[name], _UNPACKED_CHECKSUMS.get(path.name)):
-            raise UsageError(
-                '{}: not the file of MNIST, so {} is not fetched beside it: add the missing file, remove this one, or '
-                'give another folder to --data'.format(path, missing[0]))
+    if missing and not present:
+        _check_empty(folder)
+    for name, paths in present.items() if missing else ():
+        for path in paths:
+            if _checksum(path) not in (checksums[name], _UNPACKED_CHECKSUMS[name[:-len('.gz')]]):
+                raise UsageError(
+                    '{}: not the file of MNIST, so {} is not fetched beside it: add the missing file, remove this one, '
+                    'or give another folder to --data'.format(path, missing[0]))
     for name in missing:
-        _fetch_file(folder / name, [mirror + name for mirror in mirrors], checksums[name])
+        _fetch_file(home / name, [mirror + name for mirror in mirrors], checksums[name])
+    if any(paths[0] not in (folder / name, folder / name[:-len('.gz')]) for name, paths in present.items()):
+        print('Read from {}: {}'.format(home, ', '.join(
+            (present[name][0] if name in present else home / name).relative_to(home).as_posix() for name in checksums)))
+
+
+def _check_empty(folder):
+    """Raise ``UsageError`` where a folder holds anything but what an interrupted process left there."""
+    if not folder.exists():
+        return
+    ours = {path.name for path, _ in leftovers(folder)}
+    others = [entry for entry in _visible(folder) if entry not in ours]
+    if others:
+        raise UsageError(
+            '{} holds {}{}, and none of {} (compressed or not): give the folder of these to --data, or a new one, into '
+            'which MNIST is fetched'.format(
+                folder, ', '.join(map(one_line, others[:_N_NAMED])),
+                ' and {:,} more'.format(len(others) - _N_NAMED) if len(others) > _N_NAMED else '',
+                ', '.join(name[:-len('.gz')] for name in CHECKSUMS)))
 
 
 def _checksum(path):
@@ -165,6 +238,8 @@ def _fetch_file(path, addresses, checksum):
             raise
         except (OSError, ValueError, http.client.HTTPException) as error:
             reasons.append('{}: {}'.format(address, one_line(error) or type(error).__name__))
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is an answer, too, whose connection would stay open
             continue
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == checksum:
             break
@@ -219,10 +294,10 @@ class MNIST:
         ``batchsize``.
         """
         folder = pathlib.Path(folder)
-        present = _present(folder)
+        home, present = _present(folder)
         missing = [name for name in CHECKSUMS if name not in present]
         if missing:
-            raise UsageError('{} lacks {}: put the four IDX files there'.format(folder, ', '.join(missing)))
+            raise UsageError('{} lacks {}: put the four IDX files there'.format(home, ', '.join(missing)))
         train_images, train_labels, test_images, test_labels = (present[name] for name in CHECKSUMS)
         self.train_images, self.train_labels = _read_pair(train_images, train_labels)
         self.test_images, self.test_labels = _read_pair(test_images, test_labels)

@@ -1,0 +1,50 @@
+"""Write data as PNG files for other programs: the very pixels that training sees.
+
+"images" writes the pictures of a folder as 64×64 pixels in colours, on white, under their own names.  "mnist" writes
+the digits as 28×28 grey pixels, as train/LABEL/NUMBER.png and test/LABEL/NUMBER.png.
+"""
+
+import argparse
+import pathlib
+
+from ddgm.runs import command_line
+
+
+def parse(arguments=None):
+    """Read the command line: ``task``, ``data`` and ``out``."""
+    parser = command_line.OneLineParser(
+        prog='python -m ddgm.prepare', description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = parser.add_subparsers(dest='task', metavar='|'.join(sorted(command_line.DATA_FOLDERS)), required=True)
+    for task, known in command_line.DATA_FOLDERS.items():
+        flags = tasks.add_parser(task, help=known.description, allow_abbrev=False)
+        flags.add_argument(
+            '--data', metavar='DIR', type=command_line.folder_name, default=known.default,
+            required=known.default is None, help=known.description)
+        flags.add_argument(
+            '-o', '--out', metavar='DIR', type=command_line.folder_name, required=True,
+            help='a new folder, or one that this command has written, whose files are replaced')
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    request = parse(arguments)
+
+    # Only now NumPy and Pillow, so that --help and a mistyped flag answer at once.
+    from ddgm.data import export, images, mnist
+    folder, out = pathlib.Path(request.data), pathlib.Path(request.out)
+    export.check(out, [folder])
+    if request.task == 'images':
+        data = images.ImageFolder(folder, batchsize=1)
+        export.check(out, {(folder / path).parent for path in data.paths})
+        pictures = zip(export.png_names(data.paths), data.images.transpose(0, 2, 3, 1))
+        report = data.report()
+    else:
+        mnist.fetch(folder)
+        pictures, report = export.digits(mnist.MNIST(folder)), ''
+    n = export.write(pictures, out)
+    print('{}: {:,} pictures{}'.format(out, n, report and '; ' + report))
+
+
+if __name__ == '__main__':
+    command_line.run_script(main)

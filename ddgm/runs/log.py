@@ -89,11 +89,18 @@ class Curves:
         x (sequence of float): The axis.
         values (dict): By the names of this project's log, sequences of floats as long as ``x``; NaN where there is
             none.
+        own (dict): By the names in ``values``, what another program calls a loss that is its own, and not ours.
     """
 
     unit: str
     x: Sequence
     values: dict
+    own: dict = dataclasses.field(default_factory=dict)
+
+    def points(self, name):
+        """x and the values of one quantity, two lists, where both are finite."""
+        pairs = [pair for pair in zip(self.x, self.values[name]) if all(map(math.isfinite, pair))]
+        return [x for x, _ in pairs], [value for _, value in pairs]
 
 
 def curves_of(entries):

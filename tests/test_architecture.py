@@ -18,7 +18,7 @@ FLOORS = [
 ]
 ONLY = {
     'argparse': {'runs', 'studies', 'compare', 'weights'}, 'matplotlib': {'figures'}, 'PIL': {'figures', 'data'},
-    'urllib': {'data'}, 'signal': {'runs', 'studies'}}
+    'urllib': {'data'}, 'signal': {'runs', 'studies'}, 'tensorboard': {'compare'}}
 
 
 def imports_of(path):

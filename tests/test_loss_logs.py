@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import pytest
 
@@ -282,6 +283,11 @@ def test_no_log_in_json(content, read):
 
 
 # ---- what is no log
+
+def test_event_files_without_their_package(read, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorboard.backend.event_processing.event_file_loader', None)
+    assert 'pip install tensorboard' in refusal(read, b'', 'events.out.tfevents.1.host')
+
 
 @pytest.mark.parametrize('content', [
     '', '\n', 'epoch,e_loss\n', 'epoch,accuracy\n1,2\n', 'epoch\n1\n', 'Wall time,Step,Value\n1,0,1.5\n',

@@ -14,7 +14,7 @@ from ddgm.support.errors import UsageError
 from ddgm.support.files import read_arrays, read_json
 
 _SAMPLES = ('.npy', '.npz')
-_LOGS = 'a log (.csv, .json, .jsonl, of Chainer, of TensorBoard)'
+_LOGS = 'a log ({}, log of Chainer, {})'.format(', '.join(loss_logs.SUFFIXES), loss_logs.EVENTS)
 # A folder's files of fewer samples are batches of one program and not a program each: a tenth of what is scored.
 _BATCH = 250
 _CURE = 'leave it out or give another path'
@@ -158,23 +158,24 @@ def _read_logs(path, name, files):
             try:
                 logs += _read_log(file)
             except UsageError as error:
-                if file.suffix == '.csv':
+                if file.suffix in ('.csv', '.tsv'):
                     raise
-                print(error)  # most JSON files are no logs, and nobody has named this one
+                print('Passed over:', error)  # most JSON files are no logs, and nobody has named this one
     for folder in sorted({file.parent for depth in ('', '*/') for file in path.glob(depth + loss_logs.EVENTS)}):
         try:
             logs += _read_log(folder, name if folder == path else folder.name)
         except UsageError as error:
             if folder == path:
                 raise
-            print(error)
+            print('Passed over:', error)
     return logs
 
 
 def _read_log(path, name=None):
+    if name is None:  # many are called log, or events and a number
+        name = path.stem if path.suffix in loss_logs.SUFFIXES else path.resolve().parent.name
     return [
-        Entry(experiment or name or path.stem, [str(path)], logs=[log])
-        for experiment, log in loss_logs.read(path).items()]
+        Entry(experiment or name, [str(path)], logs=[log]) for experiment, log in loss_logs.read(path).items()]
 
 
 def _read_samples(path):

@@ -10,6 +10,7 @@ import re
 from ddgm.runs.log import Curves
 from ddgm.support.errors import UsageError, one_line
 
+SUFFIXES = ('.csv', '.tsv', '.json', '.jsonl')
 EVENTS = 'events.out.tfevents.*'
 THEIR = 'their_'  # begins the name of what another program measured by its own definition
 
@@ -43,11 +44,7 @@ _CURE = 'leave it out'
 
 def is_log(path):
     """Whether a file's name says that it is a log."""
-    return path.suffix in ('.csv', '.tsv') or _is_json(path) or path.match(EVENTS)
-
-
-def _is_json(path):
-    return path.suffix in ('.json', '.jsonl') or path.name == 'log'
+    return path.suffix in SUFFIXES or path.name == 'log' or path.match(EVENTS)
 
 
 def read(path):
@@ -65,10 +62,10 @@ def read(path):
     try:
         if path.is_dir() or path.match(EVENTS):
             rows = _read_events(path)
-        elif _is_json(path):
-            rows = _read_json(path)
-        else:
+        elif path.suffix in ('.csv', '.tsv'):
             rows, comma = _read_csv(path)
+        else:
+            rows = _read_json(path)
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UsageError('{}: can\'t be read as a log ({}): {}'.format(
             path, getattr(error, 'strerror', None) or one_line(error), _CURE)) from error
@@ -78,8 +75,10 @@ def read(path):
     if not known and {'step', 'value'} <= plain.keys():  # TensorBoard's export of the scalar in the file's name
         known = {quantity: (plain['value'], name) for quantity, (_, name) in _known(path, [path.stem]).items()}
     if not known:
-        raise UsageError('{}: has no rows with a column that is known ({}): {}, or rename its columns'.format(
-            path, ', '.join(sorted(_QUANTITIES)), _CURE))
+        raise UsageError('{}: has no rows with a column that is known, as {} are{}: {}, or rename its columns'.format(
+            path, ', '.join(name for quantity, names in _NAMES.items() if names for name in (quantity, *names[:2])
+                            if not name.startswith(THEIR)),
+            ' (it has {})'.format(', '.join(map(one_line, columns))[:100]) if columns else '', _CURE))
     if comma == ',':
         decimals = [row[column] for column, _ in known.values() for row in rows if comma in (row[column] or '')]
         if decimals:

@@ -568,17 +568,18 @@ def test_metrics_of_another_program(trained, drawn, capsys, tmp_path):
         'energy/loss': 3, 'their_fid': 25.5, 'their_precision': 0.875, 'their_recall': 0.5}
     assert set(theirs['metrics']) == METRICS['gaussian_mixture'] - OF_ENERGY
     text = capsys.readouterr().out
-    ours, _, other = text.partition('their_…: the last in their own logs, by their own definitions\n')
-    lines = [line.split() for line in other.splitlines() if line.startswith('their_')]
-    assert lines == [
-        ['their_fid', '-', '25.5', '-'], ['their_precision', '-', '0.875', '-'], ['their_recall', '-', '0.5', '-']]
-    assert 'their' not in ours.split('held against')[1]
+    table = columns_of(text)
+    assert {name: cell for name, cell in table['theirs'].items() if name.startswith('their_')} == {
+        'their_fid': '25.5', 'their_precision': '0.875', 'their_recall': '0.5'}
+    assert {table[title]['their_fid'] for title in ('gaussian_mixture_0', 'real data')} == {'-'}
+    assert not {'fid', 'precision', 'recall'} & set(table['theirs'])
+    assert '\ntheir_…: from the logs of other programs, by their own definitions\n' in text
 
 
 def test_metrics_of_another_program_alone(drawn, capsys, tmp_path):
     (tmp_path / 'm.csv').write_text(THEIR_METRICS)
     compared('m.csv')
-    assert [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith('their_')][1:] == [
+    assert [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith('their_')][:3] == [
         ['their_fid', '25.5'], ['their_precision', '0.875'], ['their_recall', '0.5']]
 
 

@@ -329,8 +329,8 @@ def test_losses_of_another_kind_have_panels_of_their_own(draw):
         ('c', Curves('epoch', [1.0], {'loss': [3.0]}, {'loss': 'main/loss'}))])
     assert [(axes.get_title(), [line.get_label() for line in axes.lines]) for axes in part] == [
         ('E(x⁺), data, nats', ['ours', 'a', 'b']), ('DGM loss: E(G(z)) − H, nats', ['ours']),
-        ('DGM loss by its own program\'s definition:\ng_loss', ['a', 'b']),
-        ('a loss by its own program\'s definition:\nmain/loss', ['c'])]
+        ('DGM loss, another program\'s own:\ng_loss', ['a', 'b']),
+        ('a loss, another program\'s own:\nmain/loss', ['c'])]
 
 
 @pytest.mark.parametrize(('n', 'letters', 'last'), [

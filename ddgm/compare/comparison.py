@@ -63,10 +63,11 @@ def compare(entries, task, data_folder, out):
             **{name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}})
         for facts in result['entries']]
     has_theirs = any(name.startswith(loss_logs.THEIR) for _, values in columns for name in values)
-    if has_theirs:
-        print('\n{}…: the last in their own logs, by their own definitions'.format(loss_logs.THEIR))
     if panels or has_theirs:
+        print(end='' if panels else '\n')
         print_table(columns + real_columns)
+    if has_theirs:
+        print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
     written = [out / 'comparison.json']

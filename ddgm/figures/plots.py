@@ -169,7 +169,7 @@ def _show_curves(figure, quantities, curves, across, down):
                 marker='.' if len(x) == 1 else None)
         title = QUANTITIES[quantity] + ', nats'
         if own:
-            title = '{} by its own program\'s definition:\n{}'.format(
+            title = '{}, another program\'s own:\n{}'.format(
                 QUANTITIES[quantity].split(':')[0], _verbatim(own))
         axes.set_title(title)
         axes.set_xlabel(units.copy().pop() if len(units) == 1 else 'share of the run')

@@ -8,6 +8,8 @@ import math
 import os
 from collections.abc import Sequence
 
+import numpy
+
 from ddgm.support.files import open_atomically
 
 # What the loop observes, by the names that the log has for it.
@@ -99,8 +101,9 @@ class Curves:
 
     def points(self, name):
         """x and the values of one quantity, two lists, where both are finite."""
-        pairs = [pair for pair in zip(self.x, self.values[name]) if all(map(math.isfinite, pair))]
-        return [x for x, _ in pairs], [value for _, value in pairs]
+        points = numpy.array([self.x, self.values[name]], dtype=float)
+        x, values = points[:, numpy.isfinite(points).all(axis=0)].tolist()
+        return x, values
 
 
 def curves_of(entries):

@@ -21,7 +21,7 @@ QUANTITIES = {
     'generator/entropy': 'entropy proxy H',
     'loss': 'a loss',
 }
-_FEW = 8  # names that a legend in each panel has room for
+_FEW = 4  # names that a legend in each panel has room for
 _LEGEND_ROWS = 12
 _LONGEST = 40  # letters of a name
 

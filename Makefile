@@ -21,9 +21,10 @@ test: $(VENV)/installed-test
 faults: $(VENV)/installed-test
 	$(RUN) -m pytest tests/test_faults.py tests/test_fuzz.py --thorough -n auto --dist worksteal
 
-# The same models in PyTorch, which `make test` leaves out where it is missing: some minutes.
+# The same models in PyTorch, and TensorBoard's files, which `make test` leaves out where they are missing: some minutes.
 test-parity: $(VENV)/installed-pytorch
-	$(RUN) -m pytest tests/test_parity.py tests/test_checkpoints.py -n auto --dist worksteal
+	$(RUN) -m pytest tests/test_parity.py tests/test_checkpoints.py tests/test_event_files.py \
+		'tests/test_fuzz.py::test_damaged_inputs[EventFiles]' -n auto --dist worksteal
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

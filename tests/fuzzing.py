@@ -290,6 +290,65 @@ class Table(_Compared):
             b'exp_name;epoch;DEM_energy_x\n' + b''.join(b'run%d;%d;-1\n' % (i % 3, i) for i in range(30))]
 
 
+class JsonLines(_Compared):
+    """Logs in JSON: a list, and an object a line."""
+
+    changes = damaged, changed_value
+
+    def __init__(self, folder):
+        self.path = folder / 'metrics.jsonl'
+        rows = [{'iteration': i, 'train': {'e_loss': -i}, 'g_loss': 1e-30, 'fid': None} for i in range(20)]
+        self.sound = [json.dumps(rows).encode(), b''.join(json.dumps(row).encode() + b'\n' for row in rows)]
+
+
+def _changed_event(content, rng):
+    """One event is damaged or holds another value, and the checksums say that it is right."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+    records = []
+    while content:
+        size = int.from_bytes(content[:8], 'little')
+        records.append(content[12:12 + size])
+        content = content[16 + size:]
+    i = int(rng.integers(len(records)))
+    if rng.random() < 0.5:
+        records[i] = damaged(records[i], rng)
+    else:
+        event = Event(step=int(rng.choice([-1, 0, 2 ** 63 - 1])))
+        value = event.summary.value.add(tag=str(rng.choice(['dem_loss', 'step', '', 'x' * 10_000, 'a/fid', '\0'])))
+        value.tensor.dtype = int(rng.choice([1, 2, 3, 7, 9, 10, 20]))
+        value.tensor.tensor_content = rng.bytes(int(rng.integers(10)))
+        if rng.random() < 0.5:
+            value.tensor.tensor_shape.dim.add(size=int(rng.choice([-1, 1, 2 ** 40])))
+        records[i] = event.SerializeToString()
+    file = io.BytesIO()
+    writer = RecordWriter(file)
+    for record in records:
+        writer.write(record)
+    return file.getvalue()
+
+
+class EventFiles(_Compared):
+    """Event files of TensorBoard."""
+
+    changes = damaged, _changed_event
+
+    def __init__(self, folder):
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+        from tensorboard.util.tensor_util import make_tensor_proto
+        self.path, file = folder / 'events.out.tfevents.1', io.BytesIO()
+        writer = RecordWriter(file)
+        writer.write(Event(file_version='brain.Event:2').SerializeToString())
+        for i in range(10):
+            event = Event(step=i)
+            event.summary.value.add(tag='dem_loss', simple_value=-i)
+            event.summary.value.add(tag='train/dgm_loss').tensor.CopyFrom(make_tensor_proto(i / 7))
+            event.summary.value.add(tag='picture').image.encoded_image_string = bytes(20)
+            writer.write(event.SerializeToString())
+        self.sound = [file.getvalue()]
+
+
 class Weights:
     """Weights in PyTorch's names and in our own."""
 
@@ -386,7 +445,7 @@ class Logs:
 
 
 READERS = {reader.__name__: reader for reader in (
-    Digits, Pictures, Snapshots, Archives, Arrays, Table, Weights, Settings, Logs, Safetensors)}
+    Digits, Pictures, Snapshots, Archives, Arrays, Table, JsonLines, EventFiles, Weights, Settings, Logs, Safetensors)}
 
 
 # ---- the process

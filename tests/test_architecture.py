@@ -18,7 +18,7 @@ FLOORS = [
 ]
 ONLY = {
     'argparse': {'runs', 'studies', 'compare', 'weights', 'prepare'}, 'matplotlib': {'figures'},
-    'PIL': {'figures', 'data'}, 'urllib': {'data'}, 'signal': {'runs', 'studies'}}
+    'PIL': {'figures', 'data'}, 'urllib': {'data'}, 'signal': {'runs', 'studies'}, 'tensorboard': {'compare'}}
 
 
 def imports_of(path):

@@ -519,7 +519,7 @@ def test_curves_alone(capsys, tmp_path):
     result = compared('theirs.csv')
     assert result == {'entries': [
         {'name': name, 'sources': ['theirs.csv'], 'preset': None, 'seed': None, 'iterations': None, 'last': last,
-         'metrics': {}}
+         'own': {'energy/loss': 'e_loss', 'generator/loss': 'g_loss'}, 'metrics': {}}
         for name, last in (
             ('ring', {'energy/loss': 4, 'generator/loss': None}), ('grid', {'energy/loss': 3, 'generator/loss': 6}))]}
     lines = capsys.readouterr().out.splitlines()
@@ -539,10 +539,48 @@ def test_curves_of_a_run_that_has_no_samples_yet(drawn):
     assert [name for name, _ in drawn.logs] == ['a']
 
 
-def test_last_value_that_is_none(drawn, tmp_path):
-    (tmp_path / 'm.csv').write_text('epoch,e_loss,g_loss,e_real\n1,2,3,4\n2,nan,inf,\n')
+def test_last_value_is_the_last_that_is_finite(drawn, tmp_path):
+    (tmp_path / 'm.csv').write_text('epoch,e_loss,g_loss,e_real\n1,2,3,\n2,nan,inf,\n')
     assert compared('m.csv')['entries'][0]['last'] == {
-        'energy/loss': None, 'generator/loss': None, 'energy/positive': None}
+        'energy/loss': 2, 'generator/loss': 3, 'energy/positive': None}
+
+
+def test_log_of_a_run_under_another_name(drawn):
+    """The same curves as those of the run, and of the same kind."""
+    make_run('a', log=[{'iteration': i, 'elapsed_time': 0.5, 'energy/loss': 1.5 * i} for i in (1, 2)])
+    run, theirs = compared('a', 'theirs=a/log')['entries']
+    assert (theirs['name'], theirs['last'], theirs['own']) == ('theirs', run['last'], {}) == (
+        'theirs', {'energy/loss': 3}, {})
+    (_, first), (_, second) = drawn.logs
+    assert ([*first.x], first.unit, first.points('energy/loss')) == (
+        second.x, second.unit, second.points('energy/loss'))
+
+
+THEIR_METRICS = 'epoch,e_loss,fid,precision,recall\n1,2,25.5,0.875,0.5\n2,3,nan,nan,nan\n'
+
+
+def test_metrics_of_another_program(trained, drawn, capsys, tmp_path):
+    """They never stand in a row of ours."""
+    (tmp_path / 'm.csv').write_text(THEIR_METRICS)
+    numpy.save('s.npy', points(N))
+    run, theirs = compared(trained('gaussian_mixture'), 'theirs=s.npy', 'theirs=m.csv')['entries']
+    assert theirs['last'] == {
+        'energy/loss': 3, 'their_fid': 25.5, 'their_precision': 0.875, 'their_recall': 0.5}
+    assert set(theirs['metrics']) == METRICS['gaussian_mixture'] - OF_ENERGY
+    text = capsys.readouterr().out
+    table = columns_of(text)
+    assert {name: cell for name, cell in table['theirs'].items() if name.startswith('their_')} == {
+        'their_fid': '25.5', 'their_precision': '0.875', 'their_recall': '0.5'}
+    assert {table[title]['their_fid'] for title in ('gaussian_mixture_0', 'real data')} == {'-'}
+    assert not {'fid', 'precision', 'recall'} & set(table['theirs'])
+    assert '\ntheir_…: from the logs of other programs, by their own definitions\n' in text
+
+
+def test_metrics_of_another_program_alone(drawn, capsys, tmp_path):
+    (tmp_path / 'm.csv').write_text(THEIR_METRICS)
+    compared('m.csv')
+    assert [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith('their_')][:3] == [
+        ['their_fid', '25.5'], ['their_precision', '0.875'], ['their_recall', '0.5']]
 
 
 # ---- the picture
@@ -643,10 +681,12 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
     ('s.npy --seed 3', ['--seed', '--help']),
     ('nowhere', ['nowhere', 'no such file']),
     ('text.npy', ['text.npy', "can't be read"]),
+    ('commas.csv', ['commas.csv', 'column e_loss', "'1,5'"]),
 ])
 def test_bad_input(arguments, words, run_compare, tmp_path):
     """One line, exit status 2, nothing written."""
     (tmp_path / 'text.npy').write_text('text')
+    (tmp_path / 'commas.csv').write_text('step,e_loss\n0,"1,5"\n')
     before = sorted(tmp_path.rglob('*'))
     result = run_compare(*arguments.split())
     assert_refused(result, *words)

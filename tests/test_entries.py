@@ -137,6 +137,16 @@ def test_log(save):
     assert [log.x for log in entry.logs] == [[1, 2]]
 
 
+def test_log_of_chainer(save):
+    """Its file is called log whatever the run is."""
+    save('result/b/log', '[{"iteration": 100, "main/loss": 0.5}]')
+    assert names_of('result/b/log', 't=result/b/log') == ['b', 't']
+    make_run('a', log=[{'iteration': 5, 'energy/loss': 1.5}])
+    run, log = entries.read(['a', 't=a/log'])
+    assert run.logs[0].points('energy/loss') == log.logs[0].points('energy/loss') == ([5], [1.5])
+    assert names_of('a', 'a/log') == ['a', 'a/log: a']
+
+
 def test_log_of_several_experiments(save):
     save('m.csv', 'exp_name,epoch,e_loss\na,1,2\nb,1,3\na,2,4\n')
     a, b = entries.read(['m.csv'])
@@ -333,6 +343,18 @@ def test_folder_of_logs(save):
         save('theirs/{}.csv'.format(name), 'Wall time,Step,Value\n0,1,2\n')
     found = entries.read(['theirs'])
     assert [list(log.values) for entry in found for log in entry.logs] == [['energy/loss'], ['generator/loss']]
+
+
+def test_json_files_of_a_folder(save, capsys):
+    """Most are no logs: those are named and passed over."""
+    save('theirs/a.npy', points(10))
+    save('theirs/parameters.json', '{"learning_rate": 1}')
+    save('theirs/metrics.jsonl', '{"step": 1, "e_loss": 2}\n')
+    entry = read_one('theirs')
+    assert (entry.sources, entry.logs[0].x) == (['theirs (1 files)', 'theirs/metrics.jsonl'], [1])
+    assert capsys.readouterr().out.startswith('Passed over: theirs/parameters.json: has no rows with a column')
+    save('others/parameters.json', '{"learning_rate": 1}')
+    assert 'others' in refusal('others')
 
 
 def test_other_files_of_a_folder_are_passed_over(save, tmp_path):

@@ -307,8 +307,59 @@ def test_row_without_its_epoch_beside_iterations(draw):
         ('a', Curves('iteration', [500.0, 1000.0], {'energy/loss': [1.0, 2.0]})),
         ('b', Curves('epoch', [math.nan, 1.0, 2.0], {'energy/loss': [3.0, 4.0, 5.0]}))])
     second = part[0].lines[1]
-    assert list(second.get_xdata())[1:] == [0.5, 1]
+    assert (list(second.get_xdata()), list(second.get_ydata())) == ([0.5, 1], [4, 5])
     assert 'nan' not in second.get_label()
+
+
+def test_curves_go_through_their_own_values(draw):
+    """Gaps in every row, as Lightning writes them: each line is whole, and one without a value is none."""
+    part, = draw(None, [], [('a', Curves('iteration', [1.0, 2.0, 3.0, 4.0], {
+        'energy/loss': [1.0, math.nan, 3.0, math.nan], 'generator/loss': [math.nan, 5.0, math.nan, math.inf],
+        'energy/positive': [math.nan] * 4}))])
+    assert [[(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines] for axes in part] == [
+        [([1, 3], [1, 3])], [([2], [5])]]
+    assert part[1].lines[0].get_marker() == '.'
+
+
+def test_losses_of_another_kind_have_panels_of_their_own(draw):
+    values = {'energy/positive': [1.0], 'generator/loss': [2.0]}
+    part, = draw(None, [], [
+        ('ours', Curves('epoch', [1.0], values)), ('a', Curves('epoch', [1.0], values, {'generator/loss': 'g_loss'})),
+        ('b', Curves('epoch', [1.0], values, {'generator/loss': 'g_loss'})),
+        ('c', Curves('epoch', [1.0], {'loss': [3.0]}, {'loss': 'main/loss'}))])
+    assert [(axes.get_title(), [line.get_label() for line in axes.lines]) for axes in part] == [
+        ('E(x⁺), data, nats', ['ours', 'a', 'b']), ('DGM loss: E(G(z)) − H, nats', ['ours']),
+        ('DGM loss, another program\'s own:\ng_loss', ['a', 'b']),
+        ('a loss, another program\'s own:\nmain/loss', ['c'])]
+
+
+@pytest.mark.parametrize(('n', 'letters', 'last'), [
+    (5, 20, '4' + 19 * 'x'), (40, 15, '39' + 13 * 'x'), (40, 200, 'and 17 more'), (400, 3, 'and 293 more')])
+@pytest.mark.parametrize('units', [['epoch'], ['epoch', 'row']])
+def test_legend_of_many(n, letters, last, units, tmp_path, monkeypatch):
+    """Below the panels, within the page, in colours that differ; a warning of matplotlib's would be an error."""
+    pages = []
+    save = plots.save
+    monkeypatch.setattr(plots, 'save', lambda figure, *arguments: pages.append(figure) or save(figure, *arguments))
+    plots.draw_comparison(tmp_path / 'a.png', None, [], [
+        ('{:x<{}}'.format(i, letters), Curves(
+            units[i % len(units)], [1.0, 2.0], {'energy/loss': [i, i], 'energy/positive': [i, 0]})) for i in range(n)])
+    part, = pages[0].subfigs
+    legend, = part.legends
+    assert not any(axes.get_legend() for axes in part.axes)
+    labels = [text.get_text() for text in legend.get_texts()]
+    if len(units) == 1:
+        assert labels[-1] == last
+    box, page = legend.get_window_extent(), pages[0].bbox
+    assert page.x0 <= box.x0 < box.x1 <= page.x1
+    assert page.y0 <= box.y0 < box.y1 < min(axes.get_window_extent().y0 for axes in part.axes if axes.axison)
+    assert all(axes.get_window_extent().height > 0.5 * 2.4 * pages[0].dpi for axes in part.axes)
+    assert len({line.get_color() for line in part.axes[0].lines}) == min(n, 256)
+
+
+def test_long_names_are_cut_in_the_middle(draw):
+    part, = draw(None, [], [(100 * 'a' + 100 * 'b', Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]}))])
+    assert part[0].lines[0].get_label() == 20 * 'a' + '…' + 19 * 'b'
 
 
 def test_curves_that_no_panel_shows(draw):
@@ -329,7 +380,7 @@ def test_every_program_is_in_the_legend(draw):
     assert shown[1] == 'theirs'
 
 
-@pytest.mark.parametrize('name', ['a$\\b$c', '$x_a^b{', 'not UTF-8: \udcff'])
+@pytest.mark.parametrize('name', ['a$\\b$c', '$x_a^b{', 'not UTF-8: \udcff', '実験1', 'two\nlines'])
 def test_names_are_no_formulas(name, tmp_path):
     """A name is shown as it is, whatever matplotlib makes of a pair of dollars elsewhere."""
     plots.draw_comparison(

@@ -1,6 +1,8 @@
-"""Losses over a run in CSV files of other programs, and files that are none."""
+"""Losses over a run in the logs of other programs, CSV and JSON, and files that are none."""
 
+import json
 import math
+import sys
 
 import pytest
 
@@ -10,6 +12,7 @@ from ddgm.support.errors import UsageError
 
 CRISP79 = 'exp_name,output_dir,epoch,e_loss,g_loss,e_real,e_fake,gap,fid,elapsed_s\n'
 NAN = math.nan
+OWN = {'energy/loss': 'e_loss', 'generator/loss': 'g_loss'}
 
 
 @pytest.fixture
@@ -18,7 +21,7 @@ def read(tmp_path):
     def read(content, name='metrics.csv', encoding='utf-8'):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
-        return loss_logs.read_csv(path)
+        return loss_logs.read(path)
     return read
 
 
@@ -46,7 +49,7 @@ def test_columns_of_crisp79(read):
         CRISP79 + 'ring,runs/ring,1,0.5,-1.5,2.0,3.0,-1.0,12.5,3.3\n' + 'ring,runs/ring,2,0.25,-1.25,4,5,-1,11,6.6\n'))
     assert curve == Curves('epoch', [1, 2], {
         'energy/loss': [0.5, 0.25], 'generator/loss': [-1.5, -1.25], 'energy/positive': [2, 4],
-        'energy/negative': [3, 5]})
+        'energy/negative': [3, 5], 'their_fid': [12.5, 11]}, {'energy/loss': 'e_loss', 'generator/loss': 'g_loss'})
 
 
 def test_several_experiments_in_one_file(read):
@@ -72,7 +75,8 @@ def test_export_of_tensorboard(tag, quantity, read):
     text = 'Wall time,Step,Value\n1478649600.1,0,1.5\n1478649601.2,100,-2.5\n'
     for name in ('run-.-tag-{}.csv', 'run-runs_a-tag-Train_{}.csv', '{}.csv'):
         curve = only(read(text, name.format(tag)))
-        assert curve == Curves('iteration', [0, 100], {quantity: [1.5, -2.5]})
+        own = {quantity: tag} if quantity.endswith('loss') else {}
+        assert curve == Curves('iteration', [0, 100], {quantity: [1.5, -2.5]}, own)
 
 
 @pytest.mark.parametrize('name', ['run-.-tag-learning_rate.csv', 'run-.-tag-same_loss.csv', 'dem_loss_of_mine.csv'])
@@ -104,11 +108,12 @@ def test_names_of_columns(columns, quantity, read):
     'Epoch,E_LOSS,G_Loss\n1,2.5,3\n2,4,5\n',
     ' epoch , e_loss , g_loss \n 1 , 2.5 , 3 \n 2 , 4 , 5 \n',
     'epoch,e_loss,g_loss\n\n1,2.5,3\n\n2,4,5\n\n',
+    'epoch,e_loss,g_loss\n1,2.5,3\nepoch,e_loss,g_loss\n2,4,5\n',
     'epoch,e_loss,g_loss\n1,2.5,3\n2,4,5',
     'g_loss,note,epoch,e_loss\n3,"a, b",1,2.5\n5,,2,4\n',
 ])
 def test_forms(text, read):
-    assert only(read(text)) == Curves('epoch', [1, 2], {'energy/loss': [2.5, 4], 'generator/loss': [3, 5]})
+    assert only(read(text)) == Curves('epoch', [1, 2], {'energy/loss': [2.5, 4], 'generator/loss': [3, 5]}, OWN)
 
 
 def test_byte_order_mark(read):
@@ -148,10 +153,141 @@ def test_rows_with_more_cells(header, read):
     """A column was added without a name: what has one is read."""
     first = 'a,' if 'exp_name' in header else ''
     curve = only(read('{}\n{first}1,2\n{first}2,3,4,5\n'.format(header, first=first)))
-    assert curve == Curves('epoch', [1, 2], {'energy/loss': [2, 3]})
+    assert curve == Curves('epoch', [1, 2], {'energy/loss': [2, 3]}, {'energy/loss': 'e_loss'})
+
+
+@pytest.mark.parametrize('text', [
+    'step;e_loss\n0;1,5\n1;-2,25e1\n', 'step\te_loss\n0\t1,5\n1\t-2,25e1\n', 'e_loss\n1,5\n-2,25e1\n'])
+def test_decimal_commas(text, read, capsys):
+    assert only(read(text)).values == {'energy/loss': [1.5, -22.5]}
+    assert capsys.readouterr().out.endswith('metrics.csv: its commas stand before decimals, as in 1,5\n')
+
+
+@pytest.mark.parametrize('text', [
+    'step,e_loss\n0,"1,5"\n', 'step;e_loss\n0;1.000,5\n', 'step;e_loss\n0;1,000,5\n', 'step,e_loss\n0,lost\n',
+    'step,e_loss\n0,1.5 nats\n', 'step,e_loss\n0,tensor(1.5)\n', 'step,e_loss\n0,"[1.5]"\n'])
+def test_text_where_a_number_should_be(text, read):
+    message = refusal(read, text)
+    assert 'column e_loss' in message
+    assert text.split('0', 1)[1][1:-1].strip('"') in message
+
+
+def test_text_where_an_iteration_should_be(read):
+    message = refusal(read, 'epoch,e_loss\n1/100,2\n')
+    assert "'1/100' in its column epoch" in message
+
+
+def test_log_with_gaps_in_every_row(read):
+    """Lightning writes a row for each call of ``log``."""
+    curve = only(read('e_loss,epoch,g_loss,step\n1.5,0,,49\n,0,-3.0,49\n1.25,1,,99\n,1,-4.0,99\n'))
+    assert curve.unit == 'iteration'
+    assert curve.points('energy/loss') == ([49, 99], [1.5, 1.25])
+    assert curve.points('generator/loss') == ([49, 99], [-3, -4])
+
+
+def test_axis_without_values(read):
+    curve = only(read('step,epoch,e_loss\n,1,2\n,2,3\n'))
+    assert (curve.unit, curve.x) == ('epoch', [1, 2])
+
+
+# ---- names
+
+@pytest.mark.parametrize('column', [
+    'loss/e_loss', 'train/e_loss', 'train_e_loss', 'Train/dem_loss', 'e_loss_step', 'train/e_loss_epoch',
+    'sunny-day-7 - e_loss', 'losses.e_loss', 'main/energy/loss'])
+def test_end_of_a_name(column, read, capsys):
+    assert only(read('step,{}\n1,2\n'.format(column))).values == {'energy/loss': [2]}
+    assert capsys.readouterr().out.endswith('metrics.csv: takes {} as energy/loss\n'.format(column))
+
+
+@pytest.mark.parametrize('column', [
+    'same_loss', 'e_loss_weight', 'cross_entropy', 'average_precision', 'loss_scale', 'fid_every'])
+def test_names_that_only_look_alike(column, read):
+    refusal(read, 'step,{}\n1,2\n'.format(column))
+
+
+@pytest.mark.parametrize(('columns', 'chosen'), [
+    (['val/e_loss', 'train/e_loss'], 1), (['e_loss', 'train/e_loss'], 0), (['e_loss_epoch', 'e_loss_step'], 1),
+    (['e_loss', 'energy/loss'], 1), (['test_e_loss', 'e_loss_epoch'], 1), (['a/e_loss', 'b/e_loss'], None)])
+def test_several_columns_of_one_quantity(columns, chosen, read, capsys):
+    """The surest is taken; where none is, none."""
+    curve = only(read('step,e_real,{}\n1,0,7,8\n'.format(','.join(columns))))
+    assert curve.values.get('energy/loss') == (None if chosen is None else [7 + chosen])
+    if chosen is None:
+        assert 'metrics.csv: passes over a/e_loss, b/e_loss: which' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('column', 'own'), [
+    ('e_loss', 'e_loss'), ('train/DEM_loss', 'dem_loss'), ('energy/loss', None), ('train/energy/loss', None)])
+def test_whose_loss_it_is(column, own, read):
+    assert only(read('step,{}\n1,2\n'.format(column))).own == ({'energy/loss': own} if own else {})
+
+
+def test_energies_are_nobodys_own(read):
+    assert only(read('step,e_real,e_fake\n1,2,3\n')).own == {}
+
+
+def test_metrics_of_crisp79(read):
+    curve = only(read('epoch,e_loss,fid,precision,recall\n1,2,nan,nan,nan\n2,3,25.1,0.871,0.661\n3,4,nan,nan,nan\n'))
+    assert {name: curve.points(name) for name in curve.values if name.startswith('their_')} == {
+        'their_fid': ([2], [25.1]), 'their_precision': ([2], [0.871]), 'their_recall': ([2], [0.661])}
+
+
+# ---- JSON
+
+ROWS = [{'iteration': 10, 'epoch': 0, 'e_loss': 2.5}, {'iteration': 20, 'epoch': 1, 'g_loss': 3, 'e_loss': NAN}]
+
+
+@pytest.mark.parametrize('text', [
+    json.dumps(ROWS), json.dumps(ROWS, indent=4),
+    ''.join(json.dumps(row) + '\n' for row in ROWS), '[\n{},\n{}\n]\n'.format(*map(json.dumps, ROWS)),
+    '\n'.join(map(json.dumps, ROWS)) + '\n{"iteration": 30, "e_l',
+    '[\n{},\n{},\n{{"iteration"'.format(*map(json.dumps, ROWS)),
+    json.dumps({'iteration': [10, 20], 'e_loss': [2.5, None], 'g_loss': [None, 3], 'seed': 1}),
+    json.dumps([{'iteration': 10, 'losses': {'e_loss': 2.5}}, {'iteration': '20', 'losses': {'g_loss': '3.0'}}])])
+@pytest.mark.parametrize('name', ['log', 'log.json', 'metrics.jsonl'])
+def test_json(text, name, read, capsys):
+    curve = only(read(text, name))
+    assert (curve.unit, curve.x, curve.own) == ('iteration', [10, 20], OWN)
+    assert (curve.points('energy/loss'), curve.points('generator/loss')) == (([10], [2.5]), ([20], [3]))
+    assert ('cut short' in capsys.readouterr().out) is ('{"iteration"' in text[-30:] and text[-1] not in '}\n]')
+
+
+def test_experiments_in_json_lines(read):
+    by_experiment = read('{"exp_name": "a", "e_loss": 1}\n{"exp_name": "b", "e_loss": 2}\n', 'a.jsonl')
+    assert {name: curve.values for name, curve in by_experiment.items()} == {
+        'a': {'energy/loss': [1]}, 'b': {'energy/loss': [2]}}
+
+
+def test_log_of_chainer(read):
+    """Two models by names of their own, and one whose meaning nobody knows."""
+    curve = only(read(json.dumps([
+        {'gen/loss': 3.0, 'dem/loss': 1.5, 'main/loss': 0.5, 'validation/main/loss': 9, 'epoch': 1, 'iteration': 600,
+         'elapsed_time': 3.3}], indent=4), 'log'))
+    assert curve == Curves(
+        'iteration', [600], {'generator/loss': [3], 'energy/loss': [1.5], 'loss': [0.5]},
+        {'generator/loss': 'gen/loss', 'energy/loss': 'dem/loss', 'loss': 'main/loss'})
+
+
+def test_json_export_of_tensorboard(read):
+    curve = only(read('[[1478649600.1, 0, 1.5], [1478649601.2, 100, -2.5]]', 'run-.-tag-dem_loss.json'))
+    assert (curve.unit, curve.x, curve.values) == ('iteration', [0, 100], {'energy/loss': [1.5, -2.5]})
+
+
+@pytest.mark.parametrize('content', [
+    '', '[]', '{}', '1', '"e_loss"', '[1, 2]', '{"e_loss": 1', '{"e_loss": 1}\n{"e_lo\n{"e_loss": 2}\n', '[[1, 2, 3]]',
+    '[' * 100_000, '{"a":' * 100_000, '{"seed": 1}', '{"e_loss": [[1]]}', '{"e_loss": ' + '9' * 400 + '}',
+    '[{"e_loss": {"e_loss": {"x": 1}}}]', b'\x80\x04K\x01.', b'\0' * 100])
+def test_no_log_in_json(content, read):
+    refusal(read, content, 'a.json')
 
 
 # ---- what is no log
+
+def test_event_files_without_their_package(read, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorboard.backend.event_processing.event_file_loader', None)
+    assert 'pip install tensorboard' in refusal(read, b'', 'events.out.tfevents.1.host')
+
 
 @pytest.mark.parametrize('content', [
     '', '\n', 'epoch,e_loss\n', 'epoch,accuracy\n1,2\n', 'epoch\n1\n', 'Wall time,Step,Value\n1,0,1.5\n',
@@ -171,6 +307,6 @@ def test_no_text(content, read):
 
 def test_no_file(tmp_path):
     with pytest.raises(UsageError, match='nothing.csv.*No such file'):
-        loss_logs.read_csv(tmp_path / 'nothing.csv')
-    with pytest.raises(UsageError, match='directory'):
-        loss_logs.read_csv(tmp_path)
+        loss_logs.read(tmp_path / 'nothing.csv')
+    with pytest.raises(UsageError, match='no rows'):
+        loss_logs.read(tmp_path)

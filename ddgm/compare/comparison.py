@@ -6,6 +6,7 @@ import tempfile
 
 import numpy
 
+from ddgm.compare import loss_logs
 from ddgm.data import mnist
 from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.figures import plots
@@ -36,7 +37,7 @@ def compare(entries, task, data_folder, out):
     for entry in entries:
         print('{}: {}'.format(entry.name, _described(entry)))
     result = {'entries': [_facts(entry) for entry in entries]}
-    panels, data = [], None
+    panels, data, real_columns = [], None, []
     if any(entry.x is not None for entry in entries):
         task, reference = _open_reference(task, data_folder, entries)
         samples = _equally_many({
@@ -51,15 +52,23 @@ def compare(entries, task, data_folder, out):
                 panels.append(plots.Panel(
                     entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in _PLANE else None,
                     facts['metrics'].get('log_z')))
-        columns = [
-            (facts['name'], {'iterations': facts['iterations'], **facts['metrics']}) for facts in result['entries']]
         real = reference.real_data(n)
         if real is not None:
             result['real_data'] = reference.score(real)
-            columns.append(('real data', result['real_data']))
-        print_table(columns)
+            real_columns.append(('real data', result['real_data']))
         data = plots.Panel(
             'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0)
+    columns = [
+        (facts['name'], {
+            'iterations': facts['iterations'], **facts['metrics'],
+            **{name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}})
+        for facts in result['entries']]
+    has_theirs = any(name.startswith(loss_logs.THEIR) for _, values in columns for name in values)
+    if panels or has_theirs:
+        print(end='' if panels else '\n')
+        print_table(columns + real_columns)
+    if has_theirs:
+        print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
     written = [out / 'comparison.json']
@@ -110,8 +119,9 @@ def _facts(entry):
         'name': entry.name, 'sources': entry.sources, 'preset': entry.run and entry.run.preset,
         'seed': settings and settings.seed, 'iterations': entry.iterations,
         'last': {
-            name: values[-1] if math.isfinite(values[-1]) else None
+            name: next(filter(math.isfinite, reversed(values)), None)
             for log in entry.logs for name, values in log.values.items()},
+        'own': {name: own for log in entry.logs for name, own in log.own.items()},
         'metrics': {}}
 
 

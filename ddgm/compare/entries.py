@@ -13,7 +13,8 @@ from ddgm.runs.log import curves_of
 from ddgm.support.errors import UsageError
 from ddgm.support.files import read_arrays, read_json
 
-_SAMPLES, _LOGS = ('.npy', '.npz'), ('.csv',)
+_SAMPLES = ('.npy', '.npz')
+_LOGS = 'a log ({}, log of Chainer, {})'.format(', '.join(loss_logs.SUFFIXES), loss_logs.EVENTS)
 # A folder's files of fewer samples are batches of one program and not a program each: a tenth of what is scored.
 _BATCH = 250
 _CURE = 'leave it out or give another path'
@@ -53,7 +54,8 @@ class Entry:
 def read(arguments):
     """The entries that a user names by ``PATH`` or ``NAME=PATH``; what has one NAME is one entry.
 
-    A path is a run folder, a file of samples (.npy, or .npz with an array x), a log (.csv) or a folder of such files.
+    A path is a run folder, a file of samples (.npy, or .npz with an array x), a log (see ``loss_logs``) or a folder of
+    such files.
     Raises ``UsageError`` for a path that is none of these or is given twice, or a file that can't be read.
     """
     entries, named, unnamed = [], {}, []
@@ -111,9 +113,10 @@ def _entries_of(path):
         raise UsageError('{}: there is no such file or folder'.format(path))
     if path.suffix in _SAMPLES:
         return [Entry(path.stem, [str(path)], x=_read_samples(path))]
-    if path.suffix in _LOGS:
+    if loss_logs.is_log(path):
         return _read_log(path)
-    raise UsageError('{}: neither a run folder nor a {} file: {}'.format(path, ', '.join(_SAMPLES + _LOGS), _CURE))
+    raise UsageError('{}: neither a run folder nor a file of samples ({}) nor {}: {}'.format(
+        path, ', '.join(_SAMPLES), _LOGS, _CURE))
 
 
 def _read_run(path, name):
@@ -130,11 +133,12 @@ def _read_run(path, name):
 
 
 def _read_folder(path, name):
-    files = sorted(file for file in path.iterdir() if file.suffix in _SAMPLES + _LOGS and file.is_file())
-    if not files:
-        raise UsageError('{}: holds neither a run nor {} files: {}'.format(path, ', '.join(_SAMPLES + _LOGS), _CURE))
+    files = sorted(file for file in path.iterdir() if file.is_file())
     samples = [Entry(file.stem, [str(file)], x=_read_samples(file)) for file in files if file.suffix in _SAMPLES]
-    logs = [entry for file in files if file.suffix in _LOGS for entry in _read_log(file)]
+    logs = _read_logs(path, name, files)
+    if not samples and not logs:
+        raise UsageError('{}: holds neither a run nor samples ({}) nor {}: {}'.format(
+            path, ', '.join(_SAMPLES), _LOGS, _CURE))
     if len({entry.x.shape[1:] for entry in samples}) == 1 and all(len(entry.x) < _BATCH for entry in samples):
         samples = [Entry(
             name, ['{} ({} files)'.format(path, len(samples))], x=numpy.concatenate([entry.x for entry in samples]))]
@@ -146,9 +150,32 @@ def _read_folder(path, name):
     return samples
 
 
-def _read_log(path):
+def _read_logs(path, name, files):
+    """The logs of a folder: CSV files, others that hold what is known, event files in it and one folder below."""
+    logs = []
+    for file in files:
+        if loss_logs.is_log(file) and not file.match(loss_logs.EVENTS):
+            try:
+                logs += _read_log(file)
+            except UsageError as error:
+                if file.suffix in ('.csv', '.tsv'):
+                    raise
+                print('Passed over:', error)  # most JSON files are no logs, and nobody has named this one
+    for folder in sorted({file.parent for depth in ('', '*/') for file in path.glob(depth + loss_logs.EVENTS)}):
+        try:
+            logs += _read_log(folder, name if folder == path else folder.name)
+        except UsageError as error:
+            if folder == path:
+                raise
+            print('Passed over:', error)
+    return logs
+
+
+def _read_log(path, name=None):
+    if name is None:  # many are called log, or events and a number
+        name = path.stem if path.suffix in loss_logs.SUFFIXES else path.resolve().parent.name
     return [
-        Entry(experiment or path.stem, [str(path)], logs=[log]) for experiment, log in loss_logs.read_csv(path).items()]
+        Entry(experiment or name, [str(path)], logs=[log]) for experiment, log in loss_logs.read(path).items()]
 
 
 def _read_samples(path):

@@ -5,8 +5,10 @@ import itertools
 import math
 
 import numpy
+from matplotlib import colormaps, font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ddgm.figures.post import DATA_COLOUR, INCHES, SAMPLE_COLOUR, save, scatter, show_energy, show_plane, tiled
 
@@ -17,7 +19,11 @@ QUANTITIES = {
     'energy/loss': 'DEM loss: E(x⁺) − E(x⁻)',
     'generator/loss': 'DGM loss: E(G(z)) − H',
     'generator/entropy': 'entropy proxy H',
+    'loss': 'a loss',
 }
+_FEW = 4  # names that a legend in each panel has room for
+_LEGEND_ROWS = 12
+_LONGEST = 40  # letters of a name
 
 
 def draw_curves(path, curves):
@@ -73,14 +79,24 @@ def draw_comparison(path, data, panels, curves):
     shown = [data, *panels] if panels else []
     columns = min(4, max(2, len(shown)))
     bands = [shown[first:first + columns] for first in range(0, len(shown), columns)]
-    quantities = [name for name in QUANTITIES if any(name in curve.values for _, curve in curves)]
+    # A panel each; what other programs define in their own way is not drawn over ours.
+    quantities = sorted(
+        {(name, curve.own.get(name)) for _, curve in curves for name in curve.values
+         if name in QUANTITIES and curve.points(name)[0]},
+        key=lambda panel: (list(QUANTITIES).index(panel[0]), panel[1] or ''))
     parts = []  # of the page: a height in inches, what draws it, and its arguments
     for band in bands:
         parts.append((4.4, _show_samples, (band, columns, data)))
         if any(panel.energy for panel in band if panel is not data):
             parts.append((5.0, _show_energies, (band, columns)))
     if quantities:
-        parts.append((2.4 * -(-len(quantities) // 2) + 0.5, _show_curves, (quantities, curves)))
+        names = dict.fromkeys(name for name, _ in curves)
+        # One legend of many for all panels; its letters are some 0.075 inches wide, and a length has about 20.
+        letters = min(_LONGEST, max(map(len, names))) + 20 * (len({curve.unit for _, curve in curves}) > 1)
+        across = max(1, int(4.2 * columns / (0.7 + 0.075 * letters)))
+        down = min(_LEGEND_ROWS, -(-len(names) // across)) if len(names) > _FEW else 0
+        parts.append((
+            2.4 * -(-len(quantities) // 2) + 0.5 + 0.2 * down, _show_curves, (quantities, curves, across, down)))
     heights = [height for height, _, _ in parts]
     figure = Figure(figsize=(4.2 * columns, sum(heights)), layout='constrained')
     figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)
@@ -121,31 +137,53 @@ def _show_energies(figure, panels, columns):
 
 
 def _verbatim(name):
-    """A name as matplotlib shows it and nothing else: no formula, no line that is left out of the legend."""
-    name = name.encode('utf-8', 'replace').decode().replace('$', r'\$')
+    """A name as matplotlib can show it: no formula, no letter that its font lacks, no line that a legend leaves out."""
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    name = ''.join(letter if font.get_char_index(ord(letter)) else ascii(letter)[1:-1] for letter in name)
+    if len(name) > _LONGEST:
+        name = '{}…{}'.format(name[:_LONGEST // 2], name[1 - _LONGEST // 2:])
+    name = name.replace('$', r'\$')
     return ' ' + name if name.startswith('_') else name
 
 
-def _show_curves(figure, quantities, curves):
+def _show_curves(figure, quantities, curves, across, down):
     units, names = {curve.unit for _, curve in curves}, list(dict.fromkeys(name for name, _ in curves))
-    grid = figure.subplots(-(-len(quantities) // 2), 2, squeeze=False)
-    for axes, quantity in itertools.zip_longest(grid.flat, quantities):
-        if quantity is None:
+    colours = ['C{}'.format(i) for i in range(10)] if len(names) <= 10 else [
+        colormaps['turbo'](i / (len(names) - 1)) for i in range(len(names))]
+    grid, legend = figure.subplots(-(-len(quantities) // 2), 2, squeeze=False), {}
+    for axes, panel in itertools.zip_longest(grid.flat, quantities):
+        if panel is None:
             axes.set_axis_off()
             continue
+        quantity, own = panel
         for name, curve in curves:
-            if quantity in curve.values:
-                label, scale = _verbatim(name), 1
-                if len(units) > 1:  # iterations of one program and epochs of another have no common length
-                    length = max(filter(math.isfinite, curve.x), default=0)
-                    label, scale = '{} ({:g} {}s)'.format(label, length, curve.unit), length or 1
-                axes.plot(
-                    [x / scale for x in curve.x], curve.values[quantity], color='C{}'.format(names.index(name)),
-                    label=label, linewidth=1, marker='.' if len(curve.x) == 1 else None)
-        axes.set_title(QUANTITIES[quantity] + ', nats')
+            if quantity not in curve.values or curve.own.get(quantity) != own:
+                continue
+            label, scale = _verbatim(name), 1
+            if len(units) > 1:  # iterations of one program and epochs of another have no common length
+                length = max(filter(math.isfinite, curve.x), default=0)
+                label, scale = '{} ({:g} {}s)'.format(label, length, curve.unit), length or 1
+            x, values = curve.points(quantity)
+            legend[label], = axes.plot(
+                [number / scale for number in x], values, color=colours[names.index(name)], label=label, linewidth=1,
+                marker='.' if len(x) == 1 else None)
+        title = QUANTITIES[quantity] + ', nats'
+        if own:
+            title = '{}, another program\'s own:\n{}'.format(
+                QUANTITIES[quantity].split(':')[0], _verbatim(own))
+        axes.set_title(title)
         axes.set_xlabel(units.copy().pop() if len(units) == 1 else 'share of the run')
         axes.grid(alpha=0.3)
-        axes.legend(loc='best', frameon=False)
+        if not down:
+            axes.legend(loc='best', frameon=False)
+    if down:
+        labels = list(legend)[:across * down]
+        if len(legend) > len(labels):
+            labels[-1] = 'and {:,} more'.format(len(legend) - len(labels) + 1)
+            legend[labels[-1]] = Line2D([], [], linestyle='none')
+        figure.legend(
+            [legend[label] for label in labels], labels, loc='outside lower center', ncols=across, frameon=False,
+            fontsize='small')
 
 
 @dataclasses.dataclass(frozen=True)

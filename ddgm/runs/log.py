@@ -8,6 +8,8 @@ import math
 import os
 from collections.abc import Sequence
 
+import numpy
+
 from ddgm.support.files import open_atomically
 
 # What the loop observes, by the names that the log has for it.
@@ -89,11 +91,19 @@ class Curves:
         x (sequence of float): The axis.
         values (dict): By the names of this project's log, sequences of floats as long as ``x``; NaN where there is
             none.
+        own (dict): By the names in ``values``, what another program calls a loss that is its own, and not ours.
     """
 
     unit: str
     x: Sequence
     values: dict
+    own: dict = dataclasses.field(default_factory=dict)
+
+    def points(self, name):
+        """x and the values of one quantity, two lists, where both are finite."""
+        points = numpy.array([self.x, self.values[name]], dtype=float)
+        x, values = points[:, numpy.isfinite(points).all(axis=0)].tolist()
+        return x, values
 
 
 def curves_of(entries):

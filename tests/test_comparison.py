@@ -606,7 +606,8 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr == ''
     lines = result.stdout.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
+        'my samples: taken for one set: 60 samples of 0.npy to 2.npy (3 files)',
         'my samples: 60 samples, a log of 2 entries', '', '60 samples of each, held against gaussian_mixture']
     assert lines[-1] == 'result/comparison/comparison.json, result/comparison/comparison.png'
     table = columns_of(result.stdout)

@@ -1,8 +1,9 @@
 """Hold runs of this project, and samples and logs of any other program, against one another.
 
-Each A is a run folder, samples (.npy, or .npz with an array x), a log (.csv), or a folder of such files.  NAME=PATH
-names a column; what has one NAME is one column.  All are scored alike: the same metrics, the same number of samples,
-the same reference data.  Prints a table; writes comparison.json and comparison.png.
+Each A is a run folder, samples (.npy, .npz with an array x, or a .png of many), a log (.csv), or a folder of such
+files, where a .png or .jpg may also be one sample.  NAME=PATH names a column; what has one NAME is one column.  All are
+scored alike: the same metrics, the same number of samples, the same reference data.  Prints a table; writes
+comparison.json and comparison.png.
 """
 
 import argparse

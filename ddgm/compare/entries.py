@@ -4,18 +4,18 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 
 import numpy
 
-from ddgm.compare import loss_logs
+from ddgm.compare import loss_logs, samples
 from ddgm.runs import run_folder
 from ddgm.runs.log import curves_of
-from ddgm.support.errors import UsageError
-from ddgm.support.files import read_arrays, read_json
+from ddgm.support.errors import UsageError, one_line
+from ddgm.support.files import read_json
 
-_SAMPLES, _LOGS = ('.npy', '.npz'), ('.csv',)
-# A folder's files of fewer samples are batches of one program and not a program each: a tenth of what is scored.
-_BATCH = 250
+_LOGS = ('.csv',)
+_KINDS = ', '.join(samples.SUFFIXES + _LOGS)
 _CURE = 'leave it out or give another path'
 
 
@@ -53,20 +53,18 @@ class Entry:
 def read(arguments):
     """The entries that a user names by ``PATH`` or ``NAME=PATH``; what has one NAME is one entry.
 
-    A path is a run folder, a file of samples (.npy, or .npz with an array x), a log (.csv) or a folder of such files.
-    Raises ``UsageError`` for a path that is none of these or is given twice, or a file that can't be read.
+    A path is a run folder, a file of samples (.npy, .npz with an array x, or a picture of many), a log (.csv) or a
+    folder of such files.  Prints what a path was taken for where that is not certain.  Raises ``UsageError`` for a path
+    that is none of these or is given twice, or a file that can't be read.
     """
     entries, named, unnamed = [], {}, []
     for argument in arguments:
-        name, equals, path = argument.partition('=')
-        if not equals or os.path.exists(argument):
-            found = _read_path(argument)
+        name, path = _name_and_path(argument)
+        found = _read_path(path)
+        if name is None:
             unnamed += found
             entries += found
             continue
-        if not name:
-            raise UsageError('{}: give NAME=PATH or a path'.format(argument))
-        found = _read_path(path)
         for entry in found:
             entry.name = name if len(found) == 1 else '{}/{}'.format(name, entry.name)
             if entry.name in named:
@@ -86,6 +84,22 @@ def read(arguments):
     return entries
 
 
+def _name_and_path(argument):
+    """The NAME, or ``None``, and the path; either may hold equals signs, and the path that exists is the one meant."""
+    if not argument:
+        raise UsageError('one of the paths is empty: {}'.format(_CURE))
+    splits = [(None, argument)] + [
+        (argument[:sign.start()], argument[sign.end():]) for sign in re.finditer('=', argument)]
+    for name, path in splits:
+        path = os.path.expanduser(path)
+        if path and name != '' and os.path.exists(path):
+            return name, path
+    if len(splits) > 1:
+        raise UsageError('{}: there is no such file or folder, with or without a NAME= before it: give NAME=PATH or a '
+                         'path'.format(argument))
+    return None, os.path.expanduser(argument)
+
+
 def _with_path(entry):
     path = pathlib.Path(', '.join(entry.sources))
     return str(path) if entry.name in (path.stem, path.name) else '{}: {}'.format(path, entry.name)
@@ -93,8 +107,6 @@ def _with_path(entry):
 
 def _read_path(argument):
     """The entries that one path holds, under names of their own."""
-    if not argument:
-        raise UsageError('one of the paths is empty: {}'.format(_CURE))
     try:
         return _entries_of(pathlib.Path(argument))
     except OSError as error:
@@ -109,11 +121,12 @@ def _entries_of(path):
         return _read_folder(path, name)
     if not path.exists():
         raise UsageError('{}: there is no such file or folder'.format(path))
-    if path.suffix in _SAMPLES:
-        return [Entry(path.stem, [str(path)], x=_read_samples(path))]
-    if path.suffix in _LOGS:
+    suffix = path.suffix.lower()
+    if suffix in samples.SUFFIXES:
+        return [Entry(path.stem, [str(path)], x=samples.read_file(path))]
+    if suffix in _LOGS:
         return _read_log(path)
-    raise UsageError('{}: neither a run folder nor a {} file: {}'.format(path, ', '.join(_SAMPLES + _LOGS), _CURE))
+    raise UsageError('{}: neither a run folder nor a {} file: {}, or {}'.format(path, _KINDS, _CURE, samples.SAVE))
 
 
 def _read_run(path, name):
@@ -123,49 +136,34 @@ def _read_run(path, name):
     if log:
         entry.logs.append(log)
     if (path / run_folder.SAMPLES).exists():
-        entry.x = _read_samples(path / run_folder.SAMPLES)
+        entry.x = samples.read_file(path / run_folder.SAMPLES)
     with contextlib.suppress(ValueError, KeyError, TypeError):  # a run that is not finished has none
         entry.iterations = int(read_json(path / run_folder.METRICS)['iterations'])
     return entry
 
 
 def _read_folder(path, name):
-    files = sorted(file for file in path.iterdir() if file.suffix in _SAMPLES + _LOGS and file.is_file())
-    if not files:
-        raise UsageError('{}: holds neither a run nor {} files: {}'.format(path, ', '.join(_SAMPLES + _LOGS), _CURE))
-    samples = [Entry(file.stem, [str(file)], x=_read_samples(file)) for file in files if file.suffix in _SAMPLES]
-    logs = [entry for file in files if file.suffix in _LOGS for entry in _read_log(file)]
-    if len({entry.x.shape[1:] for entry in samples}) == 1 and all(len(entry.x) < _BATCH for entry in samples):
-        samples = [Entry(
-            name, ['{} ({} files)'.format(path, len(samples))], x=numpy.concatenate([entry.x for entry in samples]))]
-    if len(samples) != 1:
-        return samples + logs
-    samples[0].name = name
+    items = sorted(item for item in path.iterdir() if not item.name.startswith('.'))
+    files = [item for item in items if item.is_file()]
+    of_samples, of_logs = (
+        [file for file in files if file.suffix.lower() in suffixes] for suffixes in (samples.SUFFIXES, _LOGS))
+    logs = [entry for file in of_logs for entry in _read_log(file)]
+    sets, read, errors = samples.read_folder(path, of_samples)
+    if not sets and not logs:
+        raise errors[0] if errors else UsageError('{}: holds neither a run nor {} files{}: {}'.format(
+            path, _KINDS, items and ', but ' + samples.some(item.name for item in items) or '', _CURE))
+    passed_over = [item.name + '/' * item.is_dir() for item in items if item not in read + of_logs]
+    if passed_over:
+        print('{}: {:,} passed over: {}'.format(one_line(path), len(passed_over), samples.some(passed_over)))
+    entries = [Entry(title, [str(path / source)], x=x) for title, source, x in sets]
+    if len(entries) != 1:
+        return entries + logs
+    entries[0].name = name
     for log in logs:
-        samples[0].take(log)
-    return samples
+        entries[0].take(log)
+    return entries
 
 
 def _read_log(path):
     return [
         Entry(experiment or path.stem, [str(path)], logs=[log]) for experiment, log in loss_logs.read_csv(path).items()]
-
-
-def _read_samples(path):
-    """(N, …) numbers, all finite; raises ``UsageError`` for anything else."""
-    try:
-        arrays = read_arrays(path)
-    except ValueError as error:
-        raise UsageError('{}: can\'t be read as samples ({}): {}'.format(path, error, _CURE)) from error
-    if 'x' not in arrays and len(arrays) != 1:
-        raise UsageError('{}: the samples have to be its array x, and it has {}'.format(
-            path, ', '.join(arrays) or 'none at all'))
-    x = arrays.get('x', next(iter(arrays.values())))
-    if x.ndim < 2 or not x.size or x.dtype.kind not in 'fiub':
-        raise UsageError('{}: samples are numbers of the shape (N, …), these are {} of the shape {}'.format(
-            path, x.dtype, x.shape))
-    finite = (abs(x.reshape(len(x), -1)) <= numpy.finfo(numpy.float32).max).all(axis=1)  # NaN is not
-    if not finite.all():
-        raise UsageError('{}: {:,} of {:,} samples are not finite: {}'.format(
-            path, len(x) - finite.sum(), len(x), _CURE))
-    return x

@@ -7,6 +7,7 @@ comparison.json and comparison.png.
 """
 
 import argparse
+import os
 
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line
@@ -22,11 +23,13 @@ def parse(arguments=None):
         epilog='examples:\n'
                '  python -m ddgm.compare result/gaussian_mixture result/another_seed\n'
                '  python -m ddgm.compare samples.npy --reference gaussian_mixture\n'
+               '  python -m ddgm.compare samples.npy --reference points.npy\n'
                '  python -m ddgm.compare result/mnist theirs=samples.npy theirs=metrics.csv')
     parser.add_argument('paths', metavar='A', nargs='+', help='what to compare')
     parser.add_argument(
         '--reference', metavar='TASK[:DIR]', type=_reference, default=(None, None),
-        help='what samples from elsewhere are of: {}, with the folder of the data'.format(_REFERENCES))
+        help='what samples from elsewhere are of: {}, with the folder of the data; or FILE, an .npy or .npz of points '
+             '(N, 2)'.format(_REFERENCES))
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=command_line.folder_name, default='result/comparison',
         help='where the files go, in place of those of an earlier comparison (default: %(default)s)')
@@ -34,12 +37,14 @@ def parse(arguments=None):
 
 
 def _reference(text):
-    """A task and the folder of its data, or the default one, which may be ``None``."""
+    """A task and the folder of its data, or the default one, which may be ``None``; 'points' and a file of points."""
+    if text.lower().endswith(('.npy', '.npz')):
+        return 'points', os.path.expanduser(text)
     task, colon, folder = text.partition(':')
     known = command_line.DATA_FOLDERS.get(task)
     if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
-        raise argparse.ArgumentTypeError('give one of {}, not {!r}'.format(_REFERENCES, text))
-    return task, folder or known and known.default
+        raise argparse.ArgumentTypeError('give one of {}, or an .npy file, not {!r}'.format(_REFERENCES, text))
+    return task, os.path.expanduser(folder) or known and known.default
 
 
 def main(arguments=None):

@@ -61,7 +61,7 @@ def _read_array(path):
     try:
         arrays = read_arrays(path)
     except ValueError as error:
-        raise UsageError('{}: can\'t be read as samples ({}): {}'.format(path, error, SAVE)) from error
+        raise UsageError('{}: can\'t be read as samples ({}): leave it out, or {}'.format(path, error, SAVE)) from error
     name, note = _chosen(path, arrays)
     x = arrays[name]
     if not _can_be_samples(x):

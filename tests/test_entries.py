@@ -389,7 +389,7 @@ def test_other_files_of_a_folder_are_named(save, tmp_path, capsys):
     (tmp_path / 'theirs' / 'folder.npy').mkdir()
     message = refusal('theirs')
     assert message.startswith('theirs: holds neither a run nor .npy,')
-    assert 'but deeper, events.out.tfevents.1, folder.npy, model.pt, notes.txt: ' in message
+    assert 'but deeper/, events.out.tfevents.1, folder.npy/, model.pt, notes.txt: ' in message
     assert capsys.readouterr().out == ''
     save('theirs/a.npy', points(20))
     save('theirs/labels.npy', numpy.arange(20))

@@ -151,10 +151,11 @@ def _read_folder(path, name):
     sets, read, errors = samples.read_folder(path, of_samples)
     if not sets and not logs:
         raise errors[0] if errors else UsageError('{}: holds neither a run nor {} files{}: {}'.format(
-            path, _KINDS, items and ', but ' + samples.some(item.name for item in items) or '', _CURE))
-    passed_over = [item.name + '/' * item.is_dir() for item in items if item not in read + of_logs]
+            path, _KINDS, items and ', but ' + _named(items) or '', _CURE))
+    taken = {*read, *of_logs}
+    passed_over = [item for item in items if item not in taken]
     if passed_over:
-        print('{}: {:,} passed over: {}'.format(one_line(path), len(passed_over), samples.some(passed_over)))
+        print('{}: {:,} passed over: {}'.format(one_line(path), len(passed_over), _named(passed_over)))
     entries = [Entry(title, [str(path / source)], x=x) for title, source, x in sets]
     if len(entries) != 1:
         return entries + logs
@@ -162,6 +163,10 @@ def _read_folder(path, name):
     for log in logs:
         entries[0].take(log)
     return entries
+
+
+def _named(items):
+    return samples.some(item.name + '/' * item.is_dir() for item in items)
 
 
 def _read_log(path):

@@ -103,7 +103,7 @@ def read_folder(path, files):
     found, errors = _read_each(arrays, NoSamples)
     sets = _series(found)
     if not found:
-        found, more = _read_each([file for file in files if file not in arrays], UsageError)
+        found, more = _read_each([file for file in files if file.suffix.lower() not in _ARRAYS], UsageError)
         errors += more
         shapes = collections.Counter(x.shape for x, _ in found.values() if len(x) == 1)
         if shapes:  # a sample each; what is of another size, or a grid of them, is not one more
@@ -160,6 +160,6 @@ def _series(found):
 
 def _are_parts(title, numbers, lengths):
     """Whether numbers count the parts of one set, or the samples before each; those of epochs or seeds count sets."""
-    steps = numpy.diff(numbers).tolist()
+    steps = [after - before for before, after in zip(numbers, numbers[1:])]
     return bool(steps) and all(steps) and (min(steps) == 1 or steps == lengths[:-1]) and not _COUNTS_SETS.search(
         title.partition('*')[0].lower())

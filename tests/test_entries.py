@@ -178,14 +178,6 @@ def test_name_with_equals_signs(save):
         assert (entry.name, len(entry.x)) == (name, n)
 
 
-def test_home_folder(save, tmp_path, monkeypatch):
-    """A shell leaves the ~ of NAME=~/path as it is."""
-    monkeypatch.setenv('HOME', str(tmp_path))
-    save('s.npy', points(10))
-    for argument in ('t=~/s.npy', '~/s.npy'):
-        assert read_one(argument).sources == [str(tmp_path / 's.npy')]
-
-
 @pytest.mark.parametrize('argument', ['=s.npy', 'theirs=', ''])
 def test_empty_name_or_path(argument, save):
     """What an unset variable of the shell leaves; the present folder was not meant."""

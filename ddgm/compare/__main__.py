@@ -7,7 +7,6 @@ comparison.json and comparison.png.
 """
 
 import argparse
-import os
 
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line
@@ -39,12 +38,12 @@ def parse(arguments=None):
 def _reference(text):
     """A task and the folder of its data, or the default one, which may be ``None``; 'points' and a file of points."""
     if text.lower().endswith(('.npy', '.npz')):
-        return 'points', os.path.expanduser(text)
+        return 'points', command_line.folder_name(text)
     task, colon, folder = text.partition(':')
     known = command_line.DATA_FOLDERS.get(task)
     if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
         raise argparse.ArgumentTypeError('give one of {}, or an .npy file, not {!r}'.format(_REFERENCES, text))
-    return task, os.path.expanduser(folder) or known and known.default
+    return task, folder or known and known.default
 
 
 def main(arguments=None):

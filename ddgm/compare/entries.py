@@ -91,13 +91,12 @@ def _name_and_path(argument):
     splits = [(None, argument)] + [
         (argument[:sign.start()], argument[sign.end():]) for sign in re.finditer('=', argument)]
     for name, path in splits:
-        path = os.path.expanduser(path)
         if path and name != '' and os.path.exists(path):
             return name, path
     if len(splits) > 1:
         raise UsageError('{}: there is no such file or folder, with or without a NAME= before it: give NAME=PATH or a '
                          'path'.format(argument))
-    return None, os.path.expanduser(argument)
+    return None, argument
 
 
 def _with_path(entry):

@@ -3,6 +3,7 @@
 Run in a process of its own (``fault_runs.start``), whose memory and time are watched.
 """
 
+import contextlib
 import dataclasses
 import gzip
 import io
@@ -278,6 +279,52 @@ class Arrays(_Compared):
             self.sound.append(file.getvalue())
 
 
+class SamplePictures:
+    """Samples as pictures in a folder."""
+
+    changes = damaged,
+
+    def __init__(self, folder):
+        rng = numpy.random.default_rng(0)
+        self.folder, self.sound = folder, []
+        for side, mode, form in ((28, 'L', 'PNG'), (28, '1', 'PNG'), (64, 'RGB', 'PNG'), (64, 'RGB', 'JPEG')):
+            file = io.BytesIO()
+            Image.fromarray(rng.integers(256, size=(side, side, 3)).astype(numpy.uint8)).convert(mode).save(file, form)
+            self.sound.append(file.getvalue())
+
+    def read(self, content, i):
+        (self.folder / 'sample.png').write_bytes(content)
+        with contextlib.redirect_stdout(None):
+            entry, = entries.read([str(self.folder)])
+        assert entry.x.shape[1:] in ((28, 28, 3), (64, 64, 3))
+
+
+class Grids:
+    """Samples in one picture."""
+
+    changes = damaged,
+
+    def __init__(self, folder):
+        self.path, self.sound = folder / 'grid.png', []
+        for side, padding, ground in ((28, 2, 0), (28, 0, 0), (64, 1, 255)):
+            size = [n * (side + padding) + padding for n in (3, 5)]
+            canvas = numpy.full((*size, 3), ground, dtype=numpy.uint8)
+            for row in range(3):
+                for column in range(5 if row < 2 else 4):
+                    top, left = (place * (side + padding) + padding + 4 for place in (row, column))
+                    canvas[top:top + side - 8, left:left + side - 8] = 50 + 40 * row + 10 * column
+            file = io.BytesIO()
+            Image.fromarray(canvas).save(file, 'PNG')
+            self.sound.append(file.getvalue())
+
+    def read(self, content, i):
+        self.path.write_bytes(content)
+        with contextlib.redirect_stdout(None):
+            entry, = entries.read([str(self.path)])
+        assert len(entry.x) > 1
+        assert entry.x.shape[1:] in ((28, 28, 3), (64, 64, 3))
+
+
 class Table(_Compared):
     """CSV files."""
 
@@ -445,7 +492,8 @@ class Logs:
 
 
 READERS = {reader.__name__: reader for reader in (
-    Digits, Pictures, Snapshots, Archives, Arrays, Table, JsonLines, EventFiles, Weights, Settings, Logs, Safetensors)}
+    Digits, Pictures, Snapshots, Archives, Arrays, SamplePictures, Grids, Table, JsonLines, EventFiles, Weights,
+    Safetensors, Settings, Logs)}
 
 
 # ---- the process

@@ -21,8 +21,8 @@ import train_mnist
 import train_swiss_roll
 from ddgm.compare import __main__ as compare, comparison
 from ddgm.data.mnist import MNIST
-from ddgm.data.toy import GaussianMixture
-from ddgm.evaluation import tasks, toy as toy_evaluation
+from ddgm.data.toy import GaussianMixture, SwissRoll
+from ddgm.evaluation import points as points_evaluation, tasks, toy as toy_evaluation
 from ddgm.figures import plots, post
 from ddgm.runs import execution, training_state
 from ddgm.support import randomness
@@ -102,7 +102,7 @@ class Reference:
         return None
 
     def shown_data(self, n):
-        return numpy.zeros((n, 2))
+        return points(n)
 
     def as_shown(self, x):
         return x
@@ -484,6 +484,104 @@ def test_samples_of_the_wrong_kind_are_named(drawn):
     assert '(30, 784)' in message
 
 
+# ---- points of one's own
+
+def spiral(n, seed=0):
+    """Five arms around the origin, as peers use them."""
+    rng = numpy.random.default_rng(seed)
+    arm, radius = rng.integers(5, size=n), 2 + 0.6 * rng.normal(size=n)
+    angle = 2 * numpy.pi * arm / 5 + 0.25 * numpy.exp(radius / 2)
+    return numpy.stack([radius * numpy.cos(angle), radius * numpy.sin(angle)], axis=1).astype(numpy.float32)
+
+
+OF_POINTS = {'sliced_wasserstein_2', 'mmd2', 'precision', 'recall', 'density', 'coverage'}
+
+
+def test_points_as_the_reference(drawn, capsys):
+    numpy.save('points.npy', 30 * spiral(3000) + 100)
+    numpy.save('near.npy', 30 * spiral(200, seed=1) + 100)
+    numpy.save('off.npy', 30 * points(200) + 100)
+    result = compared('near.npy', 'off.npy', '--reference', 'points.npy')
+    assert (result['task'], result['n_samples']) == ('points.npy', 200)
+    near, off = (entry['metrics'] for entry in result['entries'])
+    assert set(near) == set(off) == set(result['real_data']) == OF_POINTS
+    assert near == points_evaluation.OwnPoints(30 * spiral(3000) + 100).score(30 * spiral(200, seed=1) + 100)
+    for name in ('sliced_wasserstein_2', 'mmd2'):
+        assert off[name] > 2 * near[name]
+    for name in ('precision', 'coverage'):
+        assert off[name] < near[name] - 0.2
+    text = capsys.readouterr().out
+    assert '200 samples of each, held against points.npy' in text
+    assert list(columns_of(text)) == ['near', 'off', 'real data']
+    x, y, half_width = drawn.data.window
+    assert (abs(30 * spiral(3000) + 100 - [x, y]) <= half_width).all()
+    assert half_width < 120
+    assert len(drawn.data.x) == 400
+
+
+def test_points_beside_a_run(trained, drawn):
+    """Its energy is scored on them, and mapped where they lie."""
+    numpy.savez('points.npz', samples=spiral(50), labels=numpy.arange(50))
+    numpy.save('s.npy', spiral(50, seed=1))
+    run, other = compared(trained('gaussian_mixture'), 's.npy', '--reference', 'points.npz')['entries']
+    assert set(run['metrics']) == OF_POINTS | {'log_z', 'log_likelihood', 'energy_gap'}
+    assert set(other['metrics']) == OF_POINTS
+    assert run['metrics']['log_z'] == metrics_of(trained('gaussian_mixture'))['log_z']
+    assert [panel.energy is None for panel in drawn.panels] == [False, True]
+
+
+@pytest.mark.parametrize(('name', 'words'), [
+    ('nowhere.npy', ['nowhere.npy', 'no such file', '--reference']), ('flat.npy', ['flat.npy', '(N, 2)']),
+    ('few.npy', ['few.npy', 'more than 5 points']), ('text.npz', ['text.npz', "can't be read"])])
+def test_points_that_can_not_be_the_reference(name, words, drawn, tmp_path):
+    numpy.save('s.npy', points(30))
+    numpy.save('flat.npy', numpy.zeros((30, 784)))
+    numpy.save('few.npy', points(5))
+    (tmp_path / 'text.npz').write_text('text')
+    message = refusal(compared, 's.npy', '--reference', name)
+    for word in words:
+        assert word in message
+    assert message.count(name) == 1
+
+
+def test_points_can_not_be_the_reference_of_digits(drawn):
+    make_run('a', task='mnist')
+    numpy.save('s.npy', points(30))
+    assert 'mnist and points' in refusal(compared, 'a', 's.npy', '--reference', 's.npy')
+
+
+# ---- samples that are perhaps of other data
+
+@pytest.mark.parametrize(('x', 'task', 'signs'), [
+    (spiral(500), 'swiss_roll', 'lie farther'),
+    (GaussianMixture().sample(500, numpy.random.default_rng(0)), 'swiss_roll', 'lie farther'),
+    (SwissRoll().sample(500, numpy.random.default_rng(0)) + [3, 0], 'swiss_roll', 'lie farther'),
+    (GaussianMixture().sample(500, numpy.random.default_rng(0)) / 2, 'gaussian_mixture', 'spread 0.49'),
+    (SwissRoll().sample(500, numpy.random.default_rng(0)) / 3, 'swiss_roll', 'spread 0.3'),
+    (SwissRoll().sample(500, numpy.random.default_rng(0)) * 10, 'swiss_roll', '100% of the samples'),
+    (GaussianMixture().sample(500, numpy.random.default_rng(0)), 'gaussian_mixture', None),
+    (SwissRoll().sample(500, numpy.random.default_rng(0)), 'swiss_roll', None),
+    (SwissRoll().sample(500, numpy.random.default_rng(0)) + 0.1 * points(500), 'swiss_roll', None)])
+def test_samples_unlike_the_data(x, task, signs, drawn, capsys):
+    numpy.save('theirs.npy', x)
+    compared('theirs.npy', '--reference', task)
+    lines = [line for line in capsys.readouterr().out.splitlines() if 'are they of this data' in line]
+    assert len(lines) == (signs is not None)
+    if signs:
+        assert lines[0].startswith('theirs: ')
+        assert signs in lines[0]
+
+
+def test_digits_dark_on_light(digits_folder, drawn, capsys):
+    x = MNIST(digits_folder).test_images[:20]
+    numpy.save('light.npy', x)
+    numpy.save('dark.npy', 255 - x)
+    compared('light.npy', 'dark.npy', '--reference', 'mnist:{}'.format(digits_folder))
+    assert [line for line in capsys.readouterr().out.splitlines() if 'lie farther' in line] == [
+        'dark: 100% of the samples lie farther from all data than any of it from its neighbours: are they of this '
+        'data, and in its range?']
+
+
 # ---- names
 
 def test_samples_of_one_name_are_scored_each(reference, drawn):
@@ -661,7 +759,8 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr == ''
     lines = result.stdout.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
+        'my samples: taken for one set: 60 samples of 0.npy to 2.npy (3 files)',
         'my samples: 60 samples, a log of 2 entries', '', '60 samples of each, held against gaussian_mixture']
     assert lines[-1] == 'result/comparison/comparison.json, result/comparison/comparison.png'
     table = columns_of(result.stdout)

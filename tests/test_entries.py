@@ -1,6 +1,7 @@
 """What can be compared, read from its files: runs, samples, logs, folders of them, and what is none of these."""
 
 import json
+import pickle
 import zipfile
 
 import numpy
@@ -177,6 +178,16 @@ def test_path_with_an_equals_sign(save):
     assert names_of('fast=lr=0.1.npy') == ['fast']
 
 
+def test_name_with_equals_signs(save):
+    """The path is what exists; the longest, where several do."""
+    save('s.npy', points(10))
+    save('b=s.npy', points(20))
+    for argument, name, n in (
+            ('lr=0.1=s.npy', 'lr=0.1', 10), ('a=b=s.npy', 'a', 20), ('b=s.npy', 'b=s', 20), ('c=c=b=s.npy', 'c=c', 20)):
+        entry = read_one(argument)
+        assert (entry.name, len(entry.x)) == (name, n)
+
+
 @pytest.mark.parametrize('argument', ['=s.npy', 'theirs=', ''])
 def test_empty_name_or_path(argument, save):
     """What an unset variable of the shell leaves; the present folder was not meant."""
@@ -274,33 +285,62 @@ def test_folder_of_one_file(n, save):
         numpy.testing.assert_array_equal(entry.x, x)
 
 
-def test_folder_of_batches(save):
-    """Files of one shape that hold little each are one program's."""
-    first, second, third = points(10), points(249, start=20), points(1, start=600)
-    for name, x in (('1.npy', first), ('2.npz', {'x': second, 'z': numpy.zeros(249)}), ('3.npy', third)):
-        save('theirs/' + name, x)
+@pytest.mark.parametrize('names', [
+    ['1.npy', '2.npz', '3.npy'], ['batch_009.npy', 'batch_010.npy', 'batch_011.npy'],
+    ['samples9.npz', 'samples10.npz', 'samples11.npz'], ['0_of_3.npy', '1_of_3.npy', '2_of_3.npy'],
+    ['x-0.npy', 'x-1000.npy', 'x-2000.npy'], ['x_0.npy', 'x_1.npy', 'x_7.npy'],
+    ['Epoch 5 part 0.npy', 'Epoch 5 part 1.npy', 'Epoch 5 part 2.npy']])
+def test_folder_of_batches(names, save, capsys):
+    """Names that are alike but for a number that counts: parts of one set, in the number's order."""
+    parts = [points(1000), points(1000, start=2000), points(8, start=4000)]
+    for name, x in zip(names, parts):
+        save('theirs/' + name, {'x': x, 'z': numpy.zeros(len(x))} if name.endswith('z') else x)
     entry = read_one('theirs')
     assert entry.name == 'theirs'
-    numpy.testing.assert_array_equal(entry.x, numpy.concatenate([first, second, third]))
-    source, = entry.sources
-    assert 'theirs' in source
-    assert '3 files' in source
+    numpy.testing.assert_array_equal(entry.x, numpy.concatenate(parts))
+    source = '{} to {} (3 files)'.format(names[0], names[2])
+    assert entry.sources == ['theirs/' + source]
+    assert capsys.readouterr().out == 'theirs: taken for one set: 2,008 samples of {}\n'.format(source)
 
 
-def test_folder_of_sets(save):
-    """Files that hold much each are a program each."""
-    for name, n in (('b', 250), ('a', 300)):
-        save('theirs/{}.npy'.format(name), points(n))
-    a, b = entries.read(['theirs'])
-    assert (a.name, len(a.x), a.sources) == ('a', 300, ['theirs/a.npy'])
-    assert (b.name, len(b.x), b.sources) == ('b', 250, ['theirs/b.npy'])
-    assert names_of('t=theirs') == ['t/a', 't/b']
+@pytest.mark.parametrize('names', [
+    ['a', 'b', 'c'], ['epoch_1', 'epoch_2', 'epoch_3'], ['seed0', 'seed1', 'seed2'],
+    ['epoch=1-step=1', 'epoch=1-step=2', 'epoch=1-step=3'], ['lr0.1', 'lr0.2', 'lr0.3'],
+    ['x_1000', 'x_2000', 'x_3000'], ['iter 5', 'iter 6', 'iter 7'], ['model1', 'model2', 'model3'],
+    ['run-1', 'run-2', 'run-3']])
+def test_folder_of_sets(names, save, capsys):
+    """Other names, and numbers of what makes a set each."""
+    for name in reversed(names):
+        save('theirs/{}.npy'.format(name), points(20))
+    found = entries.read(['theirs'])
+    assert [entry.name for entry in found] == names
+    assert [entry.sources for entry in found] == [['theirs/{}.npy'.format(name)] for name in names]
+    assert capsys.readouterr().out == 'theirs: taken for 3 sets, a column each: {}\n'.format(
+        ', '.join('20 samples of {}.npy'.format(name) for name in names))
+    assert names_of('t=theirs') == ['t/' + name for name in names]
 
 
-def test_folder_where_one_set_is_large(save):
-    for name, n in (('a', 249), ('b', 250)):
-        save('theirs/{}.npy'.format(name), points(n))
-    assert [len(entry.x) for entry in entries.read(['theirs'])] == [249, 250]
+def test_folder_of_several_series(save, capsys):
+    """Of two epochs the batches each, a set alone, and parts that can't belong together."""
+    for epoch in (1, 2):
+        for part in range(3):
+            save('theirs/epoch_{}_part_{}.npy'.format(epoch, part), points(10 * epoch))
+    save('theirs/epoch_1_part_3.npy', (255 * points(10)).astype(int))
+    save('theirs/alone.npy', points(7))
+    assert [(entry.name, len(entry.x)) for entry in entries.read(['theirs'])] == [
+        ('alone', 7), ('epoch_1_part_*', 30), ('epoch_1_part_3', 10), ('epoch_2_part_*', 60)]
+    assert capsys.readouterr().out == (
+        'theirs: taken for 4 sets, a column each: 7 samples of alone.npy, 30 samples of epoch_1_part_0.npy to '
+        'epoch_1_part_2.npy (3 files), 10 samples of epoch_1_part_3.npy, 60 samples of epoch_2_part_0.npy to '
+        'epoch_2_part_2.npy (3 files)\n')
+    assert [entry.name for entry in entries.read(['t=theirs'])][1] == 't/epoch_1_part_*'
+
+
+def test_same_number_twice(save):
+    """A file and its copy are not two parts."""
+    for name in ('1.npy', '01.npy', '2.npy'):
+        save('theirs/' + name, points(10))
+    assert len(entries.read(['theirs'])) == 3
 
 
 def test_folder_of_different_shapes(save):
@@ -351,19 +391,43 @@ def test_json_files_of_a_folder(save, capsys):
     save('theirs/parameters.json', '{"learning_rate": 1}')
     save('theirs/metrics.jsonl', '{"step": 1, "e_loss": 2}\n')
     entry = read_one('theirs')
-    assert (entry.sources, entry.logs[0].x) == (['theirs (1 files)', 'theirs/metrics.jsonl'], [1])
+    assert (entry.sources, entry.logs[0].x) == (['theirs/a.npy', 'theirs/metrics.jsonl'], [1])
     assert capsys.readouterr().out.startswith('Passed over: theirs/parameters.json: has no rows with a column')
     save('others/parameters.json', '{"learning_rate": 1}')
     assert 'others' in refusal('others')
 
 
-def test_other_files_of_a_folder_are_passed_over(save, tmp_path):
-    for name in ('a.png', 'notes.txt', 'model.pt', 'deeper/b.npy'):
+def test_other_files_of_a_folder_are_named(save, tmp_path, capsys):
+    for name in ('curves.tfrecord', 'notes.txt', 'model.pt', 'deeper/b.npy', '.hidden'):
         save('theirs/' + name, 'text' if '.npy' not in name else points(10))
     (tmp_path / 'theirs' / 'folder.npy').mkdir()
-    assert 'theirs' in refusal('theirs')
+    message = refusal('theirs')
+    assert message.startswith('theirs: holds neither a run nor samples (.npy,')
+    assert 'but curves.tfrecord, deeper/, folder.npy/, model.pt, notes.txt: ' in message
+    assert capsys.readouterr().out == ''
     save('theirs/a.npy', points(20))
+    save('theirs/labels.npy', numpy.arange(20))
+    save('theirs/plot.png', 'no picture at all')
     assert len(read_one('theirs').x) == 20
+    assert capsys.readouterr().out == (
+        'theirs: 7 passed over: curves.tfrecord, deeper/, folder.npy/, labels.npy, model.pt and 2 more\n')
+
+
+def test_folder_of_what_is_no_samples(save):
+    save('theirs/labels.npy', numpy.arange(20))
+    assert refusal('theirs').startswith('theirs/labels.npy: samples are numbers of the shape (N, …)')
+    save('theirs/m.csv', LOG)
+    assert read_one('theirs').x is None
+
+
+def test_several_files_whose_arrays_are_guessed(save, capsys):
+    """One line for all."""
+    for i in range(8):
+        save('theirs/{}.npz'.format(i), {'images': points(3), 'labels': numpy.arange(3)})
+    assert len(read_one('theirs').x) == 24
+    assert capsys.readouterr().out.splitlines() == [
+        'theirs: 0.npz, 1.npz, 2.npz, 3.npz, 4.npz and 3 more: its array images is taken for the samples, not labels',
+        'theirs: taken for one set: 24 samples of 0.npz to 7.npz (8 files)']
 
 
 # ---- arrays
@@ -378,11 +442,24 @@ def test_npz(arrays, save):
     numpy.testing.assert_array_equal(entry.x, points(10))
 
 
+@pytest.mark.parametrize(('arrays', 'said'), [
+    ({'samples': points(10), 'labels': numpy.arange(10)}, 'samples is taken for the samples, not labels'),
+    ({'arr_0': points(10), 'arr_1': numpy.arange(10)}, 'arr_0 is taken for the samples, not arr_1'),
+    ({'seed': 3, 'who': 'me', 'fake': points(10)}, 'fake is taken for the samples, not seed, who'),
+    ({'z': points(12), 'samples': points(10)}, 'samples is taken for the samples, not z')])
+def test_npz_of_which_one_array_can_be_samples(arrays, said, save, capsys):
+    save('s.npz', arrays)
+    numpy.testing.assert_array_equal(read_one('s.npz').x, points(10))
+    assert capsys.readouterr().out == 's.npz: its array {}\n'.format(said)
+
+
 def test_npz_of_which_no_array_is_meant(save):
-    save('s.npz', {'samples': points(10), 'z': points(10)})
-    message = refusal('s.npz')
-    for word in ('s.npz', 'array x', 'samples', 'z'):
-        assert word in message
+    save('s.npz', {'fake': points(10), 'real': points(11)})
+    assert refusal('s.npz') == (
+        's.npz: the samples have to be its array x, and it has fake (float32 of the shape (10, 2)), '
+        'real (float32 of the shape (11, 2))')
+    save('s.npz', {'a': numpy.arange(3), 'b': numpy.arange(4)})
+    assert 'a (int64 of the shape (3,)), b' in refusal('s.npz')
     save('s.npz', {})
     assert 'none' in refusal('s.npz')
 
@@ -424,7 +501,21 @@ def test_objects_are_not_unpickled(save):
         save(name, content)
         message = refusal(name)
         assert name in message
-        assert 'no array of numbers' in message
+        assert 'a pickle of Python objects, which is no array of numbers' in message
+        assert "numpy.save('samples.npy', x)" in message
+
+
+@pytest.mark.parametrize('protocol', [2, 5])
+def test_pickle_that_is_named_as_an_array(protocol, tmp_path):
+    (tmp_path / 's.npy').write_bytes(pickle.dumps(points(10).tolist(), protocol))
+    message = refusal('s.npy')
+    assert message.startswith("s.npy: can't be read as samples (it is a pickle")
+    assert "numpy.save('samples.npy', x)" in message
+
+
+def test_text_that_is_named_as_an_array(save):
+    save('s.npz', '0.5 0.25\n')
+    assert 'it is neither an .npy nor an .npz file' in refusal('s.npz')
 
 
 def compressed(path):
@@ -479,11 +570,14 @@ def test_damaged_samples(damage, tmp_path):
 @pytest.mark.parametrize(('name', 'words'), [
     ('nowhere', ['nowhere', 'no such file']), ('t=nowhere.npy', ['nowhere.npy', 'no such file']),
     ('s.npy/x', ['s.npy/x', 'no such file']), ('empty', ['empty', '.npy', '.csv']),
-    ('picture.png', ['picture.png', 'run folder', '.npz', '.csv']),
+    ('lr=0.1=nowhere.npy', ['lr=0.1=nowhere.npy: there is no such file', 'NAME=PATH']),
+    ('theirs.pt', ['theirs.pt', 'run folder', '.npz', '.png', '.csv', 'numpy.save']),
+    ('picture.png', ['picture.png', "can't be read as a picture"]),
     pytest.param('x' * 5000, ['xxx'], id='too long')])
 def test_other_paths(name, words, save, tmp_path):
     save('s.npy', points(10))
     save('picture.png', 'picture')
+    save('theirs.pt', 'weights')
     (tmp_path / 'empty').mkdir()
     message = refusal(name)
     for word in words:

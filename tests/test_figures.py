@@ -198,6 +198,22 @@ def test_comparison_of_many(n, in_rows, draw):
     assert [title for part in parts for title in titles_of(part)] == ['data', *map(str, range(n))]
 
 
+def test_comparison_in_another_window(draw):
+    """The square around the data is shown for all, of samples and of energies."""
+    data = plots.Panel('data', 10 * points(20, 0) + [100, -50], window=(100, -50, 30))
+    a = plots.Panel('a', 10 * points(20, 1) + [100, -50], lambda x: ((x - [110, -65]) ** 2).sum(axis=1), 0.5)
+    samples, maps = draw(data, [a])
+    shown = [axes for axes in maps if axes.get_title()]
+    for axes in [*samples, *shown]:
+        assert (axes.get_xlim(), axes.get_ylim()) == ((70, 130), (-80, -20))
+    image, = shown[0].get_images()
+    values = numpy.asarray(image.get_array())
+    assert image.get_extent() == [70, 130, -80, -20]
+    row, column = numpy.unravel_index(values.argmax(), values.shape)
+    x, y = 70.075 + 0.15 * column, -79.925 + 0.15 * row
+    assert (x, y) == (pytest.approx(110, abs=0.15), pytest.approx(-65, abs=0.15))
+
+
 @pytest.mark.parametrize('shape', [(28, 28), (3, 64, 64)])
 def test_comparison_of_images(shape, draw, rng):
     data, a = (plots.Panel(name, rng.random((20, *shape))) for name in ('data', 'a'))

@@ -33,6 +33,17 @@ def test_digits(shape, references, rng):
         references['mnist'].as_shown(conformed), x.astype(numpy.float32).reshape(5, 28, 28))
 
 
+@pytest.mark.parametrize('channels', [1, 3])
+def test_digits_in_three_channels(channels, references, rng):
+    """As savers of pictures write them: equal channels are grey, others are no digit."""
+    x = rng.random((5, 28, 28)).astype(numpy.float32)
+    coloured = numpy.stack([x, x, x], axis=channels)
+    numpy.testing.assert_array_equal(references['mnist'].conform(coloured), x.reshape(5, 784))
+    coloured[3].swapaxes(0, channels - 1)[2].flat[7] += 0.5
+    with pytest.raises(UsageError, match='digits are grey, and these have colours'):
+        references['mnist'].conform(coloured)
+
+
 def test_pictures(references, rng):
     x = rng.random((5, 3, 64, 64))
     for array in (x, x.transpose(0, 2, 3, 1)):
@@ -43,7 +54,7 @@ def test_pictures(references, rng):
 
 @pytest.mark.parametrize(('task', 'shape'), [
     ('gaussian_mixture', (10, 3)), ('gaussian_mixture', (10, 1)), ('gaussian_mixture', (10, 2, 1)),
-    ('swiss_roll', (10, 784)), ('mnist', (10, 2)), ('mnist', (10, 32, 32)), ('mnist', (10, 3, 28, 28)),
+    ('swiss_roll', (10, 784)), ('mnist', (10, 2)), ('mnist', (10, 32, 32)), ('mnist', (10, 3, 32, 32)),
     ('mnist', (10, 1, 784)), ('mnist', (10, 1024)), ('images', (10, 784)), ('images', (10, 64, 64)),
     ('images', (10, 3, 32, 32)), ('images', (10, 1, 64, 64)), ('images', (10, 4, 64, 64)), ('images', (10, 12288))])
 def test_shapes_that_are_refused(task, shape, references):
@@ -96,8 +107,16 @@ def test_tanh(values, dtype, task, shape, references):
         conform(references, task, shape, values, dtype)
 
 
+@of_images
+def test_levels_as_floating_point_numbers(task, shape, references):
+    """Not taken for levels unasked: another program's scale may end at 200, too."""
+    for highest in (255, 254.5, 17):
+        with pytest.raises(UsageError, match=r'from 0 to 1, these from 0 to [\d.]+: save x / 255'):
+            conform(references, task, shape, [0, 0.5, highest], 'f4')
+
+
 @pytest.mark.parametrize(('values', 'dtype'), [
-    ([0, 255], 'f4'), ([0, 1.5], 'f4'), ([-2, 2], 'f4'), ([0, 65535], 'u2'), ([-128, 127], 'i1')])
+    ([0, 1.5], 'f4'), ([-2, 2], 'f4'), ([-2, 200], 'f4'), ([0, 65535], 'u2'), ([-128, 127], 'i1')])
 @of_images
 def test_other_ranges(values, dtype, task, shape, references):
     with pytest.raises(UsageError, match='pixels run from 0 to 1') as caught:

@@ -1,9 +1,9 @@
 """Hold runs of this project, and samples and logs of any other program, against one another.
 
-Each A is a run folder, samples (.npy, or .npz with an array x), a log (.csv, .json, .jsonl, the log of Chainer's
-LogReport, event files of TensorBoard), or a folder of such files.  NAME=PATH names a column; what has one NAME is one
-column.  All are scored alike: the same metrics, the same number of samples, the same reference data.  Prints a table;
-writes comparison.json and comparison.png.
+Each A is a run folder, samples (.npy, .npz with an array x, or a .png of many), a log (.csv, .json, .jsonl, the log of
+Chainer's LogReport, event files of TensorBoard), or a folder of such files, where a .png or .jpg may also be one
+sample.  NAME=PATH names a column; what has one NAME is one column.  All are scored alike: the same metrics, the same
+number of samples, the same reference data.  Prints a table; writes comparison.json and comparison.png.
 """
 
 import argparse
@@ -23,11 +23,13 @@ def parse(arguments=None):
         epilog='examples:\n'
                '  python -m ddgm.compare result/gaussian_mixture result/another_seed\n'
                '  python -m ddgm.compare samples.npy --reference gaussian_mixture\n'
+               '  python -m ddgm.compare samples.npy --reference points.npy\n'
                '  python -m ddgm.compare result/mnist theirs=samples.npy theirs=metrics.csv')
     parser.add_argument('paths', metavar='A', nargs='+', help='what to compare')
     parser.add_argument(
         '--reference', metavar='TASK[:DIR]', type=_reference, default=(None, None),
-        help='what samples from elsewhere are of: {}, with the folder of the data'.format(_REFERENCES))
+        help='what samples from elsewhere are of: {}, with the folder of the data; or FILE, an .npy or .npz of points '
+             '(N, 2)'.format(_REFERENCES))
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=command_line.folder_name, default='result/comparison',
         help='where the files go, in place of those of an earlier comparison (default: %(default)s)')
@@ -35,11 +37,13 @@ def parse(arguments=None):
 
 
 def _reference(text):
-    """A task and the folder of its data, or the default one, which may be ``None``."""
+    """A task and the folder of its data, or the default one, which may be ``None``; 'points' and a file of points."""
+    if text.lower().endswith(('.npy', '.npz')):
+        return 'points', command_line.folder_name(text)
     task, colon, folder = text.partition(':')
     known = command_line.DATA_FOLDERS.get(task)
     if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
-        raise argparse.ArgumentTypeError('give one of {}, not {!r}'.format(_REFERENCES, text))
+        raise argparse.ArgumentTypeError('give one of {}, or an .npy file, not {!r}'.format(_REFERENCES, text))
     return task, folder or known and known.default
 
 

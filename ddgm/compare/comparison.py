@@ -6,9 +6,10 @@ import tempfile
 
 import numpy
 
-from ddgm.compare import loss_logs
+from ddgm.compare import loss_logs, samples as sample_files
 from ddgm.data import mnist
 from ddgm.evaluation import metrics, sampling, tasks
+from ddgm.evaluation.points import OwnPoints
 from ddgm.figures import plots
 from ddgm.runs import run_folder
 from ddgm.support import randomness
@@ -16,8 +17,12 @@ from ddgm.support.errors import UsageError
 from ddgm.support.files import write_json
 from ddgm.support.terminal import print_table
 
-_N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, 'mnist': 64, 'images': 64}
-_PLANE = ('gaussian_mixture', 'swiss_roll')  # where an energy has a map
+_POINTS = 'points'  # of a file
+_N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, _POINTS: 400, 'mnist': 64, 'images': 64}
+_PLANE = ('gaussian_mixture', 'swiss_roll', _POINTS)  # where an energy has a map
+# Samples of which more than this share lie far from all data, or whose spread is so many times the data's or the
+# inverse of that, are perhaps not of that data.
+_FAR, _WIDER = 1 / 4, 4 / 3
 
 
 def compare(entries, task, data_folder, out):
@@ -25,7 +30,8 @@ def compare(entries, task, data_folder, out):
 
     Args:
         entries (list of ddgm.compare.entries.Entry): At least one.
-        task (str), data_folder (str): What their samples are of; ``None``: what the runs among them have learned.
+        task (str), data_folder (str): What their samples are of; ``None``: what the runs among them have learned.  With
+            the task 'points' a file of points.
         out (str): The folder, which is made where it is missing.
 
     Raises:
@@ -40,11 +46,13 @@ def compare(entries, task, data_folder, out):
     panels, data, real_columns = [], None, []
     if any(entry.x is not None for entry in entries):
         task, reference = _open_reference(task, data_folder, entries)
-        samples = _equally_many({
-            entry.name: _conformed(entry, reference) for entry in entries if entry.x is not None})
+        samples = _equally_many(entries, reference)
         n = len(next(iter(samples.values())))
-        print('\n{:,} samples of each, held against {}'.format(n, task), flush=True)
-        result.update(task=task, n_samples=n)
+        held_against = data_folder if task == _POINTS else task
+        for name, x in samples.items():
+            _doubt(name, x, reference.shown_data(metrics.N_SCORED), task)
+        print('\n{:,} samples of each, held against {}'.format(n, held_against), flush=True)
+        result.update(task=held_against, n_samples=n)
         for entry, facts in zip(entries, result['entries']):
             if entry.name in samples:
                 x, energy = samples[entry.name], _energy(entry)
@@ -57,7 +65,8 @@ def compare(entries, task, data_folder, out):
             result['real_data'] = reference.score(real)
             real_columns.append(('real data', result['real_data']))
         data = plots.Panel(
-            'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0)
+            'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
+            reference.window if task == _POINTS else None)
     columns = [
         (facts['name'], {
             'iterations': facts['iterations'], **facts['metrics'],
@@ -129,6 +138,8 @@ def _open_reference(task, data_folder, entries):
     """What all samples are of, and its reference."""
     runs = [entry.run for entry in entries if entry.run]
     of_runs = {run.task for run in runs}
+    if task == _POINTS and of_runs <= set(_PLANE):
+        return task, _own_points(data_folder)
     if len(of_runs | {task} - {None}) > 1:
         raise UsageError('samples of {} can\'t be compared: leave some out'.format(
             ' and '.join(sorted(of_runs | {task} - {None}))))
@@ -150,23 +161,45 @@ def _open_reference(task, data_folder, entries):
         raise UsageError('{}; or name the data by --reference {}:DIR'.format(error, task)) from error
 
 
-def _conformed(entry, reference):
+def _own_points(path):
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise UsageError('{}: there is no such file: give the file of points to --reference'.format(path))
     try:
-        return reference.conform(entry.x)
+        return OwnPoints(sample_files.read_file(path))
     except UsageError as error:
-        raise UsageError('{}: {}'.format(', '.join(entry.sources), error)) from error
+        raise UsageError('{}{}'.format('' if str(path) in str(error) else '{}: '.format(path), error)) from error
 
 
-def _equally_many(samples):
+def _equally_many(entries, reference):
     """As many samples of each, by name: all of the smallest set, and chosen at random from larger ones."""
-    n = min(metrics.N_SCORED, *map(len, samples.values()))
-    for name, x in samples.items():
-        if len(x) <= metrics.NEIGHBOUR:
+    entries = [entry for entry in entries if entry.x is not None]
+    n = min(metrics.N_SCORED, *(len(entry.x) for entry in entries))
+    samples = {}
+    for entry in entries:
+        x = entry.x
+        if len(x) > n:  # before they are conformed, which may take some times their memory
+            x = x[randomness.metric_generator(randomness.CHOSEN_SAMPLES).permutation(len(x))[:n]]
+        try:
+            samples[entry.name] = reference.conform(x)
+        except UsageError as error:
+            raise UsageError('{}: {}'.format(', '.join(entry.sources), error)) from error
+        if len(entry.x) <= metrics.NEIGHBOUR:
             raise UsageError('{}: {} samples are too few, the metrics need more than {}'.format(
-                name, len(x), metrics.NEIGHBOUR))
-    return {
-        name: x if len(x) == n else x[randomness.metric_generator(randomness.CHOSEN_SAMPLES).permutation(len(x))[:n]]
-        for name, x in samples.items()}
+                entry.name, len(entry.x), metrics.NEIGHBOUR))
+    return samples
+
+
+def _doubt(name, x, data, task):
+    """Say where samples are so unlike the data that they may be of other data, or of another scale."""
+    x, data = x.reshape(len(x), -1), data.reshape(len(data), -1)
+    far, wider = metrics.far_share(x, data), metrics.spread(x) / metrics.spread(data)
+    signs = ['{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(far)] * (
+        far > _FAR)
+    if task in _PLANE and not 1 / _WIDER < wider < _WIDER:
+        signs.append('they spread {:.3g} times as wide'.format(wider))
+    if signs:
+        print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))
 
 
 def _energy(entry):

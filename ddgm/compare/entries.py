@@ -4,19 +4,18 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 
 import numpy
 
-from ddgm.compare import loss_logs
+from ddgm.compare import loss_logs, samples
 from ddgm.runs import run_folder
 from ddgm.runs.log import curves_of
-from ddgm.support.errors import UsageError
-from ddgm.support.files import read_arrays, read_json
+from ddgm.support.errors import UsageError, one_line
+from ddgm.support.files import read_json
 
-_SAMPLES = ('.npy', '.npz')
-_LOGS = 'a log ({}, log of Chainer, {})'.format(', '.join(loss_logs.SUFFIXES), loss_logs.EVENTS)
-# A folder's files of fewer samples are batches of one program and not a program each: a tenth of what is scored.
-_BATCH = 250
+_KINDS = 'samples ({}) nor a log ({}, log of Chainer, {})'.format(
+    ', '.join(samples.SUFFIXES), ', '.join(loss_logs.SUFFIXES), loss_logs.EVENTS)
 _CURE = 'leave it out or give another path'
 
 
@@ -54,21 +53,18 @@ class Entry:
 def read(arguments):
     """The entries that a user names by ``PATH`` or ``NAME=PATH``; what has one NAME is one entry.
 
-    A path is a run folder, a file of samples (.npy, or .npz with an array x), a log (see ``loss_logs``) or a folder of
-    such files.
-    Raises ``UsageError`` for a path that is none of these or is given twice, or a file that can't be read.
+    A path is a run folder, a file of samples (.npy, .npz with an array x, or a picture of many), a log (see
+    ``loss_logs``) or a folder of such files.  Prints what a path was taken for where that is not certain.  Raises
+    ``UsageError`` for a path that is none of these or is given twice, or a file that can't be read.
     """
     entries, named, unnamed = [], {}, []
     for argument in arguments:
-        name, equals, path = argument.partition('=')
-        if not equals or os.path.exists(argument):
-            found = _read_path(argument)
+        name, path = _name_and_path(argument)
+        found = _read_path(path)
+        if name is None:
             unnamed += found
             entries += found
             continue
-        if not name:
-            raise UsageError('{}: give NAME=PATH or a path'.format(argument))
-        found = _read_path(path)
         for entry in found:
             entry.name = name if len(found) == 1 else '{}/{}'.format(name, entry.name)
             if entry.name in named:
@@ -88,6 +84,21 @@ def read(arguments):
     return entries
 
 
+def _name_and_path(argument):
+    """The NAME, or ``None``, and the path; either may hold equals signs, and the path that exists is the one meant."""
+    if not argument:
+        raise UsageError('one of the paths is empty: {}'.format(_CURE))
+    splits = [(None, argument)] + [
+        (argument[:sign.start()], argument[sign.end():]) for sign in re.finditer('=', argument)]
+    for name, path in splits:
+        if path and name != '' and os.path.exists(path):
+            return name, path
+    if len(splits) > 1:
+        raise UsageError('{}: there is no such file or folder, with or without a NAME= before it: give NAME=PATH or a '
+                         'path'.format(argument))
+    return None, argument
+
+
 def _with_path(entry):
     path = pathlib.Path(', '.join(entry.sources))
     return str(path) if entry.name in (path.stem, path.name) else '{}: {}'.format(path, entry.name)
@@ -95,8 +106,6 @@ def _with_path(entry):
 
 def _read_path(argument):
     """The entries that one path holds, under names of their own."""
-    if not argument:
-        raise UsageError('one of the paths is empty: {}'.format(_CURE))
     try:
         return _entries_of(pathlib.Path(argument))
     except OSError as error:
@@ -111,12 +120,11 @@ def _entries_of(path):
         return _read_folder(path, name)
     if not path.exists():
         raise UsageError('{}: there is no such file or folder'.format(path))
-    if path.suffix in _SAMPLES:
-        return [Entry(path.stem, [str(path)], x=_read_samples(path))]
+    if path.suffix.lower() in samples.SUFFIXES:
+        return [Entry(path.stem, [str(path)], x=samples.read_file(path))]
     if loss_logs.is_log(path):
         return _read_log(path)
-    raise UsageError('{}: neither a run folder nor a file of samples ({}) nor {}: {}'.format(
-        path, ', '.join(_SAMPLES), _LOGS, _CURE))
+    raise UsageError('{}: neither a run folder nor {}: {}, or {}'.format(path, _KINDS, _CURE, samples.SAVE))
 
 
 def _read_run(path, name):
@@ -126,49 +134,61 @@ def _read_run(path, name):
     if log:
         entry.logs.append(log)
     if (path / run_folder.SAMPLES).exists():
-        entry.x = _read_samples(path / run_folder.SAMPLES)
+        entry.x = samples.read_file(path / run_folder.SAMPLES)
     with contextlib.suppress(ValueError, KeyError, TypeError):  # a run that is not finished has none
         entry.iterations = int(read_json(path / run_folder.METRICS)['iterations'])
     return entry
 
 
 def _read_folder(path, name):
-    files = sorted(file for file in path.iterdir() if file.is_file())
-    samples = [Entry(file.stem, [str(file)], x=_read_samples(file)) for file in files if file.suffix in _SAMPLES]
-    logs = _read_logs(path, name, files)
-    if not samples and not logs:
-        raise UsageError('{}: holds neither a run nor samples ({}) nor {}: {}'.format(
-            path, ', '.join(_SAMPLES), _LOGS, _CURE))
-    if len({entry.x.shape[1:] for entry in samples}) == 1 and all(len(entry.x) < _BATCH for entry in samples):
-        samples = [Entry(
-            name, ['{} ({} files)'.format(path, len(samples))], x=numpy.concatenate([entry.x for entry in samples]))]
-    if len(samples) != 1:
-        return samples + logs
-    samples[0].name = name
+    items = sorted(item for item in path.iterdir() if not item.name.startswith('.'))
+    files = [item for item in items if item.is_file()]
+    sets, told, errors = samples.read_folder(path, [file for file in files if file.suffix.lower() in samples.SUFFIXES])
+    logs, told_too = _read_logs(path, name, files)
+    if not sets and not logs:
+        raise errors[0] if errors else UsageError('{}: holds neither a run nor {}{}: {}'.format(
+            path, _KINDS, items and ', but ' + _named(items) or '', _CURE))
+    passed_over = [item for item in items if item not in {*told, *told_too}]
+    if passed_over:
+        print('{}: {:,} passed over: {}'.format(one_line(path), len(passed_over), _named(passed_over)))
+    entries = [Entry(title, [str(path / source)], x=x) for title, source, x in sets]
+    if len(entries) != 1:
+        return entries + logs
+    entries[0].name = name
     for log in logs:
-        samples[0].take(log)
-    return samples
+        entries[0].take(log)
+    return entries
+
+
+def _named(items):
+    return samples.some(item.name + '/' * item.is_dir() for item in items)
 
 
 def _read_logs(path, name, files):
-    """The logs of a folder: CSV files, others that hold what is known, event files in it and one folder below."""
-    logs = []
+    """The logs of a folder: CSV files, others that hold what is known, event files in it and one folder below.
+
+    Also what was read, or told of in a line since it is no log.
+    """
+    logs, told = [], []
     for file in files:
         if loss_logs.is_log(file) and not file.match(loss_logs.EVENTS):
+            told.append(file)
             try:
                 logs += _read_log(file)
             except UsageError as error:
                 if file.suffix in ('.csv', '.tsv'):
                     raise
                 print('Passed over:', error)  # most JSON files are no logs, and nobody has named this one
-    for folder in sorted({file.parent for depth in ('', '*/') for file in path.glob(depth + loss_logs.EVENTS)}):
+    events = [file for depth in ('', '*/') for file in path.glob(depth + loss_logs.EVENTS)]
+    for folder in sorted({file.parent for file in events}):
+        told += [folder, *events]
         try:
             logs += _read_log(folder, name if folder == path else folder.name)
         except UsageError as error:
             if folder == path:
                 raise
             print('Passed over:', error)
-    return logs
+    return logs, told
 
 
 def _read_log(path, name=None):
@@ -176,23 +196,3 @@ def _read_log(path, name=None):
         name = path.stem if path.suffix in loss_logs.SUFFIXES else path.resolve().parent.name
     return [
         Entry(experiment or name, [str(path)], logs=[log]) for experiment, log in loss_logs.read(path).items()]
-
-
-def _read_samples(path):
-    """(N, …) numbers, all finite; raises ``UsageError`` for anything else."""
-    try:
-        arrays = read_arrays(path)
-    except ValueError as error:
-        raise UsageError('{}: can\'t be read as samples ({}): {}'.format(path, error, _CURE)) from error
-    if 'x' not in arrays and len(arrays) != 1:
-        raise UsageError('{}: the samples have to be its array x, and it has {}'.format(
-            path, ', '.join(arrays) or 'none at all'))
-    x = arrays.get('x', next(iter(arrays.values())))
-    if x.ndim < 2 or not x.size or x.dtype.kind not in 'fiub':
-        raise UsageError('{}: samples are numbers of the shape (N, …), these are {} of the shape {}'.format(
-            path, x.dtype, x.shape))
-    finite = (abs(x.reshape(len(x), -1)) <= numpy.finfo(numpy.float32).max).all(axis=1)  # NaN is not
-    if not finite.all():
-        raise UsageError('{}: {:,} of {:,} samples are not finite: {}'.format(
-            path, len(x) - finite.sum(), len(x), _CURE))
-    return x

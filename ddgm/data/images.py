@@ -202,6 +202,16 @@ def _reason(error):
     return 'damaged: {}'.format(one_line(error)[:80] or type(error).__name__)
 
 
+def read_pixels(path):
+    """One picture file, upright and on white: (H, W, 3) uint8; raises ``ValueError`` with the reason for any other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of what Pillow can still read
+        try:
+            return numpy.asarray(decode(path))
+        except Exception as error:  # Pillow's decoders raise about anything
+            raise ValueError(_reason(error)) from error
+
+
 # ---- the data set
 
 class ImageFolder:

@@ -89,6 +89,18 @@ def neighbour_scores(x, reference, k=NEIGHBOUR):
     }
 
 
+def far_share(x, reference, k=NEIGHBOUR):
+    """Share of samples farther from all reference points than any of these from its k-th neighbour; (N, D), (M, D)."""
+    reach = neighbour_distances(reference, k).max()
+    return float((pairwise_distances(x, reference).min(axis=1) > reach).mean())
+
+
+def spread(x):
+    """Root mean square distance of points (N, D) from their mean."""
+    x = numpy.asarray(x, dtype=numpy.float64)
+    return float(numpy.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()))
+
+
 def frechet_distance(x, reference):
     """‖μ₁ − μ₂‖² + Tr(C₁ + C₂ − 2(C₁C₂)^½), the squared distance of Gaussians with the moments of (N, D), (M, D)."""
     means, covariances = zip(*(

@@ -52,6 +52,8 @@ class Digits:
         return x.reshape(-1, SIDE, SIDE)
 
     def conform(self, array):
+        if array.shape[1:] in ((3, 28, 28), (28, 28, 3)):
+            array = _without_colours(array)
         if array.shape[1:] not in ((784,), (28, 28), (1, 28, 28), (28, 28, 1)):
             raise UsageError(
                 'digits have the shape (N, 784), (N, 28, 28) or (N, 1, 28, 28), these have {}'.format(array.shape))
@@ -99,6 +101,14 @@ class Digits:
         """Distances to, and indexes of, the nearest training images."""
         distances, indexes = metrics.nearest(255 * x, self._data.train_images)
         return distances / 255, indexes
+
+
+def _without_colours(array):
+    """Grey digits that were saved in three equal channels."""
+    grey = array.take([0], axis=1 if array.shape[1] == 3 else 3)
+    if (array != grey).any():
+        raise UsageError('digits are grey, and these have colours: save the mean of their channels')
+    return grey
 
 
 def _finite(value):

@@ -12,7 +12,12 @@ def from_0_to_1(array):
     array = array.astype(numpy.float32)
     slack = 0.01  # what an interpolation may add
     if array.min() < -slack or array.max() > 1 + slack:
-        raise UsageError('pixels run from 0 to 1, these from {:.3g} to {:.3g}{}'.format(
-            array.min(), array.max(), ': save (x + 1) / 2' if array.min() >= -1 - slack and array.max() <= 1 + slack
-            else ''))
+        lowest, highest = array.min(), array.max()
+        if lowest >= -1 - slack and highest <= 1 + slack:
+            cure = 'save (x + 1) / 2'
+        elif lowest >= -slack and 16 < highest <= 255 + slack:
+            cure = 'save x / 255'
+        else:
+            cure = 'undo what was done to them before training'
+        raise UsageError('pixels run from 0 to 1, these from {:.3g} to {:.3g}: {}'.format(lowest, highest, cure))
     return array.clip(0, 1)

@@ -59,12 +59,15 @@ class Panel:
         x: Points (N, 2), or images (N, H, W) or (N, 3, H, W) in 0…1.
         energy: A function of points, or ``None``.
         log_z (float): Of that energy; ``None``: not known.
+        window (tuple): Where the plane is shown: the middle (x₁, x₂) and half the width of a square; ``None``: −4…4.
+            That of the data counts for all.
     """
 
     title: str
     x: numpy.ndarray
     energy: object = None
     log_z: float = None
+    window: tuple = None
 
 
 def draw_comparison(path, data, panels, curves):
@@ -88,7 +91,7 @@ def draw_comparison(path, data, panels, curves):
     for band in bands:
         parts.append((4.4, _show_samples, (band, columns, data)))
         if any(panel.energy for panel in band if panel is not data):
-            parts.append((5.0, _show_energies, (band, columns)))
+            parts.append((5.0, _show_energies, (band, columns, data.window)))
     if quantities:
         names = dict.fromkeys(name for name, _ in curves)
         # One legend of many for all panels; its letters are some 0.075 inches wide, and a length has about 20.
@@ -114,7 +117,7 @@ def _show_samples(figure, panels, columns, data):
             continue
         axes.set_title(_verbatim(panel.title))
         if panel.x.ndim == 2:
-            show_plane(axes)
+            show_plane(axes, data.window)
             axes.set_aspect('equal')
             scatter(axes, data.x, DATA_COLOUR, 6)
             if panel is not data:
@@ -124,13 +127,13 @@ def _show_samples(figure, panels, columns, data):
             axes.set_axis_off()
 
 
-def _show_energies(figure, panels, columns):
+def _show_energies(figure, panels, columns, window):
     for axes, panel in itertools.zip_longest(figure.subplots(1, columns, squeeze=False).flat, panels):
         if panel is None or not panel.energy:
             axes.set_axis_off()
             continue
-        show_plane(axes)
-        image, quantity = show_energy(axes, panel.energy, panel.log_z, panel.x)
+        show_plane(axes, window)
+        image, quantity = show_energy(axes, panel.energy, panel.log_z, panel.x, window)
         axes.set_aspect('equal')
         axes.set_title('{} of {}, nats'.format(quantity, _verbatim(panel.title)))
         figure.colorbar(image, ax=axes, extend='min', location='bottom', shrink=0.7, aspect=30)

@@ -13,6 +13,7 @@ from ddgm.support.files import open_atomically
 # The post's.
 DATA_COLOUR, SAMPLE_COLOUR = '#bec3c7', '#e84c3d'
 PLANE = 4  # half the width of the square that pictures of the plane show
+_WINDOW = (0, 0, PLANE)
 INCHES = 8  # the width of a page
 _MARKER_SIZE = 20
 
@@ -26,10 +27,12 @@ def _post_axes():
     return figure, axes
 
 
-def show_plane(axes):
-    """Limits and ticks of matplotlib axes that show the plane: −4…4 twice."""
-    axes.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE))
-    axes.set(xticks=range(-PLANE, PLANE + 1), yticks=range(-PLANE, PLANE + 1))
+def show_plane(axes, window=None):
+    """Limits and ticks of matplotlib axes that show the plane: −4…4 twice, or a square's middle and half its width."""
+    x, y, half_width = window or _WINDOW
+    axes.set(xlim=(x - half_width, x + half_width), ylim=(y - half_width, y + half_width))
+    if window is None:
+        axes.set(xticks=range(-PLANE, PLANE + 1), yticks=range(-PLANE, PLANE + 1))
     axes.tick_params(direction='in', top=True, right=True)
 
 
@@ -123,14 +126,16 @@ def draw_energy(path, energy, log_z, samples):
     save(figure, path)
 
 
-def show_energy(axes, energy, log_z, samples):
+def show_energy(axes, energy, log_z, samples, window=None):
     """The map of :func:`draw_energy` alone, in axes of the plane; returns its image and the name of what it shows."""
     cells = 400
-    centres, _ = cells_of_square(PLANE, cells)
+    x, y, half_width = window or _WINDOW
+    centres = cells_of_square(half_width, cells)[0] + (x, y)
     offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
     image = axes.imshow(
-        (-energy(centres) - offset).reshape(cells, cells), origin='lower', extent=(-PLANE, PLANE, -PLANE, PLANE),
-        aspect='auto', cmap='viridis', vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
+        (-energy(centres) - offset).reshape(cells, cells), origin='lower',
+        extent=(x - half_width, x + half_width, y - half_width, y + half_width), aspect='auto', cmap='viridis',
+        vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
     return image, quantity
 
 

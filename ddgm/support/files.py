@@ -115,9 +115,14 @@ def read_arrays(path):
     try:
         with open(path, 'rb') as file:
             size = os.fstat(file.fileno()).st_size
-            if file.read(1) == b'\x93':
-                file.seek(0)
+            first = file.read(1)
+            file.seek(0)
+            if first == b'\x93':
                 return {'x': _read_array(file, size)}
+            if first == b'\x80':
+                raise ValueError('it is a pickle, and pickles are not loaded')
+            if first != b'P':
+                raise ValueError('it is neither an .npy nor an .npz file, whatever its name says')
             with zipfile.ZipFile(file) as archive:
                 return _read_archive(archive, size)
     except Exception as error:  # of damaged files NumPy, zipfile and zlib raise errors of many kinds
@@ -143,7 +148,9 @@ def _read_array(file, size):
     """The array that an open .npy file of that many bytes holds, and nothing behind it."""
     read_header = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}
     shape, _, dtype = read_header[numpy.lib.format.read_magic(file)](file)
-    if dtype.hasobject or not dtype.itemsize:
+    if dtype.hasobject:
+        raise ValueError('it holds a pickle of Python objects, which is no array of numbers')
+    if not dtype.itemsize:
         raise ValueError('it holds what is no array of numbers')
     if any(n < 0 for n in shape) or dtype.itemsize * math.prod(shape) != size - file.tell():
         raise ValueError('its header promises the shape {}, and {:,} bytes follow'.format(shape, size - file.tell()))

@@ -1,0 +1,165 @@
+"""Samples that any program wrote: arrays and pictures, a file or a folder of them, and what they are taken for."""
+
+import collections
+import re
+
+import numpy
+
+from ddgm.compare import pictures
+from ddgm.support.errors import UsageError, one_line
+from ddgm.support.files import read_arrays
+
+_ARRAYS = ('.npy', '.npz')
+SUFFIXES = _ARRAYS + pictures.SUFFIXES
+SAVE = 'save numbers, as numpy.save(\'samples.npy\', x) does'
+_N_NAMED = 5  # files of many that a line names
+_NUMBER = re.compile(r'\d+')
+# What stands before a number that does not count the parts of a set: what it counts instead, or a decimal point.
+_COUNTS_SETS = re.compile(
+    r'(^|[^a-z])(epoch|ep|iteration|iter|it|step|kimg|seed|run|trial|exp|version|v|model|method)s?[^a-z]*$|\d\.$')
+
+
+class NoSamples(UsageError):
+    """A sound file that holds something else, as labels or a plot."""
+
+
+def some(names):
+    """Names in a line, of many the first ones."""
+    names = list(names)
+    more = ' and {:,} more'.format(len(names) - _N_NAMED) if len(names) > _N_NAMED else ''
+    return one_line(', '.join(names[:_N_NAMED])) + more
+
+
+# ---- one file
+
+def read_file(path):
+    """The samples of a file: (N, …) numbers, all finite.  Prints what it was taken for where that is not certain.
+
+    Raises ``UsageError`` for anything else.
+    """
+    x, note = _read(path, alone=True)
+    if note:
+        print('{}: {}'.format(one_line(path), note))
+    if path.suffix.lower() not in _ARRAYS and len(x) == 1:
+        raise UsageError('{}: a picture of one sample: give the folder of all'.format(path))
+    return x
+
+
+def _read(path, alone):
+    """The samples of a file, and what it was taken for where that is not certain; ``alone``: in its folder."""
+    if path.suffix.lower() in _ARRAYS:
+        return _read_array(path)
+    found = pictures.read(path, alone)
+    if found is None:
+        raise NoSamples(
+            '{}: neither a sample of 28×28 or 64×64 pixels nor certainly a grid of them, with lines of one colour '
+            'between all: {}'.format(path, SAVE))
+    return found
+
+
+def _read_array(path):
+    try:
+        arrays = read_arrays(path)
+    except ValueError as error:
+        raise UsageError('{}: can\'t be read as samples ({}): leave it out, or {}'.format(path, error, SAVE)) from error
+    name, note = _chosen(path, arrays)
+    x = arrays[name]
+    if not _can_be_samples(x):
+        raise NoSamples('{}: samples are numbers of the shape (N, …), these are {} of the shape {}'.format(
+            path, x.dtype, x.shape))
+    finite = (abs(x.reshape(len(x), -1)) <= numpy.finfo(numpy.float32).max).all(axis=1)  # NaN is not
+    if not finite.all():
+        raise UsageError('{}: {:,} of {:,} samples are not finite: leave it out or give another path'.format(
+            path, len(x) - finite.sum(), len(x)))
+    return x, note
+
+
+def _can_be_samples(x):
+    return x.ndim >= 2 and x.size and x.dtype.kind in 'fiub'
+
+
+def _chosen(path, arrays):
+    """Which of a file's arrays holds the samples, and a note where nothing but the array itself tells."""
+    if 'x' in arrays or len(arrays) == 1:
+        return 'x' if 'x' in arrays else next(iter(arrays)), None
+    fit = [name for name, x in arrays.items() if _can_be_samples(x)]
+    if len(fit) == 1 or 'samples' in fit:
+        name = fit[0] if len(fit) == 1 else 'samples'
+        return name, 'its array {} is taken for the samples, not {}'.format(
+            one_line(name), some(other for other in arrays if other != name))
+    raise NoSamples('{}: the samples have to be its array x, and it has {}'.format(path, some(
+        '{} ({} of the shape {})'.format(name, x.dtype, x.shape) for name, x in arrays.items()) or 'none at all'))
+
+
+# ---- a folder
+
+def read_folder(path, files):
+    """The sets of samples that these files of a folder hold: titles, sources and arrays.
+
+    Also the files that were read, and the errors of others.  Pictures are read where there are no arrays.  Prints what
+    was taken for what.  Raises ``UsageError`` for a damaged file of arrays.
+    """
+    arrays = [file for file in files if file.suffix.lower() in _ARRAYS]
+    found, errors = _read_each(arrays, NoSamples)
+    sets = _series(found)
+    if not found:
+        found, more = _read_each([file for file in files if file.suffix.lower() not in _ARRAYS], UsageError)
+        errors += more
+        shapes = collections.Counter(x.shape for x, _ in found.values() if len(x) == 1)
+        if shapes:  # a sample each; what is of another size, or a grid of them, is not one more
+            shape = shapes.most_common(1)[0][0]
+            found = {file: of_file for file, of_file in found.items() if of_file[0].shape == shape}
+            sets = [('*', tuple(found))]
+        else:
+            sets = _series(found)
+    notes = {}
+    for file, (_, note) in found.items():
+        notes.setdefault(note, []).append(file.name)
+    for note, names in notes.items():
+        if note:
+            print('{}: {}: {}'.format(one_line(path), some(names), note))
+    sets = [(title, _source(of_set), numpy.concatenate([found[file][0] for file in of_set])) for title, of_set in sets]
+    if len(found) > 1:
+        print('{}: taken for {}: {}'.format(
+            one_line(path), 'one set' if len(sets) == 1 else '{:,} sets, a column each'.format(len(sets)),
+            some('{:,} samples of {}'.format(len(x), source) for _, source, x in sets)))
+    return sets, list(found), errors
+
+
+def _source(files):
+    return files[0].name if len(files) == 1 else '{} to {} ({:,} files)'.format(
+        files[0].name, files[-1].name, len(files))
+
+
+def _read_each(files, passed_over):
+    """By file the samples and what it was taken for; and the errors, of the class that is passed over."""
+    found, errors = {}, []
+    for file in files:
+        try:
+            found[file] = _read(file, alone=len(files) == 1)
+        except passed_over as error:
+            errors.append(error)
+    return found, errors
+
+
+def _series(found):
+    """Titles and files of sets of samples: the parts of a numbered series are one set, any other file is its own."""
+    alike = {}
+    for file, (x, _) in found.items():
+        for number in reversed([*_NUMBER.finditer(file.stem)]):
+            title = '{}*{}'.format(file.stem[:number.start()], file.stem[number.end():])
+            alike.setdefault((title, x.shape[1:], x.dtype.kind), []).append((int(number[0]), file))
+    sets, left = [], set(found)
+    for (title, *_), parts in alike.items():
+        numbers, files = zip(*sorted(parts))
+        if left.issuperset(files) and _are_parts(title, numbers, [len(found[file][0]) for file in files]):
+            sets.append((title, files))
+            left.difference_update(files)
+    return sorted(sets + [(file.stem, (file,)) for file in left], key=lambda titled: titled[1])
+
+
+def _are_parts(title, numbers, lengths):
+    """Whether numbers count the parts of one set, or the samples before each; those of epochs or seeds count sets."""
+    steps = [after - before for before, after in zip(numbers, numbers[1:])]
+    return bool(steps) and all(steps) and (min(steps) == 1 or steps == lengths[:-1]) and not _COUNTS_SETS.search(
+        title.partition('*')[0].lower())

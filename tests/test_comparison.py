@@ -572,6 +572,16 @@ def test_samples_unlike_the_data(x, task, signs, drawn, capsys):
         assert signs in lines[0]
 
 
+def test_run_is_of_the_data_that_it_has_learned(drawn, capsys):
+    """However bad it is; of points that somebody names it may not be."""
+    make_run('a', task='swiss_roll', x=10 * points(50))
+    numpy.save('points.npy', points(50))
+    compared('a')
+    assert 'are they of this data' not in capsys.readouterr().out
+    compared('a', '--reference', 'points.npy')
+    assert 'a: ' in capsys.readouterr().out.split('are they of this data')[0].splitlines()[-1]
+
+
 def test_digits_dark_on_light(digits_folder, drawn, capsys):
     x = MNIST(digits_folder).test_images[:20]
     numpy.save('light.npy', x)

@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # An interrupted demo goes on where it was.
 demo: $(VENV)/installed
-	$(RUN) train_gaussian_mixture.py --out result/demo $(if $(wildcard result/demo/settings.json),--resume)
+	DDGM_TO_GO_ON='make demo' $(RUN) train_gaussian_mixture.py --out result/demo $(if $(wildcard result/demo/settings.json),--resume)
 
 test: $(VENV)/installed-test
 	$(RUN) -m pytest -n auto --dist worksteal

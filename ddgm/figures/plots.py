@@ -8,7 +8,17 @@ import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ddgm.figures.post import DATA_COLOUR, INCHES, SAMPLE_COLOUR, save, scatter, show_energy, show_plane, tiled
+from ddgm.figures.post import (
+    DATA_COLOUR,
+    INCHES,
+    SAMPLE_COLOUR,
+    defaults,
+    save,
+    scatter,
+    show_energy,
+    show_plane,
+    tiled,
+)
 
 # What of the log is drawn.
 QUANTITIES = {
@@ -20,6 +30,7 @@ QUANTITIES = {
 }
 
 
+@defaults()
 def draw_curves(path, curves):
     """Energies, both losses and the entropy proxy over the iterations: those that ``curves`` has (``Curves``)."""
     figure = Figure(figsize=(INCHES, 1.25 * INCHES), layout='constrained')
@@ -61,6 +72,7 @@ class Panel:
     log_z: float = None
 
 
+@defaults()
 def draw_comparison(path, data, panels, curves):
     """Samples side by side beside data, maps of their energies below them, and curves over one another.
 
@@ -165,6 +177,7 @@ class Plot:
     logarithmic: bool = False
 
 
+@defaults()
 def draw_plots(path, plots, columns=2):
     """Plots beside one another."""
     rows = -(-len(plots) // columns)
@@ -189,6 +202,7 @@ def draw_plots(path, plots, columns=2):
     save(figure, path)
 
 
+@defaults()
 def draw_matrix(path, matrix, title, x_label, y_label):
     """Numbers from 0 on as colours, (rows, columns)."""
     figure = Figure(figsize=(6, 5), layout='constrained')

@@ -107,7 +107,9 @@ def _cases_to_measure(module, data, cases):
 
 
 def _leave_interrupts_to_parent():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ('SIGINT', 'SIGHUP'):  # of a terminal, which sends them to both; Windows lacks the second
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _measure(module, case, seed, iterations, data, out):

@@ -14,8 +14,7 @@ from ddgm.runs import command_line
 def parse(arguments=None):
     """Read the command line: ``action`` and the arguments of either."""
     parser = command_line.OneLineParser(
-        prog='python -m ddgm.weights', description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m ddgm.weights', description=__doc__, allow_abbrev=False)
     actions = parser.add_subparsers(dest='action', metavar='export|import', required=True)
     export = actions.add_parser('export', help='from a run to files for PyTorch', allow_abbrev=False)
     export.add_argument('run', metavar='RUN', type=command_line.folder_name, help='run folder')

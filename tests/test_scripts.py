@@ -413,10 +413,11 @@ def start_on_terminal(folder, columns, *arguments):
     """A script in a session of its own, on a terminal: the process and the terminal's other end."""
     primary, secondary = pty.openpty()
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack('HHHH', 50, columns, 0, 0))
+    other = ('COLUMNS', 'JPY_PARENT_PID', 'MPLBACKEND')  # what would say something else of the terminal
     process = subprocess.Popen(
         [sys.executable, str(ROOT / 'train_gaussian_mixture.py'), *map(str, arguments)], cwd=folder, stdin=secondary,
         stdout=secondary, stderr=secondary, start_new_session=True,
-        env={**{name: value for name, value in os.environ.items() if name != 'COLUMNS'}, 'TERM': 'xterm'})
+        env={**{name: value for name, value in os.environ.items() if name not in other}, 'TERM': 'xterm'})
     os.close(secondary)
     return process, primary
 
@@ -484,21 +485,24 @@ def test_progress_bar_leaves_no_trail(columns, tmp_path):
     assert re.search(r'Trained: 300 iterations in 0:00:\d\d', ''.join(end))
 
 
-@pytest.mark.parametrize('terminal', ['dumb', 'notebook'])
-def test_no_bar_where_none_can_be_drawn(terminal, monkeypatch, capsys):
+@pytest.mark.parametrize('name', ['TERM', 'JPY_PARENT_PID', 'MPLBACKEND', None])
+def test_no_bar_where_none_can_be_drawn(name, monkeypatch, capsys):
     """An editor's or a notebook's output may say that it is a terminal, and TERM that it can do nothing."""
     class Output(io.StringIO):
         def isatty(self):
             return True
-    monkeypatch.setenv('TERM', 'dumb' if terminal == 'dumb' else 'xterm')
+    monkeypatch.setenv('TERM', 'xterm')
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
-    if terminal == 'notebook':
+    if name:
+        monkeypatch.setenv(name, {
+            'TERM': 'dumb', 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}.get(name, '123'))
+    else:
         monkeypatch.setattr(sys, 'stdout', Output())
     with Progress(1000) as progress:
         progress.update(1)
         progress.log({
             'iteration': 7, 'elapsed_time': 0.2, 'energy/positive': -1.5, 'energy/negative': 2, 'generator/entropy': 3})
-    output = sys.stdout.getvalue() if terminal == 'notebook' else capsys.readouterr().out
+    output = capsys.readouterr().out if name else sys.stdout.getvalue()
     assert output == '   7  E(x+)    -1.500  E(x-)     2.000  H     3.000  0.2 s\n'
 
 

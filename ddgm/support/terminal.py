@@ -15,7 +15,10 @@ _NO_BREAK = '\N{NO-BREAK SPACE}'  # where a narrow terminal shall not break a li
 
 def _is_terminal():
     """Whether standard output goes to a screen that a bar can be drawn on; a notebook's or an editor's is none."""
-    return isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
+    # What a notebook starts by "!" has a terminal, whose text the notebook shows without moving a cursor.
+    in_notebook = 'JPY_PARENT_PID' in os.environ or 'inline' in os.environ.get('MPLBACKEND', '')
+    return (isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
+            and not in_notebook)
 
 
 class _Bar(util.ProgressBar):

@@ -18,6 +18,7 @@ import hashlib
 import importlib
 import json
 import multiprocessing
+import multiprocessing.resource_tracker
 import signal
 import statistics
 
@@ -28,7 +29,7 @@ from chainer import serializers
 from ddgm import presets
 from ddgm.data import mnist
 from ddgm.evaluation.tasks import build_models, open_task
-from ddgm.runs import training_state
+from ddgm.runs import stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.files import open_atomically, write_json
 
@@ -59,6 +60,9 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
     def path_of(case, seed):
         return out / '{}-seed{}-{}.json'.format(case.replace('/', '-'), seed, iterations)
     due = [(case, seed) for seed in range(seeds) for case in cases if not path_of(case, seed).exists()]
+    if hasattr(signal, 'SIGHUP'):  # and not on Windows
+        with stop_signals.handled_by(signal.SIG_IGN):  # else it would end multiprocessing's helper in a traceback
+            multiprocessing.resource_tracker.ensure_running()
     with concurrent.futures.ProcessPoolExecutor(
             jobs, mp_context=multiprocessing.get_context('spawn'), initializer=_leave_interrupts_to_parent) as pool:
         futures = {

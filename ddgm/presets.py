@@ -246,7 +246,7 @@ PRESETS = {
                 energy_learning_rate=1e-3, generator_learning_rate=2e-3, energy_weight_decay=1e-5, gradient_norm=0.0,
                 eps=1e-3,  # the author's stands under the root: √(sum + 1e-6)
                 generator_first=True),
-            'two to seven hours'),
+            'three to ten hours'),
     },
 }
 

@@ -9,7 +9,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test faults test-parity lint figures classifier failures table differences studies tables speed clean
 
-# An interrupted demo goes on where it was.
+# An interrupted demo goes on where it was, and says so by what is exported here.
+demo: export DDGM_TO_GO_ON = make demo
 demo: $(VENV)/installed
 	$(RUN) train_gaussian_mixture.py --out result/demo $(if $(wildcard result/demo/settings.json),--resume)
 

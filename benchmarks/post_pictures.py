@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from ddgm.presets import PRESETS, default_preset  # noqa: E402
 from ddgm.runs import run_folder  # noqa: E402
+from ddgm.runs.command_line import folder_name, folder_path  # noqa: E402
 from ddgm.support.errors import UsageError  # noqa: E402
 
 
@@ -123,10 +124,13 @@ def run_to_its_end(command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        '--mnist', metavar='DIR', default='data/mnist', help='fetched if missing (default: %(default)s)')
-    parser.add_argument('--images', metavar='DIR', help='folder of pictures; without it those of images are left out')
-    parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result/post'), metavar='DIR')
-    parser.add_argument('--small', type=pathlib.Path, metavar='DIR', help='where small copies go, for example docs')
+        '--mnist', metavar='DIR', type=folder_name, default='data/mnist',
+        help='fetched if missing (default: %(default)s)')
+    parser.add_argument(
+        '--images', metavar='DIR', type=folder_name,
+        help='folder of pictures; without it those of images are left out')
+    parser.add_argument('--out', type=folder_path, default=pathlib.Path('result/post'), metavar='DIR')
+    parser.add_argument('--small', type=folder_path, metavar='DIR', help='where small copies go, for example docs')
     arguments = parser.parse_args()
     try:  # before the first run, not after hours, when it comes to the icons
         run_folder.keep_apart(arguments.out, 'images', arguments.images)

@@ -5,7 +5,6 @@ Each run is the training script's own; between the two lengths it is resumed.  B
 the samples that the generator gives with the running statistics of training, as the 2016 code drew them.
 """
 
-import argparse
 import concurrent.futures
 import json
 import pathlib
@@ -24,7 +23,7 @@ from chainer import serializers  # noqa: E402
 from ddgm import presets  # noqa: E402
 from ddgm.evaluation import sampling  # noqa: E402
 from ddgm.evaluation.tasks import build_models, open_task  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, run_script, whole_number  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, folder_path, run_script, whole_number  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
 SHOWN = {
@@ -72,12 +71,12 @@ def median(values):
 
 
 def main():
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument(
         '--seeds', type=whole_number(1), default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
     parser.add_argument(
         '--jobs', type=whole_number(1), default=2, metavar='N', help='runs at a time (default: %(default)s)')
-    parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('result/quality'), metavar='DIR')
+    parser.add_argument('--out', type=folder_path, default=pathlib.Path('result/quality'), metavar='DIR')
     arguments = parser.parse_args()
 
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:

@@ -143,15 +143,17 @@ class ImageSettings(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A line for ``--help`` and the settings behind it."""
+    """The settings behind a name, and what ``--help`` says of it; ``takes`` is a time on two cores."""
 
     description: str
     settings: Settings
+    takes: str
 
 
 _LONG = Preset(
-    "the long run of 2016 (train.py): 1,000 epochs of 500 iterations; hours",
-    ToySettings(iterations=500_000, log_interval=500, snapshot_interval=5_000, figure_interval=5_000))
+    "the long run of 2016 (train.py): 1,000 epochs of 500 iterations",
+    ToySettings(iterations=500_000, log_interval=500, snapshot_interval=5_000, figure_interval=5_000),
+    'half an hour to an hour')
 
 
 def _mnist(**changes):
@@ -176,65 +178,75 @@ def _calibrated_toy(**changes):
 PRESETS = {
     'gaussian_mixture': {
         'default': Preset(
-            "the 2016 code's networks and numbers for one to two minutes on two cores",
-            ToySettings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200)),
+            "the 2016 code's networks and numbers",
+            ToySettings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200),
+            'one to two minutes'),
         'post': Preset(
             "the post's video: 1,000 epochs of 10 iterations, a frame an epoch",
-            ToySettings(iterations=10_000, log_interval=10, snapshot_interval=1_000, figure_interval=10)),
+            ToySettings(iterations=10_000, log_interval=10, snapshot_interval=1_000, figure_interval=10),
+            'two minutes'),
         'long': _LONG,
         'calibrated': Preset(
-            "beyond the post: an energy that is a density; larger networks, ten minutes", _calibrated_toy()),
+            "beyond the post: an energy that is a density; larger networks", _calibrated_toy(), 'ten minutes'),
     },
     'swiss_roll': {
         'default': Preset(
-            "the 2016 code's networks and numbers for one to two minutes on two cores",
-            ToySettings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200)),
+            "the 2016 code's networks and numbers",
+            ToySettings(iterations=20_000, log_interval=100, snapshot_interval=2_000, figure_interval=200),
+            'one to two minutes'),
         'post': Preset(
             "the post's video: 1,000 epochs of 2 iterations, a frame an epoch",
-            ToySettings(iterations=2_000, log_interval=2, snapshot_interval=200, figure_interval=2)),
+            ToySettings(iterations=2_000, log_interval=2, snapshot_interval=200, figure_interval=2), 'two minutes'),
         'long': _LONG,
         'calibrated': Preset(
-            "beyond the post: an energy that is a density; larger networks, ten minutes",
-            _calibrated_toy(iterations=6_000, n_experts=4, energy_penalty=3e-4, neighbour_entropy_weight=0.35)),
+            "beyond the post: an energy that is a density; larger networks",
+            _calibrated_toy(iterations=6_000, n_experts=4, energy_penalty=3e-4, neighbour_entropy_weight=0.35),
+            'five minutes'),
     },
     'mnist': {
         'post': Preset(
             "succeeds: plain layers, binarized data, as the code was until 2016-10-24; the post's good picture",
-            _mnist()),
+            _mnist(), 'ten to thirty minutes'),
         'grey': Preset(
             "weight normalization everywhere, data as it is",
-            _mnist(energy_normalization='weight', generator_normalization='weight', binarized=False)),
+            _mnist(energy_normalization='weight', generator_normalization='weight', binarized=False),
+            'ten to thirty minutes'),
         'batch_normalized_energy': Preset(
             "BatchNormalization in the DEM, of which the post says that it fails; plain layers, binarized data",
-            _mnist(iterations=4_000, energy_normalization='batch')),
+            _mnist(iterations=4_000, energy_normalization='batch'), 'two to five minutes'),
         'weight_normalized_energy': Preset(
             "weight normalization in the DEM only, binarized data",
-            _mnist(iterations=8_000, energy_normalization='weight')),
+            _mnist(iterations=8_000, energy_normalization='weight'), 'three to ten minutes'),
         'last_commit': Preset(
             "the last commit of 2016-11-20: weight normalization everywhere, binarized data",
-            _mnist(iterations=8_000, energy_normalization='weight', generator_normalization='weight')),
+            _mnist(iterations=8_000, energy_normalization='weight', generator_normalization='weight'),
+            'three to ten minutes'),
         'calibrated': Preset(
             "beyond the post: data as it is, larger batches, a penalty, high rates that fall, averaged models",
             _mnist(
                 iterations=6_000, binarized=False, batchsize=256, energy_learning_rate=1e-3,
-                generator_learning_rate=1e-3, energy_penalty=1e-4, decay_from=1_500, averaged=True)),
+                generator_learning_rate=1e-3, energy_penalty=1e-4, decay_from=1_500, averaged=True),
+            'five to twenty minutes'),
     },
     'images': {
-        'post': Preset("the post's networks and energy, with linear experts", _images(linear_experts=True)),
-        'post_softplus': Preset("the post's networks with the paper's experts", _images()),
+        'post': Preset(
+            "the post's networks and energy, with linear experts", _images(linear_experts=True),
+            'two to seven hours (--width 0.25 -b 64: a quarter of an hour or more)'),
+        'post_softplus': Preset("the post's networks with the paper's experts", _images(), 'two to seven hours'),
         'weight_normalized': Preset(
             "the post's networks under weight normalization, with linear experts",
-            _images(linear_experts=True, weight_normalization=True)),
+            _images(linear_experts=True, weight_normalization=True), 'two to seven hours'),
         'last_commit': Preset(
             "the last commit of 2016-11-20: minibatch discrimination, 512 experts",
-            _images(network='last_commit', n_experts=512)),
+            _images(network='last_commit', n_experts=512), 'two to seven hours'),
         'author': Preset(
             "the paper author's own: 5×5 kernels, experts alone, AdaGrad, generator first",
             _images(
                 network='author', batchsize=64, n_latent=100, n_experts=1024, optimizer='adagrad',
                 energy_learning_rate=1e-3, generator_learning_rate=2e-3, energy_weight_decay=1e-5, gradient_norm=0.0,
                 eps=1e-3,  # the author's stands under the root: √(sum + 1e-6)
-                generator_first=True)),
+                generator_first=True),
+            'three to ten hours'),
     },
 }
 

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-CASES = {'quick': {}, 'killed': {}, 'interrupting': {}}
+CASES = {'quick': {}, 'killed': {}, 'interrupting': {}, 'hanging_up': {}}
 ITERATIONS, NEEDS = 1, ()
 
 
@@ -13,6 +13,9 @@ def measure(case, seed, iterations, data, out):
         os.kill(os.getpid(), signal.SIGKILL)
     if case == 'interrupting':
         os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(300)
+    if case == 'hanging_up':
+        os.killpg(0, signal.SIGHUP)
         time.sleep(300)
     return {'seed': seed}
 

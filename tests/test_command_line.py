@@ -1,14 +1,23 @@
 """Flags, presets, help and exit statuses."""
 
 import dataclasses
+import functools
+import io
+import os
 import re
+import signal
+import sys
+import threading
 
 import pytest
 
 from ddgm.compare import __main__ as compare
+from ddgm.prepare import __main__ as prepare
 from ddgm.presets import PRESETS
-from ddgm.runs import command_line
+from ddgm.runs import command_line, stop_signals
+from ddgm.studies import __main__ as studies
 from ddgm.support.errors import Interrupted, RunFailed, UsageError
+from ddgm.weights import __main__ as weights
 
 
 def test_defaults():
@@ -94,8 +103,86 @@ def test_help_lists_every_preset(capsys):
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert 'What it is.' in text
+    text = ' '.join(text.split())
     for name, preset in PRESETS['gaussian_mixture'].items():
-        assert re.search('^  {} +{}'.format(name, re.escape(preset.description)), text, re.MULTILINE)
+        assert ' {}: {:,} iterations, batches of {}, {} {}'.format(
+            name, preset.settings.iterations, preset.settings.batchsize, preset.takes, preset.description) in text
+
+
+def help_of(parse, monkeypatch, capsys, columns):
+    monkeypatch.setenv('COLUMNS', str(columns))
+    with pytest.raises(SystemExit):
+        parse(['--help'])
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize('parse', [
+    *(functools.partial(command_line.parse, task, 'What it is, in a sentence of its own: ' + 9 * 'a long one. ')
+      for task in PRESETS),
+    compare.parse, weights.parse, studies.parse, lambda arguments: weights.parse(['import', *arguments]),
+    lambda arguments: weights.parse(['export', *arguments])])
+def test_help_fits_eighty_columns(parse, monkeypatch, capsys):
+    lines = help_of(parse, monkeypatch, capsys, 80)
+    assert max(map(len, lines)) <= 80
+    assert help_of(parse, monkeypatch, capsys, 200) == lines
+
+
+def test_help_says_what_is_needed(monkeypatch, capsys):
+    """--data where it has no default; no default of one preset for all."""
+    lines = help_of(functools.partial(command_line.parse, 'images', 'text'), monkeypatch, capsys, 80)
+    assert lines[0].endswith(' --data DIR [options]')
+    assert 'folder of pictures; sub-folders count too; needed, but for --resume' in ' '.join(' '.join(lines).split())
+    for task in ('gaussian_mixture', 'mnist'):
+        text = ' '.join(' '.join(help_of(
+            functools.partial(command_line.parse, task, 'text'), monkeypatch, capsys, 80)).split())
+        assert 'data and samples an iteration, from 2 on (default: the preset\'s)' in text
+        assert 'needed' not in text
+
+
+@pytest.mark.parametrize(('arguments', 'meant'), [
+    ('--gpu 0', '--gpu is --device here'), ('-g -1', '-g is --device here'), ('--gpu=1', '--gpu is --device here'),
+    ('--batch-size 64', '--batch-size is --batchsize here'), ('--batch_size=64', '--batch_size is --batchsize here'),
+    ('--epoch 20', '--epoch is --iterations, which counts updates, here'),
+    ('-e 20', '-e is --iterations, which counts updates, here'),
+    ('--log-interval 5', '--log-interval is --log_interval here'),
+    ('--snapshot-interval 5', '--snapshot-interval is --snapshot_interval here'),
+    ('--energy-penalty 5', '--energy-penalty is --energy_penalty here'),
+    ('--no-cuda', '--no-cuda is --device -1 here'), ('--cuda', '--cuda is --device 0 here'),
+    ('--dataroot x', '--dataroot is --data here'), ('--itertions 5', '--itertions is --iterations here'),
+    ('--over-write', '--over-write is --overwrite here'),
+    ('--device cuda', "-d/--device: 'cuda' is 0 or @cupy:0 here"),
+    ('--device cuda:3', "-d/--device: 'cuda:3' is 3 or @cupy:3 here"),
+    ('-d CPU', "-d/--device: 'CPU' is -1 or @numpy here"),
+    ('--workers 5', 'unrecognized arguments: --workers 5'), ('20', 'unrecognized arguments: 20')])
+def test_flags_of_other_programs(arguments, meant):
+    with pytest.raises(UsageError) as caught:
+        command_line.parse('mnist', 'text', arguments.split())
+    assert str(caught.value).replace('argument ', '') == meant + ' (see --help)'
+
+
+def test_a_flag_of_another_task_is_none():
+    with pytest.raises(UsageError, match='^unrecognized arguments: --dataset x'):
+        command_line.parse('gaussian_mixture', 'text', ['--dataset', 'x'])
+
+
+def test_home_folder(monkeypatch):
+    """``~`` in any path, for no shell replaces that of ``--out=~/x`` or ``NAME=~/x``."""
+    monkeypatch.setenv('HOME', '/home/someone')
+    monkeypatch.setenv('USERPROFILE', '/home/someone')  # Windows
+    request = command_line.parse('mnist', 'text', ['--out=~/x', '--data=~'])
+    assert (request.out, request.data) == ('/home/someone/x', '/home/someone')
+    request = compare.parse(['~/a', 't=~/b.npy', 'x~', 'lr=0.1=~/c', '--reference', 'mnist:~/d', '--out=~/e'])
+    assert request.paths == ['/home/someone/a', 't=/home/someone/b.npy', 'x~', 'lr=0.1=/home/someone/c']
+    assert (request.reference, request.out) == (('mnist', '/home/someone/d'), '/home/someone/e')
+    request = weights.parse(['import', '~/a', '~/b', '--like=~/c'])
+    assert (request.source, request.out, request.like) == ('/home/someone/a', '/home/someone/b', '/home/someone/c')
+    request = weights.parse(['sample', '~/a', '~/b.npz', '--generator=~/c.py:G'])
+    assert (request.source, request.out, request.generator) == (
+        '/home/someone/a', '/home/someone/b.npz', '/home/someone/c.py:G')
+    request = prepare.parse(['images', '--data=~/a', '--out=~/b'])
+    assert (request.data, request.out) == ('/home/someone/a', '/home/someone/b')
+    request = studies.parse(['digits', '--mnist=~/a', '--images=~/b', '--out=~/c'])
+    assert (request.mnist, request.images, request.out) == ('/home/someone/a', '/home/someone/b', '/home/someone/c')
 
 
 @pytest.mark.parametrize(('arguments', 'paths', 'reference', 'out'), [
@@ -147,7 +234,8 @@ def test_help_of_the_comparison(capsys):
 @pytest.mark.parametrize(('error', 'status', 'line'), [
     (None, 0, None), (UsageError('bad flag'), 2, 'bad flag'), (RunFailed('not finite'), 1, 'not finite'),
     (Interrupted('saved'), 130, 'saved'), (KeyboardInterrupt(), 130, 'interrupted'),
-    (OSError(28, 'No space left on device'), 1, 'No space left on device'), (MemoryError(), 1, '--batchsize')])
+    (OSError(28, 'No space left on device'), 1, 'No space left on device'), (MemoryError(), 1, '--batchsize'),
+    (BrokenPipeError(), 130, None), (SystemExit(0), 0, None)])
 def test_exit_statuses(error, status, line, capsys):
     def main():
         if error is not None:
@@ -165,3 +253,77 @@ def test_own_mistakes_keep_their_traceback():
         raise ZeroDivisionError
     with pytest.raises(ZeroDivisionError):
         command_line.run_script(main)
+
+
+def exit_status(main):
+    with pytest.raises(SystemExit) as caught:
+        command_line.run_script(main)
+    return caught.value.code
+
+
+@pytest.mark.parametrize('name', ['stdout', 'stderr'])
+@pytest.mark.parametrize('closed', [False, True])
+def test_missing_stream(name, closed, monkeypatch):
+    """None as pythonw has it, or closed."""
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, name, stream if closed else None)
+
+    def main():
+        print('hello', file=getattr(sys, name), flush=True)
+        raise UsageError('bad')
+    assert exit_status(main) == 2
+    getattr(sys, name).close()
+
+
+def test_stream_of_a_notebook(monkeypatch):
+    """Neither a file nor a terminal, without ``reconfigure``."""
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())
+    assert exit_status(lambda: print('hello')) == 0
+    assert sys.stdout.getvalue() == 'hello\n'
+
+
+def test_pipe_that_was_closed(monkeypatch, capfd):
+    """Also where it is noticed at the end only, when what was printed is brought out."""
+    for text in ('x', 100_000 * 'x'):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, 'w') as stream, monkeypatch.context() as patch:
+            patch.setattr(sys, 'stdout', stream)
+            assert exit_status(functools.partial(print, text)) == 130
+    assert capfd.readouterr().err == ''
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals(number, capsys):
+    """Each interrupts, but for one that was ignored at the start, as by nohup; handlers are as before afterwards."""
+    def main():
+        os.kill(os.getpid(), number)
+        print('went on')
+    before = signal.getsignal(number)
+    assert exit_status(main) == 130
+    output, errors = capsys.readouterr()
+    assert (output, errors.partition(': ')[2]) == ('', 'interrupted\n')
+    assert signal.getsignal(number) == before
+    signal.signal(number, signal.SIG_IGN)
+    try:
+        assert exit_status(main) == 0
+        assert capsys.readouterr() == ('went on\n', '')
+        with stop_signals.noted() as received:
+            main()
+        assert not received
+    finally:
+        signal.signal(number, before)
+
+
+def test_threads_have_no_signals():
+    """As in a notebook that runs a script in one of its own."""
+    statuses = []
+
+    def main():
+        with stop_signals.noted() as received:
+            assert not received
+    thread = threading.Thread(target=lambda: statuses.append(exit_status(main)))
+    thread.start()
+    thread.join()
+    assert statuses == [0]

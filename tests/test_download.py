@@ -292,17 +292,20 @@ def test_progress_in_a_pipe(site, tmp_path, capsys):
 
 
 def test_progress_on_a_terminal(site, tmp_path, capsys, monkeypatch):
+    """A line for each file, and below it, while it comes, a bar; both no wider than the terminal."""
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setenv('COLUMNS', '40')
     fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
     output, errors = capsys.readouterr()
-    lines = output.split('\n')
-    assert len(lines) == 5
-    assert lines[4] == ''  # the cursor stands below
-    for line, name in zip(lines, NAMES):
-        states = line.split('\r')[1:]
-        assert len(states) == -(-len(FILES[name]) // (1 << 16))
-        assert all(name in state for state in states)
-        shares = [state.count('#') for state in states]
-        assert shares == sorted(shares)
-        assert '.' not in states[-1].rpartition('[')[2]  # the bar is full
+    states = output.split('\033[J')
+    for name in NAMES:
+        assert output.count('Fetching {} ({:,} bytes) ...\n'.format(name, len(FILES[name]))) == 1
+    bars = [state.splitlines() for state in states if state.startswith('[')]
+    assert len(bars) == sum(-(-len(FILES[name]) // (1 << 16)) for name in NAMES)
+    for bar, size, up in bars:
+        assert len(bar) == 39
+        assert size.endswith(' bytes')
+        assert up.startswith('\033[2A')
+    assert sum(bar == '[{}] 100.0%'.format(30 * '#') for bar, _, _ in bars) == 4
     assert errors == ''

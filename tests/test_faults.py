@@ -123,7 +123,7 @@ def test_killed_at_random(task, flags, new_folder, rng, thorough, tell):
          'written)'.format(in_snapshots))
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_at_random(number, new_folder, rng, thorough, tell):
     folder, straight, n_stops = new_folder('stopped'), new_folder('straight'), 20 if thorough else 3
     for _ in range(n_stops):

@@ -1,9 +1,14 @@
 """The pictures hold what they should: colours, places, sizes, frames, panels."""
 
 import math
+import os
+import subprocess
+import sys
 
+import matplotlib
 import numpy
 import pytest
+from conftest import ROOT
 from matplotlib import colors
 from PIL import Image
 
@@ -413,3 +418,76 @@ def test_same_comparison_same_bytes(tmp_path):
             tmp_path / name, plots.Panel('data', points(9, 0)), [plots.Panel('a', points(9, 1))],
             [('a', Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]}))])
     assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
+
+
+# Draws each kind of picture into the folder that it is given.
+EVERY_KIND = '''
+import pathlib, sys
+import numpy
+from ddgm.figures import plots, post
+from ddgm.runs.log import Curves
+out = pathlib.Path(sys.argv[1])
+rng = numpy.random.default_rng(0)
+points = rng.normal(size=(50, 2))
+energy = lambda x: (x ** 2).sum(axis=1)
+curves = Curves('iteration', [1, 2, 3], {'energy/loss': [1, -2, 3], 'generator/entropy': [3, 1, 2]})
+post.draw_points(out / 'points.png', points, points + 1)
+post.draw_energy(out / 'energy.png', energy, 0.0, points)
+plots.draw_curves(out / 'curves.png', curves)
+data = plots.Panel('data', points)
+plots.draw_comparison(out / 'comparison.png', data, [plots.Panel('a_$1', points, energy, 0.0)], [('a', curves)])
+plots.draw_plots(out / 'plots.png', [plots.Plot('t', 'x', {'a': ([1, 2], [3, 4])}, True)])
+plots.draw_matrix(out / 'matrix.png', rng.random((4, 5)), 'title', 'x', 'y')
+'''
+
+
+def test_set_up_of_the_user_changes_no_picture(tmp_path):
+    """Neither a matplotlibrc nor the backend that a notebook names, which the Python of a script lacks."""
+    (tmp_path / 'rc').mkdir()
+    (tmp_path / 'rc' / 'matplotlibrc').write_text('''
+text.usetex: True
+savefig.bbox: tight
+savefig.dpi: 30
+savefig.transparent: True
+savefig.facecolor: black
+figure.facecolor: black
+figure.autolayout: True
+axes.facecolor: green
+axes.prop_cycle: cycler(color=["red"])
+axes.formatter.use_locale: True
+font.size: 25
+font.family: serif
+lines.linewidth: 7
+image.cmap: gray
+image.origin: lower
+xtick.labelsize: 3
+legend.frameon: True
+''')
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith(('MPL', 'MATPLOTLIB'))}
+    surroundings['PYTHONPATH'] = str(ROOT)
+    for name, more in (
+            ('plain', {}),
+            ('hostile', {'MATPLOTLIBRC': str(tmp_path / 'rc'), 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}),
+            ('no_such_backend', {'MPLBACKEND': 'nonsense'})):
+        (tmp_path / name).mkdir()
+        result = subprocess.run(
+            [sys.executable, '-W', 'error', '-c', EVERY_KIND, name], cwd=tmp_path, env={**surroundings, **more},
+            capture_output=True, text=True, timeout=300)
+        assert (result.returncode, result.stderr) == (0, '')
+    pictures = {path.name: path.read_bytes() for path in (tmp_path / 'plain').iterdir()}
+    assert len(pictures) == 6
+    for name in ('hostile', 'no_such_backend'):
+        assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == pictures
+
+
+def test_backend_of_the_user_stays():
+    """What a notebook draws after a run is still drawn as it wants."""
+    code = 'import ddgm.figures, matplotlib, os; print(matplotlib.rcParams["backend"], os.environ["MPLBACKEND"])'
+    result = subprocess.run(
+        [sys.executable, '-c', code], env={**os.environ, 'MPLBACKEND': 'svg', 'PYTHONPATH': str(ROOT)},
+        capture_output=True, text=True, timeout=60)
+    assert result.stdout == 'svg svg\n'
+    with matplotlib.rc_context({'font.size': 25}):
+        with post.defaults():
+            assert matplotlib.rcParams['font.size'] == 10
+        assert matplotlib.rcParams['font.size'] == 25

@@ -1,11 +1,15 @@
 """The run folder: which files it holds, whose it is, and what its settings may be changed to."""
 
+import errno
 import json
+import os
 
 import pytest
 
+import train_gaussian_mixture
 from ddgm.runs import run_folder
 from ddgm.runs.command_line import Request
+from ddgm.support import files
 from ddgm.support.errors import UsageError
 
 
@@ -47,6 +51,7 @@ def test_one_process_at_a_time(folder):
         again.prepare({})
     folder.unlock()
     again.lock()
+    assert again.why_shared() is None
     again.unlock()
 
 
@@ -150,3 +155,24 @@ def test_unreadable_settings(folder, content):
     (folder.path / 'settings.json').write_text(content)
     with pytest.raises(UsageError, match='not the settings of a run'):
         run_folder.open_run(Request(task='gaussian_mixture', out=str(folder.path), device='-1', resume=True))
+
+
+@pytest.mark.parametrize('number', [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_system_without_locks(number, tmp_path, monkeypatch, capsys):
+    """A run goes on, and says in a line what it lacks."""
+    def flock(*arguments):
+        raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(files.fcntl, 'flock', flock)
+    train_gaussian_mixture.main(['-n', '3', '-o', str(tmp_path / 'run')])
+    assert (tmp_path / 'run' / 'metrics.json').exists()
+    line = '{}: no locks there ({}), so two runs on this folder would not be kept apart'.format(
+        tmp_path / 'run', os.strerror(number))
+    assert capsys.readouterr().out.splitlines()[3] == line
+
+
+def test_system_without_locks(folder, monkeypatch):
+    """Windows."""
+    folder.unlock()
+    monkeypatch.setattr(files, 'fcntl', None)
+    folder.lock()
+    assert 'no locks there' in folder.why_shared()

@@ -1,13 +1,18 @@
 """Each script as a user runs it: a tiny run from end to end, going on, stopping, failing, and every bad input."""
 
+import fcntl
+import io
 import json
 import os
 import pathlib
 import pty
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import types
 
 import numpy
@@ -25,6 +30,7 @@ from ddgm.networks.toy import build_models
 from ddgm.presets import PRESETS
 from ddgm.runs import execution
 from ddgm.support import randomness
+from ddgm.support.terminal import Progress
 
 TASKS = ['gaussian_mixture', 'swiss_roll']
 TINY = ['-n', '12', '-b', '20', '--log_interval', '5', '--snapshot_interval', '5', '--figure_interval', '4']
@@ -187,7 +193,7 @@ def test_seeds_differ(run_script, tmp_path):
     numpy.testing.assert_array_equal(a['samples']['z'], b['samples']['z'])  # the metrics' own
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_saves_and_resumes_to_the_same_bits(number, start_script, run_script, tmp_path):
     process = start_script(
         'gaussian_mixture', '-o', 'split', '-n', '1000000', '-b', '20', '--log_interval', '5', '--snapshot_interval',
@@ -205,6 +211,21 @@ def test_interrupt_saves_and_resumes_to_the_same_bits(number, start_script, run_
     assert_same_run(tmp_path / 'straight', tmp_path / 'split')
 
 
+def test_demo_names_itself(tmp_path):
+    """Of `make demo` a user need not know --resume."""
+    recipe, = (line.strip() for line in (ROOT / 'Makefile').read_text().splitlines() if '--out result/demo' in line)
+    command = re.sub(r'\$\(if .*\)$', '-n 1000000 --log_interval 5', recipe).replace(
+        '$(RUN)', 'exec {}'.format(sys.executable)).replace('train_', str(ROOT / 'train_'))
+    process = subprocess.Popen(
+        ['sh', '-c', command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while 'E(x+)' not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.endswith(', a snapshot is saved: go on with make demo\n')
+
+
 def test_impatient_interrupts_still_save(start_script, tmp_path):
     """Signals that come while an iteration is at work, again and again: it is finished and saved all the same."""
     process = start_script(
@@ -212,11 +233,11 @@ def test_impatient_interrupts_still_save(start_script, tmp_path):
         '0', '--figure_interval', '0')
     while 'E(x+)' not in process.stdout.readline():
         assert process.poll() is None
-    interrupt(process, *5 * [signal.SIGINT, signal.SIGTERM])
+    interrupt(process, *5 * [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     assert (tmp_path / 'run' / 'snapshot.npz').exists()
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_while_scoring(number, start_script, run_script, tmp_path):
     process = start_script('gaussian_mixture', *TINY, '-o', 'run')
     while not process.stdout.readline().startswith('Scoring'):
@@ -246,7 +267,11 @@ def test_resuming_a_finished_run_finishes_its_pictures(run_script, tmp_path):
     (tmp_path / 'run' / 'figures' / 'energy.png').unlink()
     (tmp_path / 'run' / 'metrics.json').unlink()
     shutil.rmtree(tmp_path / 'run' / 'figures' / 'frames')
-    assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
+    result = run_script('gaussian_mixture', '-o', 'run', '--resume')
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[3:7] == [
+        'Run folder: run', 'All iterations were done before: scored and drawn anew; a larger --iterations goes on',
+        'Trained: 12 iterations in 0:00:00', 'Scoring 2,500 samples ...']
     assert (tmp_path / 'run' / 'figures' / 'energy.png').exists()
     after = read_run(tmp_path / 'run')
     assert before['log'] == after['log']
@@ -386,13 +411,22 @@ def test_help_is_quick_to_import(task, run_script):
     assert result.stdout.splitlines()[-1] == '0 []'
 
 
-def on_terminal(folder, *arguments):
-    """What a script that does not fail writes to a terminal."""
+def start_on_terminal(folder, columns, *arguments):
+    """A script in a session of its own, on a terminal: the process and the terminal's other end."""
     primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack('HHHH', 50, columns, 0, 0))
+    other = ('COLUMNS', 'JPY_PARENT_PID', 'MPLBACKEND')  # what would say something else of the terminal
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / 'train_gaussian_mixture.py'), *map(str, arguments)], cwd=folder, stdout=secondary,
-        stderr=secondary)
+        [sys.executable, str(ROOT / 'train_gaussian_mixture.py'), *map(str, arguments)], cwd=folder, stdin=secondary,
+        stdout=secondary, stderr=secondary, start_new_session=True,
+        env={**{name: value for name, value in os.environ.items() if name not in other}, 'TERM': 'xterm'})
     os.close(secondary)
+    return process, primary
+
+
+def on_terminal(folder, *arguments, columns=80):
+    """What a script that does not fail writes to a terminal."""
+    process, primary = start_on_terminal(folder, columns, *arguments)
     text = b''
     while True:
         try:
@@ -405,6 +439,143 @@ def on_terminal(folder, *arguments):
     os.close(primary)
     assert process.wait(timeout=60) == 0
     return text.decode()
+
+
+def screens(text, columns):
+    """What a terminal that wide shows, as lists of lines: before each time that a part is erased, and at the end."""
+    rows, row, column = [''], 0, 0
+    for up, erase, line_end, letter in re.findall('\033\\[(\\d+)A|(\033\\[J)|(\\r|\\n)|(.)', text):
+        if erase:
+            yield rows[:]
+            rows[row:] = [rows[row][:column]]
+        elif up:
+            row -= int(up)
+        elif line_end == '\r':
+            column = 0
+        else:
+            if line_end or column == columns:
+                row, column = row + 1, column if line_end else 0
+                rows += [''] * (row == len(rows))
+            if letter:
+                rows[row] = rows[row][:column].ljust(column) + letter + rows[row][column + 1:]
+                column += 1
+    yield rows
+
+
+@pytest.mark.parametrize('columns', [20, 40, 58, 80])
+def test_progress_bar_leaves_no_trail(columns, tmp_path):
+    """Above the bar and after it the screen is as in a pipe, however narrow the terminal is."""
+    text = on_terminal(tmp_path, '-n', 300, '--log_interval', 10, columns=columns)
+    *during, end = screens(text, columns)
+    head = end[:next(i for i, line in enumerate(end) if line.startswith('Trained'))]
+    assert ''.join(head) == (
+        'Device: @numpy# Minibatch-size: 100# iterations: 0 of 300 done, seed 0, preset default'
+        'Run folder: result/gaussian_mixture')
+    bars = [shown[len(head):] for shown in during if len(shown) > len(head) + 1]
+    assert len(bars) > 1
+    for shown in during:
+        assert shown[:len(head)] == head
+    for bar in bars:
+        assert re.fullmatch(r'\[#*\.*\] +\d+\.\d%', bar[0])
+        assert len(bar[0]) == min(columns - 1, 59)
+        assert all(bar[:-1])  # no empty line
+        assert ' '.join(bar).count(' iterations') == 1
+    first, last = (' '.join(bar) for bar in (bars[0], bars[-1]))
+    assert first[min(columns, 60):] in ('1 of 300 iterations ', '1 of 300 iterations')  # no speed yet
+    assert re.search(r'\d of 300 iterations, [\d.e+]+ a second, 0:00:0\d left', last)
+    assert re.search(r'E\(x\+\) +-?\d+\.\d{3} +E\(x-\) +-?\d+\.\d{3} +H +\d+\.\d{3}', last)
+    assert re.search(r'Trained: 300 iterations in 0:00:\d\d', ''.join(end))
+
+
+@pytest.mark.parametrize('name', ['TERM', 'JPY_PARENT_PID', 'MPLBACKEND', None])
+def test_no_bar_where_none_can_be_drawn(name, monkeypatch, capsys):
+    """An editor's or a notebook's output may say that it is a terminal, and TERM that it can do nothing."""
+    class Output(io.StringIO):
+        def isatty(self):
+            return True
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+    if name:
+        monkeypatch.setenv(name, {
+            'TERM': 'dumb', 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}.get(name, '123'))
+    else:
+        monkeypatch.setattr(sys, 'stdout', Output())
+    with Progress(1000) as progress:
+        progress.update(1)
+        progress.log({
+            'iteration': 7, 'elapsed_time': 0.2, 'energy/positive': -1.5, 'energy/negative': 2, 'generator/entropy': 3})
+    output = capsys.readouterr().out if name else sys.stdout.getvalue()
+    assert output == '   7  E(x+)    -1.500  E(x-)     2.000  H     3.000  0.2 s\n'
+
+
+def test_closed_terminal(run_script, tmp_path):
+    """Its end is a SIGHUP: a snapshot is saved, and the run goes on to the same bits."""
+    process, primary = start_on_terminal(
+        tmp_path, 80, '-o', 'split', '-n', 1_000_000, *TINY[2:6], '--snapshot_interval', 0, '--figure_interval', 0)
+    text = b''
+    while b'E(x+)' not in text:
+        text += os.read(primary, 10_000)
+    os.close(primary)
+    assert process.wait(timeout=60) == 130
+    with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
+        done = int(snapshot['iteration'])
+    intervals = [*TINY[2:6], '--snapshot_interval', '0', '--figure_interval', '0']
+    assert run_script('gaussian_mixture', '-o', 'split', '-r', '-n', done + 3).returncode == 0
+    assert run_script('gaussian_mixture', '-o', 'straight', '-n', done + 3, *intervals).returncode == 0
+    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+
+
+def test_closed_pipe(start_script, run_script, tmp_path):
+    """Nobody reads on: as an interrupt, with a line that says so."""
+    process = start_script(
+        'gaussian_mixture', '-o', 'run', '-n', 1_000_000, *TINY[2:6], '--snapshot_interval', 0, '--figure_interval', 0)
+    while 'E(x+)' not in process.stdout.readline():
+        assert process.poll() is None
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
+        done = int(snapshot['iteration'])
+    assert errors == (
+        'train_gaussian_mixture.py: nobody reads standard output (Broken pipe), so the run stopped at iteration {}, a '
+        'snapshot is saved: go on with --resume\n'.format(done))
+    assert run_script('gaussian_mixture', '-o', 'run', '-r', '-n', done + 1).returncode == 0
+
+
+@pytest.mark.parametrize('command', [
+    'train_images.py --help', '-m ddgm.compare --help', '-m ddgm.weights --help', '-m ddgm.studies --help'])
+def test_commands_whose_pipe_is_closed(command):
+    """A quiet end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, *command.split()], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60,
+        env={**os.environ, 'PYTHONUNBUFFERED': ''})
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (130, '')
+
+
+def test_without_standard_streams(tmp_path):
+    """As a service starts it: with none of the three."""
+    script = 'exec {} {} -n 3 -o {} <&- >&- 2>&-'.format(
+        sys.executable, ROOT / 'train_gaussian_mixture.py', tmp_path / 'run')
+    assert subprocess.run(['sh', '-c', script], timeout=300).returncode == 0
+    assert (tmp_path / 'run' / 'metrics.json').exists()
+
+
+def test_nohup(start_script, tmp_path):
+    """SIGHUP stays ignored where it was at the start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start_script('gaussian_mixture', *TINY, '-n', 300, '-o', 'run')
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    while 'E(x+)' not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, '')
+    assert 'Pictures: ' in output
 
 
 def test_progress_bar_on_a_terminal(tmp_path):

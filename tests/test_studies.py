@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 
 import chainer
@@ -10,6 +13,7 @@ import chainer.functions as F
 import ending_study
 import numpy
 import pytest
+from conftest import ROOT
 
 from ddgm import presets, training
 from ddgm.data.toy import GaussianMixture
@@ -173,6 +177,17 @@ def test_a_study_that_is_ended_leaves_its_results_and_no_process(case, error, tm
     assert not multiprocessing.active_children()
     study.carry_out(ending_study, {}, 2, 1, None, tmp_path, ['quick'])
     assert "{'quick': [{'seed': 0}, {'seed': 1}]}" in capsys.readouterr().out
+
+
+def test_lost_connection(tmp_path):
+    """SIGHUP comes to all processes of a study: one line, and none goes on."""
+    code = 'import ending_study, pathlib; from ddgm.runs import command_line; from ddgm.studies import study; ' \
+        'command_line.run_script(lambda: study.carry_out(ending_study, {}, 2, 2, None, pathlib.Path("x"), ' \
+        '["quick", "hanging_up"]))'
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, start_new_session=True, capture_output=True, text=True, timeout=120,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')])})
+    assert (result.returncode, result.stderr) == (130, '-c: interrupted\n')
 
 
 # ---- what they compute

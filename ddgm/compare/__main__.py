@@ -19,13 +19,12 @@ def parse(arguments=None):
     """Read the command line: ``paths``, ``reference`` (task, folder) and ``out``."""
     parser = command_line.OneLineParser(
         prog='python -m ddgm.compare', description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='examples:\n'
                '  python -m ddgm.compare result/gaussian_mixture result/another_seed\n'
                '  python -m ddgm.compare samples.npy --reference gaussian_mixture\n'
                '  python -m ddgm.compare samples.npy --reference points.npy\n'
                '  python -m ddgm.compare result/mnist theirs=samples.npy theirs=metrics.csv')
-    parser.add_argument('paths', metavar='A', nargs='+', help='what to compare')
+    parser.add_argument('paths', metavar='A', nargs='+', type=command_line.named_path, help='what to compare')
     parser.add_argument(
         '--reference', metavar='TASK[:DIR]', type=_reference, default=(None, None),
         help='what samples from elsewhere are of: {}, with the folder of the data; or FILE, an .npy or .npz of points '
@@ -44,7 +43,7 @@ def _reference(text):
     known = command_line.DATA_FOLDERS.get(task)
     if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
         raise argparse.ArgumentTypeError('give one of {}, or an .npy file, not {!r}'.format(_REFERENCES, text))
-    return task, folder or known and known.default
+    return task, command_line.folder_name(folder) if folder else known and known.default
 
 
 def main(arguments=None):

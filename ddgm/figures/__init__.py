@@ -1,0 +1,11 @@
+import contextlib
+import os
+import sys
+
+# A notebook's MPLBACKEND names a backend of its own, which the Python of a script may lack; pictures need none.
+if 'matplotlib' not in sys.modules and os.environ.get('MPLBACKEND'):
+    _backend = os.environ.pop('MPLBACKEND')
+    import matplotlib
+    os.environ['MPLBACKEND'] = _backend
+    with contextlib.suppress(ValueError):
+        matplotlib.rcParams['backend'] = _backend

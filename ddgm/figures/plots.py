@@ -10,7 +10,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ddgm.figures.post import DATA_COLOUR, INCHES, SAMPLE_COLOUR, save, scatter, show_energy, show_plane, tiled
+from ddgm.figures.post import (
+    DATA_COLOUR,
+    INCHES,
+    SAMPLE_COLOUR,
+    defaults,
+    save,
+    scatter,
+    show_energy,
+    show_plane,
+    tiled,
+)
 
 # What of the log is drawn.
 QUANTITIES = {
@@ -26,6 +36,7 @@ _LEGEND_ROWS = 12
 _LONGEST = 40  # letters of a name
 
 
+@defaults()
 def draw_curves(path, curves):
     """Energies, both losses and the entropy proxy over the iterations: those that ``curves`` has (``Curves``)."""
     figure = Figure(figsize=(INCHES, 1.25 * INCHES), layout='constrained')
@@ -70,6 +81,7 @@ class Panel:
     window: tuple = None
 
 
+@defaults()
 def draw_comparison(path, data, panels, curves):
     """Samples side by side beside data, maps of their energies below them, and curves over one another.
 
@@ -206,6 +218,7 @@ class Plot:
     logarithmic: bool = False
 
 
+@defaults()
 def draw_plots(path, plots, columns=2):
     """Plots beside one another."""
     rows = -(-len(plots) // columns)
@@ -230,6 +243,7 @@ def draw_plots(path, plots, columns=2):
     save(figure, path)
 
 
+@defaults()
 def draw_matrix(path, matrix, title, x_label, y_label):
     """Numbers from 0 on as colours, (rows, columns)."""
     figure = Figure(figsize=(6, 5), layout='constrained')

@@ -1,7 +1,9 @@
 """The post's pictures and its video, in its layout and colours; they keep no state and need no display."""
 
+import contextlib
 import io
 
+import matplotlib
 import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,6 +18,14 @@ PLANE = 4  # half the width of the square that pictures of the plane show
 _WINDOW = (0, 0, PLANE)
 INCHES = 8  # the width of a page
 _MARKER_SIZE = 20
+
+
+@contextlib.contextmanager
+def defaults():
+    """A context, or a decorator, in which matplotlib has its own defaults, whatever its user's file or style says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def _post_axes():
@@ -50,6 +60,7 @@ def save(figure, path, pixels_per_inch=100):
         file.write(buffer.getvalue())
 
 
+@defaults()
 def draw_points(path, data, samples, pixels=800):
     """Data and samples in the plane, both (N, 2), in the post's layout and colours."""
     figure, axes = _post_axes()
@@ -112,6 +123,7 @@ def _save_image(image, path):
         file.write(buffer.getvalue())
 
 
+@defaults()
 def draw_energy(path, energy, log_z, samples):
     """log P(x) = −E(x) − log Z on the plane in nats, the samples (N, 2) over it; −E(x) where ``log_z`` is ``None``.
 

@@ -4,7 +4,6 @@
 the digits as 28×28 grey pixels, as train/LABEL/NUMBER.png and test/LABEL/NUMBER.png.
 """
 
-import argparse
 import pathlib
 
 from ddgm.runs import command_line
@@ -13,8 +12,7 @@ from ddgm.runs import command_line
 def parse(arguments=None):
     """Read the command line: ``task``, ``data`` and ``out``."""
     parser = command_line.OneLineParser(
-        prog='python -m ddgm.prepare', description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m ddgm.prepare', description=__doc__, allow_abbrev=False)
     tasks = parser.add_subparsers(dest='task', metavar='|'.join(sorted(command_line.DATA_FOLDERS)), required=True)
     for task, known in command_line.DATA_FOLDERS.items():
         flags = tasks.add_parser(task, help=known.description, allow_abbrev=False)

@@ -4,15 +4,25 @@ It imports neither Chainer nor matplotlib, so ``--help`` and a mistyped flag ans
 """
 
 import argparse
+import contextlib
 import dataclasses
+import difflib
+import io
 import math
+import os
+import pathlib
 import re
+import shutil
 import signal
 import sys
+import textwrap
 
 import ddgm
 from ddgm.presets import PRESETS, Settings, default_preset, settings_class
+from ddgm.runs import stop_signals
 from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
+
+_INTERRUPTED = 130  # the exit status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +65,7 @@ class DataFolder:
 # Of the tasks that read one.
 DATA_FOLDERS = {
     'mnist': DataFolder(
-        'data/mnist', 'folder of the four IDX files, fetched into it where they are missing (default: data/mnist)'),
+        'data/mnist', 'folder of the four IDX files; those of MNIST are fetched into a new one (default: data/mnist)'),
     'images': DataFolder(None, 'folder of pictures; sub-folders count too'),
 }
 
@@ -80,8 +90,44 @@ _BEYOND_THE_PAPER = {
 }
 
 
+# What users of Chainer's and PyTorch's examples type, without dashes and underscores, and what it is here.
+_FLAGS_ELSEWHERE = {
+    **dict.fromkeys(('g', 'gpu', 'gpus', 'gpuid'), '--device'),
+    **dict.fromkeys(('cuda', 'usecuda', 'usegpu'), '--device 0'),
+    **dict.fromkeys(('nocuda', 'cpu', 'nogpu'), '--device -1'),
+    **dict.fromkeys(('e', 'epoch', 'epochs', 'nepoch', 'nepochs', 'numepochs'), '--iterations, which counts updates,'),
+    **dict.fromkeys(('f', 'frequency'), '--snapshot_interval'),
+    **dict.fromkeys(('i', 'dataset', 'datadir', 'dataroot'), '--data'),
+    **dict.fromkeys(('outf', 'outdir', 'output', 'outputdir', 'savedir'), '--out'),
+    **dict.fromkeys(('manualseed', 'randomseed'), '--seed'),
+}
+_COLUMNS = 80  # of --help, where the terminal has as many
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog, **options):
+        super().__init__(prog, **{**options, 'width': _help_columns()})
+
+
+def _help_columns():
+    return min(_COLUMNS, shutil.get_terminal_size().columns) - 2
+
+
 class OneLineParser(argparse.ArgumentParser):
-    """A parser that raises ``UsageError`` where argparse prints the usage and exits."""
+    """A parser that raises ``UsageError`` where argparse prints the usage and exits.
+
+    Its help has lines of 80 columns at most: the paragraphs of ``description`` are filled, and lines of ``epilog``
+    that are too long are wrapped.
+    """
+
+    def __init__(self, description=None, epilog=None, **options):
+        columns = _help_columns()
+        super().__init__(
+            formatter_class=_HelpFormatter,
+            description=description and '\n\n'.join(
+                textwrap.fill(paragraph, columns) for paragraph in description.strip().split('\n\n')),
+            epilog=epilog and '\n'.join(
+                textwrap.fill(line, columns, subsequent_indent='      ') for line in epilog.splitlines()), **options)
 
     def error(self, message):
         raise UsageError('{} (see --help)'.format(message))
@@ -129,36 +175,68 @@ def _number(text):
 
 
 def folder_name(text):
-    """The type of a flag that takes a folder."""
+    """The type of a flag that takes a folder; ``~`` is the home folder, which no shell puts into ``--out=~/x``."""
     if not text:
         raise argparse.ArgumentTypeError('give the name of a folder')
-    return text
+    return os.path.expanduser(text)
+
+
+def folder_path(text):
+    """The same as a :class:`pathlib.Path`; it suits a file as well."""
+    return pathlib.Path(folder_name(text))
+
+
+def named_path(text):
+    """The type of an argument that takes PATH or NAME=PATH."""
+    name, equals, path = text.rpartition('=')
+    return name + equals + os.path.expanduser(path)
 
 
 def _device(text):
-    if not re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text):
-        raise argparse.ArgumentTypeError('give -1 or @numpy for the CPU, 0 or @cupy:0 for a GPU, not {!r}'.format(text))
-    return text
+    if re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text):
+        return text
+    torch = re.fullmatch(r'(cpu)|(?:cuda|gpu)(?::(\d+))?', text.lower())
+    if torch:
+        raise argparse.ArgumentTypeError('{!r} is {} here'.format(
+            text, '-1 or @numpy' if torch[1] else '{0} or @cupy:{0}'.format(torch[2] or 0)))
+    raise argparse.ArgumentTypeError('give -1 or @numpy for the CPU, 0 or @cupy:0 for a GPU, not {!r}'.format(text))
+
+
+def _meant(unknown, flags):
+    """What to say of arguments that are unknown: the flag that is meant, where that is clear."""
+    def bare(flag):
+        return re.sub('[-_]', '', flag.lower())
+    known = {bare(flag): flag for flag in flags if flag.startswith('--')}
+    for flag in (argument.partition('=')[0] for argument in unknown if re.match('--?[A-Za-z]', argument)):
+        name = bare(flag)
+        close = [whole for whole in known if len(name) > 2 and whole.startswith(name)]
+        close = close if len(close) == 1 else difflib.get_close_matches(name, known, 1, 0.8)
+        meant = _FLAGS_ELSEWHERE.get(name) or close and known[close[0]]
+        if meant and re.match(r'[\w-]+', meant)[0] in flags:
+            return '{} is {} here'.format(flag, meant)
+    return 'unrecognized arguments: {}'.format(' '.join(unknown))
 
 
 def parse(task, description, arguments=None):
     """Read the command line of one task's script into a :class:`Request`; raises ``UsageError``."""
     presets = PRESETS[task]
-    default = default_preset(task)
+    needs_data = task in DATA_FOLDERS and DATA_FOLDERS[task].default is None
     parser = OneLineParser(
-        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='presets:\n' + '\n'.join(
-            '  {:<{}}  {} ({:,} iterations)'.format(
-                name, max(map(len, presets)), preset.description, preset.settings.iterations)
+        description=description, allow_abbrev=False,
+        usage='%(prog)s {}[options]'.format('--data DIR ' if needs_data else ''),
+        epilog='presets, and how long they take on two cores:\n' + '\n'.join(
+            '  {}: {:,} iterations, batches of {}, {}\n      {}'.format(
+                name, preset.settings.iterations, preset.settings.batchsize, preset.takes, preset.description)
             for name, preset in presets.items()))
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=folder_name, default='result/' + task,
         help='run folder (default: %(default)s)')
     parser.add_argument(
-        '-n', '--iterations', metavar='N', type=whole_setting('iterations'), help='updates of each of the two models')
+        '-n', '--iterations', metavar='N', type=whole_setting('iterations'),
+        help="updates of each of the two models (default: the preset's)")
     parser.add_argument(
         '-b', '--batchsize', metavar='N', type=whole_setting('batchsize'),
-        help='data and samples an iteration, from 2 on (default: {})'.format(presets[default].settings.batchsize))
+        help="data and samples an iteration, from 2 on (default: the preset's)")
     parser.add_argument(
         '-d', '--device', metavar='DEV', type=_device,
         help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
@@ -170,9 +248,11 @@ def parse(task, description, arguments=None):
     parser.add_argument('--overwrite', action='store_true', help='start over where --out holds another run')
     parser.add_argument(
         '--preset', metavar='NAME', choices=presets,
-        help='a configuration by name, listed below (default: {})'.format(default))
+        help='a configuration by name, listed below (default: {})'.format(default_preset(task)))
     if task in DATA_FOLDERS:
-        parser.add_argument('--data', metavar='DIR', type=folder_name, help=DATA_FOLDERS[task].description)
+        parser.add_argument(
+            '--data', metavar='DIR', type=folder_name,
+            help=DATA_FOLDERS[task].description + ('; needed, but for --resume' if needs_data else ''))
     if any(field.name == 'width' for field in dataclasses.fields(settings_class(task))):
         parser.add_argument(
             '--width', metavar='FACTOR', type=_factor,
@@ -181,7 +261,7 @@ def parse(task, description, arguments=None):
             ('log', 'log entries'), ('snapshot', 'snapshots'), ('figure', 'frames of the video')):
         parser.add_argument(
             '--{}_interval'.format(name), metavar='N', type=whole_setting(name + '_interval'),
-            help='iterations between {}; 0: only at the end'.format(what))
+            help="iterations between {}; 0: only at the end (default: the preset's)".format(what))
     parser.add_argument('--version', action='version', version=VERSION)
     beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
     types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}
@@ -192,7 +272,10 @@ def parse(task, description, arguments=None):
             kind = {'metavar': 'N' if types[name] is int else 'X',
                     'type': whole_setting(name) if types[name] is int else _number}
         beyond.add_argument('--' + name, help=_BEYOND_THE_PAPER[name], **kind)
-    given = vars(parser.parse_args(arguments))
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_meant(unknown, re.findall(r'--?[\w-]+', parser.format_help())))
+    given = vars(given)
     if given['resume'] and given['overwrite']:
         parser.error('--resume and --overwrite contradict each other: give one of them')
     if task in DATA_FOLDERS and given['data'] is None and not given['resume']:
@@ -213,26 +296,58 @@ def parse(task, description, arguments=None):
 def run_script(main):
     """Call a script's ``main`` and exit with the status that its outcome stands for, one line on stderr.
 
-    0 done; 1 the run failed; 2 bad usage or bad input; 130 interrupted by Ctrl-C or SIGTERM.
+    0 done; 1 the run failed; 2 bad usage or bad input; 130 interrupted by Ctrl-C, SIGTERM or SIGHUP, or, without a
+    line, since nobody reads its output any more.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C: KeyboardInterrupt
-    sys.stdout.reconfigure(errors='backslashreplace')  # a folder's name may have letters that the terminal lacks
+    _prepare_streams()
+    line = None
     try:
-        main()
-        status, line = 0, None
+        with stop_signals.handled_by(signal.default_int_handler):  # the same as Ctrl-C: KeyboardInterrupt
+            main()
+        status = 0
     except UsageError as error:
         status, line = 2, str(error)
     except RunFailed as error:
         status, line = 1, str(error)
+    except BrokenPipeError:
+        status = _INTERRUPTED
     except OSError as error:  # the disk is full or the folder went away
         status, line = 1, 'the run stopped: {}; the last snapshot, if there was one, stays'.format(error)
     except MemoryError as error:
         status, line = 1, 'not enough memory ({}): give a smaller --batchsize or --width'.format(one_line(error))
     except Interrupted as error:
-        status, line = 130, str(error)
+        status, line = _INTERRUPTED, str(error)
     except KeyboardInterrupt:
-        status, line = 130, 'interrupted'
+        status, line = _INTERRUPTED, 'interrupted'
+    except SystemExit as error:  # of --help
+        status = error.code
     if line is not None:
         program = sys.argv[0].replace('/__main__.py', '').rpartition('/')[2]  # of a package, its name
-        print('{}: {}'.format(program, line), file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print('{}: {}'.format(program, line), file=sys.stderr)
+    if not _finish_streams():
+        status = status or _INTERRUPTED
     sys.exit(status)
+
+
+def _prepare_streams():
+    """Make standard output and errors what can be printed to."""
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, 'closed', False):  # by ">&-" or pythonw
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115 (it stays)
+        elif isinstance(stream, io.TextIOWrapper):  # and not a notebook's
+            stream.reconfigure(errors='backslashreplace')  # a folder's name may have letters that the terminal lacks
+
+
+def _finish_streams():
+    """Bring out what was printed; returns whether somebody could read it."""
+    is_read = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            is_read = False
+            # What is left in its buffer would be tried once more, and told of, when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return is_read

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-import signal
+import os
 import time
 from collections.abc import Callable
 
@@ -13,13 +13,16 @@ import numpy
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.figures import plots, post
-from ddgm.runs import run_folder
+from ddgm.runs import run_folder, stop_signals
 from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of, open_device
 from ddgm.support import randomness
 from ddgm.support.errors import Interrupted, RunFailed, UsageError
 from ddgm.support.files import write_json
-from ddgm.support.terminal import Progress, print_table
+from ddgm.support.terminal import Progress, duration, print_table
+
+# What a user types to go on with a run that was stopped; `make demo` names itself.
+_TO_GO_ON = os.environ.get('DDGM_TO_GO_ON', '--resume')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ def execute(folder, experiment):
     Raises:
         UsageError: The request can't be met; nothing was written.
         RunFailed: A loss, a parameter or an optimizer's state was no longer finite.
-        Interrupted: By Ctrl-C or SIGTERM, after a snapshot.
+        Interrupted: By a signal, or since nobody can read its output any more; after a snapshot.
     """
     try:
         state = _begin(folder, experiment)
@@ -66,9 +69,9 @@ def execute(folder, experiment):
         _train(folder, state, experiment.task.draw_data, draw_present_frame)
         try:
             _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                'interrupted after training, a snapshot is saved: score and draw with --resume') from None
+        except (KeyboardInterrupt, BrokenPipeError):
+            raise Interrupted('interrupted after training, a snapshot is saved: score and draw with {}'.format(
+                _TO_GO_ON)) from None
     finally:
         folder.unlock()
 
@@ -97,9 +100,11 @@ def _begin(folder, experiment):
     print('# Minibatch-size: {}'.format(settings.batchsize))
     print('# iterations: {} of {} done, seed {}, preset {}'.format(
         state.iteration, settings.iterations, settings.seed, folder.preset))
-    for line in filter(None, [*lines, experiment.task.description]):
+    for line in filter(None, [folder.why_shared(), *lines, experiment.task.description]):
         print(line)
     print('Run folder: {}'.format(folder.path), flush=True)
+    if state.iteration == settings.iterations:
+        print('All iterations were done before: scored and drawn anew; a larger --iterations goes on', flush=True)
     return state
 
 
@@ -134,7 +139,7 @@ def _train(folder, state, draw_data, draw_present_frame):
     # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's
     # type checks take a tenth of the time, for shapes that are the same in every iteration.
     with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), \
-            _StopSignals() as stop_signals, Progress(settings.iterations) as progress:
+            stop_signals.noted() as signals, Progress(settings.iterations) as progress:
         for iteration, observation in loop:
             state.iteration = iteration
             is_last = iteration == settings.iterations
@@ -152,16 +157,20 @@ def _train(folder, state, draw_data, draw_present_frame):
             with stopwatch.paused():
                 if _is_due(iteration, settings.figure_interval):
                     draw_present_frame()
-                if is_last or stop_signals.received or _is_due(iteration, settings.snapshot_interval):
+                is_stopped = signals or progress.error
+                if is_last or is_stopped or _is_due(iteration, settings.snapshot_interval):
                     save_snapshot()
-            if stop_signals.received:
-                raise Interrupted('interrupted at iteration {}, a snapshot is saved: go on with --resume'.format(
-                    iteration))
+            if is_stopped:
+                reason = 'interrupted' if signals else 'nobody reads standard output ({}), so the run stopped'.format(
+                    progress.error.strerror)
+                raise Interrupted('{} at iteration {}, a snapshot is saved: go on with {}'.format(
+                    reason, iteration, _TO_GO_ON))
 
 
 def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
     """Sample, score and draw with the finished models."""
     settings, task = folder.settings, experiment.task
+    print('Trained: {:,} iterations in {}'.format(state.iteration, duration(state.elapsed_time)))
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
     energy_model, generative_model, z, x, energy = finish(state, settings)
     folder.save(run_folder.ENERGY_MODEL, energy_model)
@@ -219,19 +228,3 @@ class _Stopwatch:
         elapsed = self.read()
         yield
         self._origin = time.perf_counter() - elapsed
-
-
-class _StopSignals:
-    """Notes Ctrl-C and SIGTERM, so that an iteration is finished and saved first however often they come."""
-
-    def __enter__(self):
-        self.received = False
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        self.received = True

@@ -89,6 +89,13 @@ class RunFolder:
             except OSError as error:
                 raise self._not_writable(error) from error
 
+    def why_shared(self):
+        """A line where the folder is locked but can't be kept from other processes, else ``None``."""
+        if self._lock is not None and self._lock.error:
+            return '{}: no locks there ({}), so two runs on this folder would not be kept apart'.format(
+                self.path, self._lock.error)
+        return None
+
     def unlock(self):
         """Let other processes have the folder."""
         if self._lock is not None:

@@ -4,7 +4,6 @@ Prints tables and draws pictures into a folder of its own in that of --out.  Wha
 again, nor trained again what another study trained there; so a study that was interrupted goes on where it was.
 """
 
-import argparse
 import importlib
 import os
 import pathlib
@@ -21,8 +20,7 @@ STUDIES = sorted(
 def parse(arguments=None):
     """Read the command line: ``name``, the folders of data, and how much to measure."""
     parser = command_line.OneLineParser(
-        prog='python -m ddgm.studies', description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m ddgm.studies', description=__doc__, allow_abbrev=False)
     parser.add_argument('name', metavar='NAME', choices=STUDIES, help=', '.join(STUDIES))
     parser.add_argument(
         '--mnist', metavar='DIR', type=command_line.folder_name,

@@ -18,6 +18,7 @@ import hashlib
 import importlib
 import json
 import multiprocessing
+import multiprocessing.resource_tracker
 import signal
 import statistics
 
@@ -28,7 +29,7 @@ from chainer import serializers
 from ddgm import presets
 from ddgm.data import mnist
 from ddgm.evaluation.tasks import build_models, open_task
-from ddgm.runs import run_folder, training_state
+from ddgm.runs import run_folder, stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.files import open_atomically, write_json
 
@@ -61,6 +62,9 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
     def path_of(case, seed):
         return out / '{}-seed{}-{}.json'.format(case.replace('/', '-'), seed, iterations)
     due = [(case, seed) for seed in range(seeds) for case in cases if not path_of(case, seed).exists()]
+    if hasattr(signal, 'SIGHUP'):  # and not on Windows
+        with stop_signals.handled_by(signal.SIG_IGN):  # else it would end multiprocessing's helper in a traceback
+            multiprocessing.resource_tracker.ensure_running()
     with concurrent.futures.ProcessPoolExecutor(
             jobs, mp_context=multiprocessing.get_context('spawn'), initializer=_leave_interrupts_to_parent) as pool:
         futures = {
@@ -109,7 +113,9 @@ def _cases_to_measure(module, data, cases):
 
 
 def _leave_interrupts_to_parent():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ('SIGINT', 'SIGHUP'):  # of a terminal, which sends them to both; Windows lacks the second
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _measure(module, case, seed, iterations, data, out):

@@ -18,4 +18,4 @@ class RunFailed(Exception):
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM; a snapshot was saved first."""
+    """Ctrl-C, SIGTERM, SIGHUP or a closed pipe; a snapshot was saved first."""

@@ -1,6 +1,7 @@
 """Files that are whole or absent, files that nothing is believed of, and folders that belong to one process."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -176,18 +177,25 @@ class Lock:
     Args:
         path (pathlib.Path): The file.
 
+    Attributes:
+        error (str): Why it keeps nobody out: the system or the file system has no such locks; else ``None``.
+
     Raises:
         BlockingIOError: Another process has it.
     """
 
     def __init__(self, path):
+        self.error = None
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BaseException:
-                self.release()
-                raise
+        try:
+            if fcntl is None:
+                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise
+        except OSError as error:  # ENOSYS, ENOLCK or EOPNOTSUPP, on file systems of a network or of a container
+            self.error = error.strerror
 
     def release(self):
         """Let others have it."""

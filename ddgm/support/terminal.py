@@ -1,33 +1,55 @@
 """What a user sees on the terminal: a progress bar, in a pipe a line for each log entry; metrics in columns."""
 
 import datetime
+import io
+import os
+import shutil
 import sys
+import textwrap
 import time
 
 from chainer.training.extensions import util
 
+_NO_BREAK = '\N{NO-BREAK SPACE}'  # where a narrow terminal shall not break a line
+
+
+def _is_terminal():
+    """Whether standard output goes to a screen that a bar can be drawn on; a notebook's or an editor's is none."""
+    # What a notebook starts by "!" has a terminal, whose text the notebook shows without moving a cursor.
+    in_notebook = 'JPY_PARENT_PID' in os.environ or 'inline' in os.environ.get('MPLBACKEND', '')
+    return (isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
+            and not in_notebook)
+
 
 class _Bar(util.ProgressBar):
-    """Chainer's progress bar, without its Trainer."""
+    """Chainer's progress bar, without its Trainer, and no wider than the terminal.
 
-    def __init__(self, iterations):
-        super().__init__(bar_length=50)
-        self._iterations = iterations
-        self.iteration = 0
-        self.status = ''
+    Args:
+        total (int): At which it is full; 0: not known, so that there is no bar.
+    """
+
+    def __init__(self, total):
+        super().__init__()
+        self._total = total
+
+    def show(self, done, *texts):
+        """Draw the bar with texts below it."""
+        self._done, self._texts = done, texts
+        self.update()
+
+    def speed(self, done):
+        """Iterations a second, or infinity where there is only one point in time."""
+        return self.update_speed(done, 0)[0]
 
     def get_lines(self):
-        speed, _ = self.update_speed(self.iteration, 0)
-        marks = '#' * int(self._bar_length * self.iteration / self._iterations)
-        left = '?'
-        if 0 < speed < float('inf'):
-            left = datetime.timedelta(seconds=round((self._iterations - self.iteration) / speed))
-        return [
-            '[{:.<{}}] {:6.1%}\n'.format(marks, self._bar_length, self.iteration / self._iterations),
-            '{:,} of {:,} iterations, {:.3g} a second, {} left\n'.format(
-                self.iteration, self._iterations, speed, left),
-            self.status + '\n',
-        ]
+        columns = max(12, shutil.get_terminal_size().columns) - 1
+        lines = []
+        if self._total:
+            length, share = min(50, columns - len('[] 100.0%')), min(1, self._done / self._total)
+            lines.append('[{:.<{}}] {:6.1%}'.format('#' * int(length * share), length, share))
+        for text in self._texts:
+            lines += textwrap.wrap(text, columns)
+        return [line.replace(_NO_BREAK, ' ') + '\n' for line in lines]
 
 
 class Progress:
@@ -35,37 +57,58 @@ class Progress:
 
     Args:
         iterations (int): Length of the whole run.
+
+    Attributes:
+        error (OSError): Why nothing can be shown any more: the pipe or the terminal was closed, say; else ``None``.
     """
 
     _seconds = 0.2  # between two updates of the bar
 
     def __init__(self, iterations):
-        self._width = len(str(iterations))
-        self._bar = _Bar(iterations) if sys.stdout.isatty() else None
+        self._iterations = iterations
+        self._bar = _Bar(iterations) if _is_terminal() else None
         self._due = 0.0
+        self._entry = ''
+        self.error = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         if self._bar is not None:
-            self._bar.close()
+            self._try(self._bar.close)
 
     def update(self, iteration):
         """Call once an iteration."""
         if self._bar is not None and time.monotonic() >= self._due:
-            self._bar.iteration = iteration
-            self._bar.update()
+            text, speed = '{:,} of {:,} iterations'.format(iteration, self._iterations), self._bar.speed(iteration)
+            if 0 < speed < float('inf'):
+                text += ', {:.3g} a second, {} left'.format(speed, duration((self._iterations - iteration) / speed))
+            self._try(self._bar.show, iteration, text, self._entry)
             self._due = time.monotonic() + self._seconds
 
     def log(self, entry):
         """Show a new log entry."""
-        line = 'E(x+) {energy/positive:9.3f}  E(x-) {energy/negative:9.3f}  H {generator/entropy:9.3f}'.format(**entry)
+        line = '  '.join(
+            (name + ' {:9.3f}'.format(entry[key])).replace(' ', _NO_BREAK) for name, key in (
+                ('E(x+)', 'energy/positive'), ('E(x-)', 'energy/negative'), ('H', 'generator/entropy')))
         if self._bar is not None:
-            self._bar.status = line
+            self._entry = line
         else:
-            print(
-                '{:{}}  {}  {:.1f} s'.format(entry['iteration'], self._width, line, entry['elapsed_time']), flush=True)
+            self._try(print, '{:{}}  {}  {:.1f} s'.format(
+                entry['iteration'], len(str(self._iterations)), line.replace(_NO_BREAK, ' '), entry['elapsed_time']),
+                flush=True)
+
+    def _try(self, show, *arguments, **options):
+        try:
+            show(*arguments, **options)
+        except OSError as error:
+            self.error = error
+
+
+def duration(seconds):
+    """As hours, minutes and seconds: 0:01:02."""
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 class DownloadBar:
@@ -77,26 +120,21 @@ class DownloadBar:
     """
 
     def __init__(self, name, size):
-        self._name, self._size = name, size
-        self._is_terminal = sys.stdout.isatty()
+        self._bar = _Bar(size) if _is_terminal() else None
+        self._line = 'Fetching {}{} ...'.format(name, ' ({:,} bytes)'.format(size) if size else '')
 
     def __enter__(self):
-        if not self._is_terminal:
-            size = ' ({:,} bytes)'.format(self._size) if self._size else ''
-            print('Fetching {}{} ...'.format(self._name, size), flush=True)
+        print(self._line, flush=True)
         return self
 
     def __exit__(self, *exception):
-        if self._is_terminal:
-            print(flush=True)
+        if self._bar is not None:
+            self._bar.close()
 
     def update(self, done):
         """Call with the number of bytes that have come."""
-        if self._is_terminal:
-            share = min(1, done / self._size) if self._size else 0
-            print(
-                '\rFetching {}  [{:.<30}] {:,} bytes'.format(self._name, '#' * int(30 * share), done),
-                end='', flush=True)
+        if self._bar is not None:
+            self._bar.show(done, '{:,} bytes'.format(done))
 
 
 def print_table(columns):

@@ -1,8 +1,10 @@
 """Carry weights to PyTorch and back, under the names of a state_dict (see ddgm/weights/pytorch_names.py).
 
 "export RUN DIR" writes the finished models of a run as energy_model.npz and generative_model.npz into DIR.
+
 "import FROM OUT --like RUN" makes a run folder OUT of such weights, with the networks and settings of RUN: its samples
 can be compared, and --resume trains it on from these weights.
+
 "sample FROM OUT.npz --generator FILE:NAME" draws samples, for ddgm.compare, from the weights of any other generator,
 which the class NAME of the Python file FILE describes in Chainer.
 
@@ -18,8 +20,7 @@ from ddgm.runs import command_line
 def parse(arguments=None):
     """Read the command line: ``action`` and the arguments of each."""
     parser = command_line.OneLineParser(
-        prog='python -m ddgm.weights', description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m ddgm.weights', description=__doc__, allow_abbrev=False)
     actions = parser.add_subparsers(dest='action', metavar='export|import|sample', required=True)
     export = actions.add_parser('export', help='from a run to files for PyTorch', allow_abbrev=False)
     export.add_argument('run', metavar='RUN', type=command_line.folder_name, help='run folder')

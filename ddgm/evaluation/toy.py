@@ -1,64 +1,22 @@
 """The two tasks in the plane, where the data's density or curve is known: how good samples and an energy are."""
 
-import math
-
 import numpy
 
-from ddgm.data.toy import GaussianMixture, SwissRoll, cells_of_square
+from ddgm.data.toy import GaussianMixture, SwissRoll
 from ddgm.evaluation import metrics
+from ddgm.evaluation.quadrature import log_partition
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
 # ---- metrics of an energy
 
-def log_partition(energy, tolerance=1e-5):
-    """log Z = log ∫ exp(−E(x)) dx over the plane, by the midpoint rule on a square around the origin.
-
-    Cells that hold mass are halved until that changes log Z by less than ``tolerance``, and the square (at first
-    |x₁|, |x₂| ≤ 6) is widened until a frame of half its width around it adds less than that.  Raises ``ValueError``
-    where it is still not enough.  Structure narrower than about 0.005 may escape the first cells, of width 0.02.
-    """
-    for half_width in 6 * 1.5 ** numpy.arange(5):
-        log_z = _log_mass_of_square(energy, half_width, tolerance)
-        around, width = cells_of_square(1.5 * half_width, 300)
-        around = around[abs(around).max(axis=1) > half_width]
-        if numpy.logaddexp(log_z, _log_sum(-energy(around) + 2 * math.log(width))) - log_z < tolerance:
-            return log_z
-    raise ValueError('exp(-E) still has mass {:.0f} away from the origin'.format(half_width))
-
-
-def _log_mass_of_square(energy, half_width, tolerance):
-    centres, width = cells_of_square(half_width, 600)
-    log_masses = -energy(centres) + 2 * math.log(width)
-    log_z, settled = _log_sum(log_masses), -math.inf
-    for _ in range(16):
-        # All cells together that are not halved any more hold less than the tolerance, even if each holds exp(10) times
-        # what its centre says.
-        halved = log_masses > log_z + math.log(tolerance / len(log_masses)) - 10
-        if not halved.all():
-            settled = numpy.logaddexp(settled, _log_sum(log_masses[~halved]))
-        width /= 2
-        corners = numpy.array([[-1, -1], [-1, 1], [1, -1], [1, 1]]) * width / 2
-        centres = (centres[halved][:, None] + corners).reshape(-1, 2)
-        log_masses = -energy(centres) + 2 * math.log(width)
-        previous, log_z = log_z, float(numpy.logaddexp(settled, _log_sum(log_masses)))
-        if abs(log_z - previous) < tolerance:
-            return log_z
-    raise ValueError('exp(-E) is too steep for cells of {:.0e}'.format(width))
-
-
-def _log_sum(logarithms):
-    highest = logarithms.max()
-    return float(highest + numpy.log(numpy.exp(logarithms - highest).sum()))
-
-
 def score_energy(energy, x, held_out, data_entropy=None):
     """How good a density exp(−E)/Z is: of samples ``x`` and held-out data, both (N, 2).
 
-    Where :func:`log_partition` can't find log Z, what depends on it is ``None``.
+    Where :func:`ddgm.evaluation.quadrature.log_partition` can't find log Z, what depends on it is ``None``.
     """
     try:
-        log_z = log_partition(energy)
+        log_z = log_partition(energy, numpy.concatenate([x, held_out]))
     except ValueError:
         log_z = None
     energy_of_data = energy(held_out).mean()

@@ -112,6 +112,69 @@ def test_neighbour_distances(rng):
         metrics.neighbour_distances(x[:5], 5)
 
 
+def number_types(x):
+    """The same small whole numbers in each type and layout."""
+    yield x.tolist()
+    for dtype in (numpy.uint8, numpy.int64, numpy.float16, numpy.float32):
+        yield x.astype(dtype)
+    yield numpy.asfortranarray(numpy.repeat(x, 2, axis=0))[::2]
+
+
+@pytest.mark.parametrize('dimension', [1, 2, 5])
+@pytest.mark.parametrize('metric', [
+    metrics.frechet_distance, metrics.sliced_wasserstein_2, metrics.mmd2, metrics.coverage, metrics.neighbour_scores,
+    metrics.diversity, metrics.pairwise_distances, metrics.canonical_correlations,
+    lambda x, y: metrics.nearest(x, y)[0], lambda x, y: metrics.entropy_knn(x)])
+def test_any_number_type(metric, dimension, rng):
+    x, y = rng.integers(0, 100, size=(2, 20, dimension)).astype(numpy.float64)
+    expected = metric(x, y)
+    for others in zip(number_types(x), number_types(y)):
+        value = metric(*others)
+        if isinstance(expected, dict):
+            assert value == expected
+        else:
+            numpy.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_frechet_distance_in_one_dimension(rng):
+    """(μ₁ − μ₂)² + (s₁ − s₂)²."""
+    x, y = rng.normal(3, 2, size=(30, 1)), rng.normal(-1, 0.5, size=(40, 1))
+    assert metrics.frechet_distance(x, y) == pytest.approx(
+        (x.mean() - y.mean()) ** 2 + (x.std(ddof=1) - y.std(ddof=1)) ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize(('metric', 'least'), [
+    (metrics.pairwise_distances, 1), (metrics.sliced_wasserstein_2, 1), (metrics.frechet_distance, 2),
+    (metrics.mmd2, 2), (metrics.diversity, 2), (metrics.coverage, 1), (metrics.neighbour_scores, 6),
+    (lambda x, y: metrics.entropy_knn(x), 6), (lambda x, y: toy.score_gaussian_mixture(x), 6),
+    (lambda x, y: toy.score_swiss_roll(x), 6), (lambda x, y: metrics.mode_score(x, [0.5, 0.5]), 1)])
+def test_too_few_points(metric, least, rng):
+    x, y = rng.uniform(0.1, 1, size=(2, 10, 2))
+    values = metric(x[:least], y)
+    assert numpy.isfinite(list(values.values()) if isinstance(values, dict) else values).all()
+    for n in range(least):
+        with pytest.raises(ValueError, match='points are too few|points have no neighbour'):
+            metric(x[:n], y)
+
+
+def test_points_of_other_dimensions(rng):
+    """Not the first columns of them."""
+    for shapes in [((9, 2), (9, 3)), ((9, 1), (9, 3)), ((9,), (9,)), ((9, 2, 2), (9, 2, 2)), ((9, 0), (9, 0))]:
+        for metric in (metrics.pairwise_distances, metrics.frechet_distance, metrics.mmd2,
+                       metrics.sliced_wasserstein_2, metrics.coverage):
+            with pytest.raises(ValueError, match='points have the shape'):
+                metric(*map(rng.standard_normal, shapes))
+
+
+def test_cosine_and_area_of_small_types():
+    assert metrics.cosine(numpy.array([200, 0], dtype=numpy.uint8), numpy.array([200, 200], dtype=numpy.uint8)) \
+        == pytest.approx(0.5 ** 0.5)
+    assert metrics.cosine(numpy.full(3, 300, dtype=numpy.float16), numpy.ones(3)) == pytest.approx(1)
+    assert metrics.area_under_curve(numpy.array([1, 2], dtype=numpy.uint8), [2, 3]) == 7 / 8
+    with pytest.raises(ValueError, match='1 scores and 0 others'):
+        metrics.area_under_curve([1], [])
+
+
 def test_coverage_and_mmd_against_loops(rng):
     x, y = rng.standard_normal((30, 2)), 1 + rng.standard_normal((25, 2))
     radii = metrics.neighbour_distances(y, 5)

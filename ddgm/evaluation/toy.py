@@ -36,7 +36,7 @@ def score_energy(energy, x, held_out, data_entropy=None):
 def score_gaussian_mixture(x, energy=None):
     """All metrics of samples (N, 2) against the Gaussian mixture, by name; with an energy function those of E too."""
     mixture = GaussianMixture()
-    x = numpy.asarray(x, dtype=numpy.float64)
+    x, = metrics.as_points(x, least=metrics.NEIGHBOUR + 1)
     reference = mixture.sample(len(x), randomness.metric_generator(randomness.REFERENCE_DATA)).astype(numpy.float64)
     distances = mixture.mahalanobis(x)
     nearest, distance = distances.argmin(axis=1), distances.min(axis=1)
@@ -63,7 +63,7 @@ def score_gaussian_mixture(x, energy=None):
 def score_swiss_roll(x, energy=None):
     """All metrics of samples (N, 2) against the swiss roll, by name; with an energy function those of E too."""
     roll = SwissRoll()
-    x = numpy.asarray(x, dtype=numpy.float64)
+    x, = metrics.as_points(x, least=metrics.NEIGHBOUR + 1)
     reference = roll.sample(len(x), randomness.metric_generator(randomness.REFERENCE_DATA)).astype(numpy.float64)
     distance, data_share = roll.nearest(x)
     n_bins = 20

@@ -89,6 +89,88 @@ def test_half_of_the_roll_shifted(rng):
     assert scores['arc_kl'] == pytest.approx(math.log(20 / 8), abs=0.01)
 
 
+def blurred_js(x):
+    return metrics.jensen_shannon(toy.blurred_shares(x), toy.blurred_shares(*roll.pieces()))
+
+
+def test_jensen_shannon():
+    """Against both KL divergences from the mean; log 2 of what has nothing in common."""
+    p, q = numpy.array([0.5, 0.2, 0.3, 0]), numpy.array([0.1, 0.6, 0, 0.3])
+    m = (p + q) / 2
+    expected = sum(0.5 * a * math.log(a / c) for b in (p, q) for a, c in zip(b, m) if a)
+    assert metrics.jensen_shannon(p, q) == pytest.approx(expected, rel=1e-12)
+    assert metrics.jensen_shannon(p, p) == pytest.approx(0, abs=1e-15)
+    assert metrics.jensen_shannon([1, 0], [0, 1]) == pytest.approx(math.log(2))
+    smallest = numpy.array([1, 5e-324])
+    assert metrics.jensen_shannon(smallest, smallest) == pytest.approx(0, abs=1e-15)
+
+
+def test_blurred_shares(rng):
+    """The blurred density times the cells' area, point by point; the moments of a far and a near point."""
+    x, shares = rng.uniform(-2, 2, size=(7, 2)), rng.dirichlet(numpy.ones(7))
+    places = (numpy.arange(180) + 0.5) * 0.05 - 4.5
+    expected = [
+        sum(share * math.exp(-((a - u) ** 2 + (b - v) ** 2) / 0.02) / (0.02 * math.pi) * 0.05 ** 2
+            for (u, v), share in zip(x, shares))
+        for b in places[60:70] for a in places]
+    found = toy.blurred_shares(x, shares)
+    assert found.shape == (180 ** 2 + 1,)
+    numpy.testing.assert_allclose(found[60 * 180:70 * 180], expected, rtol=1e-9, atol=1e-300)
+    assert found.sum() == pytest.approx(1, abs=1e-12)
+    assert found[-1] == pytest.approx(0, abs=1e-12)
+    assert toy.blurred_shares(numpy.array([[0.3, 0.1], [100, 0]]))[-1] == pytest.approx(0.5)
+    assert toy.blurred_shares(numpy.array([[4.5, 0]]))[-1] == pytest.approx(0.5)
+
+
+def test_blurred_divergence_by_another_quadrature(rng):
+    """On a finer grid, from 20,000 pieces of the curve and all samples one by one."""
+    x = roll.sample(40, rng) + 0.1 * rng.standard_normal((40, 2))
+    u = (numpy.arange(20_000) + 0.5) / 20_000 * 1.2
+    weights = numpy.minimum(numpy.minimum(numpy.floor(u * 10) + 1, 3), 12 - numpy.floor(u * 10))
+    curve = roll.curve(numpy.sqrt(u))
+    places = numpy.linspace(-4.2, 4.2, 281)
+
+    def density(points, weights):
+        counts = numpy.zeros((281, 281))
+        for part, weight in zip(numpy.array_split(points, 100), numpy.array_split(weights, 100)):
+            first, second = (numpy.exp(-(places - part[:, i, None]) ** 2 / 0.02) for i in (0, 1))
+            counts += numpy.einsum('ni,nj,n->ij', first, second, weight, optimize=True)
+        return counts / counts.sum()
+    p, q = density(x, numpy.ones(len(x))), density(curve, weights)
+    m = numpy.maximum((p + q) / 2, 1e-300)
+    expected = 0.5 * sum((a * numpy.log(numpy.maximum(a, 1e-300) / m)).sum() for a in (p, q))
+    assert blurred_js(x) == pytest.approx(expected, abs=1e-4)
+
+
+def test_blurred_divergence_where_it_is_known(rng):
+    data = roll.sample(2500, rng)
+    assert 0.002 < blurred_js(data) < 0.005
+    # Half of the data's arc, twice as dense: ½ log(4/3) + ½ (½ log(2/3) + ½ log 2), but for the ends.
+    half = data[roll.nearest(data)[1] < 0.5]
+    assert blurred_js(half) == pytest.approx(0.5 * math.log(4 / 3) + 0.25 * math.log(4 / 3), abs=0.005)
+    assert blurred_js(data + [100, 0]) == pytest.approx(math.log(2))
+    # Half of the samples are elsewhere: ½ (½ log 2 + ½ log(2/3)) + ½ log(4/3).
+    away = numpy.concatenate([data, data + [100, 0]])
+    assert blurred_js(away) == pytest.approx(0.75 * math.log(4 / 3), abs=0.005)
+
+
+def test_blurred_divergence_ranks_clouds(rng):
+    """Where arc_kl or mmd2 ranks the worse one first it does not."""
+    data = roll.sample(2500, rng).astype(numpy.float64)
+    share, noise, cloud = roll.nearest(data)[1], rng.standard_normal(data.shape), rng.uniform(-3.3, 3.3, (2500, 2))
+    gap = (data + 0.05 * noise)[(share < 0.5) | (share > 0.6)]
+    half_cloud, few = (numpy.concatenate([data[:n], cloud[n:]]) for n in (1250, 125))
+    ranked = [data, data + 0.05 * noise, data + 0.1 * noise, gap, half_cloud, few, cloud, numpy.zeros((2500, 2))]
+    values = [blurred_js(x) for x in ranked]
+    assert values == sorted(values)
+    assert values[4] > 3 * values[3]
+    better, *worse = map(toy.score_swiss_roll, (gap, half_cloud, data + 0.4 * noise))
+    assert all(better['arc_kl'] > 4 * scores['arc_kl'] for scores in worse)
+    assert better['mmd2'] > 4 * worse[1]['mmd2']
+    assert better['blurred_js'] == values[3]
+    assert all(3 * better['blurred_js'] < scores['blurred_js'] for scores in worse)
+
+
 @pytest.mark.parametrize('k', [1, 5])
 def test_entropy_of_known_densities(k, rng):
     gaussian = rng.standard_normal((4000, 2)) * [0.3, 2.0]

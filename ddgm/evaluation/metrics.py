@@ -79,6 +79,15 @@ def divergence(shares, reference_shares):
         return float((shares[full] * numpy.log(shares[full] / reference_shares[full])).sum())
 
 
+def jensen_shannon(shares, others):
+    """The Jensen–Shannon divergence of two histograms, both (bins,) of shares: 0 where equal, log 2 where apart.
+
+    It is the mean of both KL divergences from their mean.
+    """
+    together = numpy.add(shares, others)
+    return math.log(2) + 0.5 * (divergence(shares, together) + divergence(others, together))
+
+
 def inside_balls(centres, x, k=NEIGHBOUR):
     """Which points lie in which centre's ball to its k-th neighbour: (M, D), (N, D) to (M, N) bool."""
     return pairwise_distances(centres, x) <= neighbour_distances(centres, k)[:, None]

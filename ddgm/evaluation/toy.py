@@ -13,12 +13,14 @@ from ddgm.support.errors import UsageError
 def score_energy(energy, x, held_out, data_entropy=None):
     """How good a density exp(−E)/Z is: of samples ``x`` and held-out data, both (N, 2).
 
-    Where :func:`ddgm.evaluation.quadrature.log_partition` can't find log Z, what depends on it is ``None``.
+    Where :func:`ddgm.evaluation.quadrature.log_partition` can't find log Z, what depends on it is ``None``, and
+    ``log_z_missing`` says why.
     """
+    log_z, reason = None, None
     try:
         log_z = log_partition(energy, numpy.concatenate([x, held_out]))
-    except ValueError:
-        log_z = None
+    except ValueError as error:
+        reason = str(error)
     energy_of_data = energy(held_out).mean()
     log_likelihood = None if log_z is None else float(-energy_of_data - log_z)
     scores = {
@@ -28,6 +30,8 @@ def score_energy(energy, x, held_out, data_entropy=None):
     }
     if data_entropy is not None:
         scores['kl_data_energy'] = None if log_z is None else -data_entropy - log_likelihood
+    if log_z is None:
+        scores['log_z_missing'] = reason
     return scores
 
 

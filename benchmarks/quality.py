@@ -31,7 +31,7 @@ SHOWN = {
         'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'kl_generator_data',
         'sliced_wasserstein_2', 'coverage', 'log_likelihood'),
     'swiss_roll': (
-        'within_0.05', 'within_0.1', 'median_distance', 'arc_kl', 'sliced_wasserstein_2', 'coverage',
+        'within_0.05', 'within_0.1', 'median_distance', 'blurred_js', 'arc_kl', 'sliced_wasserstein_2', 'coverage',
         'log_likelihood'),
 }
 

@@ -41,7 +41,7 @@ def quadratic_term(x, sigma=1.0):
 class _BiasTerm(FirstOrderFunction):
 
     def forward_array(self, x, b):
-        return -x.reshape(len(x), -1).dot(b)
+        return -x.reshape(len(x), len(b)).dot(b)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, b = inputs
@@ -49,7 +49,7 @@ class _BiasTerm(FirstOrderFunction):
         if 0 in indexes:
             gradients.append((-grad_output[:, None] * b).reshape(x.shape))
         if 1 in indexes:
-            gradients.append(-grad_output.dot(x.reshape(len(x), -1)))
+            gradients.append(-grad_output.dot(x.reshape(len(x), len(b))))
         return gradients
 
 
@@ -91,7 +91,7 @@ class _GaussianEntropy(FirstOrderFunction):
     epsilon = 1e-8
 
     def forward_array(self, *gammas):
-        gamma = self.xp.concatenate(gammas)
+        gamma = self.xp.concatenate([gamma.ravel() for gamma in gammas])
         return self.xp.asarray((0.5 * self.xp.log(2 * math.pi * math.e * gamma * gamma + self.epsilon)).sum())
 
     def backward_arrays(self, indexes, inputs, grad_output):
@@ -103,7 +103,7 @@ class _GaussianEntropy(FirstOrderFunction):
 def gaussian_entropy(*gammas):
     """Σ ½ log(2πe γ² + 1e-8), the entropy of independent Gaussians of standard deviations |γ|, in nats.
 
-    Each of ``gammas`` is (units,), the result ().  Section 3.2 of the paper: each batch-normalized unit is read as
+    Each of ``gammas`` is (units, …), the result ().  Section 3.2 of the paper: each batch-normalized unit is read as
     Gaussian, its scale γ as the standard deviation.
     """
     return _GaussianEntropy()(*gammas)
@@ -188,6 +188,6 @@ def minibatch_similarity(M, batches=1):
     ``M`` is (N, kernels, dimensions), the result (N, kernels).  M is that many batches of one size, one after the
     other; a sample's others are those of its batch.  Raises ``ValueError`` where N is no multiple of ``batches``.
     """
-    if len(M) % batches:
+    if batches < 1 or len(M) % batches:
         raise ValueError('{} batches of one size are not {} samples'.format(batches, len(M)))
     return _MinibatchSimilarity(batches)(M)

@@ -29,6 +29,8 @@ class DeepEnergyModel(chainer.Chain):
             raise ValueError('feature_extractor and experts: give both, or None for both')
         if experts is None and experts_alone:
             raise ValueError('experts_alone: there are no experts')
+        if not sigma > 0:
+            raise ValueError('sigma is {}, it has to be above 0'.format(sigma))
         super().__init__()
         self.sigma = sigma
         self.linear_experts = linear_experts
@@ -101,9 +103,13 @@ class DeepGenerativeModel(chainer.Chain):
         """Proxy for the entropy of P_G in nats, (): every BatchNormalization γ read as a Gaussian's standard deviation.
 
         Its gradient flows into γ.  It can't see layers without BatchNormalization: shrinking the last one collapses G
-        and leaves the proxy as it was.  Raises ``ValueError`` where there is no BatchNormalization at all.
+        and leaves the proxy as it was.  Raises ``ValueError`` where there is no γ at all, or one has no size yet.
         """
-        gammas = [link.gamma for link in self.links() if isinstance(link, chainer.links.BatchNormalization)]
+        links = [link for link in self.links() if isinstance(link, chainer.links.BatchNormalization)]
+        gammas = [link.gamma for link in links if getattr(link, 'gamma', None) is not None]
         if not gammas:
-            raise ValueError('{} has no BatchNormalization to read its entropy from'.format(type(self).__name__))
+            raise ValueError('{} has no BatchNormalization {}to read its entropy from'.format(
+                type(self).__name__, 'with a γ ' if links else ''))
+        if any(not gamma.is_initialized for gamma in gammas):
+            raise ValueError('a γ of {} has no size before a first batch has passed'.format(type(self).__name__))
         return equations.gaussian_entropy(*gammas)

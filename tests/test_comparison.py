@@ -22,7 +22,7 @@ import train_swiss_roll
 from ddgm.compare import __main__ as compare, comparison
 from ddgm.data.mnist import MNIST
 from ddgm.data.toy import GaussianMixture, SwissRoll
-from ddgm.evaluation import points as points_evaluation, tasks, toy as toy_evaluation
+from ddgm.evaluation import points as points_evaluation, quadrature, tasks, toy as toy_evaluation
 from ddgm.figures import plots, post
 from ddgm.runs import execution, training_state
 from ddgm.support import randomness
@@ -42,9 +42,7 @@ CSV = 'epoch,e_loss,g_loss\n1,2,3\n2,4,5\n'
 def short_work():
     """Fewer samples and pictures of a run, a coarser quadrature."""
     with pytest.MonkeyPatch.context() as patch:
-        cells_of_square = toy_evaluation.cells_of_square
-        patch.setattr(
-            toy_evaluation, 'cells_of_square', lambda half_width, cells: cells_of_square(half_width, cells // 6))
+        patch.setattr(quadrature, '_GRIDS', [(half_width, n // 6) for half_width, n in quadrature._GRIDS])
         for module in (execution, training_state):
             patch.setattr(module, 'N_SCORED', N)
         for name in ('draw_points', 'draw_energy', 'draw_grid', 'draw_small_grid', 'draw_curves', 'write_gif'):

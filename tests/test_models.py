@@ -11,7 +11,8 @@ from chainer import gradient_check, initializers
 
 from ddgm import links
 from ddgm.beyond_the_paper.entropies import volume_entropy
-from ddgm.fast import functions, noise
+from ddgm.evaluation import sampling
+from ddgm.fast import functions, links as fast_links, noise
 from ddgm.fast.differentiation import gradients
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import images, mnist, toy
@@ -261,6 +262,42 @@ def test_entropy_needs_batch_normalization():
         pass
     with pytest.raises(ValueError, match='BatchNormalization'):
         Plain(n_latent=2).entropy()
+
+
+@pytest.mark.parametrize('batch_normalization', [L.BatchNormalization, fast_links.BatchNormalization])
+def test_entropy_needs_a_scale(batch_normalization):
+    """A γ that isn't there, or has no size yet; beside others it is left out."""
+    def model(*links):
+        model = DeepGenerativeModel(n_latent=2)
+        with model.init_scope():
+            model.layers = chainer.Sequential(*links)
+        return model
+    without, deferred = batch_normalization(3, use_gamma=False), batch_normalization(axis=0)
+    with pytest.raises(ValueError, match='DeepGenerativeModel has no BatchNormalization with a γ to read its entropy'):
+        model(without).entropy()
+    with pytest.raises(ValueError, match='a γ of DeepGenerativeModel has no size before a first batch has passed'):
+        model(deferred).entropy()
+    deferred(numpy.zeros((5, 4), dtype=numpy.float32))
+    of_each = 0.5 * numpy.log(2 * numpy.pi * numpy.e)
+    assert float(model(without, deferred).entropy().array) == pytest.approx(4 * of_each, rel=1e-6)
+    of_pixels = batch_normalization((3, 2))
+    assert float(model(deferred, of_pixels).entropy().array) == pytest.approx(10 * of_each, rel=1e-6)
+
+
+@pytest.mark.parametrize('sigma', [0, -1, float('nan')])
+def test_energy_needs_a_width(sigma):
+    with pytest.raises(ValueError, match='sigma is'):
+        DeepEnergyModel(None, None, n_visible=2, sigma=sigma)
+
+
+def test_energies_of_no_points_at_all():
+    model = DeepEnergyModel(chainer.Sequential(L.Linear(2, 3), F.tanh), L.Linear(3, 2), n_visible=2)
+    nothing = numpy.zeros((0, 2), dtype=numpy.float32)
+    assert sampling.energy_function(model)(nothing).shape == (0,)
+    energy = F.sum(model(chainer.Variable(nothing)))
+    model.cleargrads()
+    energy.backward()
+    assert (model.b.grad == 0).all()
 
 
 def test_entropy_finds_nested_scales():

@@ -40,8 +40,8 @@ METRICS = {
         'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'cross_entropy', 'kl_generator_data',
         'sliced_wasserstein_2', 'mmd2', 'coverage', 'log_z', 'log_likelihood', 'kl_data_energy', 'energy_gap'},
     'swiss_roll': {
-        'within_0.05', 'within_0.1', 'median_distance', 'arc_kl', 'sliced_wasserstein_2', 'mmd2', 'coverage', 'log_z',
-        'log_likelihood', 'energy_gap'},
+        'within_0.05', 'within_0.1', 'median_distance', 'blurred_js', 'arc_kl', 'sliced_wasserstein_2', 'mmd2',
+        'coverage', 'log_z', 'log_likelihood', 'energy_gap'},
 }
 LOG = {
     'iteration', 'elapsed_time', 'energy/positive', 'energy/negative', 'energy/loss', 'generator/loss',

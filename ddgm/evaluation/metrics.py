@@ -1,6 +1,7 @@
 """The metrics, each a plain function of arrays, so that samples made by any other program can be scored too.
 
-All compute in float64.  Entropies and divergences are in nats.
+All compute in float64.  Entropies and divergences are in nats.  Points are (N, D) of any number type; ``ValueError`` is
+raised where they are too few for what is asked, or those of two sets have not the same D.
 """
 
 import math
@@ -15,9 +16,21 @@ NEIGHBOUR = 5  # k of the nearest-neighbour metrics
 COLLAPSED = 0.25  # the diversity below which samples are all alike
 
 
+def as_points(*sets, least=1):
+    """Sets of points as float64 arrays (N, D), each of ``least`` points or more."""
+    sets = [numpy.asarray(points, dtype=numpy.float64) for points in sets]
+    for points in sets:
+        if points.ndim != 2 or points.shape[1:] != sets[0].shape[1:] or not points.shape[1]:
+            raise ValueError('points have the shape (N, D) with one D, these have {}'.format(
+                ' and '.join(str(points.shape) for points in sets)))
+        if len(points) < least:
+            raise ValueError('{} points are too few: it takes {}'.format(len(points), least))
+    return sets
+
+
 def pairwise_distances(x, y):
     """Euclidean distances: (N, D) and (M, D) to (N, M), float64."""
-    x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
+    x, y = as_points(x, y)
     if x.shape[1] <= 3:
         # A coordinate at a time: exact for near points, unlike the below.
         return numpy.sqrt(sum(numpy.subtract.outer(x[:, i], y[:, i]) ** 2 for i in range(x.shape[1])))
@@ -30,6 +43,7 @@ def neighbour_distances(x, k):
 
     Raises ``ValueError`` if N ≤ k.
     """
+    x, = as_points(x)
     if len(x) <= k:
         raise ValueError('{} points have no neighbour number {}'.format(len(x), k))
     return numpy.partition(pairwise_distances(x, x), k, axis=1)[:, k]
@@ -40,6 +54,7 @@ def entropy_knn(x, k=NEIGHBOUR):
 
     Distances below 1e-12 count as 1e-12, so a collapse to one point is a very low number and not −∞.
     """
+    x, = as_points(x)
     n, dimension = x.shape
     log_ball = dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)
     log_distances = numpy.log(numpy.maximum(neighbour_distances(x, k), 1e-12))
@@ -62,6 +77,15 @@ def divergence(shares, reference_shares):
     full = shares > 0
     with numpy.errstate(divide='ignore'):
         return float((shares[full] * numpy.log(shares[full] / reference_shares[full])).sum())
+
+
+def jensen_shannon(shares, others):
+    """The Jensen–Shannon divergence of two histograms, both (bins,) of shares: 0 where equal, log 2 where apart.
+
+    It is the mean of both KL divergences from their mean.
+    """
+    together = numpy.add(shares, others)
+    return math.log(2) + 0.5 * (divergence(shares, together) + divergence(others, together))
 
 
 def inside_balls(centres, x, k=NEIGHBOUR):
@@ -104,8 +128,8 @@ def spread(x):
 def frechet_distance(x, reference):
     """‖μ₁ − μ₂‖² + Tr(C₁ + C₂ − 2(C₁C₂)^½), the squared distance of Gaussians with the moments of (N, D), (M, D)."""
     means, covariances = zip(*(
-        (points.mean(axis=0), numpy.cov(points, rowvar=False))
-        for points in (numpy.asarray(x, dtype=numpy.float64), numpy.asarray(reference, dtype=numpy.float64))))
+        (points.mean(axis=0), numpy.atleast_2d(numpy.cov(points, rowvar=False)))
+        for points in as_points(x, reference, least=2)))
     # C₁C₂ has the eigenvalues of the symmetric C₁^½ C₂ C₁^½.
     values, vectors = numpy.linalg.eigh(covariances[0])
     root = vectors * numpy.sqrt(numpy.maximum(values, 0)) @ vectors.T
@@ -117,7 +141,7 @@ def frechet_distance(x, reference):
 
 def mode_score(probabilities, data_shares):
     """exp(E KL(p(y|x) ‖ p_G(y)) − KL(p_G(y) ‖ p_data(y))) of a classifier's (N, classes) (Che et al. 2017)."""
-    probabilities = numpy.asarray(probabilities, dtype=numpy.float64)
+    probabilities, = as_points(probabilities)
     shares = probabilities.mean(axis=0)
     full = probabilities[probabilities > 0], shares[shares > 0]
     mean_divergence = (full[0] * numpy.log(full[0])).sum() / len(probabilities) - (full[1] * numpy.log(full[1])).sum()
@@ -130,7 +154,7 @@ def nearest(x, others):
     Which one is nearest is found in float32, so of two that are as near either may be taken.  ``others`` may be of any
     number type and is converted a part at a time.
     """
-    x = numpy.asarray(x, dtype=numpy.float32)
+    x, others = numpy.asarray(x, dtype=numpy.float32), numpy.asarray(others)
     best, indexes = numpy.full(len(x), numpy.inf), numpy.zeros(len(x), dtype=int)
     at_a_time = 5000
     for first in range(0, len(others), at_a_time):
@@ -145,13 +169,14 @@ def nearest(x, others):
 
 def sliced_wasserstein_2(x, reference, n_directions=256):
     """Root mean square, over random directions, of the 2-Wasserstein distance between projections."""
+    x, reference = as_points(x, reference)
     directions = randomness.metric_generator(randomness.PROJECTIONS).standard_normal((x.shape[1], n_directions))
     directions /= numpy.linalg.norm(directions, axis=0)
     # Both quantile functions are steps: compare them between all their jumps.
     edges = numpy.union1d(numpy.arange(len(x) + 1) / len(x), numpy.arange(len(reference) + 1) / len(reference))
     middles = (edges[1:] + edges[:-1]) / 2
     quantiles = [
-        numpy.sort(numpy.asarray(points, dtype=numpy.float64) @ directions, axis=0)[(middles * len(points)).astype(int)]
+        numpy.sort(points @ directions, axis=0)[(middles * len(points)).astype(int)]
         for points in (x, reference)]
     return float(numpy.sqrt((numpy.diff(edges) @ (quantiles[0] - quantiles[1]) ** 2).mean()))
 
@@ -161,6 +186,7 @@ def mmd2(x, reference):
 
     The kernel is exp(−d²/(2h²)) with h the median distance of all pairs of points, samples and reference together.
     """
+    x, reference = as_points(x, reference, least=2)
     n, m = len(x), len(reference)
     within_x, within_reference, between = (
         pairwise_distances(x, x), pairwise_distances(reference, reference), pairwise_distances(x, reference))
@@ -189,6 +215,7 @@ def check_reference(x):
 
 def mean_distance(x):
     """Mean Euclidean distance of two different points of x: (N, D) to a float."""
+    x, = as_points(x, least=2)
     return float(pairwise_distances(x, x).sum() / (len(x) * (len(x) - 1)))
 
 
@@ -202,7 +229,10 @@ def area_under_curve(scores, others):
 
     With energies of held-out data and of something else it is the AUROC of the energy as a detector of the else.
     """
-    scores, others = numpy.sort(numpy.asarray(scores, dtype=numpy.float64)), numpy.asarray(others, dtype=numpy.float64)
+    scores, others = (numpy.asarray(values, dtype=numpy.float64) for values in (scores, others))
+    if not (len(scores) and len(others)):
+        raise ValueError('{} scores and {} others have no order'.format(len(scores), len(others)))
+    scores = numpy.sort(scores)
     below = numpy.searchsorted(scores, others, side='left') + numpy.searchsorted(scores, others, side='right')
     return float(below.mean() / (2 * len(scores)))
 
@@ -213,7 +243,7 @@ def canonical_correlations(x, y, tolerance=1e-6):
     Largest first.  Directions whose variance is below ``tolerance`` of the largest count as constant.
     """
     def orthonormal(points):
-        points = numpy.asarray(points, dtype=numpy.float64)
+        points, = as_points(points)
         u, s, _ = numpy.linalg.svd(points - points.mean(axis=0), full_matrices=False)
         return u[:, s ** 2 > tolerance * s[:1] ** 2]
     return numpy.linalg.svd(orthonormal(x).T @ orthonormal(y), compute_uv=False).clip(0, 1)
@@ -221,5 +251,6 @@ def canonical_correlations(x, y, tolerance=1e-6):
 
 def cosine(x, y):
     """The cosine of the angle between two vectors; 0 where one of them is 0."""
+    x, y = (numpy.asarray(vector, dtype=numpy.float64) for vector in (x, y))
     norms = numpy.linalg.norm(x) * numpy.linalg.norm(y)
     return float(numpy.dot(x, y) / norms) if norms else 0.0

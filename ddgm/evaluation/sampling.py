@@ -14,7 +14,7 @@ def in_test_mode(model, inputs, at_a_time):
         # In the order that a file of them has, since sums round otherwise in another.
         return numpy.ascontiguousarray(numpy.concatenate([
             chainer.cuda.to_cpu(model(model.device.send(inputs[first:first + at_a_time])).array)
-            for first in range(0, len(inputs), at_a_time)]))
+            for first in range(0, max(1, len(inputs)), at_a_time)]))
 
 
 def sample(generative_model, z):
@@ -42,6 +42,6 @@ def with_population_statistics(generative_model, batchsize, n_batches):
 def energy_function(energy_model):
     """E of a DEM in test mode as a function of NumPy arrays, (N, …) to (N,) float64."""
     def energy(x):
-        x = numpy.asarray(x, dtype=next(energy_model.params()).dtype)
+        x = numpy.asarray(x, dtype=next((p.dtype for p in energy_model.params()), chainer.get_dtype()))
         return in_test_mode(energy_model, x, _POINTS if x.ndim == 2 else _IMAGES).astype(numpy.float64)
     return energy

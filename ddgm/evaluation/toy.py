@@ -1,66 +1,26 @@
 """The two tasks in the plane, where the data's density or curve is known: how good samples and an energy are."""
 
-import math
-
 import numpy
 
-from ddgm.data.toy import GaussianMixture, SwissRoll, cells_of_square
+from ddgm.data.toy import GaussianMixture, SwissRoll
 from ddgm.evaluation import metrics
+from ddgm.evaluation.quadrature import log_partition
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
 # ---- metrics of an energy
 
-def log_partition(energy, tolerance=1e-5):
-    """log Z = log ∫ exp(−E(x)) dx over the plane, by the midpoint rule on a square around the origin.
-
-    Cells that hold mass are halved until that changes log Z by less than ``tolerance``, and the square (at first
-    |x₁|, |x₂| ≤ 6) is widened until a frame of half its width around it adds less than that.  Raises ``ValueError``
-    where it is still not enough.  Structure narrower than about 0.005 may escape the first cells, of width 0.02.
-    """
-    for half_width in 6 * 1.5 ** numpy.arange(5):
-        log_z = _log_mass_of_square(energy, half_width, tolerance)
-        around, width = cells_of_square(1.5 * half_width, 300)
-        around = around[abs(around).max(axis=1) > half_width]
-        if numpy.logaddexp(log_z, _log_sum(-energy(around) + 2 * math.log(width))) - log_z < tolerance:
-            return log_z
-    raise ValueError('exp(-E) still has mass {:.0f} away from the origin'.format(half_width))
-
-
-def _log_mass_of_square(energy, half_width, tolerance):
-    centres, width = cells_of_square(half_width, 600)
-    log_masses = -energy(centres) + 2 * math.log(width)
-    log_z, settled = _log_sum(log_masses), -math.inf
-    for _ in range(16):
-        # All cells together that are not halved any more hold less than the tolerance, even if each holds exp(10) times
-        # what its centre says.
-        halved = log_masses > log_z + math.log(tolerance / len(log_masses)) - 10
-        if not halved.all():
-            settled = numpy.logaddexp(settled, _log_sum(log_masses[~halved]))
-        width /= 2
-        corners = numpy.array([[-1, -1], [-1, 1], [1, -1], [1, 1]]) * width / 2
-        centres = (centres[halved][:, None] + corners).reshape(-1, 2)
-        log_masses = -energy(centres) + 2 * math.log(width)
-        previous, log_z = log_z, float(numpy.logaddexp(settled, _log_sum(log_masses)))
-        if abs(log_z - previous) < tolerance:
-            return log_z
-    raise ValueError('exp(-E) is too steep for cells of {:.0e}'.format(width))
-
-
-def _log_sum(logarithms):
-    highest = logarithms.max()
-    return float(highest + numpy.log(numpy.exp(logarithms - highest).sum()))
-
-
 def score_energy(energy, x, held_out, data_entropy=None):
     """How good a density exp(−E)/Z is: of samples ``x`` and held-out data, both (N, 2).
 
-    Where :func:`log_partition` can't find log Z, what depends on it is ``None``.
+    Where :func:`ddgm.evaluation.quadrature.log_partition` can't find log Z, what depends on it is ``None``, and
+    ``log_z_missing`` says why.
     """
+    log_z, reason = None, None
     try:
-        log_z = log_partition(energy)
-    except ValueError:
-        log_z = None
+        log_z = log_partition(energy, numpy.concatenate([x, held_out]))
+    except ValueError as error:
+        reason = str(error)
     energy_of_data = energy(held_out).mean()
     log_likelihood = None if log_z is None else float(-energy_of_data - log_z)
     scores = {
@@ -70,15 +30,33 @@ def score_energy(energy, x, held_out, data_entropy=None):
     }
     if data_entropy is not None:
         scores['kl_data_energy'] = None if log_z is None else -data_entropy - log_likelihood
+    if log_z is None:
+        scores['log_z_missing'] = reason
     return scores
 
 
 # ---- all metrics of a task
 
+def blurred_shares(x, shares=None, deviation=0.1):
+    """What the cells of a square hold of points (N, 2) that are blurred by a Gaussian; last what lies outside of it.
+
+    The square |x₁|, |x₂| ≤ 4.5 holds all of the swiss roll.  The cells are half a standard deviation wide, so that they
+    tell a blurred density exactly.  ``shares`` (N,) of the points are equal where they are not given.
+    """
+    half_width, n = 4.5, round(4 * 4.5 / deviation)
+    width = 2 * half_width / n
+    places = (numpy.arange(n) + 0.5) * width - half_width
+    height = width / (deviation * (2 * numpy.pi) ** 0.5)
+    first, second = (height * numpy.exp(-0.5 * ((places - axis[:, None]) / deviation) ** 2) for axis in x.T)
+    shares = numpy.full(len(x), 1 / len(x)) if shares is None else shares
+    inside = ((second.T * shares) @ first).ravel()
+    return numpy.append(inside, max(0, 1 - inside.sum()))
+
+
 def score_gaussian_mixture(x, energy=None):
     """All metrics of samples (N, 2) against the Gaussian mixture, by name; with an energy function those of E too."""
     mixture = GaussianMixture()
-    x = numpy.asarray(x, dtype=numpy.float64)
+    x, = metrics.as_points(x, least=metrics.NEIGHBOUR + 1)
     reference = mixture.sample(len(x), randomness.metric_generator(randomness.REFERENCE_DATA)).astype(numpy.float64)
     distances = mixture.mahalanobis(x)
     nearest, distance = distances.argmin(axis=1), distances.min(axis=1)
@@ -105,7 +83,7 @@ def score_gaussian_mixture(x, energy=None):
 def score_swiss_roll(x, energy=None):
     """All metrics of samples (N, 2) against the swiss roll, by name; with an energy function those of E too."""
     roll = SwissRoll()
-    x = numpy.asarray(x, dtype=numpy.float64)
+    x, = metrics.as_points(x, least=metrics.NEIGHBOUR + 1)
     reference = roll.sample(len(x), randomness.metric_generator(randomness.REFERENCE_DATA)).astype(numpy.float64)
     distance, data_share = roll.nearest(x)
     n_bins = 20
@@ -113,6 +91,8 @@ def score_swiss_roll(x, energy=None):
         'within_0.05': float((distance <= 0.05).mean()),
         'within_0.1': float((distance <= 0.1).mean()),
         'median_distance': float(numpy.median(distance)),
+        # arc_kl tells nothing of samples off the curve, and mmd2's kernel is as wide as the roll.
+        'blurred_js': metrics.jensen_shannon(blurred_shares(x), blurred_shares(*roll.pieces())),
         'arc_kl': metrics.divergence_from_uniform(
             numpy.histogram(data_share[distance <= 0.1], bins=n_bins, range=(0, 1))[0]),
         'sliced_wasserstein_2': metrics.sliced_wasserstein_2(x, reference),

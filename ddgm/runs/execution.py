@@ -185,8 +185,6 @@ def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
     if real_data is not None:
         columns.append((task.real_name, task.score(real_data)))
     print_table(columns)
-    if metrics.get('log_z', 0) is None:
-        print('log Z is out of reach: exp(-E) is too steep or too wide for quadrature')
 
     print('Drawing ...', flush=True)
     experiment.draw_figures(folder, sampling.sample(generative_model, fixed_z), energy, metrics)

@@ -1,0 +1,142 @@
+"""log Z of an energy in the plane, by quadrature."""
+
+import math
+
+import numpy
+
+from ddgm.data.toy import cells_of_square
+
+# The square in the middle and the frames around it: half the width, and the number of cells in a row.
+_GRIDS = [(6, 600)] + [(6 * 2 ** i, 192) for i in range(1, 13)]
+_SMALLEST = 1e-7  # width of a cell; float32 tells apart little more
+_MOST = 2 ** 23  # cells of one width
+_FINER = 32  # how many times narrower the cells around a peak are made
+_N_PEAKS = 100
+_STEPS = numpy.array([[0, 0], [-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]])
+
+
+def log_partition(energy, points=None, tolerance=1e-5):
+    """log Z = log ∫ exp(−E(x)) dx over the plane, by the midpoint rule on cells that are halved where there is mass.
+
+    The cells are 0.02 wide up to 6 from the origin, and up to a 48th of their distance further out, where frames of
+    them reach to 24,576.  The cells of a frame are halved until that changes log Z by less than ``tolerance``.  A peak
+    of exp(−E) that is narrower than its cell is found where E falls towards it from further away, or where one of
+    ``points`` (N, 2) lies on it; the cells around it are made narrower first.
+
+    Raises ``ValueError`` where exp(−E) is not finite, is too steep, or still has mass in the outermost frame.
+    """
+    frames, starts, inner = [], [], 0
+    for half_width, n in _GRIDS:
+        centres, width = cells_of_square(half_width, n)
+        energies = numpy.asarray(energy(centres), dtype=numpy.float64)
+        lowest = _lowest_among_neighbours(energies)
+        starts.append((centres[lowest], energies[lowest], numpy.full(len(lowest), width)))
+        in_frame = abs(centres).max(axis=1) > inner
+        frames.append(_Cells(centres[in_frame], width, energies[in_frame]))
+        inner, outermost = half_width, inner
+    if points is not None:
+        starts.append((points, energy(points), numpy.full(len(points), frames[0].width)))
+    peaks, heights = _climb(energy, *map(numpy.concatenate, zip(*starts)))
+    parts = [list(_resolved(energy, cells, peaks, heights, tolerance)) for cells in frames]
+    last, parts = parts[-1][0], sum(parts, [])
+    unsettled, log_z = parts, _log_sum([cells.log_mass for cells in parts])
+    if log_z == -math.inf:
+        raise ValueError('exp(-E) is 0 everywhere')
+    while unsettled:
+        if last.log_mass > log_z + math.log(tolerance):
+            raise ValueError('exp(-E) still has mass {:,} away from the origin'.format(outermost))
+        # All cells together that are not halved any more hold less than the tolerance, even if each holds exp(10) times
+        # what its centre says.
+        threshold = log_z + math.log(tolerance / sum(len(cells.centres) for cells in parts)) - 10
+        before, previous = [cells.log_mass for cells in unsettled], log_z
+        for cells in unsettled:
+            cells.halve(energy, threshold)
+        log_z = _log_sum([cells.log_mass for cells in parts])
+        highest = max(log_z, previous)
+        unsettled = [
+            cells for cells, log_mass in zip(unsettled, before)
+            if abs(math.exp(cells.log_mass - highest) - math.exp(log_mass - highest)) > tolerance]
+    return log_z
+
+
+class _Cells:
+    """Cells of one width: their centres (N, 2) and energies (N,), and the mass of those that are no longer halved."""
+
+    def __init__(self, centres, width, energies):
+        self.centres, self.width, self.energies = centres, width, energies
+        self._settled, self.log_mass = -math.inf, _log_sum(2 * math.log(width) - energies)
+        if not self.log_mass < math.inf:
+            raise ValueError('exp(-E) is not finite')
+
+    def without(self, chosen):
+        """The cells but for the chosen ones, (N,) bool."""
+        return _Cells(self.centres[~chosen], self.width, self.energies[~chosen])
+
+    def divided(self, energy, chosen, n):
+        """The chosen cells, (N,) bool, each divided into n×n."""
+        if self.width / n < _SMALLEST or chosen.sum() * n ** 2 > _MOST:
+            raise ValueError('exp(-E) is too steep for cells of {:.0e}'.format(self.width))
+        within, width = cells_of_square(self.width / 2, n)
+        centres = (self.centres[chosen][:, None] + within).reshape(-1, 2)
+        return _Cells(centres, width, numpy.asarray(energy(centres), dtype=numpy.float64))
+
+    def halve(self, energy, threshold):
+        """Halve the cells whose log mass is above the threshold, and settle the others."""
+        log_masses = 2 * math.log(self.width) - self.energies
+        chosen = log_masses > threshold
+        if chosen.any():
+            finer = self.divided(energy, chosen, 2)
+            self._settled = numpy.logaddexp(self._settled, _log_sum(log_masses[~chosen]))
+            self.centres, self.width, self.energies = finer.centres, finer.width, finer.energies
+            self.log_mass = float(numpy.logaddexp(self._settled, finer.log_mass))
+
+
+def _lowest_among_neighbours(energies):
+    """The indexes (K,) of the cells of a square whose energy is lowest of the nine around, and of the lowest of all."""
+    n = math.isqrt(len(energies))
+    padded = numpy.pad(energies.reshape(n, n), 1, constant_values=-math.inf)  # at the edge the next frame tells
+    lowest = numpy.ones((n, n), dtype=bool)
+    for i, j in _STEPS[1:]:
+        neighbour = padded[1 + i:n + 1 + i, 1 + j:n + 1 + j]
+        # Of neighbours that are as low the first.
+        lowest &= padded[1:-1, 1:-1] < neighbour if (i, j) < (0, 0) else padded[1:-1, 1:-1] <= neighbour
+    return numpy.append(numpy.flatnonzero(lowest), energies.argmin())
+
+
+def _climb(energy, places, energies, steps):
+    """Where exp(−E) is highest around the best of some places, and log of that: (K, 2), (K,) and first steps (K,)."""
+    best = energies.argsort()[:_N_PEAKS]
+    places, steps = places[best], steps[best]
+    for _ in range(64):
+        around = places[:, None] + steps[:, None, None] * _STEPS
+        energies = energy(around.reshape(-1, 2)).reshape(len(places), -1)
+        best = energies.argmin(axis=1)
+        places, energies = around[range(len(places)), best], energies[range(len(places)), best]
+        steps = numpy.where(best == 0, steps / 2, steps)
+    return places, -energies
+
+
+def _resolved(energy, cells, peaks, heights, tolerance):
+    """Cells as parts: around each peak that holds mass they are so narrow that half of them tell of it."""
+    # Not even a cell as high as the peak all over would count beside the highest one, were that as narrow as can be.
+    counts = heights + 2 * math.log(cells.width) > heights.max() + 2 * math.log(_SMALLEST) + math.log(tolerance)
+    peaks, heights = peaks[counts], heights[counts]
+    half = cells.width / 2
+    nearest_half = (numpy.floor(peaks / half) + 0.5) * half
+    hidden = -energy(nearest_half) < heights - 0.25
+    around = numpy.zeros(len(cells.centres), dtype=bool)
+    for cell in numpy.unique((numpy.floor(peaks[hidden] / cells.width) + 0.5) * cells.width, axis=0):
+        around |= abs(cells.centres - cell).max(axis=1) < 2.5 * cells.width
+    if not around.any():
+        yield cells
+    else:
+        yield cells.without(around)
+        yield from _resolved(energy, cells.divided(energy, around, _FINER), peaks, heights, tolerance)
+
+
+def _log_sum(logarithms):
+    logarithms = numpy.asarray(logarithms)
+    highest = logarithms.max(initial=-math.inf)
+    if not math.isfinite(highest):
+        return float(highest)
+    return float(highest + math.log(numpy.exp(logarithms - highest).sum()))

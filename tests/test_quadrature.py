@@ -1,0 +1,93 @@
+"""log Z by quadrature where it is known."""
+
+import math
+
+import chainer
+import numpy
+import pytest
+
+from ddgm.evaluation import sampling
+from ddgm.evaluation.quadrature import log_partition
+from ddgm.models import DeepEnergyModel
+
+
+def energy_of_gaussians(*parts):
+    """−log of a sum of Gaussians (mass, mean, standard deviation), so that log Z is log of the sum of masses."""
+    def energy(x):
+        return -numpy.logaddexp.reduce([
+            math.log(mass / (2 * math.pi * deviation ** 2)) - 0.5 * (((x - mean) / deviation) ** 2).sum(axis=1)
+            for mass, mean, deviation in parts])
+    return energy
+
+
+@pytest.mark.parametrize('deviation', [0.005, 0.02, 0.3, 2.0])
+def test_narrow_and_wide(deviation, rng):
+    """Tilted Gaussians four times as long as wide, from a quarter of a cell to beyond the first square."""
+    for _ in range(3):
+        centre, angle = rng.uniform(-2, 2, size=2), rng.uniform(0, math.pi)
+        turn = numpy.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        scale = numpy.array([deviation, min(4 * deviation, 5.0)])
+
+        def energy(x, centre=centre, turn=turn, scale=scale):
+            return 0.5 * (((x - centre) @ turn / scale) ** 2).sum(axis=1)
+        assert log_partition(energy) == pytest.approx(math.log(2 * math.pi * scale.prod()), abs=1e-5)
+
+
+@pytest.mark.parametrize('parts', [
+    [(1, (0, 0), 0.5), (1, (12, 0), 0.5)],  # an empty frame between them
+    [(1, (0, 0), 0.5), (1, (500, 0), 0.5)],
+    [(1, (0, 0), 1), (1, (20, -15), 0.05)],  # five times narrower than the cells there
+    [(0.5, (0, 0), 0.3), (0.9, (30, 40), 3), (0.2, (-7, 2), 0.01), (0.4, (100, -100), 20)],
+    [(1, (400, -300), 0.7)],  # nothing near the origin
+    [(1, (0.3, -0.2), 1e-4)],
+    [(1, (0, 0), 1000)],
+    [(0.5, (0, 0), 1), (0.5, (1.5, 0.7), 0.005)],
+])
+def test_gaussians_far_apart(parts):
+    assert log_partition(energy_of_gaussians(*parts)) == pytest.approx(
+        math.log(sum(mass for mass, _, _ in parts)), abs=1e-5)
+
+
+@pytest.mark.parametrize(('place', 'deviation'), [((20.0, -15.0), 0.005), ((1.2345, 2.3456), 1e-5)])
+def test_a_sample_tells_of_a_needle(place, deviation):
+    """The cells can't see it, the valley around it is as narrow; one of two thousand samples lies on it."""
+    energy = energy_of_gaussians((1, (0, 0), 1), (1, place, deviation))
+    samples = numpy.random.default_rng(0).standard_normal((2000, 2))
+    samples[1234] = numpy.array(place) + 1.5 * deviation
+    assert log_partition(energy) == pytest.approx(0, abs=1e-5)
+    assert log_partition(energy, samples) == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_a_deep_energy_model_far_from_the_origin():
+    """exp(−E)/Z = N(σ²b/2, (σ²/2)I) around (300, −200)."""
+    b = numpy.array([600.0, -400.0])
+    with chainer.using_config('dtype', numpy.float64):
+        model = DeepEnergyModel(None, None, n_visible=2, sigma=1.0, initial_bias=b)
+    assert log_partition(sampling.energy_function(model)) == pytest.approx(math.log(math.pi) + b @ b / 4, abs=1e-5)
+
+
+def test_tails():
+    """exp(−|x₁| − |x₂|) has an edge at its peak, and (1 + xᵀx)⁻² a heavy tail."""
+    assert log_partition(lambda x: abs(x).sum(axis=1)) == pytest.approx(math.log(4), abs=1e-5)
+    assert log_partition(lambda x: 2 * numpy.log1p((x ** 2).sum(axis=1))) == pytest.approx(math.log(math.pi), abs=1e-5)
+
+
+def test_energies_in_float32():
+    assert log_partition(lambda x: (x ** 2).sum(axis=1).astype(numpy.float32)) == pytest.approx(
+        math.log(math.pi), abs=1e-5)
+
+
+@pytest.mark.parametrize(('energy', 'reason'), [
+    (lambda x: numpy.zeros(len(x)), 'still has mass 12,288 away from the origin'),
+    (lambda x: numpy.log1p((x ** 2).sum(axis=1)), 'still has mass'),
+    (lambda x: x[:, 0], 'still has mass'),
+    (energy_of_gaussians((1, (0, 0), 1), (1, (30_000, 0), 3000)), 'still has mass'),
+    (lambda x: 0.5 * (x ** 2).sum(axis=1) / 1e-9 ** 2, 'too steep'),
+    (lambda x: numpy.where(numpy.hypot(*x.T) < 1, 0, numpy.inf), 'too steep'),  # an edge that no cells follow
+    (lambda x: numpy.full(len(x), numpy.nan), 'not finite'),
+    (lambda x: numpy.full(len(x), -numpy.inf), 'not finite'),
+    (lambda x: numpy.full(len(x), numpy.inf), '0 everywhere'),
+], ids=['flat', 'logarithm', 'slope', 'beyond', 'steep', 'disc', 'nan', 'minus infinity', 'infinity'])
+def test_says_when_it_fails(energy, reason):
+    with pytest.raises(ValueError, match=reason):
+        log_partition(energy)

@@ -213,11 +213,14 @@ def test_interrupt_saves_and_resumes_to_the_same_bits(number, start_script, run_
 
 def test_demo_names_itself(tmp_path):
     """Of `make demo` a user need not know --resume."""
-    recipe, = (line.strip() for line in (ROOT / 'Makefile').read_text().splitlines() if '--out result/demo' in line)
+    makefile = (ROOT / 'Makefile').read_text()
+    name, value = re.search(r'^demo: export (\w+) = (.*)$', makefile, re.MULTILINE).groups()
+    recipe, = (line.strip() for line in makefile.splitlines() if '--out result/demo' in line)
     command = re.sub(r'\$\(if .*\)$', '-n 1000000 --log_interval 5', recipe).replace(
         '$(RUN)', 'exec {}'.format(sys.executable)).replace('train_', str(ROOT / 'train_'))
     process = subprocess.Popen(
-        ['sh', '-c', command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        ['sh', '-c', command], cwd=tmp_path, env={**os.environ, name: value}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True)
     while 'E(x+)' not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)

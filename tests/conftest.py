@@ -38,6 +38,7 @@ def refusal(function, *arguments, **options):
 
 def pytest_addoption(parser):
     parser.addoption('--thorough', action='store_true', help='more faults, more damaged files, longer runs')
+    parser.addoption('--record', action='store_true', help='write what was tried into docs/results/reliability.json')
 
 
 @pytest.fixture
@@ -46,24 +47,41 @@ def thorough(request):
     return request.config.getoption('thorough')
 
 
+# What the tests tell of, as docs/results/reliability.json has it.
+TOLD = {
+    'faults': ['fault', 'tried', 'runs lost', 'how it ended'],
+    'damaged_files': ['damaged files', 'tried', 'refused in a line', 'read', 'MB the process grew'],
+    'long_logs': ['log', 'how it ended'],
+}
+
+
 @pytest.fixture
 def tell(record_property):
-    """``tell(fault, tried, how)`` adds a line to the table that ends the tests."""
-    def tell(fault, tried, how):
-        record_property('fault', json.dumps([fault, tried, how]))
+    """``tell(table, cell, …)`` adds a row to one of the tables that end the tests."""
+    def tell(table, *cells):
+        assert len(cells) == len(TOLD[table])
+        record_property('told', json.dumps([table, cells]))
     return tell
 
 
-def pytest_terminal_summary(terminalreporter):
-    """The table of the faults that were tried (``test_faults.py``, ``test_fuzz.py``)."""
-    faults = [
-        json.loads(value) for report in terminalreporter.getreports('passed') for name, value in report.user_properties
-        if name == 'fault']
-    if faults:
-        terminalreporter.section('faults')
-        terminalreporter.write_line('| fault | tried | runs lost | how it ended |\n| --- | --- | --- | --- |')
-        for fault, tried, how in faults:
-            terminalreporter.write_line('| {} | {:,} | 0 | {} |'.format(fault, tried, how))
+def pytest_terminal_summary(terminalreporter, config):
+    """The tables of what was tried (``test_faults.py``, ``test_fuzz.py``)."""
+    rows = {}
+    for report in sorted(terminalreporter.getreports('passed'), key=lambda report: report.location):
+        for name, value in report.user_properties:
+            if name == 'told':
+                table, cells = json.loads(value)
+                rows.setdefault(table, []).append(cells)
+    for table in rows:
+        terminalreporter.section(table)
+        for line in (TOLD[table], len(TOLD[table]) * ['---'], *rows[table]):
+            terminalreporter.write_line('| {} |'.format(' | '.join(map(str, line))))
+    if rows and config.getoption('record'):
+        sys.path.insert(0, str(ROOT / 'benchmarks'))
+        import record
+        kept = json.loads((ROOT / 'docs' / 'results' / 'reliability.json').read_text(encoding='utf-8'))['tables']
+        record.write('reliability', {**kept, **{
+            table: {'columns': TOLD[table], 'rows': of_it} for table, of_it in rows.items()}}, command='make faults')
 
 
 def pytest_collection_modifyitems(items):

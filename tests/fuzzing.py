@@ -509,6 +509,8 @@ def read_damaged(name, n, folder):
     reader = READERS[name](folder / 'files')
     for i, content in enumerate(reader.sound):  # what is not damaged is read, and imports what reading needs
         reader.read(content, i)
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401  (damage can make anything look like a file of PyTorch's)
     before = _peak()
     for i in range(n):
         rng = numpy.random.default_rng([20161028, i])

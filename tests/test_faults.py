@@ -96,7 +96,7 @@ def test_killed_before_each_file_operation(new_folder, tell):
     assert n_kills > 30
     assert list((folder / 'run').rglob('*.tmp')) == []
     assert_ends_like_a_straight_run(folder, straight, 'gaussian_mixture', PLANE, 8)
-    tell('SIGKILL before each file operation of a run', n_kills, 'went on, same bits')
+    tell('faults', 'SIGKILL before each file operation of a run', n_kills, 0, 'went on, same bits')
 
 
 @pytest.mark.parametrize('task', ['gaussian_mixture', 'swiss_roll', 'mnist', 'images'])
@@ -119,8 +119,8 @@ def test_killed_at_random(task, flags, new_folder, rng, thorough, tell):
         in_snapshots += any(folder.rglob('snapshot.npz.*.tmp'))
     assert done > 0
     assert_ends_like_a_straight_run(folder, straight, task, flags[task], done + 4)
-    tell('SIGKILL at a random moment, {}'.format(task), n_kills, 'went on, same bits ({} while a snapshot was '
-         'written)'.format(in_snapshots))
+    tell('faults', 'SIGKILL at a random moment, {}'.format(task), n_kills, 0,
+         'went on, same bits ({} while a snapshot was written)'.format(in_snapshots))
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -135,7 +135,8 @@ def test_stopped_at_random(number, new_folder, rng, thorough, tell):
         outcome = fault_runs.finish(process, folder)
         assert_one_line(outcome, 130)
     assert_ends_like_a_straight_run(folder, straight, 'gaussian_mixture', PLANE, newest_iteration(folder) + 4)
-    tell('{} at a random moment'.format(number.name), n_stops, 'status 130, a snapshot, went on, same bits')
+    tell('faults', '{} at a random moment'.format(number.name), n_stops, 0,
+         'status 130, a snapshot, went on, same bits')
 
 
 def test_two_processes(new_folder, tell):
@@ -151,7 +152,7 @@ def test_two_processes(new_folder, tell):
     process.kill()
     process.join()
     assert_ends_like_a_straight_run(folder, straight, 'gaussian_mixture', PLANE, newest_iteration(folder) + 4)
-    tell('a second process on the run folder', 2, 'refused, status 2')
+    tell('faults', 'a second process on the run folder', 2, 0, 'refused, status 2')
 
 
 # ---- disks
@@ -171,7 +172,7 @@ def test_limited_size_of_files(new_folder, thorough, tell):
     outcome = fault_runs.run_script(folder, 'gaussian_mixture', *PLANE, '-n', 8, '--resume')
     assert (outcome.status, outcome.stderr) == (0, '')
     assert_same_run(folder / 'run', straight / 'run')
-    tell('a file that must not grow larger', len(limits), 'status 1, went on, same bits')
+    tell('faults', 'a file that must not grow larger', len(limits), 0, 'status 1, went on, same bits')
 
 
 @pytest.fixture
@@ -209,8 +210,8 @@ def test_full_disk(mounted, new_folder, thorough, tell):
     assert 'Read-only' in outcome.stderr
     mounted('remount,rw,size=100m')
     assert_ends_like_a_straight_run(folder, new_folder('again'), 'gaussian_mixture', PLANE, 8)
-    tell('a full disk', len(sizes), 'status 1 or 2, went on, same bits')
-    tell('a disk that became read-only', 1, 'status 2, went on, same bits')
+    tell('faults', 'a full disk', len(sizes), 0, 'status 1 or 2, went on, same bits')
+    tell('faults', 'a disk that became read-only', 1, 0, 'status 2, went on, same bits')
 
 
 # ---- snapshots
@@ -230,7 +231,7 @@ def test_damaged_snapshot(damage, new_folder, tell):
     assert '{}: damaged ('.format(path) in printed
     assert '6 of 12 done' in printed
     assert (folder / 'run' / 'snapshot.npz.damaged').exists()
-    tell('a snapshot {}'.format(damage), 1, 'recognised, went on from the one before, same bits')
+    tell('faults', 'a snapshot {}'.format(damage), 1, 0, 'recognised, went on from the one before, same bits')
 
 
 def test_lost_log_is_told(new_folder):
@@ -264,7 +265,7 @@ def test_memory_is_flat(new_folder, thorough, tell):
     growth = max(n for i, n in memory.items() if i > 1_000) - first
     assert max(memory) > 0.9 * iterations
     assert growth < 3e6
-    tell('{:,} iterations, each logged'.format(iterations), 1,
+    tell('long_logs', '{:,} iterations, each logged'.format(iterations),
          '{:.1f} MB more than after the first 1,000, of {:.0f}'.format(growth / 1e6, first / 1e6))
 
 
@@ -297,4 +298,4 @@ def test_long_log(tmp_path, thorough, tell):
     log.append({'iteration': n + 1})
     assert bytes_moved() - before - reading < 200
     assert sum(1 for _ in log) == n + 1
-    tell('a log of {:,} entries'.format(n), 1, 'an entry more moves as many bytes as in a log of one')
+    tell('long_logs', 'a log of {:,} entries'.format(n), 'an entry more moves as many bytes as in a log of one')

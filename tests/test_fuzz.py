@@ -22,6 +22,5 @@ def test_damaged_inputs(reader, tmp_path, thorough, tell):
     assert outcome['failure'] is None, outcome['failure']
     assert outcome['refused'] > n // 20 or reader == 'Logs'  # where what is no entry ends the log
     assert outcome['growth'] < 2 ** 30
-    tell('{}, damaged'.format(fuzzing.READERS[reader].__doc__.split(':')[0].rstrip('.')), n,
-         '{:,} refused in a line, {:,} read; {:,.0f} MB'.format(
-             outcome['refused'], outcome['read'], outcome['growth'] / 1e6))
+    tell('damaged_files', fuzzing.READERS[reader].__doc__.split(':')[0].rstrip('.'), n, outcome['refused'],
+         outcome['read'], round(outcome['growth'] / 1e6))

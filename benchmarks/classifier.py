@@ -17,7 +17,7 @@ from ddgm.runs import command_line  # noqa: E402
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--data', metavar='DIR', type=command_line.folder_name, default='data/mnist',
+        '--data', metavar='DIR', type=command_line.path_name, default='data/mnist',
         help='fetched if missing (default: %(default)s)')
     folder = parser.parse_args().data
     start = time.time()

@@ -20,7 +20,7 @@ from ddgm import presets  # noqa: E402
 from ddgm.evaluation import tasks  # noqa: E402
 from ddgm.fast import links  # noqa: E402
 from ddgm.runs import training_state  # noqa: E402
-from ddgm.runs.command_line import folder_name  # noqa: E402
+from ddgm.runs.command_line import path_name  # noqa: E402
 
 CASES = [  # preset, width, batch, rounds
     ('post', 0.25, 64, 15), ('last_commit', 0.25, 64, 9), ('author', 0.25, 64, 7),
@@ -64,7 +64,7 @@ def measure(preset, width, batchsize, rounds, task):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', metavar='DIR', type=folder_name, required=True, help='folder of pictures')
+    parser.add_argument('--images', metavar='DIR', type=path_name, required=True, help='folder of pictures')
     parser.add_argument('--record', action='store_true', help='write docs/results/convolution.json')
     arguments = parser.parse_args()
     task = tasks.open_task('images', arguments.images)

@@ -5,7 +5,6 @@ Each run is the command that is printed, so it can be repeated alone.  What is f
 interrupted goes on, so this can be stopped and started at will.
 """
 
-import argparse
 import dataclasses
 import datetime
 import json
@@ -21,8 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from ddgm.presets import PRESETS, default_preset  # noqa: E402
 from ddgm.runs import run_folder  # noqa: E402
-from ddgm.runs.command_line import folder_name, folder_path  # noqa: E402
-from ddgm.support.errors import UsageError  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, path_name, run_script  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,22 +120,20 @@ def run_to_its_end(command):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument(
-        '--mnist', metavar='DIR', type=folder_name, default='data/mnist',
+        '--mnist', metavar='DIR', type=path_name, default='data/mnist',
         help='fetched if missing (default: %(default)s)')
     parser.add_argument(
-        '--images', metavar='DIR', type=folder_name,
+        '--images', metavar='DIR', type=path_name,
         help='folder of pictures; without it those of images are left out')
-    parser.add_argument('--out', type=folder_path, default=pathlib.Path('result/post'), metavar='DIR')
-    parser.add_argument('--small', type=folder_path, metavar='DIR', help='where small copies go, for example docs')
+    parser.add_argument('--out', type=as_path, default=pathlib.Path('result/post'), metavar='DIR')
+    parser.add_argument('--small', type=as_path, metavar='DIR', help='where small copies go, for example docs')
     arguments = parser.parse_args()
-    try:  # before the first run, not after hours, when it comes to the icons
-        run_folder.keep_apart(arguments.out, 'images', arguments.images)
-        if arguments.small:
-            run_folder.keep_apart(arguments.small, 'images', arguments.images, '--small')
-    except UsageError as error:
-        parser.error(str(error))
+    # Before the first run, not after hours, when it comes to the icons.
+    run_folder.keep_apart(arguments.out, 'images', arguments.images)
+    if arguments.small:
+        run_folder.keep_apart(arguments.small, 'images', arguments.images, '--small')
     data = {'mnist': arguments.mnist, 'images': arguments.images}
 
     runs = [run for run in RUNS if run.task != 'images' or arguments.images]
@@ -168,4 +164,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

@@ -23,7 +23,7 @@ from chainer import serializers  # noqa: E402
 from ddgm import presets  # noqa: E402
 from ddgm.evaluation import sampling  # noqa: E402
 from ddgm.evaluation.tasks import build_models, open_task  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, folder_path, run_script, whole_number  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, run_script, whole_number  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
 SHOWN = {
@@ -76,7 +76,7 @@ def main():
         '--seeds', type=whole_number(1), default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
     parser.add_argument(
         '--jobs', type=whole_number(1), default=2, metavar='N', help='runs at a time (default: %(default)s)')
-    parser.add_argument('--out', type=folder_path, default=pathlib.Path('result/quality'), metavar='DIR')
+    parser.add_argument('--out', type=as_path, default=pathlib.Path('result/quality'), metavar='DIR')
     arguments = parser.parse_args()
 
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:

@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ddgm import presets  # noqa: E402
-from ddgm.runs.command_line import folder_name, folder_path  # noqa: E402
+from ddgm.runs.command_line import as_path, path_name  # noqa: E402
 
 SMALL = {'images': ['--width', '0.1', '--batchsize', '8']}
 UNSTABLE = ('elapsed_time', 'sha256', 'versions', 'data')
@@ -70,9 +70,9 @@ def differences(first, second):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('commit', metavar='COMMIT')
-    parser.add_argument('--mnist', metavar='DIR', type=folder_name, required=True, help='the four IDX files')
-    parser.add_argument('--images', metavar='DIR', type=folder_name, required=True, help='folder of pictures')
-    parser.add_argument('--out', metavar='DIR', type=folder_path, default=pathlib.Path('result/same_bits'))
+    parser.add_argument('--mnist', metavar='DIR', type=path_name, required=True, help='the four IDX files')
+    parser.add_argument('--images', metavar='DIR', type=path_name, required=True, help='folder of pictures')
+    parser.add_argument('--out', metavar='DIR', type=as_path, default=pathlib.Path('result/same_bits'))
     arguments = parser.parse_args()
     commit = subprocess.run(
         ['git', 'rev-parse', '--short', arguments.commit], cwd=ROOT, check=True, capture_output=True,

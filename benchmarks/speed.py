@@ -32,7 +32,7 @@ from speed_sides.case import LOSSES, Case  # noqa: E402
 from speed_sides.worker import Worker, WorkerFailed  # noqa: E402
 
 from ddgm import presets  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, folder_path, run_script, whole_number  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, run_script, whole_number  # noqa: E402
 from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
 from ddgm.support.files import write_json  # noqa: E402
 
@@ -341,7 +341,7 @@ def parse(arguments=None):
         '--device', type=whole_number(-1), default=-1, metavar='N', help='-1: the CPU (default); or the GPU')
     parser.add_argument('--scaling', action='store_true', help='series of batch sizes, widths and threads instead')
     parser.add_argument('--startup', action='store_true', help='how long the commands take to start instead')
-    parser.add_argument('--out', type=folder_path, metavar='FILE', help='everything that was measured, as JSON')
+    parser.add_argument('--out', type=as_path, metavar='FILE', help='everything that was measured, as JSON')
     parsed = parser.parse_args(arguments)
     changes = [
         '--' + name for name in ('preset', 'batchsize', 'width', 'threads', 'seed')

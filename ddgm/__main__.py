@@ -1,23 +1,18 @@
 """Every command of this package under one name: "ddgm mnist" is "python train_mnist.py", from any folder."""
 
-import importlib
+import ast
+import os
+import pathlib
+import subprocess
 import sys
 import textwrap
 
+from ddgm.presets import PRESETS
 from ddgm.runs import command_line
 from ddgm.support.errors import UsageError
 
-# By name, the module whose main it is.
-COMMANDS = {
-    'gaussian_mixture': 'train_gaussian_mixture',
-    'swiss_roll': 'train_swiss_roll',
-    'mnist': 'train_mnist',
-    'images': 'train_images',
-    'compare': 'ddgm.compare.__main__',
-    'weights': 'ddgm.weights.__main__',
-    'prepare': 'ddgm.prepare.__main__',
-    'studies': 'ddgm.studies.__main__',
-}
+COMMANDS = *PRESETS, 'compare', 'weights', 'prepare', 'studies'
+_PACKAGE = pathlib.Path(__file__).parent
 
 
 def parse(arguments):
@@ -25,8 +20,9 @@ def parse(arguments):
     name = arguments[0] if arguments else '--help'
     if name in ('-h', '--help'):
         print('usage: ddgm COMMAND ...; "ddgm COMMAND --help" lists its flags\n')
-        for name, module in COMMANDS.items():
-            line = '  {:<18}{}'.format(name, importlib.import_module(module).__doc__.splitlines()[0])
+        for name in COMMANDS:
+            source = _file_of(name).read_text(encoding='utf-8')
+            line = '  {:<18}{}'.format(name, ast.get_docstring(ast.parse(source)).splitlines()[0])
             print(textwrap.fill(line, 79, subsequent_indent=20 * ' '))
         return None
     if name == '--version':
@@ -38,13 +34,27 @@ def parse(arguments):
 
 
 def main():
-    """The entry point of ``ddgm`` and of ``python -m ddgm``: hands what follows a command's name to that command."""
+    """The entry point of ``ddgm`` and of ``python -m ddgm``: starts a command, as if it had been typed."""
     def chosen():
         name = parse(sys.argv[1:])
         if name is not None:
-            sys.argv = ['ddgm ' + name, *sys.argv[2:]]
-            importlib.import_module(COMMANDS[name]).main()
+            start(name, sys.argv[2:])
     command_line.run_script(chosen)
+
+
+def start(name, arguments):
+    """Go on as the process of a command: the scripts of the plane set NumPy's threads before it is imported."""
+    # A package by its name, or the modules beside its file would hide others of their names.
+    started = ['-m', 'ddgm.' + name] if name not in PRESETS else [str(_file_of(name))]
+    command = [sys.executable, *started, *arguments]
+    if os.name == 'posix':
+        os.execv(sys.executable, command)
+    sys.exit(subprocess.call(command))  # Windows would give the prompt back before the command ends
+
+
+def _file_of(name):
+    # Installed or not, the scripts lie beside this package.
+    return _PACKAGE.parent / 'train_{}.py'.format(name) if name in PRESETS else _PACKAGE / name / '__main__.py'
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ import sys
 
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import ROOT, refusal
 from PIL import Image
 
 from ddgm.fast import links
@@ -31,14 +31,11 @@ def test_commands_of_the_posts_pictures(run, tmp_path):
 
 
 @pytest.mark.parametrize('flag', ['--out', '--small'])
-def test_pictures_among_the_icons(flag, tmp_path, monkeypatch, capsys):
+def test_pictures_among_the_icons(flag, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', [
         'post_pictures.py', '--out', str(tmp_path / 'post'), '--images', str(tmp_path / 'icons'), flag,
         str(tmp_path / 'icons' / 'post')])
-    with pytest.raises(SystemExit) as caught:
-        post_pictures.main()
-    assert caught.value.code == 2
-    assert 'give another folder to ' + flag in capsys.readouterr().err
+    assert 'give another folder to ' + flag in refusal(post_pictures.main)
     assert not list(tmp_path.iterdir())
 
 

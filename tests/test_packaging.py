@@ -1,12 +1,12 @@
 """What pip and uv are told: lists that agree, an environment whose pip builds Chainer, and the command ``ddgm``."""
 
-import importlib
+import os
 import re
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, read_run
+from conftest import ROOT, assert_same_run
 
 import ddgm
 import prepare_pip
@@ -65,10 +65,10 @@ def test_package_holds_everything():
             if path.is_file() and path.suffix not in ('.py', '.pyc')] == []
 
 
-def run_command(*arguments, cwd):
+def run_command(*arguments, cwd, path=()):
     return subprocess.run(
         [sys.executable, '-c', 'from ddgm.__main__ import main; main()', *map(str, arguments)], cwd=str(cwd),
-        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}, capture_output=True, encoding='utf-8', timeout=120)
+        env={'PYTHONPATH': os.pathsep.join([str(ROOT), *path])}, capture_output=True, encoding='utf-8', timeout=120)
 
 
 def test_command_lists_its_commands(tmp_path):
@@ -92,19 +92,23 @@ def test_version(arguments, tmp_path):
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_command_hands_over(name, tmp_path):
-    assert callable(importlib.import_module(COMMANDS[name]).main)
     outcome = run_command(name, '--no_such_flag', cwd=tmp_path)
     assert outcome.returncode == 2
-    assert outcome.stderr.startswith('ddgm {}: '.format(name))
+    assert outcome.stderr.startswith('train_{}.py: '.format(name) if name in PRESETS else name + ': ')
     assert outcome.stderr.count('\n') == 1
 
 
 def test_command_is_the_script(run_script, tmp_path):
-    flags = ['-n', '4', '-b', '20']
+    """With its threads too, and where the user's folder has another program of that name."""
+    (tmp_path / 'train_gaussian_mixture.py').write_text('raise SystemExit(3)')
+    flags = ['-n', '20', '-b', '100']
     assert run_script('gaussian_mixture', *flags, '-o', 'script').returncode == 0
     assert run_command('gaussian_mixture', *flags, '-o', 'command', cwd=tmp_path).returncode == 0
-    script, command = read_run(tmp_path / 'script'), read_run(tmp_path / 'command')
-    assert script.keys() == command.keys()
+    assert_same_run(tmp_path / 'script', tmp_path / 'command')
+    program = 'import os; print(os.environ["OMP_NUM_THREADS"])'
+    (tmp_path / 'sitecustomize.py').write_text('import atexit\natexit.register(lambda: exec({!r}))'.format(program))
+    outcome = run_command('gaussian_mixture', '--version', cwd=tmp_path, path=[str(tmp_path)])
+    assert outcome.stdout.splitlines()[-1] == '1'
 
 
 @pytest.mark.parametrize('pip', [[], ['--without-pip']], ids=['venv', 'uv'])

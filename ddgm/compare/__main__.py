@@ -30,7 +30,7 @@ def parse(arguments=None):
         help='what samples from elsewhere are of: {}, with the folder of the data; or FILE, an .npy or .npz of points '
              '(N, 2)'.format(_REFERENCES))
     parser.add_argument(
-        '-o', '--out', metavar='DIR', type=command_line.folder_name, default='result/comparison',
+        '-o', '--out', metavar='DIR', type=command_line.path_name, default='result/comparison',
         help='where the files go, in place of those of an earlier comparison (default: %(default)s)')
     return parser.parse_intermixed_args(arguments)
 
@@ -38,12 +38,12 @@ def parse(arguments=None):
 def _reference(text):
     """A task and the folder of its data, or the default one, which may be ``None``; 'points' and a file of points."""
     if text.lower().endswith(('.npy', '.npz')):
-        return 'points', command_line.folder_name(text)
+        return 'points', command_line.path_name(text)
     task, colon, folder = text.partition(':')
     known = command_line.DATA_FOLDERS.get(task)
     if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
         raise argparse.ArgumentTypeError('give one of {}, or an .npy file, not {!r}'.format(_REFERENCES, text))
-    return task, command_line.folder_name(folder) if folder else known and known.default
+    return task, command_line.path_name(folder) if folder else known and known.default
 
 
 def main(arguments=None):

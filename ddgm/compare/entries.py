@@ -11,7 +11,7 @@ import numpy
 from ddgm.compare import loss_logs, samples
 from ddgm.runs import run_folder
 from ddgm.runs.log import curves_of
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line, some
 from ddgm.support.files import read_json
 
 _KINDS = 'samples ({}) nor a log ({}, log of Chainer, {})'.format(
@@ -161,7 +161,7 @@ def _read_folder(path, name):
 
 
 def _named(items):
-    return samples.some(item.name + '/' * item.is_dir() for item in items)
+    return some(item.name + '/' * item.is_dir() for item in items)
 
 
 def _read_logs(path, name, files):

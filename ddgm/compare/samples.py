@@ -6,13 +6,12 @@ import re
 import numpy
 
 from ddgm.compare import pictures
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line, some
 from ddgm.support.files import read_arrays
 
 _ARRAYS = ('.npy', '.npz')
 SUFFIXES = _ARRAYS + pictures.SUFFIXES
 SAVE = 'save numbers, as numpy.save(\'samples.npy\', x) does'
-_N_NAMED = 5  # files of many that a line names
 _NUMBER = re.compile(r'\d+')
 # What stands before a number that does not count the parts of a set: what it counts instead, or a decimal point.
 _COUNTS_SETS = re.compile(
@@ -21,13 +20,6 @@ _COUNTS_SETS = re.compile(
 
 class NoSamples(UsageError):
     """A sound file that holds something else, as labels or a plot."""
-
-
-def some(names):
-    """Names in a line, of many the first ones."""
-    names = list(names)
-    more = ' and {:,} more'.format(len(names) - _N_NAMED) if len(names) > _N_NAMED else ''
-    return one_line(', '.join(names[:_N_NAMED])) + more
 
 
 # ---- one file

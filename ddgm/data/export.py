@@ -8,13 +8,14 @@ from PIL import Image, PngImagePlugin
 
 from ddgm.data.mnist import SIDE
 from ddgm.support.errors import UsageError, one_line
+from ddgm.support.files import is_within
 
 _SOFTWARE = 'ddgm.prepare'  # stands in each file
 
 
 def png_names(paths):
     """Names for the pictures of some files, in their order: the same, with .png at the end, no two alike."""
-    taken, names = set(paths), []
+    taken, names = {*paths, *(str(folder) for path in paths for folder in pathlib.PurePosixPath(path).parents)}, []
     for path in paths:
         name = path
         while not name.lower().endswith('.png') or (name != path and name in taken):
@@ -34,13 +35,11 @@ def digits(data):
 
 def check(out, folders):
     """Raise ``UsageError`` where ``write`` will refuse a folder, or where it is, holds or lies in one that is read."""
-    real = pathlib.Path(os.path.realpath(out))
     for folder in folders:
-        read = pathlib.Path(os.path.realpath(folder))
-        if read == real or read in real.parents or real in read.parents:
+        if is_within(out, folder) or is_within(folder, out):
             raise UsageError('{} and {}, which is read, are not apart: give another folder to --out'.format(
                 one_line(out), one_line(folder)))
-    _check_ours(real)
+    _check_ours(pathlib.Path(os.path.realpath(out)))
 
 
 def write(pictures, out):
@@ -53,7 +52,8 @@ def write(pictures, out):
     _check_ours(out)
     software = PngImagePlugin.PngInfo()
     software.add_text('Software', _SOFTWARE)
-    unfinished, n = out.with_name('{}.{}.tmp'.format(out.name, os.getpid())), 0
+    unfinished, earlier = (out.with_name('{}.{}.{}'.format(out.name, os.getpid(), end)) for end in ('tmp', 'old'))
+    n = 0
     try:
         unfinished.mkdir(parents=True)
         for name, pixels in pictures:
@@ -62,11 +62,14 @@ def write(pictures, out):
             Image.fromarray(pixels).save(path, 'PNG', pnginfo=software)
             n += 1
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(earlier)
         unfinished.rename(out)
+        shutil.rmtree(earlier, ignore_errors=True)
     except OSError as error:
         raise _unwritable(out, error) from error
     finally:
+        if earlier.exists() and not out.exists():
+            earlier.rename(out)
         shutil.rmtree(unfinished, ignore_errors=True)  # there no longer where all went well
     return n
 

@@ -12,13 +12,12 @@ import zlib
 import numpy
 from PIL import Image, UnidentifiedImageError
 
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line, some
 
 SIDE = 64
 _SMALLEST = 8  # pixels along a side
 _LARGEST = 64_000_000  # pixels; a few bytes of header can promise any number
 _PART = 1 << 20  # bytes that are read without a look at how many there are
-_N_REPORTED = 5
 _ORIENTATION = 0x0112  # the EXIF tag; what to do for each of its values
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -267,10 +266,8 @@ class ImageFolder:
         """The line that tells the user which files were left out and why; empty where none was."""
         if not self.left_out:
             return ''
-        named = ', '.join('{} ({})'.format(one_line(path), reason) for path, reason in self.left_out[:_N_REPORTED])
-        n_others = len(self.left_out) - _N_REPORTED
-        return '{} left out: {}{}'.format(
-            _counted(len(self.left_out), 'file'), named, ' and {:,} more'.format(n_others) if n_others > 0 else '')
+        return '{} left out: {}'.format(_counted(len(self.left_out), 'file'), some(
+            '{} ({})'.format(path, reason) for path, reason in self.left_out))
 
     def sample(self, n, rng):
         """Draw n images, or all where there are fewer, from a NumPy generator: (n, 3, 64, 64) float32 in 0…1.

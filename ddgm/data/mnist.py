@@ -15,7 +15,7 @@ import zlib
 
 import numpy
 
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line, some
 from ddgm.support.files import leftovers, open_atomically
 from ddgm.support.terminal import DownloadBar
 
@@ -39,7 +39,6 @@ _UNPACKED_CHECKSUMS = {
 }
 SIDE = 28
 N_CLASSES = 10
-_N_NAMED = 5  # of what a folder holds
 _UNSIGNED_BYTES = 8  # IDX's code of the number type
 _LARGEST = 1 << 28  # bytes of one file's content: more than five times MNIST's
 _PART = 1 << 20  # bytes read at a time, so that a false promise costs no memory
@@ -191,13 +190,13 @@ def fetch(folder, mirrors=MIRRORS, checksums=CHECKSUMS):
         _check_empty(folder)
     for name, paths in present.items() if missing else ():
         for path in paths:
-            if _checksum(path) not in (checksums[name], _UNPACKED_CHECKSUMS[name[:-len('.gz')]]):
+            if _checksum(path) not in (checksums[name], _UNPACKED_CHECKSUMS[name.removesuffix('.gz')]):
                 raise UsageError(
                     '{}: not the file of MNIST, so {} is not fetched beside it: add the missing file, remove this one, '
                     'or give another folder to --data'.format(path, missing[0]))
     for name in missing:
         _fetch_file(home / name, [mirror + name for mirror in mirrors], checksums[name])
-    if any(paths[0] not in (folder / name, folder / name[:-len('.gz')]) for name, paths in present.items()):
+    if any(paths[0] not in (folder / name, folder / name.removesuffix('.gz')) for name, paths in present.items()):
         print('Read from {}: {}'.format(home, ', '.join(
             (present[name][0] if name in present else home / name).relative_to(home).as_posix() for name in checksums)))
 
@@ -210,11 +209,9 @@ def _check_empty(folder):
     others = [entry for entry in _visible(folder) if entry not in ours]
     if others:
         raise UsageError(
-            '{} holds {}{}, and none of {} (compressed or not): give the folder of these to --data, or a new one, into '
+            '{} holds {}, and none of {} (compressed or not): give the folder of these to --data, or a new one, into '
             'which MNIST is fetched'.format(
-                folder, ', '.join(map(one_line, others[:_N_NAMED])),
-                ' and {:,} more'.format(len(others) - _N_NAMED) if len(others) > _N_NAMED else '',
-                ', '.join(name[:-len('.gz')] for name in CHECKSUMS)))
+                folder, some(others), ', '.join(name.removesuffix('.gz') for name in CHECKSUMS)))
 
 
 def _checksum(path):

@@ -1,3 +1,5 @@
+"""Pictures, by matplotlib and Pillow: no display is needed, and a user's settings of matplotlib don't matter."""
+
 import contextlib
 import os
 import sys

@@ -17,10 +17,10 @@ def parse(arguments=None):
     for task, known in command_line.DATA_FOLDERS.items():
         flags = tasks.add_parser(task, help=known.description, allow_abbrev=False)
         flags.add_argument(
-            '--data', metavar='DIR', type=command_line.folder_name, default=known.default,
+            '--data', metavar='DIR', type=command_line.path_name, default=known.default,
             required=known.default is None, help=known.description)
         flags.add_argument(
-            '-o', '--out', metavar='DIR', type=command_line.folder_name, required=True,
+            '-o', '--out', metavar='DIR', type=command_line.path_name, required=True,
             help='a new folder, or one that this command has written, whose files are replaced')
     return parser.parse_args(arguments)
 

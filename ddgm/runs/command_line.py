@@ -174,16 +174,16 @@ def _number(text):
     return number
 
 
-def folder_name(text):
-    """The type of a flag that takes a folder; ``~`` is the home folder, which no shell puts into ``--out=~/x``."""
+def path_name(text):
+    """The type of a flag that takes a path; ``~`` is the home folder, which no shell puts into ``--out=~/x``."""
     if not text:
-        raise argparse.ArgumentTypeError('give the name of a folder')
+        raise argparse.ArgumentTypeError('give a path')
     return os.path.expanduser(text)
 
 
-def folder_path(text):
+def as_path(text):
     """The same as a :class:`pathlib.Path`; it suits a file as well."""
-    return pathlib.Path(folder_name(text))
+    return pathlib.Path(path_name(text))
 
 
 def named_path(text):
@@ -229,7 +229,7 @@ def parse(task, description, arguments=None):
                 name, preset.settings.iterations, preset.settings.batchsize, preset.takes, preset.description)
             for name, preset in presets.items()))
     parser.add_argument(
-        '-o', '--out', metavar='DIR', type=folder_name, default='result/' + task,
+        '-o', '--out', metavar='DIR', type=path_name, default='result/' + task,
         help='run folder (default: %(default)s)')
     parser.add_argument(
         '-n', '--iterations', metavar='N', type=whole_setting('iterations'),
@@ -251,7 +251,7 @@ def parse(task, description, arguments=None):
         help='a configuration by name, listed below (default: {})'.format(default_preset(task)))
     if task in DATA_FOLDERS:
         parser.add_argument(
-            '--data', metavar='DIR', type=folder_name,
+            '--data', metavar='DIR', type=path_name,
             help=DATA_FOLDERS[task].description + ('; needed, but for --resume' if needs_data else ''))
     if any(field.name == 'width' for field in dataclasses.fields(settings_class(task))):
         parser.add_argument(
@@ -322,7 +322,7 @@ def run_script(main):
     except SystemExit as error:  # of --help
         status = error.code
     if line is not None:
-        program = sys.argv[0].replace('/__main__.py', '').rpartition('/')[2]  # of a package, its name
+        program = os.path.basename(sys.argv[0].replace(os.sep + '__main__.py', ''))  # of a package, its name
         with contextlib.suppress(OSError):  # the terminal may be gone
             print('{}: {}'.format(program, line), file=sys.stderr)
     if not _finish_streams():

@@ -23,9 +23,9 @@ def parse(arguments=None):
         prog='python -m ddgm.studies', description=__doc__, allow_abbrev=False)
     parser.add_argument('name', metavar='NAME', choices=STUDIES, help=', '.join(STUDIES))
     parser.add_argument(
-        '--mnist', metavar='DIR', type=command_line.folder_name,
+        '--mnist', metavar='DIR', type=command_line.path_name,
         help='folder of the four IDX files, fetched where they are missing')
-    parser.add_argument('--images', metavar='DIR', type=command_line.folder_name, help='folder of the icons')
+    parser.add_argument('--images', metavar='DIR', type=command_line.path_name, help='folder of the icons')
     parser.add_argument('--cases', metavar='CASE', nargs='+', help='only these (default: all whose data is given)')
     parser.add_argument(
         '--seeds', metavar='N', type=command_line.whole_number(1), default=3, help='0 to N − 1 (default: %(default)s)')
@@ -35,7 +35,7 @@ def parse(arguments=None):
     parser.add_argument(
         '-n', '--iterations', metavar='N', type=command_line.whole_setting('iterations'), help='of each run')
     parser.add_argument(
-        '-o', '--out', metavar='DIR', type=command_line.folder_name, default='result/studies',
+        '-o', '--out', metavar='DIR', type=command_line.path_name, default='result/studies',
         help='folder of all studies of the same data (default: %(default)s)')
     return parser.parse_args(arguments)
 

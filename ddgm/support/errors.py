@@ -9,6 +9,13 @@ def one_line(text):
     return ''.join(letter if letter.isprintable() else '?' for letter in ' '.join(str(text).split()))
 
 
+def some(names, most=5):
+    """The first of many names in one line, and how many more there are."""
+    names = list(names)
+    more = ' and {:,} more'.format(len(names) - most) if len(names) > most else ''
+    return one_line(', '.join(map(str, names[:most]))) + more
+
+
 class UsageError(Exception):
     """Bad usage or bad input: the message names the flag or file, and the cure."""
 

@@ -140,16 +140,20 @@ class DownloadBar:
 def print_table(columns):
     """Print numbers in columns: pairs of a title and a dict of values by name; ``None`` and what is missing as ``-``.
 
-    Lists are left out.
+    Lists are left out.  Sentences, such as why a number is missing, stand below it.
     """
     names = dict.fromkeys(
-        name for _, values in columns for name, value in values.items() if not isinstance(value, list))
+        name for _, values in columns for name, value in values.items() if not isinstance(value, (list, str)))
     left = max(24, *(len(name) + 2 for name in names))
     widths = [max(14, len(title) + 2) for title, _ in columns]
     print(' ' * left + ''.join('{:>{}}'.format(title, width) for (title, _), width in zip(columns, widths)))
     for name in names:
         cells = [_shown(values.get(name)) for _, values in columns]
         print('{:<{}}'.format(name, left) + ''.join('{:>{}}'.format(cell, width) for cell, width in zip(cells, widths)))
+    for title, values in columns:
+        for name, value in values.items():
+            if isinstance(value, str):
+                print('{}, {}: {}'.format(title, name, value))
 
 
 def _shown(value):

@@ -23,15 +23,15 @@ def parse(arguments=None):
         prog='python -m ddgm.weights', description=__doc__, allow_abbrev=False)
     actions = parser.add_subparsers(dest='action', metavar='export|import|sample', required=True)
     export = actions.add_parser('export', help='from a run to files for PyTorch', allow_abbrev=False)
-    export.add_argument('run', metavar='RUN', type=command_line.folder_name, help='run folder')
-    export.add_argument('directory', metavar='DIR', type=command_line.folder_name, help='where the two files go')
+    export.add_argument('run', metavar='RUN', type=command_line.path_name, help='run folder')
+    export.add_argument('directory', metavar='DIR', type=command_line.path_name, help='where the two files go')
     import_ = actions.add_parser('import', help='from files of weights to a run folder', allow_abbrev=False)
     sample = actions.add_parser('sample', help="from any generator's weights to samples", allow_abbrev=False)
     for action, out in ((import_, 'a new run folder'), (sample, 'a new .npz file')):
-        action.add_argument('source', metavar='FROM', type=command_line.folder_name, help='file or folder of weights')
-        action.add_argument('out', metavar='OUT', type=command_line.folder_name, help=out)
+        action.add_argument('source', metavar='FROM', type=command_line.path_name, help='file or folder of weights')
+        action.add_argument('out', metavar='OUT', type=command_line.path_name, help=out)
     import_.add_argument(
-        '--like', metavar='RUN', type=command_line.folder_name, required=True,
+        '--like', metavar='RUN', type=command_line.path_name, required=True,
         help='run folder whose networks and settings these are')
     sample.add_argument(
         '--generator', metavar='FILE:NAME', type=_network, required=True,
@@ -41,7 +41,7 @@ def parse(arguments=None):
             (sample, ('generative_model',), 1e-5, "PyTorch's own")):
         for model in models:
             action.add_argument(
-                '--' + model, metavar='NAME', type=command_line.folder_name,
+                '--' + model, metavar='NAME', type=command_line.path_name,
                 help='where FROM has it: FILE or FILE:PART of a folder, PART of a file (default: what fits)')
         action.add_argument(
             '--eps', metavar='EPS', type=_eps, default=eps,
@@ -53,7 +53,7 @@ def _network(text):
     file, _, name = text.rpartition(':')
     if not file or not name:
         raise argparse.ArgumentTypeError('give FILE:NAME, as in network.py:Generator, not {!r}'.format(text))
-    return '{}:{}'.format(command_line.folder_name(file), name)
+    return '{}:{}'.format(command_line.path_name(file), name)
 
 
 def _eps(text):

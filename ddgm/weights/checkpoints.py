@@ -16,9 +16,10 @@ import zipfile
 
 import numpy
 
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line, some
 from ddgm.support.files import read_arrays
 
+_N_NAMED = 12  # of a file's parts
 SUFFIXES = ('.npz', '.pt', '.pth', '.ckpt', '.bin', '.safetensors', '.hdf5', '.h5')
 _LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
 _SAFETENSORS_TYPES = {
@@ -88,12 +89,8 @@ def summary(arrays):
     for name, head in zip(names, heads):
         part = (name[:start] + head).rstrip('./')
         parts[part] = parts.get(part, 0) + 1
-    return some(['{} ({} arrays)'.format(part, n) if n > 1 else part for part, n in parts.items()]) or 'no arrays'
-
-
-def some(words, most=12):
-    """The first of many, so that a line stays one."""
-    return one_line(', '.join(words[:most]) + (' and {:,} more'.format(len(words) - most) if words[most:] else ''))
+    counted = ['{} ({} arrays)'.format(part, n) if n > 1 else part for part, n in parts.items()]
+    return some(counted, _N_NAMED) or 'no arrays'
 
 
 # ---- the formats

@@ -27,7 +27,7 @@ import chainer.links as L
 import numpy
 
 from ddgm.links import WeightNormalized, WeightNormalizedDeconvolution2D
-from ddgm.support.errors import UsageError
+from ddgm.support.errors import UsageError, some
 from ddgm.weights import checkpoints
 
 EPS = 2e-5  # of BatchNormalization in Chainer and in the 2016 code; PyTorch has 1e-5
@@ -207,7 +207,7 @@ def _differences(arrays, places):
     """What of names, shapes, types and values does not fit: a list of phrases."""
     extra = [name for name in arrays if name not in places]
     faults = [
-        '{}: {}'.format(what, checkpoints.some(names))
+        '{}: {}'.format(what, some(names, 12))
         for what, names in (('missing', _missing(arrays, places)), ('extra', extra)) if names]
     for name, place in places.items():
         if name not in arrays:

@@ -188,6 +188,23 @@ def test_name_with_equals_signs(save):
         assert (entry.name, len(entry.x)) == (name, n)
 
 
+@pytest.mark.parametrize(('argument', 'name'), [
+    ('~/a=b.npy', 'a=b'), ('theirs=~/a=b.npy', 'theirs'), ('lr=0.1=~/a=b.npy', 'lr=0.1'), ('lr=0.1=~/c', 'lr=0.1'),
+    ('x~.npy', 'x~')])
+def test_home_folder(argument, name, save, monkeypatch, tmp_path):
+    """``~`` in any path, for no shell replaces that of ``NAME=~/x``."""
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path / 'home'))  # Windows
+    for file in ('home/a=b.npy', 'home/c/d.npy', 'x~.npy'):
+        save(file, points(10))
+    assert names_of(argument) == [name]
+
+
+def test_home_folder_without_what_is_named(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/someone')
+    assert refusal('~/nowhere.npy') == '/home/someone/nowhere.npy: there is no such file or folder'
+
+
 @pytest.mark.parametrize('argument', ['=s.npy', 'theirs=', ''])
 def test_empty_name_or_path(argument, save):
     """What an unset variable of the shell leaves; the present folder was not meant."""

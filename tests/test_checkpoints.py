@@ -593,6 +593,29 @@ def test_descriptions_that_fail(text, name, words, tmp_path, monkeypatch):
     assert not (tmp_path / 'out').exists()
 
 
+def test_description_as_python_runs_it(tmp_path):
+    """It may import what lies beside it, soon or late, and dataclasses find its names."""
+    (tmp_path / 'theirs').mkdir()
+    (tmp_path / 'theirs' / 'their_sizes.py').write_text('n_latent = 3\n')
+    (tmp_path / 'theirs' / 'their_scale.py').write_text('scale = 2\n')
+    (tmp_path / 'theirs' / 'their_network.py').write_text(
+        'from __future__ import annotations\nimport dataclasses\nimport their_sizes\n'
+        'from test_checkpoints import Described\n'
+        '@dataclasses.dataclass\nclass Options:\n    n: int = their_sizes.n_latent\n'
+        'class Generator(Described):\n    def forward(self, z):\n        import their_scale\n'
+        '        assert z.shape[1] == Options().n\n        return their_scale.scale * super().forward(z)\n')
+    model = Described()
+    model(numpy.ones((2, 3), dtype=numpy.float32))
+    numpy.savez(tmp_path / 'weights.npz', **pytorch_names.export(model))
+    before = list(sys.path)
+    weights.main(['sample', str(tmp_path / 'weights.npz'), str(tmp_path / 'samples.npz'), '--eps', '2e-5',
+                  '--generator', str(tmp_path / 'theirs' / 'their_network.py') + ':Generator'])
+    assert sys.path == before
+    arrays = checkpoints.read(tmp_path / 'samples.npz')
+    with chainer.using_config('train', False):
+        numpy.testing.assert_allclose(arrays['x'], 2 * model(arrays['z']).array, rtol=1e-5, atol=1e-6)
+
+
 def test_samples_over_what_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     numpy.savez('weights.npz', x=numpy.ones(3))

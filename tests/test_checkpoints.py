@@ -580,6 +580,9 @@ def test_musyoku(sample, tmp_path, rng):
     ('from test_checkpoints import Described\ndef Generator():\n    model = Described()\n'
      "    model.add_link('other', __import__('chainer').links.EmbedID(2, 2))\n    return model\n", 'Generator',
      'a EmbedID has no known equivalent in PyTorch'),
+    ('from test_checkpoints import Described, F\nclass Generator(Described):\n    def forward(self, z):\n'
+     '        return F.log(-abs(super().forward(z)))\n', 'Generator',
+     'net.py: 2,500 of the 2,500 samples from weights.npz are not finite: mend its forward'),
 ])
 def test_descriptions_that_fail(text, name, words, tmp_path, monkeypatch):
     """In one line, and nothing is written."""

@@ -102,7 +102,13 @@ def sample_weights(source, out, network, name, eps):
     def draw():
         z = generator.draw_latent(metrics.N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
         z = numpy.asarray(z, dtype=numpy.float32)
-        return z, sampling.sample(generator, z)
+        with numpy.errstate(all='ignore'):  # the line below says it
+            x = sampling.sample(generator, z)
+        finite = numpy.isfinite(x.reshape(len(x), -1)).all(axis=1)
+        if not finite.all():
+            raise UsageError('{}: {:,} of the {:,} samples from {} are not finite: mend its forward, or give other '
+                             'weights'.format(file, len(x) - finite.sum(), len(x), source))
+        return z, x
     z, x = _run_theirs(file, draw)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -137,6 +137,7 @@ def test_no_such_part():
     ('generative_model.npz energy_model.npz', None, ('generative_model.npz', None)),
     ('generative_model.pt energy_model.npz other.npz', None, ('generative_model.pt', None)),
     ('latest.pt events.out log.csv', None, ('latest.pt', None)),
+    ('LATEST.PT', None, ('LATEST.PT', None)),
     ('netE.pt netG.pt', 'netG.pt', ('netG.pt', None)),
     ('a.pt b.pt', 'b.pt:dgm', ('b.pt', 'dgm')),
 ])

@@ -148,6 +148,16 @@ def test_log_of_chainer(save):
     assert names_of('a', 'a/log') == ['a', 'a/log: a']
 
 
+def test_suffixes_in_capitals(save):
+    save('LOSS.CSV', LOG)
+    save('theirs/LOSS.JSON', '{"epoch": [1, 2], "e_loss": [2, 3]}')
+    for argument, name in (('LOSS.CSV', 'LOSS'), ('theirs/LOSS.JSON', 'LOSS'), ('theirs', 'LOSS')):
+        entry = read_one(argument)
+        assert (entry.name, [log.x for log in entry.logs]) == (name, [[1, 2]])
+    save('folder/LABELS.TSV', 'name\tlabel\na\tb\n')
+    assert 'folder/LABELS.TSV: has no rows' in refusal('folder')
+
+
 def test_log_of_several_experiments(save):
     save('m.csv', 'exp_name,epoch,e_loss\na,1,2\nb,1,3\na,2,4\n')
     a, b = entries.read(['m.csv'])

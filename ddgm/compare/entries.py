@@ -179,7 +179,7 @@ def _read_logs(path, name, files):
             try:
                 logs += _read_log(file)
             except UsageError as error:
-                if file.suffix in ('.csv', '.tsv'):
+                if file.suffix.lower() in ('.csv', '.tsv'):
                     raise
                 print('Passed over:', error)  # most JSON files are no logs, and nobody has named this one
     events = [file for depth in ('', '*/') for file in path.glob(depth + loss_logs.EVENTS)]
@@ -196,6 +196,6 @@ def _read_logs(path, name, files):
 
 def _read_log(path, name=None):
     if name is None:  # many are called log, or events and a number
-        name = path.stem if path.suffix in loss_logs.SUFFIXES else path.resolve().parent.name
+        name = path.stem if path.suffix.lower() in loss_logs.SUFFIXES else path.resolve().parent.name
     return [
         Entry(experiment or name, [str(path)], logs=[log]) for experiment, log in loss_logs.read(path).items()]

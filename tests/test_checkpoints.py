@@ -137,6 +137,7 @@ def test_no_such_part():
     ('generative_model.npz energy_model.npz', None, ('generative_model.npz', None)),
     ('generative_model.pt energy_model.npz other.npz', None, ('generative_model.pt', None)),
     ('latest.pt events.out log.csv', None, ('latest.pt', None)),
+    ('LATEST.PT', None, ('LATEST.PT', None)),
     ('netE.pt netG.pt', 'netG.pt', ('netG.pt', None)),
     ('a.pt b.pt', 'b.pt:dgm', ('b.pt', 'dgm')),
 ])
@@ -580,6 +581,9 @@ def test_musyoku(sample, tmp_path, rng):
     ('from test_checkpoints import Described\ndef Generator():\n    model = Described()\n'
      "    model.add_link('other', __import__('chainer').links.EmbedID(2, 2))\n    return model\n", 'Generator',
      'a EmbedID has no known equivalent in PyTorch'),
+    ('from test_checkpoints import Described, F\nclass Generator(Described):\n    def forward(self, z):\n'
+     '        return F.log(-abs(super().forward(z)))\n', 'Generator',
+     'net.py: 2,500 of the 2,500 samples from weights.npz are not finite: mend its forward'),
 ])
 def test_descriptions_that_fail(text, name, words, tmp_path, monkeypatch):
     """In one line, and nothing is written."""
@@ -591,6 +595,29 @@ def test_descriptions_that_fail(text, name, words, tmp_path, monkeypatch):
     message = refusal(weights.main, ['sample', 'weights.npz', 'out/samples.npz', '--generator', 'net.py:' + name])
     assert words in message
     assert not (tmp_path / 'out').exists()
+
+
+def test_description_as_python_runs_it(tmp_path):
+    """It may import what lies beside it, soon or late, and dataclasses find its names."""
+    (tmp_path / 'theirs').mkdir()
+    (tmp_path / 'theirs' / 'their_sizes.py').write_text('n_latent = 3\n')
+    (tmp_path / 'theirs' / 'their_scale.py').write_text('scale = 2\n')
+    (tmp_path / 'theirs' / 'their_network.py').write_text(
+        'from __future__ import annotations\nimport dataclasses\nimport their_sizes\n'
+        'from test_checkpoints import Described\n'
+        '@dataclasses.dataclass\nclass Options:\n    n: int = their_sizes.n_latent\n'
+        'class Generator(Described):\n    def forward(self, z):\n        import their_scale\n'
+        '        assert z.shape[1] == Options().n\n        return their_scale.scale * super().forward(z)\n')
+    model = Described()
+    model(numpy.ones((2, 3), dtype=numpy.float32))
+    numpy.savez(tmp_path / 'weights.npz', **pytorch_names.export(model))
+    before = list(sys.path)
+    weights.main(['sample', str(tmp_path / 'weights.npz'), str(tmp_path / 'samples.npz'), '--eps', '2e-5',
+                  '--generator', str(tmp_path / 'theirs' / 'their_network.py') + ':Generator'])
+    assert sys.path == before
+    arrays = checkpoints.read(tmp_path / 'samples.npz')
+    with chainer.using_config('train', False):
+        numpy.testing.assert_allclose(arrays['x'], 2 * model(arrays['z']).array, rtol=1e-5, atol=1e-6)
 
 
 def test_samples_over_what_is_there(tmp_path, monkeypatch):

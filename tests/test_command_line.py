@@ -166,13 +166,12 @@ def test_a_flag_of_another_task_is_none():
 
 
 def test_home_folder(monkeypatch):
-    """``~`` in any path, for no shell replaces that of ``--out=~/x`` or ``NAME=~/x``."""
+    """``~`` in any path, for no shell replaces that of ``--out=~/x``."""
     monkeypatch.setenv('HOME', '/home/someone')
     monkeypatch.setenv('USERPROFILE', '/home/someone')  # Windows
     request = command_line.parse('mnist', 'text', ['--out=~/x', '--data=~'])
     assert (request.out, request.data) == ('/home/someone/x', '/home/someone')
-    request = compare.parse(['~/a', 't=~/b.npy', 'x~', 'lr=0.1=~/c', '--reference', 'mnist:~/d', '--out=~/e'])
-    assert request.paths == ['/home/someone/a', 't=/home/someone/b.npy', 'x~', 'lr=0.1=/home/someone/c']
+    request = compare.parse(['a', '--reference', 'mnist:~/d', '--out=~/e'])
     assert (request.reference, request.out) == (('mnist', '/home/someone/d'), '/home/someone/e')
     request = weights.parse(['import', '~/a', '~/b', '--like=~/c'])
     assert (request.source, request.out, request.like) == ('/home/someone/a', '/home/someone/b', '/home/someone/c')

@@ -730,7 +730,8 @@ def test_folder_that_can_not_be_written_to(out, drawn, tmp_path):
 @pytest.mark.parametrize(('arguments', 'out'), [
     ('samples --reference swiss_roll', 'samples'), ('a=samples --reference swiss_roll', 'samples/'),
     ('samples --reference swiss_roll', 'link'), ('samples --reference swiss_roll', 'run'),
-    ('run', 'run'), ('r=run', 'samples/../run/'), ('samples/a.npy --reference images:pictures', 'pictures'),
+    ('run', 'run'), ('r=run', 'samples/../run/'), ('lr=0.1=samples --reference swiss_roll', 'samples'),
+    ('samples/a.npy --reference images:pictures', 'pictures'),
     ('samples/a.npy --reference images:pictures', 'pictures/comparison')])
 def test_output_over_an_input(arguments, out, drawn, tmp_path):
     """Nothing is written into a run, a folder that is compared, or a folder of pictures that are data."""

@@ -148,6 +148,16 @@ def test_log_of_chainer(save):
     assert names_of('a', 'a/log') == ['a', 'a/log: a']
 
 
+def test_suffixes_in_capitals(save):
+    save('LOSS.CSV', LOG)
+    save('theirs/LOSS.JSON', '{"epoch": [1, 2], "e_loss": [2, 3]}')
+    for argument, name in (('LOSS.CSV', 'LOSS'), ('theirs/LOSS.JSON', 'LOSS'), ('theirs', 'LOSS')):
+        entry = read_one(argument)
+        assert (entry.name, [log.x for log in entry.logs]) == (name, [[1, 2]])
+    save('folder/LABELS.TSV', 'name\tlabel\na\tb\n')
+    assert 'folder/LABELS.TSV: has no rows' in refusal('folder')
+
+
 def test_log_of_several_experiments(save):
     save('m.csv', 'exp_name,epoch,e_loss\na,1,2\nb,1,3\na,2,4\n')
     a, b = entries.read(['m.csv'])
@@ -186,6 +196,23 @@ def test_name_with_equals_signs(save):
             ('lr=0.1=s.npy', 'lr=0.1', 10), ('a=b=s.npy', 'a', 20), ('b=s.npy', 'b=s', 20), ('c=c=b=s.npy', 'c=c', 20)):
         entry = read_one(argument)
         assert (entry.name, len(entry.x)) == (name, n)
+
+
+@pytest.mark.parametrize(('argument', 'name'), [
+    ('~/a=b.npy', 'a=b'), ('theirs=~/a=b.npy', 'theirs'), ('lr=0.1=~/a=b.npy', 'lr=0.1'), ('lr=0.1=~/c', 'lr=0.1'),
+    ('x~.npy', 'x~')])
+def test_home_folder(argument, name, save, monkeypatch, tmp_path):
+    """``~`` in any path, for no shell replaces that of ``NAME=~/x``."""
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path / 'home'))  # Windows
+    for file in ('home/a=b.npy', 'home/c/d.npy', 'x~.npy'):
+        save(file, points(10))
+    assert names_of(argument) == [name]
+
+
+def test_home_folder_without_what_is_named(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/someone')
+    assert refusal('~/nowhere.npy') == '/home/someone/nowhere.npy: there is no such file or folder'
 
 
 @pytest.mark.parametrize('argument', ['=s.npy', 'theirs=', ''])

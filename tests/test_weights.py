@@ -77,6 +77,22 @@ def test_eps_is_passed_on(run, tmp_path):
     numpy.testing.assert_array_equal(theirs['bn1/avg_mean'], ours['bn1/avg_mean'])
 
 
+def test_samples_of_an_export(run, tmp_path, capsys):
+    """The eps that the help names gives the very samples of the run."""
+    weights.main(['export', str(run), str(tmp_path / 'torch')])
+    (tmp_path / 'net.py').write_text(
+        'import numpy\nfrom ddgm.networks import toy\nfrom ddgm.presets import PRESETS\n'
+        "settings = PRESETS['gaussian_mixture']['default'].settings\n"
+        'def Generator():\n    return toy.build_models(settings, numpy.random.default_rng(0))[1]\n')
+    weights.main(['sample', str(tmp_path / 'torch'), str(tmp_path / 'samples.npz'), '--eps', '2e-5', '--generator',
+                  str(tmp_path / 'net.py') + ':Generator'])
+    numpy.testing.assert_array_equal(read(tmp_path / 'samples.npz')['x'], read(run / 'samples.npz')['x'])
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        weights.parse(['sample', '--help'])
+    assert 'files of export have 2e-5' in ' '.join(capsys.readouterr().out.split())
+
+
 def refusal(arguments):
     with pytest.raises(UsageError) as caught:
         weights.main([str(argument) for argument in arguments])

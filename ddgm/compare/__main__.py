@@ -10,7 +10,6 @@ import argparse
 
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line
-from ddgm.support.errors import UsageError
 
 _REFERENCES = ', '.join(task + (':DIR' if task in command_line.DATA_FOLDERS else '') for task in PRESETS)
 
@@ -24,7 +23,7 @@ def parse(arguments=None):
                '  python -m ddgm.compare samples.npy --reference gaussian_mixture\n'
                '  python -m ddgm.compare samples.npy --reference points.npy\n'
                '  python -m ddgm.compare result/mnist theirs=samples.npy theirs=metrics.csv')
-    parser.add_argument('paths', metavar='A', nargs='+', type=command_line.named_path, help='what to compare')
+    parser.add_argument('paths', metavar='A', nargs='+', help='what to compare')
     parser.add_argument(
         '--reference', metavar='TASK[:DIR]', type=_reference, default=(None, None),
         help='what samples from elsewhere are of: {}, with the folder of the data; or FILE, an .npy or .npz of points '
@@ -51,12 +50,7 @@ def main(arguments=None):
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
     from ddgm.compare import comparison, entries
-    from ddgm.support.files import is_within
-    for argument in request.paths:
-        for path in (argument, argument.partition('=')[2]):
-            if path and is_within(path, request.out) and is_within(request.out, path):
-                raise UsageError('{} is to be compared: give another folder to --out'.format(path))
-    comparison.compare(entries.read(request.paths), *request.reference, request.out)
+    comparison.compare(entries.read(request.paths, request.out), *request.reference, request.out)
 
 
 if __name__ == '__main__':

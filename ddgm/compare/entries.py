@@ -12,7 +12,7 @@ from ddgm.compare import loss_logs, samples
 from ddgm.runs import run_folder
 from ddgm.runs.log import curves_of
 from ddgm.support.errors import UsageError, one_line, some
-from ddgm.support.files import read_json
+from ddgm.support.files import is_within, read_json
 
 _KINDS = 'samples ({}) nor a log ({}, log of Chainer, {})'.format(
     ', '.join(samples.SUFFIXES), ', '.join(loss_logs.SUFFIXES), loss_logs.EVENTS)
@@ -50,16 +50,19 @@ class Entry:
         self.sources += other.sources
 
 
-def read(arguments):
+def read(arguments, out=None):
     """The entries that a user names by ``PATH`` or ``NAME=PATH``; what has one NAME is one entry.
 
     A path is a run folder, a file of samples (.npy, .npz with an array x, or a picture of many), a log (see
     ``loss_logs``) or a folder of such files.  Prints what a path was taken for where that is not certain.  Raises
-    ``UsageError`` for a path that is none of these or is given twice, or a file that can't be read.
+    ``UsageError`` for a path that is none of these, is given twice or is the folder ``out`` that is written to, or a
+    file that can't be read.
     """
     entries, named, unnamed = [], {}, []
     for argument in arguments:
         name, path = _name_and_path(argument)
+        if out and is_within(path, out) and is_within(out, path):
+            raise UsageError('{} is to be compared: give another folder to --out'.format(path))
         found = _read_path(path)
         if name is None:
             unnamed += found
@@ -88,15 +91,15 @@ def _name_and_path(argument):
     """The NAME, or ``None``, and the path; either may hold equals signs, and the path that exists is the one meant."""
     if not argument:
         raise UsageError('one of the paths is empty: {}'.format(_CURE))
-    splits = [(None, argument)] + [
-        (argument[:sign.start()], argument[sign.end():]) for sign in re.finditer('=', argument)]
+    splits = [(None, os.path.expanduser(argument))] + [  # no shell replaces the ~ in NAME=~/x
+        (argument[:sign.start()], os.path.expanduser(argument[sign.end():])) for sign in re.finditer('=', argument)]
     for name, path in splits:
         if path and name != '' and os.path.exists(path):
             return name, path
     if len(splits) > 1:
         raise UsageError('{}: there is no such file or folder, with or without a NAME= before it: give NAME=PATH or a '
                          'path'.format(argument))
-    return None, argument
+    return splits[0]
 
 
 def _with_path(entry):
@@ -176,7 +179,7 @@ def _read_logs(path, name, files):
             try:
                 logs += _read_log(file)
             except UsageError as error:
-                if file.suffix in ('.csv', '.tsv'):
+                if file.suffix.lower() in ('.csv', '.tsv'):
                     raise
                 print('Passed over:', error)  # most JSON files are no logs, and nobody has named this one
     events = [file for depth in ('', '*/') for file in path.glob(depth + loss_logs.EVENTS)]
@@ -193,6 +196,6 @@ def _read_logs(path, name, files):
 
 def _read_log(path, name=None):
     if name is None:  # many are called log, or events and a number
-        name = path.stem if path.suffix in loss_logs.SUFFIXES else path.resolve().parent.name
+        name = path.stem if path.suffix.lower() in loss_logs.SUFFIXES else path.resolve().parent.name
     return [
         Entry(experiment or name, [str(path)], logs=[log]) for experiment, log in loss_logs.read(path).items()]

@@ -44,7 +44,7 @@ _CURE = 'leave it out'
 
 def is_log(path):
     """Whether a file's name says that it is a log."""
-    return path.suffix in SUFFIXES or path.name == 'log' or path.match(EVENTS)
+    return path.suffix.lower() in SUFFIXES or path.name == 'log' or path.match(EVENTS)
 
 
 def read(path):
@@ -62,7 +62,7 @@ def read(path):
     try:
         if path.is_dir() or path.match(EVENTS):
             rows = _read_events(path)
-        elif path.suffix in ('.csv', '.tsv'):
+        elif path.suffix.lower() in ('.csv', '.tsv'):
             rows, comma = _read_csv(path)
         else:
             rows = _read_json(path)

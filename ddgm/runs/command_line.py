@@ -186,12 +186,6 @@ def as_path(text):
     return pathlib.Path(path_name(text))
 
 
-def named_path(text):
-    """The type of an argument that takes PATH or NAME=PATH."""
-    name, equals, path = text.rpartition('=')
-    return name + equals + os.path.expanduser(path)
-
-
 def _device(text):
     if re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text):
         return text

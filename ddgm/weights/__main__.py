@@ -38,7 +38,7 @@ def parse(arguments=None):
         help='the class, in a Python file, that describes the network')
     for action, models, eps, whose in (
             (import_, ('energy_model', 'generative_model'), 2e-5, "this project's"),
-            (sample, ('generative_model',), 1e-5, "PyTorch's own")):
+            (sample, ('generative_model',), 1e-5, "PyTorch's own; files of export have 2e-5")):
         for model in models:
             action.add_argument(
                 '--' + model, metavar='NAME', type=command_line.path_name,

@@ -54,7 +54,7 @@ def find(folder, stem, others, name=None):
             if found[0].is_file():
                 return found
         raise UsageError('{}: there is no such file: give one of {} to --{}'.format(folder / name, folder, stem))
-    found = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES and path.is_file()]
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
     own = [path for path in found if path.stem == stem]
     own = own or [path for path in found if path.stem not in others]  # one file of both models
     if len(own) == 1:

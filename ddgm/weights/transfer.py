@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
+import sys
 import traceback
 
 import chainer
@@ -101,7 +102,13 @@ def sample_weights(source, out, network, name, eps):
     def draw():
         z = generator.draw_latent(metrics.N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
         z = numpy.asarray(z, dtype=numpy.float32)
-        return z, sampling.sample(generator, z)
+        with numpy.errstate(all='ignore'):  # the line below says it
+            x = sampling.sample(generator, z)
+        finite = numpy.isfinite(x.reshape(len(x), -1)).all(axis=1)
+        if not finite.all():
+            raise UsageError('{}: {:,} of the {:,} samples from {} are not finite: mend its forward, or give other '
+                             'weights'.format(file, len(x) - finite.sum(), len(x), source))
+        return z, x
     z, x = _run_theirs(file, draw)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -131,8 +138,9 @@ def _made_by(file, name):
     """What a class or function of a user's file makes."""
     spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
     if spec is None or not os.path.isfile(file):
-        raise UsageError('{}: there is no such Python file: give FILE:NAME to --generator'.format(file or 'no file'))
+        raise UsageError('{}: there is no such Python file: give FILE:NAME to --generator'.format(file))
     module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(spec.name, module)  # dataclasses look for it there
     spec.loader.exec_module(module)
     if not hasattr(module, name):
         raise UsageError('{}: has no {!r}: give FILE:NAME to --generator'.format(file, name))
@@ -141,7 +149,9 @@ def _made_by(file, name):
 
 def _run_theirs(file, action):
     """The outcome of what a user's file has a part in; whatever is raised there is told in a line."""
+    folder = os.path.dirname(os.path.abspath(file))
     try:
+        sys.path.insert(0, folder)  # as where Python itself runs the file
         return action()
     except UsageError:
         raise
@@ -151,3 +161,5 @@ def _run_theirs(file, action):
             if os.path.abspath(frame.filename) == os.path.abspath(file)]
         raise UsageError('{}{}: {}: {}'.format(
             file, ', line {}'.format(lines[-1]) if lines else '', type(error).__name__, one_line(error))) from error
+    finally:
+        sys.path.remove(folder)

@@ -143,7 +143,8 @@ def print_table(columns):
     Lists are left out.  Sentences, such as why a number is missing, stand below it.
     """
     names = dict.fromkeys(
-        name for _, values in columns for name, value in values.items() if not isinstance(value, (list, str)))
+        name for _, values in columns for name, value in values.items()
+        if not isinstance(value, list) and not _is_sentence(value))
     left = max(24, *(len(name) + 2 for name in names))
     widths = [max(14, len(title) + 2) for title, _ in columns]
     print(' ' * left + ''.join('{:>{}}'.format(title, width) for (title, _), width in zip(columns, widths)))
@@ -152,8 +153,12 @@ def print_table(columns):
         print('{:<{}}'.format(name, left) + ''.join('{:>{}}'.format(cell, width) for cell, width in zip(cells, widths)))
     for title, values in columns:
         for name, value in values.items():
-            if isinstance(value, str):
+            if _is_sentence(value):
                 print('{}, {}: {}'.format(title, name, value))
+
+
+def _is_sentence(value):
+    return isinstance(value, str) and ' ' in value
 
 
 def _shown(value):

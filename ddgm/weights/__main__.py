@@ -1,4 +1,4 @@
-"""Carry weights to PyTorch and back, under the names of a state_dict (see ddgm/weights/pytorch_names.py).
+"""Carry weights to PyTorch and back, under the names of a state_dict (docs/comparing.md has them).
 
 "export RUN DIR" writes the finished models of a run as energy_model.npz and generative_model.npz into DIR.
 

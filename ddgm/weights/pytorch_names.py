@@ -215,7 +215,7 @@ def _differences(arrays, places):
         array, (link, attribute) = arrays[name], place
         if not _has_shape(array, *place):
             faults.append('{} is {}, where {} is needed'.format(name, array.shape, _shape(*place)))
-        elif array.dtype.kind not in ('iu' if attribute == 'N' else 'f'):
+        elif array.dtype.kind not in ('iuf' if attribute == 'N' else 'f'):
             faults.append('{} is of type {}'.format(name, array.dtype))
         elif not numpy.isfinite(array).all():
             faults.append('{} is not finite'.format(name))

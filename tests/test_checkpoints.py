@@ -288,6 +288,19 @@ def test_more_than_weights(torch, tmp_path):
     assert 'state_dict()' in message
 
 
+class Crafted:
+    """A number type that NumPy refuses, with flags that it can't have."""
+
+    def __reduce__(self):
+        return numpy.dtype, ('V8', False, True), (3, '|', None, ('a',), {'a': (1, 2)}, 8, 1, 255)
+
+
+def test_what_is_beside_weights_is_not_made(torch, tmp_path, capfd):
+    torch.save({'x': torch.ones(2), 'other': Crafted()}, tmp_path / 'crafted.pt')
+    assert [*checkpoints.read(tmp_path / 'crafted.pt')] == ['x']
+    assert capfd.readouterr().err == ''
+
+
 @pytest.mark.parametrize('keep', [0.3, 0.9, 0.999])
 @pytest.mark.parametrize('options', [{}, {'_use_new_zipfile_serialization': False}], ids=['zip', 'pickle'])
 def test_damaged_pytorch(keep, options, torch, tmp_path):

@@ -500,7 +500,7 @@ def test_points_as_the_reference(drawn, capsys):
     numpy.save('near.npy', 30 * spiral(200, seed=1) + 100)
     numpy.save('off.npy', 30 * points(200) + 100)
     result = compared('near.npy', 'off.npy', '--reference', 'points.npy')
-    assert (result['task'], result['n_samples']) == ('points.npy', 200)
+    assert (result['task'], result['reference'], result['n_samples']) == ('points', 'points.npy', 200)
     near, off = (entry['metrics'] for entry in result['entries'])
     assert set(near) == set(off) == set(result['real_data']) == OF_POINTS
     assert near == points_evaluation.OwnPoints(30 * spiral(3000) + 100).score(30 * spiral(200, seed=1) + 100)
@@ -578,6 +578,19 @@ def test_run_is_of_the_data_that_it_has_learned(drawn, capsys):
     assert 'are they of this data' not in capsys.readouterr().out
     compared('a', '--reference', 'points.npy')
     assert 'a: ' in capsys.readouterr().out.split('are they of this data')[0].splitlines()[-1]
+
+
+def test_data_is_looked_at_once(drawn, capsys, monkeypatch):
+    """However many samples are held against it."""
+    asked = []
+    shown_data = toy_evaluation.Plane.shown_data
+    monkeypatch.setattr(toy_evaluation.Plane, 'shown_data', lambda self, n: asked.append(n) or shown_data(self, n))
+    for name in 'abc':
+        numpy.save(name + '.npy', 10 * points(50))
+    compared('a.npy', 'b.npy', 'c.npy', '--reference', 'swiss_roll')
+    assert asked.count(2500) == 1
+    assert [line[:3] for line in capsys.readouterr().out.splitlines() if 'are they of this data' in line] == [
+        'a: ', 'b: ', 'c: ']
 
 
 def test_digits_dark_on_light(digits_folder, drawn, capsys):

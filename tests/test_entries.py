@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 import zipfile
 
 import numpy
@@ -272,6 +273,25 @@ def test_same_name_unasked_is_told_apart(save):
     make_run('x/run')
     make_run('y/run')
     assert names_of('x/run', 'y/run') == ['x/run', 'y/run']
+
+
+def test_same_name_of_several_files(save):
+    for folder in 'ab':
+        save(folder + '/theirs/theirs.npy', points(10))
+        save(folder + '/theirs/m.csv', LOG)
+    assert names_of('a/theirs', 'b/theirs') == [
+        '{0}/theirs/theirs.npy, {0}/theirs/m.csv'.format(folder) for folder in 'ab']
+
+
+def test_event_files_without_their_package(save, monkeypatch, capsys):
+    """Beside samples they are passed over, in the folder as in one below; alone they are refused."""
+    monkeypatch.setitem(sys.modules, 'tensorboard.backend.event_processing.event_file_loader', None)
+    save('theirs/s.npy', points(10))
+    for folder in ('theirs', 'theirs/runs', 'alone'):
+        save(folder + '/events.out.tfevents.1.host', 'events')
+    assert (len(read_one('theirs').x), read_one('theirs').logs) == (10, [])
+    assert [line.split(':')[1] for line in capsys.readouterr().out.splitlines()] == [' theirs', ' theirs/runs'] * 2
+    assert 'pip install tensorboard' in refusal('alone')
 
 
 def test_same_file_twice(save):

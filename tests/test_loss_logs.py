@@ -282,6 +282,14 @@ def test_no_log_in_json(content, read):
     refusal(read, content, 'a.json')
 
 
+def test_json_that_is_too_large(read, monkeypatch):
+    """It is not read whole, as the labels of a data set would be beside samples."""
+    text = json.dumps(ROWS)
+    monkeypatch.setattr(loss_logs, '_LARGEST', len(text))
+    assert only(read(text, 'log')).x == [10, 20]
+    assert 'it has more than {:,} bytes'.format(len(text)) in refusal(read, text + ' ', 'a.json')
+
+
 # ---- what is no log
 
 def test_event_files_without_their_package(read, monkeypatch):
@@ -294,8 +302,8 @@ def test_event_files_without_their_package(read, monkeypatch):
     'just a text\nof two lines\n'])
 def test_no_rows_or_no_known_columns(content, read):
     message = refusal(read, content)
-    for name in ('e_loss', 'dem_loss', 'energy/positive'):
-        assert name in message
+    assert ('with a column that is known, as e_real, e_fake, e_loss, g_loss, generator_energy, entropy are'
+            ) in message
 
 
 @pytest.mark.parametrize('content', [

@@ -111,6 +111,9 @@ def test_far_share_and_spread_against_loops(rng):
     furthest = max(reach(reference, i) for i in range(40))
     far = [min(distance(sample, real) for real in reference) > furthest for sample in x]
     assert 0 < sum(far) < 30
-    assert metrics.far_share(x, reference) == sum(far) / 30
+    assert metrics.far_share(x, reference, furthest) == sum(far) / 30
     middle = x.sum(axis=0) / 30
     assert metrics.spread(x) == pytest.approx(math.sqrt(sum(distance(sample, middle) ** 2 for sample in x) / 30))
+    for points in (x[0], x[:0]):
+        with pytest.raises(ValueError, match='points'):
+            metrics.spread(points)

@@ -129,6 +129,11 @@ def test_unknown_layers_are_refused():
         pytorch_names.export(chainer.Sequential(L.EmbedID(3, 2)))
 
 
+def test_models_without_arrays_are_refused():
+    with pytest.raises(UsageError, match='^Sequential has no arrays'):
+        pytorch_names.load(chainer.Sequential(F.relu), {'l1.weight': numpy.ones((3, 2))})
+
+
 def test_all_that_does_not_fit_is_listed(rng):
     """In one line, and the model stays as it was."""
     _, model = started('gaussian_mixture', 'default', rng)

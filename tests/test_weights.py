@@ -5,6 +5,7 @@ import shutil
 
 import numpy
 import pytest
+from test_entries import make_run
 
 from ddgm.evaluation import sampling, tasks
 from ddgm.runs.run_folder import MODELS, read_run
@@ -151,6 +152,14 @@ def test_refused_imports(run, tmp_path):
     for source, target in (('models', 'models'), ('models', 'link'), ('models/both.npz', 'models/both.npz')):
         assert 'is the input or a file' in refusal(['import', tmp_path / source, tmp_path / target, '--like', run])
     assert [file.name for file in (tmp_path / 'models').iterdir()] == ['both.npz']
+
+
+def test_import_among_the_data(tmp_path):
+    (tmp_path / 'pictures').mkdir()
+    make_run(tmp_path / 'run', task='images', data=tmp_path / 'pictures', fingerprint='of some pictures')
+    message = refusal(['import', tmp_path / 'torch', tmp_path / 'pictures' / 'out', '--like', tmp_path / 'run'])
+    assert 'lies in the folder of the data' in message
+    assert message.endswith('give another folder to OUT')
 
 
 @pytest.mark.parametrize('arguments', [

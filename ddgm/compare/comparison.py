@@ -48,12 +48,15 @@ def compare(entries, task, data_folder, out):
         task, reference = _open_reference(task, data_folder, entries)
         samples = _equally_many(entries, reference)
         n = len(next(iter(samples.values())))
-        held_against = data_folder if task == _POINTS else task
-        for entry in entries:
-            if entry.name in samples and (task == _POINTS or not entry.run):  # a run has learned from this data
-                _doubt(entry.name, samples[entry.name], reference.shown_data(metrics.N_SCORED), task)
-        print('\n{:,} samples of each, held against {}'.format(n, held_against), flush=True)
-        result.update(task=held_against, n_samples=n)
+        doubted = {  # but for a run that has learned from this data
+            entry.name: samples[entry.name] for entry in entries
+            if entry.name in samples and (task == _POINTS or not entry.run)}
+        if doubted:
+            _doubt(doubted, reference.shown_data(metrics.N_SCORED), task)
+        print('\n{:,} samples of each, held against {}'.format(n, data_folder if task == _POINTS else task), flush=True)
+        result.update(task=task, n_samples=n)
+        if task == _POINTS:
+            result['reference'] = data_folder
         for entry, facts in zip(entries, result['entries']):
             if entry.name in samples:
                 x, energy = samples[entry.name], _energy(entry)
@@ -68,16 +71,17 @@ def compare(entries, task, data_folder, out):
         data = plots.Panel(
             'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
             reference.window if task == _POINTS else None)
-    columns = [
-        (facts['name'], {
-            'iterations': facts['iterations'], **facts['metrics'],
-            **{name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}})
+    theirs = [
+        {name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}
         for facts in result['entries']]
-    has_theirs = any(name.startswith(loss_logs.THEIR) for _, values in columns for name in values)
-    if panels or has_theirs:
-        print(end='' if panels else '\n')
+    columns = [
+        (facts['name'], {'iterations': facts['iterations'], **facts['metrics'], **of_theirs})
+        for facts, of_theirs in zip(result['entries'], theirs)]
+    if not panels and any(theirs):
+        print()
+    if panels or any(theirs):
         print_table(columns + real_columns)
-    if has_theirs:
+    if any(theirs):
         print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
@@ -191,16 +195,19 @@ def _equally_many(entries, reference):
     return samples
 
 
-def _doubt(name, x, data, task):
-    """Say where samples are so unlike the data that they may be of other data, or of another scale."""
-    x, data = x.reshape(len(x), -1), data.reshape(len(data), -1)
-    far, wider = metrics.far_share(x, data), metrics.spread(x) / metrics.spread(data)
-    signs = ['{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(far)] * (
-        far > _FAR)
-    if task in _PLANE and not 1 / _WIDER < wider < _WIDER:
-        signs.append('they spread {:.3g} times as wide'.format(wider))
-    if signs:
-        print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))
+def _doubt(samples, data, task):
+    """Say which samples, by name, are so unlike the data that they may be of other data, or of another scale."""
+    data = data.reshape(len(data), -1)
+    reach, width = metrics.neighbour_distances(data, metrics.NEIGHBOUR).max(), metrics.spread(data)
+    for name, x in samples.items():
+        x = x.reshape(len(x), -1)
+        far, wider = metrics.far_share(x, data, reach), metrics.spread(x) / width
+        signs = ['{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(far)] * (
+            far > _FAR)
+        if task in _PLANE and not 1 / _WIDER < wider < _WIDER:
+            signs.append('they spread {:.3g} times as wide'.format(wider))
+        if signs:
+            print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))
 
 
 def _energy(entry):

@@ -103,8 +103,8 @@ def _name_and_path(argument):
 
 
 def _with_path(entry):
-    path = pathlib.Path(', '.join(entry.sources))
-    return str(path) if entry.name in (path.stem, path.name) else '{}: {}'.format(path, entry.name)
+    paths, first = ', '.join(entry.sources), pathlib.Path(entry.sources[0])
+    return paths if entry.name in (first.stem, first.name) else '{}: {}'.format(paths, entry.name)
 
 
 def _read_path(argument):
@@ -147,7 +147,7 @@ def _read_folder(path, name):
     items = sorted(item for item in path.iterdir() if not item.name.startswith('.'))
     files = [item for item in items if item.is_file()]
     sets, told, errors = samples.read_folder(path, [file for file in files if file.suffix.lower() in samples.SUFFIXES])
-    logs, told_too = _read_logs(path, name, files)
+    logs, told_too = _read_logs(path, name, files, bool(sets))
     if not sets and not logs:
         raise errors[0] if errors else UsageError('{}: holds neither a run nor {}{}: {}'.format(
             path, _KINDS, items and ', but ' + _named(items) or '', _CURE))
@@ -167,7 +167,7 @@ def _named(items):
     return some(item.name + '/' * item.is_dir() for item in items)
 
 
-def _read_logs(path, name, files):
+def _read_logs(path, name, files, has_samples):
     """The logs of a folder: CSV files, others that hold what is known, event files in it and one folder below.
 
     Also what was read, or told of in a line since it is no log.
@@ -183,12 +183,13 @@ def _read_logs(path, name, files):
                     raise
                 print('Passed over:', error)  # most JSON files are no logs, and nobody has named this one
     events = [file for depth in ('', '*/') for file in path.glob(depth + loss_logs.EVENTS)]
+    told += events
     for folder in sorted({file.parent for file in events}):
-        told += [folder, *events]
+        told.append(folder)
         try:
             logs += _read_log(folder, name if folder == path else folder.name)
         except UsageError as error:
-            if folder == path:
+            if folder == path and not has_samples:
                 raise
             print('Passed over:', error)
     return logs, told

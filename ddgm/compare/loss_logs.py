@@ -40,6 +40,7 @@ _AT_THE_END = re.compile(r'(?:(?:^|[^a-z0-9])({})|(?:^|[/.:]| - |-tag-)({}))(_st
 _HELD_OUT = re.compile(r'(?:^|[^a-z])(?:val|valid|validation|test|eval)(?:[^a-z]|$)')
 _NO_NUMBER = {'', 'nan', 'none', 'null', 'n/a', 'na'}
 _CURE = 'leave it out'
+_LARGEST = 10 ** 8  # bytes of a file of JSON, which takes some times as much memory
 
 
 def is_log(path):
@@ -76,8 +77,7 @@ def read(path):
         known = {quantity: (plain['value'], name) for quantity, (_, name) in _known(path, [path.stem]).items()}
     if not known:
         raise UsageError('{}: has no rows with a column that is known, as {} are{}: {}, or rename its columns'.format(
-            path, ', '.join(name for quantity, names in _NAMES.items() if names for name in (quantity, *names[:2])
-                            if not name.startswith(THEIR)),
+            path, ', '.join(names[0] for quantity, names in _NAMES.items() if names and not quantity.startswith(THEIR)),
             ' (it has {})'.format(', '.join(map(one_line, columns))[:100]) if columns else '', _CURE))
     if comma == ',':
         decimals = [row[column] for column, _ in known.values() for row in rows if comma in (row[column] or '')]
@@ -112,7 +112,11 @@ def _read_csv(path):
 
 def _read_json(path):
     """The rows of a list of objects as Chainer's LogReport writes it, of an object a line, or of an object of lists."""
-    text = path.read_text(encoding='utf-8-sig')
+    with open(path, 'rb') as file:
+        text = file.read(_LARGEST + 1)
+    if len(text) > _LARGEST:
+        raise ValueError('it has more than {:,} bytes'.format(_LARGEST))
+    text = text.decode('utf-8-sig')
     try:
         content = json.loads(text)
     except ValueError:

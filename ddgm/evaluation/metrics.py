@@ -113,15 +113,14 @@ def neighbour_scores(x, reference, k=NEIGHBOUR):
     }
 
 
-def far_share(x, reference, k=NEIGHBOUR):
-    """Share of samples farther from all reference points than any of these from its k-th neighbour; (N, D), (M, D)."""
-    reach = neighbour_distances(reference, k).max()
+def far_share(x, reference, reach):
+    """Share of samples that lie farther than ``reach`` from all reference points; (N, D), (M, D)."""
     return float((pairwise_distances(x, reference).min(axis=1) > reach).mean())
 
 
 def spread(x):
     """Root mean square distance of points (N, D) from their mean."""
-    x = numpy.asarray(x, dtype=numpy.float64)
+    x, = as_points(x)
     return float(numpy.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
 

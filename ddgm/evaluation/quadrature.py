@@ -23,7 +23,8 @@ def log_partition(energy, points=None, tolerance=1e-5):
     of exp(−E) that is narrower than its cell is found where E falls towards it from further away, or where one of
     ``points`` (N, 2) lies on it; the cells around it are made narrower first.
 
-    Raises ``ValueError`` where exp(−E) is not finite, is too steep, or still has mass in the outermost frame.
+    Raises ``ValueError`` where exp(−E) is 0 everywhere, is not finite, is too steep, or still has mass in the outermost
+    frame.
     """
     frames, starts, inner = [], [], 0
     for half_width, n in _GRIDS:

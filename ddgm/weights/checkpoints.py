@@ -1,15 +1,13 @@
 """Weights out of anybody's files: arrays by name, whichever program wrote them.
 
 What a file is, its first bytes say, not its name.  Nothing in it is run, and no header is believed before it fits the
-file.
+file.  PyTorch's files are left to PyTorch's reader for weights alone, and what they hold beside weights is not made.
 """
 
-import argparse
 import contextlib
 import json
 import math
 import os
-import pathlib
 import re
 import warnings
 import zipfile
@@ -25,7 +23,11 @@ _LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
 _SAFETENSORS_TYPES = {
     'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': '<i1',
     'U64': '<u8', 'U32': '<u4', 'U16': '<u2', 'U8': '<u1', 'BOOL': '?'}
-_NUMPY_MODULES = 'numpy.core.multiarray.', 'numpy._core.multiarray.'  # of NumPy 1 and 2
+# What PyTorch may meet in its files, by the module that it is in; NumPy 1 and 2, and Python, have some in two.
+_BESIDE_WEIGHTS = (
+    ('numpy', 'dtype ndarray'), ('numpy.core.multiarray', 'scalar _reconstruct'),
+    ('numpy._core.multiarray', 'scalar _reconstruct'), ('argparse', 'Namespace'),
+    ('pathlib', 'PosixPath WindowsPath'), ('pathlib._local', 'PosixPath WindowsPath'))
 _CONVERT = (
     'where it is installed, run: python -c "import numpy, torch; numpy.savez(\'weights.npz\', **{{name: x.numpy() for '
     'name, x in torch.load(\'{}\', \'cpu\').items()}})"  (of a file of several models, one: .load(…)[\'KEY\'])')
@@ -185,15 +187,22 @@ def _read_pytorch(path):
         raise ValueError(re.split(r'\. |\n', str(error))[0] or type(error).__name__) from error
 
 
+class _Nothing:
+    """Stands for what is no weight, and makes nothing of what the file says of it."""
+
+    def __init__(self, *arguments):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
 def _harmless(torch):
     """What checkpoints often hold beside weights, and PyTorch by itself refuses: NumPy's numbers, arguments, paths."""
     if not hasattr(torch.serialization, 'safe_globals'):  # PyTorch before 2.5
         return contextlib.nullcontext()
     return torch.serialization.safe_globals([
-        argparse.Namespace, numpy.ndarray, numpy.dtype, *{type(numpy.dtype(letter)) for letter in '?bBhHiIlLqQefd'},
-        *((value.__reduce__()[0], module + value.__reduce__()[0].__name__)
-          for value in (numpy.float64(), numpy.zeros(1)) for module in _NUMPY_MODULES),
-        *((pathlib.PurePosixPath, module + '.PosixPath') for module in ('pathlib', 'pathlib._local'))])
+        type(name, (_Nothing,), {'__module__': module}) for module, names in _BESIDE_WEIGHTS for name in names.split()])
 
 
 def _tensors(torch, content, name, seen):

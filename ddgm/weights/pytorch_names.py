@@ -83,11 +83,14 @@ def load(model, arrays, eps=EPS, cure='give them alone'):
         str: What the names began with, mostly nothing.
 
     Raises:
-        UsageError: Names or shapes differ, or a number is not finite; lists all of that.  The model stays as it was.
+        UsageError: Names or shapes differ, or a number is not finite; lists all of that.  Or the model has no arrays.
+            The model stays as it was.
     """
     of_chainer = any(name.endswith(('/W', '/V', '/gamma')) for name in arrays)
     arrays = {_new_name(name): numpy.asarray(array) for name, array in arrays.items()}
     places = _chainer_places(model) if of_chainer else _places(model)
+    if not places:
+        raise UsageError('{} has no arrays that weights could be put into'.format(type(model).__name__))
     beginning = _beginning(arrays, places, '/' if of_chainer else '.', cure)
     arrays = _below(arrays, beginning)
     faults = _differences(arrays, places)

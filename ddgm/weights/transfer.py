@@ -58,6 +58,7 @@ def import_weights(source, out, like, names, eps):
     like = run_folder.read_run(like, 'give the folder of a run to --like')
     if run_folder.holds_run(out) or os.path.isfile(out) or is_within(out, source) and is_within(source, out):
         raise UsageError('{} is the input or a file, or holds a run or weights: give another folder to OUT'.format(out))
+    run_folder.keep_apart(out, like.task, like.data, flag='OUT')
     folder = run_folder.open_run(Request(
         task=like.task, out=out, preset=like.preset, data=like.data, changes=dataclasses.asdict(like.settings)))
     folder.check_data(like.data_fingerprint)

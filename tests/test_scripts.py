@@ -348,7 +348,7 @@ def test_divergence(task, run_script, tmp_path):
     ('-d @cupy:97', ['--device @cupy:97', 'no such GPU']),
     ('--resume', ['holds no run to resume', 'leave out --resume']),
     ('--resume --overwrite', ['--resume', '--overwrite']),
-    ('--out=', ['--out', 'name of a folder']),
+    ('--out=', ['--out', 'give a path']),
     ('-o afile', ['afile is a file', '--out']),
     ('-o afile/run', ['afile/run', 'written to', '--out']),
     ('-o /proc/run', ['/proc/run', 'written to', '--out']),

@@ -4,8 +4,7 @@ import chainer
 import numpy
 
 from ddgm.equations import minibatch_similarity, weight_normalization
-from ddgm.fast import functions as F, links as L
-from ddgm.fast.links import n_joined_batches
+from ddgm.fast import batches, functions as F, links as L
 
 
 class WeightNormalized(chainer.Link):
@@ -107,4 +106,5 @@ class MinibatchDiscrimination(chainer.Chain):
 
     def forward(self, x):
         M = F.reshape(self.T(x), (len(x), *self.shape))
-        return F.concat((x, minibatch_similarity(M, n_joined_batches())))
+        similarity = minibatch_similarity(batches.all_rows(M), batches.n_joined_batches())
+        return F.concat((x, batches.rows_here(similarity)))

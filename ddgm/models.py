@@ -5,6 +5,7 @@ import numpy
 
 from ddgm import equations
 from ddgm.fast import functions as F, links as L
+from ddgm.fast.batches import joined_batches
 
 
 class DeepEnergyModel(chainer.Chain):
@@ -51,7 +52,7 @@ class DeepEnergyModel(chainer.Chain):
         n = len(x_positive)
         if self.couples_phases or len(x_negative) != n:
             return self(x_positive), self(x_negative)
-        with L.joined_batches(2):
+        with joined_batches(2):
             energy = self(self.xp.concatenate([x_positive, x_negative]))
         return energy[:n], energy[n:]
 
@@ -60,7 +61,7 @@ class DeepEnergyModel(chainer.Chain):
         """Whether E(x⁺) would depend on x⁻ in one pass of both, while training.
 
         True where there is a BatchNormalization of Chainer's own, which does not know of
-        :func:`ddgm.fast.links.joined_batches`.  Override it in a model that couples the samples of a batch in another
+        :func:`ddgm.fast.batches.joined_batches`.  Override it in a model that couples the samples of a batch in another
         way.
         """
         return any(

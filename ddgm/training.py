@@ -6,7 +6,7 @@ It knows nothing of logs, pictures and files; its caller looks at the models bet
 import chainer
 
 from ddgm import objectives
-from ddgm.fast import memory, noise, optimizers
+from ddgm.fast import batches, memory, noise, optimizers
 from ddgm.fast.differentiation import gradients
 from ddgm.support import randomness
 
@@ -55,6 +55,9 @@ def train(
         refine=None, energy_term=None, entropies=None):
     """Train both models, yielding after each iteration.
 
+    Under :func:`ddgm.fast.batches.shared` each process has its share of every batch, and what is observed are means
+    over that.
+
     Args:
         energy_optimizer, generator_optimizer: Chainer optimizers, set up with the two models.
         draw_data: Called as ``draw_data(n, rng)``; returns n data points as a float32 NumPy array.
@@ -80,11 +83,11 @@ def train(
     entropies = entropies or {'entropy': (gamma_entropy, 1.0)}
 
     def draw_latent(rng):
-        return device.send(generative_model.draw_latent(batchsize, rng))
+        return device.send(batches.share_of(generative_model.draw_latent(batchsize, rng)))
 
     def update_energy_model(rng):
         """Lower the energy of data, raise that of samples.  No graph leads from x⁻ back into G."""
-        x_positive = device.send(draw_data(batchsize, rng))
+        x_positive = device.send(batches.share_of(draw_data(batchsize, rng)))
         with chainer.no_backprop_mode():
             x_negative = generative_model(draw_latent(rng)).array
         if refine:
@@ -115,7 +118,7 @@ def train(
     def descend(optimizer, loss):
         """One step of one model; no other weight gets a gradient."""
         parameters = list(optimizer.target.params())
-        for parameter, gradient in zip(parameters, gradients(loss, parameters)):
+        for parameter, gradient in zip(parameters, gradients(batches.part_of_mean(loss), parameters)):
             parameter.grad = gradient
         optimizer.update()
 

@@ -3,7 +3,7 @@
 import chainer
 import numpy
 
-from ddgm.fast import functions as F
+from ddgm.fast import batches, functions as F
 from ddgm.fast.differentiation import gradients
 
 
@@ -27,6 +27,7 @@ def refine(energy_model, x, n_steps, step_size, rng):
     if not n_steps:
         return x
     device, per_sample = energy_model.device, (-1,) + (1,) * (x.ndim - 1)
+    n_rows = batches.n_rows(len(x))
 
     def at(x):
         variable = chainer.Variable(x)
@@ -41,12 +42,13 @@ def refine(energy_model, x, n_steps, step_size, rng):
         here = at(x)
         for _ in range(n_steps):
             x, energy, gradient = here
-            noise = device.send(rng.standard_normal(x.shape, dtype=numpy.float32))
+            noise = device.send(batches.share_of(
+                rng.standard_normal((n_rows, *x.shape[1:]), dtype=numpy.float32)))
             there = at((x - step_size * gradient + (2 * step_size) ** 0.5 * noise).astype(x.dtype))
             back = (x - there[0] + step_size * there[2]) / (2 * step_size) ** 0.5
             log_ratio = energy - there[1] + half_square(noise) - half_square(back)
             # log of a uniform number in (0, 1]
-            taken = device.send(numpy.log1p(-rng.random(len(x), dtype=numpy.float32))) < log_ratio
+            taken = device.send(numpy.log1p(-batches.share_of(rng.random(n_rows, dtype=numpy.float32)))) < log_ratio
             xp = device.xp
             here = tuple(
                 xp.where(taken.reshape(per_sample) if new.ndim > 1 else taken, new, old)

@@ -6,6 +6,7 @@ from ddgm import training
 from ddgm.beyond_the_paper.energy_penalty import energy_penalty
 from ddgm.beyond_the_paper.entropies import neighbour_entropy, volume_entropy
 from ddgm.beyond_the_paper.langevin import refine
+from ddgm.fast import batches
 from ddgm.presets import ToySettings
 
 
@@ -24,9 +25,11 @@ def handed_to_the_loop(settings):
         device = generative_model.device
         with chainer.no_backprop_mode():
             others = [
-                generative_model(device.send(generative_model.draw_latent(settings.batchsize, rng))).array
+                generative_model(device.send(batches.share_of(
+                    generative_model.draw_latent(settings.batchsize, rng)))).array
                 for _ in range(settings.neighbour_batches)]
-        return neighbour_entropy(x, device.xp.concatenate(others), settings.neighbours)
+            others = batches.gathered(device.xp.concatenate(others))
+        return neighbour_entropy(x, others, settings.neighbours)
 
     def entropy_of_volume(generative_model, z, x, rng):
         return volume_entropy(generative_model, z)

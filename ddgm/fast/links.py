@@ -9,25 +9,12 @@ import chainer.functions
 import chainer.links
 import numpy
 
-from ddgm.fast import functions as F, kernels
+from ddgm.fast import batches, functions as F, kernels
 from ddgm.fast.normalization import batch_normalization
 
 
 def __getattr__(name):
     return getattr(chainer.links, name)
-
-
-def joined_batches(n):
-    """A context in which what passes is n batches of one size, one after the other.
-
-    What couples the samples of a batch, BatchNormalization and minibatch discrimination, keeps them apart.
-    """
-    return chainer.using_config('joined_batches', n)
-
-
-def n_joined_batches():
-    """How many batches pass at a time: one, outside :func:`joined_batches`."""
-    return getattr(chainer.config, 'joined_batches', 1)
 
 
 class Linear(chainer.links.Linear):
@@ -43,15 +30,17 @@ class BatchNormalization(chainer.links.BatchNormalization):
     """(N, size) to (N, size), or (N, size, H, W) to the same; eps and decay are those of the 2016 code, too."""
 
     def forward(self, x, **options):
-        batches = n_joined_batches()
+        n_batches = batches.n_joined_batches()
         if not chainer.config.train or options:
             return super().forward(x, **options)
         if self.gamma is None or self.beta is None or not self.gamma.is_initialized or x.ndim not in (2, 4) \
                 or self.axis is not None:
-            parts = chainer.functions.split_axis(x, batches, axis=0)
+            if batches.are_shared():
+                raise ValueError('several processes need a BatchNormalization with γ and β over all axes but the units')
+            parts = chainer.functions.split_axis(x, n_batches, axis=0)
             return chainer.functions.concat(list(map(super().forward, parts)), axis=0)
-        y, means, variances = batch_normalization(x, self.gamma, self.beta, self.eps, batches)
-        n = x.size // self.gamma.size // batches
+        y, means, variances = batch_normalization(x, self.gamma, self.beta, self.eps, n_batches)
+        n = batches.n_numbers(x) // self.gamma.size // n_batches
         unbiased = n / max(n - 1, 1)
         for mean, variance in zip(means, variances):
             if self.xp is not numpy:

@@ -12,7 +12,7 @@ import chainer
 import numpy
 from chainer import backend
 
-from ddgm.fast import kernels
+from ddgm.fast import batches, kernels
 from ddgm.fast.differentiation import FirstOrderFunction
 from ddgm.fast.threads import in_parts
 
@@ -32,12 +32,12 @@ class _Gaussian(FirstOrderFunction):
         self.standard_deviation = standard_deviation
 
     def forward_array(self, x):
-        bits = _draw_bits(self.xp, x.size)
+        bits = _draw_bits(self.xp, x)
         quantiles = _quantiles(backend.get_device_from_array(x), x.dtype, self.standard_deviation)
         if self.xp is not numpy:
-            return kernels.gaussian(x, _lying_as(x, bits), quantiles)
+            return kernels.gaussian(x, bits, quantiles)
         y = numpy.empty_like(x)
-        in_parts(lambda x, bits, y: numpy.add(x, quantiles.take(bits), out=y), x, _lying_as(x, bits), y)
+        in_parts(lambda x, bits, y: numpy.add(x, quantiles.take(bits), out=y), x, bits, y)
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
@@ -62,12 +62,12 @@ class _Dropout(FirstOrderFunction):
         self.ratio = ratio
 
     def forward_array(self, x):
+        bits = _draw_bits(self.xp, x)
         if self.xp is not numpy:
-            bits = _lying_as(x, _draw_bits(self.xp, x.size))
             y, self.mask = kernels.dropout(x, bits, self.ratio * _LEVELS, 1 / (1 - self.ratio))
             return y
         y, self.mask = numpy.empty_like(x), numpy.empty_like(x)
-        in_parts(self._compute, x, _lying_as(x, _draw_bits(numpy, x.size)), self.mask, y)
+        in_parts(self._compute, x, bits, self.mask, y)
         return y
 
     def _compute(self, x, bits, mask, y):
@@ -92,18 +92,14 @@ def dropout(x, ratio=0.5):
     return _Dropout(ratio)(x)
 
 
-def _draw_bits(xp, n):
-    """Sixteen random bits for each of n numbers."""
+def _draw_bits(xp, x):
+    """Sixteen random bits for each number of x, lying as x does: what NumPy mixes of orders is slow."""
     rng = getattr(chainer.config, 'noise_generator', None)
     if rng is None:
         raise RuntimeError('a network with noise is trained outside "with noise.source(rng):"')
-    return xp.asarray(rng.integers(2 ** 64, size=(n + 3) // 4, dtype=numpy.uint64).view(numpy.uint16)[:n])
-
-
-def _lying_as(x, values):
-    """Values, one for each number of x in the order in which x lies in memory: what NumPy mixes of orders is slow."""
-    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-    return values.reshape([x.shape[axis] for axis in order]).transpose(numpy.argsort(order))
+    n = batches.n_numbers(x)
+    bits = rng.integers(2 ** 64, size=(n + 3) // 4, dtype=numpy.uint64).view(numpy.uint16)[:n]
+    return batches.in_the_order_of(x, xp.asarray(bits))
 
 
 @functools.lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ import math
 import numpy
 from chainer import optimizers
 
-from ddgm.fast import kernels
+from ddgm.fast import batches, kernels
 from ddgm.fast.threads import for_each
 
 _AVERAGE = 'average'  # the name of the averages among a parameter's states
@@ -47,7 +47,7 @@ class _WholeModel:
         self.decay_from = decay_from
         self.decay_power = decay_power
         self.averaged = averaged
-        self._parameters, self._views, self._parts, self._xp = [], [], [], numpy
+        self._parameters, self._views, self._places, self._parts, self._xp = [], [], [], [], numpy
 
     def update(self, lossfun=None, *args, **kwds):
         """Update all parameters from their ``grad``, or from the gradient of ``lossfun(*args, **kwds)``."""
@@ -58,6 +58,8 @@ class _WholeModel:
         self._gather()
         if any(parameter.grad is None for parameter in self._parameters):
             self.reallocate_cleared_grads()  # to zeros
+        if batches.are_shared():
+            self._sum_over_processes()
         self.call_hooks('pre')
         self.t += 1
         gradients = [parameter.grad for parameter in self._parameters]
@@ -107,6 +109,12 @@ class _WholeModel:
             parameter.update_rule.t = self.t
         super().serialize(serializer)
 
+    def _sum_over_processes(self):
+        """Add up the gradients of all processes, in one reduction."""
+        total = batches.total(self._xp.concatenate([parameter.grad.ravel() for parameter in self._parameters]))
+        for parameter, place in zip(self._parameters, self._places):
+            parameter.grad = total[place].reshape(parameter.shape)
+
     def _clipping_rate(self, gradients):
         """What the gradient is multiplied with; on a GPU an array there, so that nothing waits for it."""
         if not self.gradient_norm:
@@ -131,7 +139,7 @@ class _WholeModel:
             return
         xp = self._xp = parameters[0].xp
         ends = numpy.cumsum([parameter.size for parameter in parameters]).tolist()
-        places = [slice(end - parameter.size, end) for parameter, end in zip(parameters, ends)]
+        places = self._places = [slice(end - parameter.size, end) for parameter, end in zip(parameters, ends)]
         self._flat = xp.concatenate([parameter.array.ravel() for parameter in parameters])
         names = [*self.state_names, _AVERAGE] if self.averaged else self.state_names
         self._states = {name: xp.zeros_like(self._flat) for name in names}

@@ -16,10 +16,11 @@ import shutil
 import signal
 import sys
 import textwrap
+import traceback
 
 import ddgm
 from ddgm.presets import PRESETS, Settings, default_preset, settings_class
-from ddgm.runs import stop_signals
+from ddgm.runs import processes, stop_signals
 from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
 
 _INTERRUPTED = 130  # the exit status
@@ -36,6 +37,7 @@ class Request:
         resume (bool), overwrite (bool): What to do with a run that ``out`` holds.
         preset (str): Name of the preset, or ``None`` where none was asked for.
         data (str): Folder of the data, or ``None`` where none was given.
+        communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
         changes (dict): Those settings that were given as flags.
     """
 
@@ -46,6 +48,7 @@ class Request:
     overwrite: bool = False
     preset: str = None
     data: str = None
+    communicator: str = None
     changes: dict = dataclasses.field(default_factory=dict)
 
     def settings(self):
@@ -256,6 +259,10 @@ def parse(task, description, arguments=None):
         parser.add_argument(
             '--{}_interval'.format(name), metavar='N', type=whole_setting(name + '_interval'),
             help="iterations between {}; 0: only at the end (default: the preset's)".format(what))
+    parser.add_argument(
+        processes.FLAG, metavar='NAME', choices=processes.NAMES,
+        help="under mpiexec -n N, the processes of which share each batch: naive on CPUs, pure_nccl on GPUs, of "
+             'which each process takes its own, from --device on')
     parser.add_argument('--version', action='version', version=VERSION)
     beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
     types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}
@@ -293,8 +300,9 @@ def run_script(main):
     0 done; 1 the run failed; 2 bad usage or bad input; 130 interrupted by Ctrl-C, SIGTERM or SIGHUP, or, without a
     line, since nobody reads its output any more.
     """
+    processes.prepare()
     _prepare_streams()
-    line = None
+    line, is_known = None, False
     try:
         with stop_signals.handled_by(signal.default_int_handler):  # the same as Ctrl-C: KeyboardInterrupt
             main()
@@ -315,12 +323,20 @@ def run_script(main):
         status, line = _INTERRUPTED, 'interrupted'
     except SystemExit as error:  # of --help
         status = error.code
+    except processes.FailedElsewhere as error:
+        status, line, is_known = error.status, error.line, True
+    except Exception:  # a defect of this program
+        traceback.print_exc()
+        status = 1
+    if not is_known:
+        status, line = processes.outcome_of_all(status, line)
     if line is not None:
         program = os.path.basename(sys.argv[0].replace(os.sep + '__main__.py', ''))  # of a package, its name
         with contextlib.suppress(OSError):  # the terminal may be gone
             print('{}: {}'.format(program, line), file=sys.stderr)
     if not _finish_streams():
         status = status or _INTERRUPTED
+    processes.end_others(status)
     sys.exit(status)
 
 

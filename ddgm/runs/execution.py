@@ -12,6 +12,7 @@ import numpy
 
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
+from ddgm.fast import batches
 from ddgm.figures import plots, post
 from ddgm.runs import run_folder, stop_signals
 from ddgm.runs.log import curves_of
@@ -59,6 +60,7 @@ def execute(folder, experiment):
         RunFailed: A loss, a parameter or an optimizer's state was no longer finite.
         Interrupted: By a signal, or since nobody can read its output any more; after a snapshot.
     """
+    processes = folder.processes
     try:
         state = _begin(folder, experiment)
         generative_model = state.models[1]
@@ -67,6 +69,8 @@ def execute(folder, experiment):
         def draw_present_frame():
             experiment.draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
         _train(folder, state, experiment.task.draw_data, draw_present_frame)
+        if not processes.is_first:
+            return
         try:
             _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame)
         except (KeyboardInterrupt, BrokenPipeError):
@@ -78,11 +82,22 @@ def execute(folder, experiment):
 
 def _begin(folder, experiment):
     """The state from which the run goes on, in a folder that is made ready for it; tells the user about both."""
+    processes, settings = folder.processes, folder.settings
+    if len(set(processes.exchange(experiment.task.fingerprint))) > 1:
+        raise UsageError('the processes read different data: give all of them the same')
     folder.check_data(experiment.task.fingerprint)
-    device = open_device(folder.device)
-    settings = folder.settings
+    device = open_device(processes.device(folder.device))
     state = build_state(settings, experiment.build_models, experiment.task.draw_data, device)
-    lines = []
+    if processes.is_first:
+        _prepare(folder, experiment, state, device)
+    if processes.size > 1:
+        state.load(processes.from_first(state.arrays))
+    return state
+
+
+def _prepare(folder, experiment, state, device):
+    """Make the folder ready, load what is there, and tell the user."""
+    settings, lines = folder.settings, []
     if folder.resume:
         folder.lock()
         lines += folder.load_snapshot(state)
@@ -93,10 +108,12 @@ def _begin(folder, experiment):
         if n_found < state.n_logged:
             lines.append('{}: only {} of its {} entries are left'.format(
                 folder.path / run_folder.LOG, n_found, state.n_logged))
-    folder.prepare(environment(device))
+    folder.prepare({**environment(device), **folder.processes.environment()})
     state.n_logged = folder.log.keep(_last_entry_to_keep(state, settings.iterations))
 
     print('Device: {}'.format(device))
+    if folder.processes.size > 1:
+        print('# processes: {}, communicator {}'.format(folder.processes.size, folder.processes.name))
     print('# Minibatch-size: {}'.format(settings.batchsize))
     print('# iterations: {} of {} done, seed {}, preset {}'.format(
         state.iteration, settings.iterations, settings.seed, folder.preset))
@@ -105,7 +122,6 @@ def _begin(folder, experiment):
     print('Run folder: {}'.format(folder.path), flush=True)
     if state.iteration == settings.iterations:
         print('All iterations were done before: scored and drawn anew; a larger --iterations goes on', flush=True)
-    return state
 
 
 def _last_entry_to_keep(state, iterations):
@@ -116,36 +132,51 @@ def _last_entry_to_keep(state, iterations):
 
 
 def _train(folder, state, draw_data, draw_present_frame):
-    """Call the loop; between its iterations keep the log, snapshots and frames, and watch over the losses."""
-    settings = folder.settings
+    """Call the loop; between its iterations keep the log, snapshots and frames, and watch over the losses.
+
+    Of several processes the first keeps them, and all see the same losses.
+    """
+    settings, processes = folder.settings, folder.processes
     on_cpu = state.models[0].xp is numpy
     stopwatch = _Stopwatch(state.elapsed_time)
     loop = iterations_of(state, draw_data, settings)
 
     def save_snapshot():
+        if not processes.is_first:
+            return
         try:
             folder.save_snapshot(state)
         except FloatingPointError as error:
             raise _not_finite(error, state.iteration) from error
 
+    def as_floats(means, already_of_all):
+        """Means over the batch by name, which are finite."""
+        means = {name: float(value) for name, value in means.items()}
+        if not already_of_all:
+            means = dict(zip(means, batches.mean_of(list(means.values()))))
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise processes.by_all(_not_finite(name, state.iteration))
+        return means
+
     def append_log_entry():
-        means = {name: float(mean) for name, mean in state.summary.compute_mean().items()}
-        _check_finite(means, state.iteration)
+        means = as_floats(state.summary.compute_mean(), already_of_all=on_cpu)
         entry = {'iteration': state.iteration, 'elapsed_time': stopwatch.read(), **means}
-        folder.log.append(entry)
+        if processes.is_first:
+            folder.log.append(entry)
         state.n_logged += 1
         progress.log(entry)
 
     # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's
     # type checks take a tenth of the time, for shapes that are the same in every iteration.
     with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), \
+            batches.shared(processes.communicator, settings.batchsize), processes.in_step(), \
             stop_signals.noted() as signals, Progress(settings.iterations) as progress:
         for iteration, observation in loop:
             state.iteration = iteration
             is_last = iteration == settings.iterations
             if on_cpu:  # on a GPU reading a loss would make the loop wait, so there it is looked at with the log
-                observation = {name: float(value) for name, value in observation.items()}
-                _check_finite(observation, iteration)
+                observation = as_floats(observation, already_of_all=False)
             state.summary.add(observation)
             progress.update(iteration)
             if _is_due(iteration, settings.log_interval):
@@ -155,16 +186,16 @@ def _train(folder, state, draw_data, draw_present_frame):
                 append_log_entry()  # the summary stays, for a run that is extended later
             state.elapsed_time = stopwatch.read()
             with stopwatch.paused():
-                if _is_due(iteration, settings.figure_interval):
+                if processes.is_first and _is_due(iteration, settings.figure_interval):
                     draw_present_frame()
-                is_stopped = signals or progress.error
+                is_stopped = any(batches.mean_of([float(bool(signals or progress.error))]))
                 if is_last or is_stopped or _is_due(iteration, settings.snapshot_interval):
                     save_snapshot()
             if is_stopped:
-                reason = 'interrupted' if signals else 'nobody reads standard output ({}), so the run stopped'.format(
-                    progress.error.strerror)
-                raise Interrupted('{} at iteration {}, a snapshot is saved: go on with {}'.format(
-                    reason, iteration, _TO_GO_ON))
+                reason = 'nobody reads standard output ({}), so the run stopped'.format(
+                    progress.error.strerror) if progress.error and not signals else 'interrupted'
+                raise processes.by_all(Interrupted('{} at iteration {}, a snapshot is saved: go on with {}'.format(
+                    reason, iteration, _TO_GO_ON)))
 
 
 def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
@@ -198,12 +229,6 @@ def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
 
 def _is_due(iteration, interval):
     return interval > 0 and iteration % interval == 0
-
-
-def _check_finite(values, iteration):
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise _not_finite(name, iteration)
 
 
 def _not_finite(name, iteration):

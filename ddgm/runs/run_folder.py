@@ -12,6 +12,7 @@ from chainer import serializers
 from ddgm.presets import default_preset, settings_class
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
+from ddgm.runs.processes import Processes, join
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import (
     Lock,
@@ -49,6 +50,7 @@ class RunFolder:
         data_fingerprint (str): Of the data that an earlier run began with, else ``None``.
         resume (bool), overwrite (bool): What to do with the run that the folder holds.
         log (ddgm.runs.log.Log): Its log.
+        processes (ddgm.runs.processes.Processes): Those that run it.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class RunFolder:
         self.resume = resume
         self.overwrite = overwrite
         self.log = Log(self.path / LOG)
+        self.processes = Processes()
         self._damaged = []
         self._lock = None
 
@@ -219,6 +222,18 @@ def open_run(request):
     Raises:
         UsageError: Where the folder can't be used as asked.
     """
+    processes = join(request.communicator)
+    if any(other != request for other in processes.exchange(request)):
+        raise UsageError('the processes were started with different flags: give all of them the same')
+    folder = processes.from_first(lambda: _open(request))
+    folder.processes = processes
+    if folder.settings.batchsize < processes.size:
+        raise UsageError('--batchsize {} is too small for {} processes: give a larger one, or start fewer'.format(
+            folder.settings.batchsize, processes.size))
+    return folder
+
+
+def _open(request):
     path = pathlib.Path(request.out)
     if os.path.exists(path) and not path.is_dir():
         raise UsageError('{} is a file: give another folder to --out'.format(path))

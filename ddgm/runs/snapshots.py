@@ -4,7 +4,6 @@ import json
 import warnings
 
 import numpy
-from chainer import serializers
 
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import checksum, open_atomically, read_arrays, write_arrays
@@ -23,14 +22,13 @@ def save(folder, state, run):
 
     Args:
         folder (pathlib.Path): The run folder.
-        state: Something with Chainer's ``serialize``.
+        state: Something with the ``arrays`` and ``load`` of :class:`ddgm.runs.training_state.TrainingState`.
         run (dict): What tells this run from others, JSON values by name.
 
     Raises:
         FloatingPointError: With the name of a number that is not finite; no file has changed.
     """
-    arrays = {}
-    serializers.DictionarySerializer(arrays).save(state)
+    arrays = state.arrays()
     _check_finite(arrays)
     arrays[_FORMAT], arrays[_RUN] = numpy.array(FORMAT), numpy.array(json.dumps(run))
     arrays[_CHECKSUM] = checksum(arrays)
@@ -62,7 +60,7 @@ def load(folder, state, run):
             _check_finite(arrays)
             with warnings.catch_warnings():
                 warnings.simplefilter('error')  # Chainer's, of numbers that it misses
-                serializers.NpzDeserializer(arrays).load(state)
+                state.load(arrays)
         except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError, Warning) as error:
             raise UsageError('{}: does not fit this run ({}): {}'.format(
                 path, one_line(error), START_OVER)) from error

@@ -1,0 +1,173 @@
+"""The processes that mpiexec starts for one run: what they tell each other beside arithmetic, and who tells the user.
+
+All of them go through a run in step.  The first alone writes the run folder and prints.  They meet where one may have
+failed alone: after the command line, the run folder and the data were read, and at the end.  What ends one of them
+there ends all, with one line and one exit status.  Between these places, in training, all decide alike from the same
+numbers; what hits one alone there, a full disk say, aborts the others.
+"""
+
+import contextlib
+import os
+import sys
+import time
+
+from ddgm.runs import stop_signals
+from ddgm.support.errors import UsageError, one_line
+
+FLAG = '--communicator'
+NAMES = 'naive', 'pure_nccl'  # of ChainerMN's communicators, those for NumPy and for CuPy
+_INSTALL = 'pip install mpi4py, and an MPI, mpich for instance'
+# What mpiexec and srun tell a process: its number, and how many are on its machine.
+_NUMBERS = 'PMI_RANK', 'OMPI_COMM_WORLD_RANK', 'PMIX_RANK'
+_COUNTS = 'MPI_LOCALNRANKS', 'OMPI_COMM_WORLD_LOCAL_SIZE'
+_SECONDS = 0.01  # between two looks at whether all have come
+
+
+class FailedElsewhere(Exception):
+    """Another process has failed, with this exit status and this line, or ``None``."""
+
+    def __init__(self, status, line):
+        super().__init__(line)
+        self.status, self.line = status, line
+
+
+class Processes:
+    """Those of a run: one, or the ranks of a ChainerMN communicator.
+
+    Attributes:
+        communicator: ChainerMN's, or ``None`` where there is one process.
+        name (str): By which ChainerMN has it.
+        is_first (bool): Whether this one writes and prints.
+    """
+
+    def __init__(self, communicator=None, name=None):
+        self.communicator = communicator
+        self.name = name
+        self.size = communicator.size if communicator else 1
+        self.is_first = not communicator or communicator.rank == 0
+        self._is_in_step = False
+
+    def exchange(self, value=None):
+        """The values of all processes, a list; raises ``FailedElsewhere`` where one of them has failed before."""
+        return self._exchange((0, None, value)) if self.communicator else [value]
+
+    def from_first(self, compute):
+        """What ``compute()`` returns in the first process; the others don't call it."""
+        return self.exchange(compute() if self.is_first else None)[0]
+
+    def _exchange(self, outcome):
+        all_are_here = self.communicator.mpi_comm.Ibarrier()
+        while not all_are_here.Test():  # without keeping a processor busy
+            time.sleep(_SECONDS)
+        outcomes = self.communicator.mpi_comm.allgather(outcome)
+        for status, line, _ in outcomes:
+            if status:
+                raise FailedElsewhere(status, line)
+        return [value for _, _, value in outcomes]
+
+    @contextlib.contextmanager
+    def in_step(self):
+        """A context in which a process that fails alone ends the others at once: they would wait for its numbers."""
+        self._is_in_step = True
+        yield
+        self._is_in_step = False
+
+    def by_all(self, error):
+        """The error, which all processes raise at the same place."""
+        self._is_in_step = False
+        return error
+
+    def device(self, specifier):
+        """The Chainer device of this process: of GPUs, the one that is named is the first's, the next the second's …
+
+        Raises ``UsageError`` where the communicator is not for such a device.
+        """
+        on_cpu = specifier in ('-1', '@numpy')
+        if not self.communicator:
+            return specifier
+        if on_cpu == (self.name == 'pure_nccl'):
+            raise UsageError('{} {} is for {}: {}'.format(
+                FLAG, self.name, *(('GPUs', 'add --device 0, or give naive') if on_cpu else
+                                   ('CPUs', 'give pure_nccl, or --device -1'))))
+        if on_cpu:
+            return specifier
+        return '@cupy:{}'.format(int(specifier.replace('@cupy:', '')) + self.communicator.intra_rank)
+
+    def environment(self):
+        """What ``settings.json`` says of them."""
+        return {'communicator': self.name, 'processes': self.size} if self.communicator else {}
+
+
+_joined = Processes()
+
+
+def _number():
+    """The number of this process among those that were started together for one run, or ``None``."""
+    if not any(argument.split('=')[0] == FLAG for argument in sys.argv):
+        return None  # others that were started together may be runs of their own
+    return next((int(os.environ[name]) for name in _NUMBERS if os.environ.get(name, '').isdigit()), None)
+
+
+def prepare():
+    """Before NumPy is imported: share the cores, and keep all but the first process from printing."""
+    if _number() is None:
+        return
+    count = next((int(os.environ[name]) for name in _COUNTS if os.environ.get(name, '').isdigit()), 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores // count)))
+    if _number():
+        sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115 (it stays)
+
+
+def join(name):
+    """Meet the other processes, in ChainerMN's communicator of that name; ``None``: this process is alone.
+
+    Returns :class:`Processes`.  Raises ``UsageError`` where there is no MPI, or this process was not started by it.
+    """
+    global _joined
+    if name is None:
+        return Processes()
+    if _number() is None:
+        raise UsageError('{0} {1}: start it by mpiexec -n N python {2} …, or leave out {0}'.format(
+            FLAG, name, os.path.basename(sys.argv[0])))
+    _joined = Processes(_communicator(name), name)
+    return _joined
+
+
+def _communicator(name):
+    try:
+        import chainermn
+        return chainermn.create_communicator(name)
+    except Exception as error:  # no mpi4py, no MPI, no NCCL: each raises a type of its own
+        raise UsageError('{} {}: not available here ({}): {}'.format(
+            FLAG, name, one_line(error), _INSTALL if name == 'naive' else _INSTALL + ', and NCCL for CuPy')) from error
+
+
+def outcome_of_all(status, line):
+    """The exit status and the line, or ``None``, with which this process ends, from those of its own end.
+
+    All processes come to this call, but for those that have learned from another of its end.
+    """
+    joined = _joined
+    if not joined.communicator and _number() is not None and status:
+        # It has failed before it could join; others may not have.
+        try:
+            joined = Processes(_communicator('naive'))
+        except UsageError:
+            return status, None if _number() else line
+    if not joined.communicator:
+        return status, line
+    if joined._is_in_step:
+        return status, line
+    with stop_signals.noted():  # the first may be drawing
+        try:
+            joined._exchange((status, line, None))
+        except FailedElsewhere as error:
+            status, line = error.status, error.line
+    return status, line if joined.is_first else None
+
+
+def end_others(status):
+    """Where this process was in step with others, end all of them: this does not return then."""
+    if _joined._is_in_step:
+        _joined.communicator.mpi_comm.Abort(status)

@@ -4,6 +4,7 @@ import os
 
 import numpy
 import pytest
+from chainer import serializers
 
 from ddgm.runs import snapshots
 from ddgm.runs.snapshots import EARLIER, NEWEST
@@ -13,7 +14,7 @@ RUN = {'task': 'gaussian_mixture', 'seed': 0}
 
 
 class State:
-    """Something with Chainer's ``serialize``."""
+    """With what a run's state has for snapshots."""
 
     def __init__(self, value, name='value'):
         self.value = numpy.asarray(value, dtype=numpy.float32)
@@ -21,6 +22,12 @@ class State:
 
     def serialize(self, serializer):
         self.value = serializer(self.name, self.value)
+
+    def arrays(self):
+        return {self.name: self.value}
+
+    def load(self, arrays):
+        serializers.NpzDeserializer(arrays).load(self)
 
 
 @pytest.fixture

@@ -326,6 +326,8 @@ def run_script(main):
     except processes.FailedElsewhere as error:
         status, line, is_known = error.status, error.line, True
     except Exception:  # a defect of this program
+        if not processes.are_several():
+            raise
         traceback.print_exc()
         status = 1
     if not is_known:

@@ -143,6 +143,11 @@ def _communicator(name):
             FLAG, name, one_line(error), _INSTALL if name == 'naive' else _INSTALL + ', and NCCL for CuPy')) from error
 
 
+def are_several():
+    """Whether this process has joined others."""
+    return _joined.size > 1
+
+
 def outcome_of_all(status, line):
     """The exit status and the line, or ``None``, with which this process ends, from those of its own end.
 

@@ -1,0 +1,110 @@
+"""A batch that several processes share: the mathematics are those of one.  Threads stand for the processes here."""
+
+import dataclasses
+import threading
+
+import chainer
+import numpy
+import pytest
+from test_costs import draw_digits, draw_images
+
+from ddgm.data.toy import GaussianMixture
+from ddgm.evaluation import tasks
+from ddgm.fast import batches
+from ddgm.presets import PRESETS
+from ddgm.runs import training_state
+
+DRAW = {'gaussian_mixture': GaussianMixture().sample, 'mnist': draw_digits, 'images': draw_images}
+SMALL = {
+    'gaussian_mixture': {'batchsize': 30}, 'mnist': {'batchsize': 30, 'start_size': 60},
+    'images': {'batchsize': 6, 'width': 0.1, 'start_size': 6}}
+
+
+class Meeting:
+    """Where threads add up arrays."""
+
+    def __init__(self, size):
+        self.size, self.barrier, self.arrays, self.n_sums = size, threading.Barrier(size), [None] * size, 0
+
+
+class Rank:
+    """What is used of a ChainerMN communicator."""
+
+    def __init__(self, meeting, rank):
+        self.meeting, self.rank, self.size = meeting, rank, meeting.size
+
+    def allreduce(self, x):
+        self.meeting.arrays[self.rank] = x.copy()
+        self.meeting.barrier.wait()
+        total = sum(self.meeting.arrays[1:], self.meeting.arrays[0])
+        self.meeting.n_sums += not self.rank
+        self.meeting.barrier.wait()
+        return total
+
+
+def train(task, preset, iterations, communicator=None):
+    """What each iteration observes, and all parameters at the end."""
+    settings = dataclasses.replace(PRESETS[task][preset].settings, iterations=iterations, **SMALL[task])
+    state = training_state.build_state(
+        settings, lambda settings, rng: tasks.build_models(task, settings, rng), DRAW[task],
+        chainer.get_device('@numpy'))
+    with batches.shared(communicator, settings.batchsize):
+        observed = [
+            batches.mean_of([float(value) for value in observation.values()])
+            for _, observation in training_state.iterations_of(state, DRAW[task], settings)]
+    return numpy.array(observed), numpy.concatenate([
+        parameter.array.ravel() for model in state.models for parameter in model.params()])
+
+
+def train_in(size, task, preset, iterations):
+    """The same of each of several ranks, and how often they have added up."""
+    meeting, results = Meeting(size), [None] * size
+
+    def work(rank):
+        try:
+            results[rank] = train(task, preset, iterations, Rank(meeting, rank))
+        except BaseException:
+            meeting.barrier.abort()
+            raise
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results, meeting.n_sums
+
+
+@pytest.mark.parametrize('size', [2, 4])
+@pytest.mark.parametrize('task, preset, n_sums', [
+    # Two models' gradients, the statistics of each BatchNormalization forward and back, what is observed.
+    ('gaussian_mixture', 'default', 2 + 6 + 1),
+    ('gaussian_mixture', 'calibrated', None),
+    ('mnist', 'post', 2 + 6 + 1),
+    ('mnist', 'batch_normalized_energy', None),
+    ('mnist', 'last_commit', None),
+    ('images', 'post', 2 + 21 + 1),
+    ('images', 'last_commit', None),
+    ('images', 'author', None),
+])
+def test_the_mathematics_of_one_process(task, preset, n_sums, size):
+    """Uneven shares too: 30 rows of four, 6 rows of four."""
+    observed, parameters = train(task, preset, 1)
+    results, n = train_in(size, task, preset, 1)
+    for other_observed, other_parameters in results[1:]:
+        assert numpy.array_equal(other_observed, results[0][0])
+        assert numpy.array_equal(other_parameters, results[0][1])
+    assert n_sums in (None, n)
+    numpy.testing.assert_allclose(results[0][0], observed, rtol=2e-5, atol=2e-5)
+    # Adam's first step is as long for the smallest gradient, whose sign may be rounding's.
+    assert numpy.median(abs(results[0][1] - parameters)) <= 1e-7
+
+
+def test_each_row_is_somewhere_once():
+    x = numpy.arange(14).reshape(7, 2)
+    parts = []
+    for rank in range(3):
+        with batches.shared(Rank(Meeting(3), rank), 7):
+            parts.append(batches.share_of(x))
+            assert batches.n_rows(len(parts[-1])) == 7
+    numpy.testing.assert_array_equal(numpy.concatenate(parts), x)
+    assert batches.share_of(x) is x

@@ -432,6 +432,45 @@ def test_folder_of_logs(save):
     assert [list(log.values) for entry in found for log in entry.logs] == [['energy/loss'], ['generator/loss']]
 
 
+def test_samples_below_an_output_folder(save, capsys):
+    """Where the folder has none of its own: of each series of epochs the last set, of seeds all."""
+    for epoch in (2, 9, 10):
+        save('final/samples/epoch_{}.npy'.format(epoch), points(10, start=epoch))
+        save('final/samples/seed1_epoch_{:03}.npy'.format(epoch), points(20, start=epoch))
+        save('final/samples/seed2_epoch_{:03}.npy'.format(epoch), points(30, start=epoch))
+    save('final/samples/notes.txt', 'text')
+    save('final/metrics.csv', LOG)
+    save('final/checkpoints/latest.pt', 'weights')
+    found = entries.read(['theirs=final'])
+    assert [(entry.name, 0 if entry.x is None else len(entry.x)) for entry in found] == [
+        ('theirs/epoch_10', 10), ('theirs/seed1_epoch_010', 20), ('theirs/seed2_epoch_010', 30), ('theirs/metrics', 0)]
+    for entry in found[:3]:
+        numpy.testing.assert_array_equal(entry.x, points(len(entry.x), start=10))
+    assert found[0].sources == ['final/samples/epoch_10.npy']
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        'final/samples: of 3 sets that are numbered, as of epochs, the last is taken: {}.npy'.format(name)
+        for name in ('epoch_10', 'seed1_epoch_010', 'seed2_epoch_010')]
+    assert lines[4:] == ['final/samples: 1 passed over: notes.txt', 'final: 1 passed over: checkpoints/']
+    save('final/own.npy', points(7))
+    assert len(read_one('theirs=final').x) == 7
+    assert capsys.readouterr().out == 'final: 2 passed over: checkpoints/, samples/\n'
+
+
+def test_parts_below_an_output_folder(save, capsys):
+    """Parts of one set are not epochs; a folder of nothing that is known is passed over."""
+    for i in (1, 2, 10):
+        save('a/samples/{}.npy'.format(i), points(10, start=i))
+    numpy.testing.assert_array_equal(
+        read_one('a').x, numpy.concatenate([points(10, start=i) for i in (1, 2, 10)]))
+    assert capsys.readouterr().out == 'a/samples: taken for one set: 30 samples of 1.npy to 10.npy (3 files)\n'
+    save('b/samples/notes.txt', 'text')
+    assert 'but samples/: ' in refusal('b')
+    save('b/metrics.csv', LOG)
+    assert read_one('b').x is None
+    assert capsys.readouterr().out == 'b: 1 passed over: samples/\n'
+
+
 def test_json_files_of_a_folder(save, capsys):
     """Most are no logs: those are named and passed over."""
     save('theirs/a.npy', points(10))
@@ -450,14 +489,14 @@ def test_other_files_of_a_folder_are_named(save, tmp_path, capsys):
     (tmp_path / 'theirs' / 'folder.npy').mkdir()
     message = refusal('theirs')
     assert message.startswith('theirs: holds neither a run nor samples (.npy,')
-    assert 'but curves.tfrecord, deeper/, folder.npy/, model.pt, notes.txt: ' in message
+    assert 'but deeper/, folder.npy/, curves.tfrecord, model.pt, notes.txt: ' in message
     assert capsys.readouterr().out == ''
     save('theirs/a.npy', points(20))
     save('theirs/labels.npy', numpy.arange(20))
     save('theirs/plot.png', 'no picture at all')
     assert len(read_one('theirs').x) == 20
     assert capsys.readouterr().out == (
-        'theirs: 7 passed over: curves.tfrecord, deeper/, folder.npy/, labels.npy, model.pt and 2 more\n')
+        'theirs: 7 passed over: deeper/, folder.npy/, curves.tfrecord, labels.npy, model.pt and 2 more\n')
 
 
 def test_folder_of_what_is_no_samples(save):

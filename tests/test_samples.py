@@ -230,6 +230,35 @@ def test_folder_of_grids(tmp_path, capsys):
         'fake_samples_epoch_002.png, 10 samples of fake_samples_epoch_003.png', 'epochs: 1 passed over: loss.png']
 
 
+def test_output_folder_of_crisp79(tmp_path, capsys):
+    """One command: its log, and the grid of its last epoch."""
+    for name in ('samples', 'checkpoints'):
+        (tmp_path / 'outputs' / 'final' / name).mkdir(parents=True)
+    for i in range(1, 12):
+        save('epoch_{:03}.png'.format(i), grid(pictures(64, i)), 'outputs/final/samples')
+    (tmp_path / 'outputs' / 'final' / 'checkpoints' / 'latest.pt').write_bytes(b'weights')
+    (tmp_path / 'outputs' / 'final' / 'metrics.csv').write_text(
+        'exp_name,epoch,e_real,e_fake,e_loss,g_loss\nfinal,1,0.5,0.25,0.25,1\nfinal,2,0.5,0.25,0.25,1\n')
+    entry = read_one('theirs=outputs/final')
+    assert (entry.name, entry.sources) == (
+        'theirs', ['outputs/final/samples/epoch_011.png', 'outputs/final/metrics.csv'])
+    numpy.testing.assert_array_equal(entry.x, pictures(64, 11))
+    assert [log.x for log in entry.logs] == [[1, 2]]
+    assert capsys.readouterr().out.splitlines() == [
+        'outputs/final/samples: of 11 sets that are numbered, as of epochs, the last is taken: epoch_011.png',
+        'outputs/final/samples: epoch_011.png: taken for a grid of 64 samples of 64×64 pixels, with lines of 2 '
+        'between them', 'outputs/final: 1 passed over: checkpoints/']
+
+
+def test_order_of_numbers(tmp_path, capsys):
+    """2.png comes before 10.png."""
+    (tmp_path / 'theirs').mkdir()
+    for i, image in enumerate(digits(12), 1):
+        save('{}.png'.format(i), image, 'theirs')
+    numpy.testing.assert_array_equal(read_one('theirs').x[..., 0], digits(12))
+    assert capsys.readouterr().out == 'theirs: taken for one set: 12 samples of 1.png to 12.png (12 files)\n'
+
+
 def test_folder_of_photos(tmp_path, rng):
     """Tiles that touch are looked for in one picture alone: of a thousand photos some would pass by chance."""
     (tmp_path / 'theirs').mkdir()

@@ -12,11 +12,12 @@ from ddgm.compare import loss_logs, samples
 from ddgm.runs import run_folder
 from ddgm.runs.log import curves_of
 from ddgm.support.errors import UsageError, one_line, some
-from ddgm.support.files import is_within, read_json
+from ddgm.support.files import counting_order, is_within, read_json
 
 _KINDS = 'samples ({}) nor a log ({}, log of Chainer, {})'.format(
     ', '.join(samples.SUFFIXES), ', '.join(loss_logs.SUFFIXES), loss_logs.EVENTS)
 _CURE = 'leave it out or give another path'
+_SUBFOLDER = 'samples'  # where some programs put them, beside a log and weights
 
 
 @dataclasses.dataclass
@@ -144,17 +145,23 @@ def _read_run(path, name):
 
 
 def _read_folder(path, name):
-    items = sorted(item for item in path.iterdir() if not item.name.startswith('.'))
-    files = [item for item in items if item.is_file()]
-    sets, told, errors = samples.read_folder(path, [file for file in files if file.suffix.lower() in samples.SUFFIXES])
+    items, files = _items_of(path)
+    sets, told, errors = samples.read_folder(path, _of_samples(files))
+    where = path
+    if not sets and (path / _SUBFOLDER).is_dir():
+        inside, files_inside = _items_of(path / _SUBFOLDER)
+        sets, told_inside, more = samples.read_folder(path / _SUBFOLDER, _of_samples(files_inside), only_last=True)
+        errors += more
+        if sets:
+            where = path / _SUBFOLDER
+            _tell_passed_over(where, inside, told_inside)
+            told.append(where)
     logs, told_too = _read_logs(path, name, files, bool(sets))
     if not sets and not logs:
         raise errors[0] if errors else UsageError('{}: holds neither a run nor {}{}: {}'.format(
             path, _KINDS, items and ', but ' + _named(items) or '', _CURE))
-    passed_over = [item for item in items if item not in {*told, *told_too}]
-    if passed_over:
-        print('{}: {:,} passed over: {}'.format(one_line(path), len(passed_over), _named(passed_over)))
-    entries = [Entry(title, [str(path / source)], x=x) for title, source, x in sets]
+    _tell_passed_over(path, items, told + told_too)
+    entries = [Entry(title, [str(where / source)], x=x) for title, source, x in sets]
     if len(entries) != 1:
         return entries + logs
     entries[0].name = name
@@ -163,8 +170,27 @@ def _read_folder(path, name):
     return entries
 
 
+def _items_of(path):
+    """What is in a folder and not hidden, in the order of numbers; and the files among it."""
+    items = sorted((item for item in path.iterdir() if not item.name.startswith('.')), key=counting_order)
+    return items, [item for item in items if item.is_file()]
+
+
+def _of_samples(files):
+    return [file for file in files if file.suffix.lower() in samples.SUFFIXES]
+
+
+def _tell_passed_over(path, items, told):
+    told = set(told)
+    left = [item for item in items if item not in told]
+    if left:
+        print('{}: {:,} passed over: {}'.format(one_line(path), len(left), _named(left)))
+
+
 def _named(items):
-    return some(item.name + '/' * item.is_dir() for item in items)
+    """The first of many, folders before files, since more may be in them."""
+    folders = [item.name + '/' for item in items if item.is_dir()]
+    return some(folders + [item.name for item in items if not item.is_dir()])
 
 
 def _read_logs(path, name, files, has_samples):

@@ -7,15 +7,16 @@ import numpy
 
 from ddgm.compare import pictures
 from ddgm.support.errors import UsageError, one_line, some
-from ddgm.support.files import read_arrays
+from ddgm.support.files import counting_order, read_arrays
 
 _ARRAYS = ('.npy', '.npz')
 SUFFIXES = _ARRAYS + pictures.SUFFIXES
 SAVE = 'save numbers, as numpy.save(\'samples.npy\', x) does'
 _NUMBER = re.compile(r'\d+')
 # What stands before a number that does not count the parts of a set: what it counts instead, or a decimal point.
-_COUNTS_SETS = re.compile(
-    r'(^|[^a-z])(epoch|ep|iteration|iter|it|step|kimg|seed|run|trial|exp|version|v|model|method)s?[^a-z]*$|\d\.$')
+_COUNTS = r'(^|[^a-z])({})s?[^a-z]*$'
+_COUNTS_TIME = re.compile(_COUNTS.format('epoch|ep|iteration|iter|it|step|kimg'))
+_COUNTS_RUNS = re.compile(_COUNTS.format('seed|run|trial|exp|version|v|model|method') + r'|\d\.$')
 
 
 class NoSamples(UsageError):
@@ -85,11 +86,12 @@ def _chosen(path, arrays):
 
 # ---- a folder
 
-def read_folder(path, files):
+def read_folder(path, files, only_last=False):
     """The sets of samples that these files of a folder hold: titles, sources and arrays.
 
-    Also the files that were read, and the errors of others.  Pictures are read where there are no arrays.  Prints what
-    was taken for what.  Raises ``UsageError`` for a damaged file of arrays.
+    Also the files that were read, and the errors of others.  Pictures are read where there are no arrays.  With
+    ``only_last`` the last set counts of those that a program has written in the course of one run.  Prints what was
+    taken for what.  Raises ``UsageError`` for a damaged file of arrays.
     """
     arrays = [file for file in files if file.suffix.lower() in _ARRAYS]
     found, errors = _read_each(arrays, NoSamples)
@@ -104,6 +106,10 @@ def read_folder(path, files):
             sets = [('*', tuple(found))]
         else:
             sets = _series(found)
+    read = list(found)
+    if only_last:
+        sets = _last_of_each(path, sets)
+        found = {file: found[file] for _, of_set in sets for file in of_set}
     notes = {}
     for file, (_, note) in found.items():
         notes.setdefault(note, []).append(file.name)
@@ -115,7 +121,7 @@ def read_folder(path, files):
         print('{}: taken for {}: {}'.format(
             one_line(path), 'one set' if len(sets) == 1 else '{:,} sets, a column each'.format(len(sets)),
             some('{:,} samples of {}'.format(len(x), source) for _, source, x in sets)))
-    return sets, list(found), errors
+    return sets, read, errors
 
 
 def _source(files):
@@ -147,11 +153,28 @@ def _series(found):
         if left.issuperset(files) and _are_parts(title, numbers, [len(found[file][0]) for file in files]):
             sets.append((title, files))
             left.difference_update(files)
-    return sorted(sets + [(file.stem, (file,)) for file in left], key=lambda titled: titled[1])
+    return sorted(
+        sets + [(file.stem, (file,)) for file in left], key=lambda titled: [*map(counting_order, titled[1])])
 
 
 def _are_parts(title, numbers, lengths):
     """Whether numbers count the parts of one set, or the samples before each; those of epochs or seeds count sets."""
     steps = [after - before for before, after in zip(numbers, numbers[1:])]
-    return bool(steps) and all(steps) and (min(steps) == 1 or steps == lengths[:-1]) and not _COUNTS_SETS.search(
-        title.partition('*')[0].lower())
+    before = title.partition('*')[0].lower()
+    return bool(steps) and all(steps) and (min(steps) == 1 or steps == lengths[:-1]) and not (
+        _COUNTS_RUNS.search(before) or _COUNTS_TIME.search(before))
+
+
+def _last_of_each(path, sets):
+    """Titles and files of sets without those that were followed by another, of a later epoch, say; prints which."""
+    def without(number):
+        before = number.string[:number.start()].lower()
+        return number[0] if _COUNTS_RUNS.search(before) else '#'
+    followed = {}
+    for title, files in sets:  # in the order of their numbers
+        followed.setdefault(_NUMBER.sub(without, title), []).append((title, files))
+    for alike in followed.values():
+        if len(alike) > 1:
+            print('{}: of {:,} sets that are numbered, as of epochs, the last is taken: {}'.format(
+                one_line(path), len(alike), one_line(_source(alike[-1][1]))))
+    return [alike[-1] for alike in followed.values()]

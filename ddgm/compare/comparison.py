@@ -38,7 +38,7 @@ def compare(entries, task, data_folder, out):
         UsageError: It is not clear what to compare with; samples are not of that kind, or too few; the folder can't be
             written to, or holds a run or data.
     """
-    _check_output(out, [(task, data_folder), *((entry.run.task, entry.run.data) for entry in entries if entry.run)])
+    _check_output(out, task, data_folder, [entry.run for entry in entries if entry.run])
     out = _make_folder(out)
     for entry in entries:
         print('{}: {}'.format(entry.name, _described(entry)))
@@ -96,12 +96,14 @@ def compare(entries, task, data_folder, out):
     print('\n{}'.format(', '.join(map(str, written))))
 
 
-def _check_output(out, data):
-    """Raise ``UsageError`` where a folder is a run's, or lies in one of ``data``: pairs of a task and a folder."""
+def _check_output(out, task, data_folder, runs):
+    """Raise ``UsageError`` where a folder holds a run, lies in one of ``runs`` or among data of them or of the task."""
     if (pathlib.Path(out) / run_folder.SETTINGS).exists():
         raise UsageError('{} holds a run: give another folder to --out'.format(out))
-    for task, folder in data:
-        run_folder.keep_apart(out, task, folder)
+    run_folder.keep_apart(out, task, data_folder)
+    for run in runs:
+        run_folder.keep_out(out, run.path)
+        run_folder.keep_apart(out, run.task, run.data)
 
 
 def _make_folder(path):

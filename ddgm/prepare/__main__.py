@@ -31,10 +31,9 @@ def main(arguments=None):
     # Only now NumPy and Pillow, so that --help and a mistyped flag answer at once.
     from ddgm.data import export, images, mnist
     folder, out = pathlib.Path(request.data), pathlib.Path(request.out)
-    export.check(out, [folder])
+    export.check(out, images.folders_of(folder) if request.task == 'images' else [folder])
     if request.task == 'images':
         data = images.ImageFolder(folder, batchsize=1)
-        export.check(out, {(folder / path).parent for path in data.paths})
         pictures = zip(export.png_names(data.paths), data.images.transpose(0, 2, 3, 1))
         report = data.report()
     else:

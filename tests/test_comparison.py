@@ -335,7 +335,7 @@ def test_as_many_as_the_smallest_set_has(reference, drawn, capsys):
         numpy.save(name + '.npy', points(n, seed=n))
     result = compared('a.npy', 'b.npy', 'c.npy', '--reference', 'gaussian_mixture')
     assert result['n_samples'] == 270
-    assert '270 samples of each' in capsys.readouterr().out
+    assert '270 samples of each, as many as b has, held against' in capsys.readouterr().out
     a, b, c = reference.scored
     assert len(a) == len(b) == len(c) == 270
     numpy.testing.assert_array_equal(b, points(270, seed=270))  # as they are, all of them
@@ -346,6 +346,18 @@ def test_as_many_as_the_smallest_set_has(reference, drawn, capsys):
     assert {entry['name']: entry for entry in again['entries']} == {
         entry['name']: entry for entry in result['entries']}
     numpy.testing.assert_array_equal(reference.scored[3], c)
+
+
+@pytest.mark.parametrize(('lengths', 'why'), [
+    ([300, 300], ''), ([300], ''), ([2500, 4000], ''), ([3000, 4000], ''), ([8, 300, 8], ', as many as 0, 2 have'),
+    ([8, 300], ', as many as 0 has'), ([9] * 6 + [10], ', as many as 0, 1, 2, 3, 4 and 1 more have')])
+def test_why_so_many_are_scored(lengths, why, reference, drawn, capsys):
+    """Who has the fewest, where others have more."""
+    for i, n in enumerate(lengths):
+        numpy.save('{}.npy'.format(i), points(n))
+    compared(*('{}.npy'.format(i) for i in range(len(lengths))), '--reference', 'swiss_roll')
+    assert '\n{:,} samples of each{}, held against swiss_roll\n'.format(
+        min(2500, *lengths), why) in capsys.readouterr().out
 
 
 def test_samples_sorted_by_class(reference, drawn):
@@ -555,8 +567,9 @@ def test_points_can_not_be_the_reference_of_digits(drawn):
     (spiral(500), 'swiss_roll', 'lie farther'),
     (GaussianMixture().sample(500, numpy.random.default_rng(0)), 'swiss_roll', 'lie farther'),
     (SwissRoll().sample(500, numpy.random.default_rng(0)) + [3, 0], 'swiss_roll', 'lie farther'),
-    (GaussianMixture().sample(500, numpy.random.default_rng(0)) / 2, 'gaussian_mixture', 'spread 0.49'),
-    (SwissRoll().sample(500, numpy.random.default_rng(0)) / 3, 'swiss_roll', 'spread 0.3'),
+    (GaussianMixture().sample(500, numpy.random.default_rng(0)) / 2, 'gaussian_mixture',
+     'theirs: its samples spread 0.49'),
+    (SwissRoll().sample(500, numpy.random.default_rng(0)) / 3, 'swiss_roll', 'its samples spread 0.3'),
     (SwissRoll().sample(500, numpy.random.default_rng(0)) * 10, 'swiss_roll', '100% of the samples'),
     (GaussianMixture().sample(500, numpy.random.default_rng(0)), 'gaussian_mixture', None),
     (SwissRoll().sample(500, numpy.random.default_rng(0)), 'swiss_roll', None),
@@ -644,7 +657,7 @@ def test_curves_alone(capsys, tmp_path):
             ('ring', {'energy/loss': 4, 'generator/loss': None}), ('grid', {'energy/loss': 3, 'generator/loss': 6}))]}
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        'ring: no samples, a log of 2 entries', 'grid: no samples, a log of 1 entries', '',
+        'ring: no samples, a log of 2 entries', 'grid: no samples, a log of 1 entry', '',
         'out/comparison.json, out/comparison.png']
     with Image.open('out/comparison.png') as image:
         assert image.format == 'PNG'

@@ -125,6 +125,16 @@ def test_pictures_that_are_no_grid(name, pixels):
     assert "numpy.save('samples.npy', x)" in message
 
 
+def test_grid_of_one(capsys):
+    """What fills up its only row is no sample."""
+    x = digits(2)
+    x[1] = 0
+    save('grid.png', grid(x))
+    assert refusal('grid.png') == 'grid.png: a picture of one sample: give the folder of all'
+    assert capsys.readouterr().out == (
+        'grid.png: taken for a grid of 1 sample of 28×28 pixels, with lines of 2 between them\n')
+
+
 def test_lines_of_another_colour_somewhere():
     pixels = grid(digits(64))
     pixels[31, 100] = 1
@@ -142,8 +152,11 @@ def test_photo_of_a_size_that_tiles_would_have(rng):
 
 def test_grid_as_jpeg():
     """Blurred lines don't tell where tiles begin."""
-    save('grid.jpg', grid(pictures(64)), quality=90)
-    assert 'lines of one colour' in refusal('grid.jpg')
+    for name in ('grid.jpg', 'grid.JPEG'):
+        save(name, grid(pictures(64)), quality=90)
+        assert refusal(name) == (
+            '{}: neither a sample of 28×28 or 64×64 pixels nor certainly a grid of them, whose edges a JPEG blurs: '
+            'save a PNG, or save numbers, as numpy.save(\'samples.npy\', x) does'.format(name))
 
 
 def test_one_sample_alone():

@@ -13,7 +13,7 @@ from ddgm.evaluation.points import OwnPoints
 from ddgm.figures import plots
 from ddgm.runs import run_folder
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError
+from ddgm.support.errors import UsageError, counted, some
 from ddgm.support.files import write_json
 from ddgm.support.terminal import print_table
 
@@ -53,7 +53,8 @@ def compare(entries, task, data_folder, out):
             if entry.name in samples and (task == _POINTS or not entry.run)}
         if doubted:
             _doubt(doubted, reference.shown_data(metrics.N_SCORED), task)
-        print('\n{:,} samples of each, held against {}'.format(n, data_folder if task == _POINTS else task), flush=True)
+        print('\n{:,} samples of each{}, held against {}'.format(
+            n, _why_so_many(n, entries), data_folder if task == _POINTS else task), flush=True)
         result.update(task=task, n_samples=n)
         if task == _POINTS:
             result['reference'] = data_folder
@@ -71,18 +72,7 @@ def compare(entries, task, data_folder, out):
         data = plots.Panel(
             'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
             reference.window if task == _POINTS else None)
-    theirs = [
-        {name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}
-        for facts in result['entries']]
-    columns = [
-        (facts['name'], {'iterations': facts['iterations'], **facts['metrics'], **of_theirs})
-        for facts, of_theirs in zip(result['entries'], theirs)]
-    if not panels and any(theirs):
-        print()
-    if panels or any(theirs):
-        print_table(columns + real_columns)
-    if any(theirs):
-        print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
+    _print_table(result['entries'], real_columns)
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
     written = [out / 'comparison.json']
@@ -94,6 +84,22 @@ def compare(entries, task, data_folder, out):
     except OSError as error:
         raise _not_writable(out, error) from error
     print('\n{}'.format(', '.join(map(str, written))))
+
+
+def _print_table(entries, real_columns):
+    """Print the table of what ``_facts`` says of entries, beside columns of real data, if there is anything in it."""
+    columns, any_theirs = [], False
+    for facts in entries:
+        theirs = {name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}
+        any_theirs = any_theirs or bool(theirs)
+        columns.append((facts['name'], {'iterations': facts['iterations'], **facts['metrics'], **theirs}))
+    any_metrics = any(facts['metrics'] for facts in entries)
+    if any_theirs and not any_metrics:
+        print()
+    if any_theirs or any_metrics:
+        print_table(columns + real_columns)
+    if any_theirs:
+        print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
 
 
 def _check_output(out, task, data_folder, runs):
@@ -123,8 +129,8 @@ def _not_writable(path, error):
 def _described(entry):
     """What a user reads of an entry before it is scored."""
     parts = ['a run of {}, preset {}'.format(entry.run.task, entry.run.preset)] if entry.run else []
-    parts.append('no samples' if entry.x is None else '{:,} samples'.format(len(entry.x)))
-    parts += ['a log of {:,} entries'.format(len(log.x)) for log in entry.logs]
+    parts.append('no samples' if entry.x is None else counted(len(entry.x), 'sample'))
+    parts += ['a log of {}'.format(counted(len(log.x), 'entry', 'entries')) for log in entry.logs]
     return ', '.join(parts)
 
 
@@ -197,6 +203,15 @@ def _equally_many(entries, reference):
     return samples
 
 
+def _why_so_many(n, entries):
+    """Which entries have too few for the others, in words that follow their number; empty where none has."""
+    lengths = {entry.name: len(entry.x) for entry in entries if entry.x is not None}
+    fewest = [name for name, length in lengths.items() if length == n]
+    if n == metrics.N_SCORED or len(fewest) == len(lengths):
+        return ''
+    return ', as many as {} {}'.format(some(fewest), 'has' if len(fewest) == 1 else 'have')
+
+
 def _doubt(samples, data, task):
     """Say which samples, by name, are so unlike the data that they may be of other data, or of another scale."""
     data = data.reshape(len(data), -1)
@@ -207,7 +222,7 @@ def _doubt(samples, data, task):
         signs = ['{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(far)] * (
             far > _FAR)
         if task in _PLANE and not 1 / _WIDER < wider < _WIDER:
-            signs.append('they spread {:.3g} times as wide'.format(wider))
+            signs.append('its samples spread {:.3g} times as wide as the data'.format(wider))
         if signs:
             print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))
 

@@ -6,7 +6,7 @@ import re
 import numpy
 
 from ddgm.compare import pictures
-from ddgm.support.errors import UsageError, one_line, some
+from ddgm.support.errors import UsageError, counted, one_line, some
 from ddgm.support.files import counting_order, read_arrays
 
 _ARRAYS = ('.npy', '.npz')
@@ -44,9 +44,9 @@ def _read(path, alone):
         return _read_array(path)
     found = pictures.read(path, alone)
     if found is None:
-        raise NoSamples(
-            '{}: neither a sample of 28×28 or 64×64 pixels nor certainly a grid of them, with lines of one colour '
-            'between all: {}'.format(path, SAVE))
+        raise NoSamples('{}: neither a sample of 28×28 or 64×64 pixels nor certainly a grid of them, {}{}'.format(
+            path, 'with lines of one colour between all: ' if path.suffix.lower() == '.png' else
+            'whose edges a JPEG blurs: save a PNG, or ', SAVE))
     return found
 
 
@@ -120,7 +120,7 @@ def read_folder(path, files, only_last=False):
     if len(found) > 1:
         print('{}: taken for {}: {}'.format(
             one_line(path), 'one set' if len(sets) == 1 else '{:,} sets, a column each'.format(len(sets)),
-            some('{:,} samples of {}'.format(len(x), source) for _, source, x in sets)))
+            some('{} of {}'.format(counted(len(x), 'sample'), source) for _, source, x in sets)))
     return sets, read, errors
 
 

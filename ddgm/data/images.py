@@ -12,7 +12,7 @@ import zlib
 import numpy
 from PIL import Image, UnidentifiedImageError
 
-from ddgm.support.errors import UsageError, one_line, some
+from ddgm.support.errors import UsageError, counted, one_line, some
 
 SIDE = 64
 _SMALLEST = 8  # pixels along a side
@@ -268,7 +268,7 @@ class ImageFolder:
         if len(self.paths) < batchsize:
             raise UsageError(
                 '{} holds {}, fewer than a batch of {:,}{}: add pictures or give a smaller --batchsize'.format(
-                    folder, _counted(len(self.paths), 'picture'), batchsize, report and ' ({})'.format(report)))
+                    folder, counted(len(self.paths), 'picture'), batchsize, report and ' ({})'.format(report)))
 
     def __len__(self):
         return len(self.images)
@@ -277,7 +277,7 @@ class ImageFolder:
         """The line that tells the user which files were left out and why; empty where none was."""
         if not self.left_out:
             return ''
-        return '{} left out: {}'.format(_counted(len(self.left_out), 'file'), some(
+        return '{} left out: {}'.format(counted(len(self.left_out), 'file'), some(
             '{} ({})'.format(path, reason) for path, reason in self.left_out))
 
     def sample(self, n, rng):
@@ -286,7 +286,3 @@ class ImageFolder:
         None is drawn twice.
         """
         return self.images[rng.choice(len(self), min(n, len(self)), replace=False)].astype(numpy.float32) / 255
-
-
-def _counted(n, thing):
-    return '{:,} {}{}'.format(n, thing, '' if n == 1 else 's')

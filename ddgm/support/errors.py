@@ -16,6 +16,11 @@ def some(names, most=5):
     return one_line(', '.join(map(str, names[:most]))) + more
 
 
+def counted(n, thing, things=None):
+    """1 sample, 2 samples; ``things`` where an s is not all that many of them need."""
+    return '{:,} {}'.format(n, thing if n == 1 else things or thing + 's')
+
+
 class UsageError(Exception):
     """Bad usage or bad input: the message names the flag or file, and the cure."""
 

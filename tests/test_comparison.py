@@ -555,6 +555,15 @@ def test_points_that_can_not_be_the_reference(name, words, drawn, tmp_path):
     assert message.count(name) == 1
 
 
+def test_points_that_are_one_array_of_several(drawn, capsys):
+    """The reference's and the samples'."""
+    numpy.savez('s.npz', points=points(30), z=numpy.zeros((30, 4)))
+    numpy.save('p.npy', points(30))
+    assert compared('s.npz', '--reference', 's.npz')['entries'][0]['metrics'] == compared(
+        'p.npy', '--reference', 'p.npy')['entries'][0]['metrics']
+    assert capsys.readouterr().out.count('s.npz: its array points is taken for the samples, not z\n') == 2
+
+
 def test_points_can_not_be_the_reference_of_digits(drawn):
     make_run('a', task='mnist')
     numpy.save('s.npy', points(30))
@@ -818,6 +827,7 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
 @pytest.mark.parametrize(('arguments', 'words'), [
     ('', ['A']),
     ('s.npy --reference moons', ['--reference', "'moons'"]),
+    ('s.npy --reference points.csv', ['--reference', 'an .npy or .npz file of points (N, 2)', "'points.csv'"]),
     ('s.npy --seed 3', ['--seed', '--help']),
     ('nowhere', ['nowhere', 'no such file']),
     ('text.npy', ['text.npy', "can't be read"]),

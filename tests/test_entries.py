@@ -542,12 +542,45 @@ def test_npz_of_which_one_array_can_be_samples(arrays, said, save, capsys):
 def test_npz_of_which_no_array_is_meant(save):
     save('s.npz', {'fake': points(10), 'real': points(11)})
     assert refusal('s.npz') == (
-        's.npz: the samples have to be its array x, and it has fake (float32 of the shape (10, 2)), '
+        's.npz: the samples have to be its array x, or samples, and it has fake (float32 of the shape (10, 2)), '
         'real (float32 of the shape (11, 2))')
     save('s.npz', {'a': numpy.arange(3), 'b': numpy.arange(4)})
     assert 'a (int64 of the shape (3,)), b' in refusal('s.npz')
     save('s.npz', {})
     assert 'none' in refusal('s.npz')
+
+
+POINTS_AND_MORE = {'points': points(10), 'labels': numpy.arange(10), 'z': numpy.zeros((10, 4))}
+
+
+@pytest.mark.parametrize(('task', 'other'), [
+    ('gaussian_mixture', {}), ('swiss_roll', {'images': numpy.zeros((10, 28, 28))}), ('points', {})])
+def test_only_array_of_points(task, other, save, capsys):
+    """In the plane it is meant, in a file as in a folder, and where a run says what the task is."""
+    save('s.npz', {**POINTS_AND_MORE, **other})
+    save('theirs/s.npz', {**POINTS_AND_MORE, **other})
+    said = 's.npz: its array points is taken for the samples, not {}\n'.format(', '.join(['labels', 'z', *other]))
+    for path in ('s.npz', 'theirs'):
+        entry, = entries.read([path], task=task)
+        numpy.testing.assert_array_equal(entry.x, points(10))
+    assert capsys.readouterr().out == said + 'theirs: ' + said
+    if task != 'points':
+        make_run('run', task=task)
+        for order in (['s.npz', 'run'], ['run', 't=s.npz']):
+            assert sorted(len(entry.x) for entry in entries.read(order) if entry.x is not None) == [10]
+        assert capsys.readouterr().out == 2 * said
+
+
+@pytest.mark.parametrize(('task', 'arrays'), [
+    ('mnist', POINTS_AND_MORE), (None, POINTS_AND_MORE), ('swiss_roll', {**POINTS_AND_MORE, 'w': points(3)}),
+    ('swiss_roll', {'a': numpy.zeros((10, 4)), 'b': numpy.zeros((10, 3))})])
+def test_no_array_of_points(task, arrays, save):
+    """Of another task, of none, two of them, none."""
+    save('s.npz', arrays)
+    with pytest.raises(UsageError, match='its array x, or samples, and it has') as caught:
+        entries.read(['s.npz'], task=task)
+    for name, x in arrays.items():
+        assert '{} ({} of the shape {})'.format(name, x.dtype, x.shape) in str(caught.value)
 
 
 @pytest.mark.parametrize('dtype', ['f2', '>f8', 'u1', 'i8', 'bool'])

@@ -7,6 +7,7 @@ import tempfile
 import numpy
 
 from ddgm.compare import loss_logs, samples as sample_files
+from ddgm.compare.entries import PLANE, POINTS
 from ddgm.data import mnist
 from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.evaluation.points import OwnPoints
@@ -17,9 +18,7 @@ from ddgm.support.errors import UsageError, counted, some
 from ddgm.support.files import write_json
 from ddgm.support.terminal import print_table
 
-_POINTS = 'points'  # of a file
-_N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, _POINTS: 400, 'mnist': 64, 'images': 64}
-_PLANE = ('gaussian_mixture', 'swiss_roll', _POINTS)  # where an energy has a map
+_N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, POINTS: 400, 'mnist': 64, 'images': 64}
 # Samples of which more than this share lie far from all data, or whose spread is so many times the data's or the
 # inverse of that, are perhaps not of that data.
 _FAR, _WIDER = 1 / 2, 4 / 3
@@ -50,20 +49,20 @@ def compare(entries, task, data_folder, out):
         n = len(next(iter(samples.values())))
         doubted = {  # but for a run that has learned from this data
             entry.name: samples[entry.name] for entry in entries
-            if entry.name in samples and (task == _POINTS or not entry.run)}
+            if entry.name in samples and (task == POINTS or not entry.run)}
         if doubted:
             _doubt(doubted, reference.shown_data(metrics.N_SCORED), task)
         print('\n{:,} samples of each{}, held against {}'.format(
-            n, _why_so_many(n, entries), data_folder if task == _POINTS else task), flush=True)
+            n, _why_so_many(n, entries), data_folder if task == POINTS else task), flush=True)
         result.update(task=task, n_samples=n)
-        if task == _POINTS:
+        if task == POINTS:
             result['reference'] = data_folder
         for entry, facts in zip(entries, result['entries']):
             if entry.name in samples:
                 x, energy = samples[entry.name], _energy(entry)
                 facts['metrics'] = reference.score(x, energy, entry.run and entry.run.settings)
                 panels.append(plots.Panel(
-                    entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in _PLANE else None,
+                    entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in PLANE else None,
                     facts['metrics'].get('log_z')))
         real = reference.real_data(n)
         if real is not None:
@@ -71,7 +70,7 @@ def compare(entries, task, data_folder, out):
             real_columns.append(('real data', result['real_data']))
         data = plots.Panel(
             'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
-            reference.window if task == _POINTS else None)
+            reference.window if task == POINTS else None)
     _print_table(result['entries'], real_columns)
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
@@ -151,7 +150,7 @@ def _open_reference(task, data_folder, entries):
     """What all samples are of, and its reference."""
     runs = [entry.run for entry in entries if entry.run]
     of_runs = {run.task for run in runs}
-    if task == _POINTS and of_runs <= set(_PLANE):
+    if task == POINTS and of_runs <= set(PLANE):
         return task, _own_points(data_folder)
     if len(of_runs | {task} - {None}) > 1:
         raise UsageError('samples of {} can\'t be compared: leave some out'.format(
@@ -179,7 +178,7 @@ def _own_points(path):
     if not path.is_file():
         raise UsageError('{}: there is no such file: give the file of points to --reference'.format(path))
     try:
-        return OwnPoints(sample_files.read_file(path))
+        return OwnPoints(sample_files.read_file(path, in_plane=True))
     except UsageError as error:
         raise UsageError('{}{}'.format('' if str(path) in str(error) else '{}: '.format(path), error)) from error
 
@@ -221,7 +220,7 @@ def _doubt(samples, data, task):
         far, wider = metrics.far_share(x, data, reach), metrics.spread(x) / width
         signs = ['{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(far)] * (
             far > _FAR)
-        if task in _PLANE and not 1 / _WIDER < wider < _WIDER:
+        if task in PLANE and not 1 / _WIDER < wider < _WIDER:
             signs.append('its samples spread {:.3g} times as wide as the data'.format(wider))
         if signs:
             print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))

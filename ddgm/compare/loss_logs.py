@@ -8,7 +8,7 @@ import pathlib
 import re
 
 from ddgm.runs.log import Curves
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line, some
 
 SUFFIXES = ('.csv', '.tsv', '.json', '.jsonl')
 EVENTS = 'events.out.tfevents.*'
@@ -43,6 +43,18 @@ _CURE = 'leave it out'
 _LARGEST = 10 ** 8  # bytes of a file of JSON, which takes some times as much memory
 
 
+class NothingKnown(UsageError):
+    """A log without a column that is known; ``columns`` are the names of those that it has."""
+
+    def __init__(self, path, columns, of_events):
+        super().__init__('{}: has no {} that is known, as {} are{}: {}, or {}'.format(
+            path, 'scalar' if of_events else 'rows with a column',
+            ', '.join(names[0] for quantity, names in _NAMES.items() if names and not quantity.startswith(THEIR)),
+            ' (it has {})'.format(some(columns, 8)) if columns else '', _CURE,
+            'write each by add_scalar under such a name' if of_events else 'rename its columns'))
+        self.columns = columns
+
+
 def is_log(path):
     """Whether a file's name says that it is a log."""
     return path.suffix.lower() in SUFFIXES or path.name == 'log' or path.match(EVENTS)
@@ -60,8 +72,9 @@ def read(path):
         UsageError: The file can't be read, has no column that is known, or text where a number should be.
     """
     path, comma = pathlib.Path(path), '.'
+    of_events = path.is_dir() or path.match(EVENTS)
     try:
-        if path.is_dir() or path.match(EVENTS):
+        if of_events:
             rows = _read_events(path)
         elif path.suffix.lower() in ('.csv', '.tsv'):
             rows, comma = _read_csv(path)
@@ -76,9 +89,7 @@ def read(path):
     if not known and {'step', 'value'} <= plain.keys():  # TensorBoard's export of the scalar in the file's name
         known = {quantity: (plain['value'], name) for quantity, (_, name) in _known(path, [path.stem]).items()}
     if not known:
-        raise UsageError('{}: has no rows with a column that is known, as {} are{}: {}, or rename its columns'.format(
-            path, ', '.join(names[0] for quantity, names in _NAMES.items() if names and not quantity.startswith(THEIR)),
-            ' (it has {})'.format(', '.join(map(one_line, columns))[:100]) if columns else '', _CURE))
+        raise NothingKnown(path, list(columns)[of_events:], of_events)  # an event's step comes first
     if comma == ',':
         decimals = [row[column] for column, _ in known.values() for row in rows if comma in (row[column] or '')]
         if decimals:

@@ -25,12 +25,12 @@ class NoSamples(UsageError):
 
 # ---- one file
 
-def read_file(path):
+def read_file(path, in_plane=False):
     """The samples of a file: (N, …) numbers, all finite.  Prints what it was taken for where that is not certain.
 
-    Raises ``UsageError`` for anything else.
+    ``in_plane`` says that they are points (N, 2).  Raises ``UsageError`` for anything else.
     """
-    x, note = _read(path, alone=True)
+    x, note = _read(path, True, in_plane)
     if note:
         print('{}: {}'.format(one_line(path), note))
     if path.suffix.lower() not in _ARRAYS and len(x) == 1:
@@ -38,10 +38,10 @@ def read_file(path):
     return x
 
 
-def _read(path, alone):
+def _read(path, alone, in_plane):
     """The samples of a file, and what it was taken for where that is not certain; ``alone``: in its folder."""
     if path.suffix.lower() in _ARRAYS:
-        return _read_array(path)
+        return _read_array(path, in_plane)
     found = pictures.read(path, alone)
     if found is None:
         raise NoSamples('{}: neither a sample of 28×28 or 64×64 pixels nor certainly a grid of them, {}{}'.format(
@@ -50,12 +50,12 @@ def _read(path, alone):
     return found
 
 
-def _read_array(path):
+def _read_array(path, in_plane):
     try:
         arrays = read_arrays(path)
     except ValueError as error:
         raise UsageError('{}: can\'t be read as samples ({}): leave it out, or {}'.format(path, error, SAVE)) from error
-    name, note = _chosen(path, arrays)
+    name, note = _chosen(path, arrays, in_plane)
     x = arrays[name]
     if not _can_be_samples(x):
         raise NoSamples('{}: samples are numbers of the shape (N, …), these are {} of the shape {}'.format(
@@ -71,33 +71,35 @@ def _can_be_samples(x):
     return x.ndim >= 2 and x.size and x.dtype.kind in 'fiub'
 
 
-def _chosen(path, arrays):
+def _chosen(path, arrays, in_plane):
     """Which of a file's arrays holds the samples, and a note where nothing but the array itself tells."""
     if 'x' in arrays or len(arrays) == 1:
         return 'x' if 'x' in arrays else next(iter(arrays)), None
     fit = [name for name, x in arrays.items() if _can_be_samples(x)]
-    if len(fit) == 1 or 'samples' in fit:
-        name = fit[0] if len(fit) == 1 else 'samples'
+    points = [name for name in fit if in_plane and arrays[name].ndim == 2 and arrays[name].shape[1] == 2]
+    name = 'samples' if 'samples' in fit else fit[0] if len(fit) == 1 else points[0] if len(points) == 1 else None
+    if name is not None:
         return name, 'its array {} is taken for the samples, not {}'.format(
             one_line(name), some(other for other in arrays if other != name))
-    raise NoSamples('{}: the samples have to be its array x, and it has {}'.format(path, some(
+    raise NoSamples('{}: the samples have to be its array x, or samples, and it has {}'.format(path, some(
         '{} ({} of the shape {})'.format(name, x.dtype, x.shape) for name, x in arrays.items()) or 'none at all'))
 
 
 # ---- a folder
 
-def read_folder(path, files, only_last=False):
+def read_folder(path, files, in_plane=False, only_last=False):
     """The sets of samples that these files of a folder hold: titles, sources and arrays.
 
-    Also the files that were read, and the errors of others.  Pictures are read where there are no arrays.  With
-    ``only_last`` the last set counts of those that a program has written in the course of one run.  Prints what was
-    taken for what.  Raises ``UsageError`` for a damaged file of arrays.
+    Also the files that were read, and the errors of others.  Pictures are read where there are no arrays.  ``in_plane``
+    is that of :func:`read_file`.  With ``only_last`` the last set counts of those that a program has written in the
+    course of one run.  Prints what was taken for what.  Raises ``UsageError`` for a damaged file of arrays.
     """
     arrays = [file for file in files if file.suffix.lower() in _ARRAYS]
-    found, errors = _read_each(arrays, NoSamples)
+    found, errors = _read_each(arrays, NoSamples, in_plane)
     sets = _series(found)
     if not found:
-        found, more = _read_each([file for file in files if file.suffix.lower() not in _ARRAYS], UsageError)
+        found, more = _read_each(
+            [file for file in files if file.suffix.lower() not in _ARRAYS], UsageError, in_plane)
         errors += more
         shapes = collections.Counter(x.shape for x, _ in found.values() if len(x) == 1)
         if shapes:  # a sample each; what is of another size, or a grid of them, is not one more
@@ -129,12 +131,12 @@ def _source(files):
         files[0].name, files[-1].name, len(files))
 
 
-def _read_each(files, passed_over):
+def _read_each(files, passed_over, in_plane):
     """By file the samples and what it was taken for; and the errors, of the class that is passed over."""
     found, errors = {}, []
     for file in files:
         try:
-            found[file] = _read(file, alone=len(files) == 1)
+            found[file] = _read(file, len(files) == 1, in_plane)
         except passed_over as error:
             errors.append(error)
     return found, errors

@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import re
+import typing
 
 from ddgm.runs.log import Curves
 from ddgm.support.errors import UsageError, one_line, some
@@ -33,14 +34,25 @@ _AXES = {
     'iteration': ('iteration', 'iterations', 'iter', 'step', 'global_step', '_step'), 'epoch': ('epoch', 'epochs')}
 _EXPERIMENT = 'exp_name'
 
-# train/e_loss, Train_dem_loss, main/loss, e_loss_step: names of one word ("loss") only after what separates words.
-_AT_THE_END = re.compile(r'(?:(?:^|[^a-z0-9])({})|(?:^|[/.:]| - |-tag-)({}))(_step|_epoch)?$'.format(*(
-    '|'.join(re.escape(name) for name in _QUANTITIES if bool(re.search('[/_]', name)) is is_compound)
-    for is_compound in (True, False))))
+# What a column's name ends with.  A compound name, as e_loss, may follow anything but a letter or digit: train/e_loss,
+# Train_dem_loss.  One word, as loss, follows only what parts names: main/loss.  Lightning adds _step and _epoch.
+_AT_THE_END = re.compile(
+    r'(?:(?:^|[^a-z0-9])(?P<compound>{})|(?:^|[/.:]| - |-tag-)(?P<word>{}))(?P<over>_step|_epoch)?$'.format(
+        '|'.join(re.escape(name) for name in _QUANTITIES if re.search('[/_]', name)),
+        '|'.join(re.escape(name) for name in _QUANTITIES if not re.search('[/_]', name))))
 _HELD_OUT = re.compile(r'(?:^|[^a-z])(?:val|valid|validation|test|eval)(?:[^a-z]|$)')
 _NO_NUMBER = {'', 'nan', 'none', 'null', 'n/a', 'na'}
 _CURE = 'leave it out'
 _LARGEST = 10 ** 8  # bytes of a file of JSON, which takes some times as much memory
+
+
+class _Doubts(typing.NamedTuple):
+    """Why a column is less surely meant than another of its quantity; the first that differs decides."""
+
+    is_held_out: bool  # of data other than for training
+    is_mean: bool  # over an epoch, where each iteration may be there too
+    is_longer: bool  # than the known name, which it ends with
+    is_theirs: bool  # not our name
 
 
 class NothingKnown(UsageError):
@@ -210,20 +222,22 @@ def _known(path, columns):
         name = one_line(column).lower()
         match = _AT_THE_END.search(name)
         if match:
-            found = match.group(1) or match.group(2)
+            found = match['compound'] or match['word']
             quantity = _QUANTITIES[found]
-            # The surest comes first: training data, each iteration, the very name, ours.
-            rank = bool(_HELD_OUT.search(name)), match.group(3) == '_epoch', name != found, found != quantity
+            doubts = _Doubts(
+                is_held_out=bool(_HELD_OUT.search(name)), is_mean=match['over'] == '_epoch', is_longer=name != found,
+                is_theirs=found != quantity)
             own = one_line(column) if quantity == 'loss' else found if quantity in _OWN and found != quantity else ''
-            candidates.setdefault(quantity, []).append((rank, column, own))
+            candidates.setdefault(quantity, []).append((doubts, column, own))
     known = {}
     for quantity, found in candidates.items():
-        rank, column, own = min(found)
-        if [other[0] for other in found].count(rank) > 1:
-            unclear += [other[1] for other in found if other[0] == rank]
+        fewest, column, own = min(found)
+        equals = [other for doubts, other, _ in found if doubts == fewest]
+        if len(equals) > 1:
+            unclear += equals
             continue
         known[quantity] = column, own
-        if rank[2]:
+        if fewest.is_longer:
             guesses.append('{} as {}'.format(one_line(column), quantity))
     if guesses:
         print('{}: takes {}'.format(path, ', '.join(guesses)))

@@ -9,7 +9,7 @@ number of samples, the same reference data.  Prints a table; writes comparison.j
 import argparse
 
 from ddgm.presets import PRESETS
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 
 _REFERENCES = ', '.join(task + (':DIR' if task in command_line.DATA_FOLDERS else '') for task in PRESETS)
 
@@ -55,4 +55,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

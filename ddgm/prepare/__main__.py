@@ -6,7 +6,7 @@ the digits as 28×28 grey pixels, as train/LABEL/NUMBER.png and test/LABEL/NUMBE
 
 import pathlib
 
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 
 
 def parse(arguments=None):
@@ -44,4 +44,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

@@ -1,6 +1,6 @@
 """The three ways in which a run ends early; each carries the one line that its user reads.
 
-:mod:`ddgm.runs.command_line` turns them into exit statuses: 2, 1 and 130.
+:mod:`ddgm.runs.exit_status` turns them into exit statuses: 2, 1 and 130.
 """
 
 

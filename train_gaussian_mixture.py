@@ -6,7 +6,7 @@ import os
 # Before NumPy is imported: these matrices are so small that threads only wait for each other.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-from ddgm.runs import command_line  # noqa: E402
+from ddgm.runs import command_line, exit_status  # noqa: E402
 
 
 def main(arguments=None):
@@ -33,4 +33,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Learn 64×64 pictures from a folder: the post's icons."""
 
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 
 
 def main(arguments=None):
@@ -29,4 +29,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

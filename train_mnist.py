@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Learn handwritten digits: the post's MNIST pictures, the good one and the failures."""
 
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 
 
 def main(arguments=None):
@@ -33,4 +33,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

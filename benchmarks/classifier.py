@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 from ddgm.data import mnist  # noqa: E402
 from ddgm.evaluation import classifier  # noqa: E402
-from ddgm.runs import command_line  # noqa: E402
+from ddgm.runs import command_line, exit_status  # noqa: E402
 
 
 def main():
@@ -27,4 +27,4 @@ def main():
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

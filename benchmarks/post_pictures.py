@@ -20,7 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from ddgm.presets import PRESETS, default_preset  # noqa: E402
 from ddgm.runs import run_folder  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, as_path, path_name, run_script  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E402
+from ddgm.runs.exit_status import run_script  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)

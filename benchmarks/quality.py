@@ -23,7 +23,8 @@ from chainer import serializers  # noqa: E402
 from ddgm import presets  # noqa: E402
 from ddgm.evaluation import sampling  # noqa: E402
 from ddgm.evaluation.tasks import build_models, open_task  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, as_path, run_script, whole_number  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, whole_number  # noqa: E402
+from ddgm.runs.exit_status import run_script  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
 SHOWN = {

@@ -32,7 +32,8 @@ from speed_sides.case import LOSSES, Case  # noqa: E402
 from speed_sides.worker import Worker, WorkerFailed  # noqa: E402
 
 from ddgm import presets  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, as_path, run_script, whole_number  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, whole_number  # noqa: E402
+from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
 from ddgm.support.files import write_json  # noqa: E402
 

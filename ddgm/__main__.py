@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 from ddgm.presets import PRESETS
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 from ddgm.support.errors import UsageError
 
 COMMANDS = *PRESETS, 'compare', 'weights', 'prepare', 'studies'
@@ -39,7 +39,7 @@ def main():
         name = parse(sys.argv[1:])
         if name is not None:
             start(name, sys.argv[2:])
-    command_line.run_script(chosen)
+    exit_status.run_script(chosen)
 
 
 def start(name, arguments):

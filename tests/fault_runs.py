@@ -22,7 +22,7 @@ import train_images  # noqa: F401
 import train_mnist  # noqa: F401
 import train_swiss_roll  # noqa: F401
 from ddgm.compare import comparison  # noqa: F401
-from ddgm.runs import command_line, execution  # noqa: F401
+from ddgm.runs import execution, exit_status  # noqa: F401
 
 _context = multiprocessing.get_context('forkserver')
 _context.set_forkserver_preload(['fault_runs'])
@@ -76,7 +76,7 @@ def _run(folder, task, arguments, fault):
         sys.argv = ['train_{}.py'.format(task), *arguments]
         execution.execute = functools.partial(_execute_without_metrics, execution.execute)
         module = importlib.import_module('train_' + task)
-        command_line.run_script(lambda: module.main(arguments))
+        exit_status.run_script(lambda: module.main(arguments))
 
 
 def _execute_without_metrics(execute, folder, experiment):

@@ -14,7 +14,7 @@ import pytest
 from ddgm.compare import __main__ as compare
 from ddgm.prepare import __main__ as prepare
 from ddgm.presets import PRESETS
-from ddgm.runs import command_line, stop_signals
+from ddgm.runs import command_line, exit_status, stop_signals
 from ddgm.studies import __main__ as studies
 from ddgm.support.errors import Interrupted, RunFailed, UsageError
 from ddgm.weights import __main__ as weights
@@ -240,7 +240,7 @@ def test_exit_statuses(error, status, line, capsys):
         if error is not None:
             raise error
     with pytest.raises(SystemExit) as caught:
-        command_line.run_script(main)
+        exit_status.run_script(main)
     assert caught.value.code == status
     written = capsys.readouterr().err
     assert written.count('\n') == (0 if line is None else 1)
@@ -251,12 +251,12 @@ def test_own_mistakes_keep_their_traceback():
     def main():
         raise ZeroDivisionError
     with pytest.raises(ZeroDivisionError):
-        command_line.run_script(main)
+        exit_status.run_script(main)
 
 
-def exit_status(main):
+def status_of(main):
     with pytest.raises(SystemExit) as caught:
-        command_line.run_script(main)
+        exit_status.run_script(main)
     return caught.value.code
 
 
@@ -271,14 +271,14 @@ def test_missing_stream(name, closed, monkeypatch):
     def main():
         print('hello', file=getattr(sys, name), flush=True)
         raise UsageError('bad')
-    assert exit_status(main) == 2
+    assert status_of(main) == 2
     getattr(sys, name).close()
 
 
 def test_stream_of_a_notebook(monkeypatch):
     """Neither a file nor a terminal, without ``reconfigure``."""
     monkeypatch.setattr(sys, 'stdout', io.StringIO())
-    assert exit_status(lambda: print('hello')) == 0
+    assert status_of(lambda: print('hello')) == 0
     assert sys.stdout.getvalue() == 'hello\n'
 
 
@@ -289,7 +289,7 @@ def test_pipe_that_was_closed(monkeypatch, capfd):
         os.close(reader)
         with open(writer, 'w') as stream, monkeypatch.context() as patch:
             patch.setattr(sys, 'stdout', stream)
-            assert exit_status(functools.partial(print, text)) == 130
+            assert status_of(functools.partial(print, text)) == 130
     assert capfd.readouterr().err == ''
 
 
@@ -300,13 +300,13 @@ def test_signals(number, capsys):
         os.kill(os.getpid(), number)
         print('went on')
     before = signal.getsignal(number)
-    assert exit_status(main) == 130
+    assert status_of(main) == 130
     output, errors = capsys.readouterr()
     assert (output, errors.partition(': ')[2]) == ('', 'interrupted\n')
     assert signal.getsignal(number) == before
     signal.signal(number, signal.SIG_IGN)
     try:
-        assert exit_status(main) == 0
+        assert status_of(main) == 0
         assert capsys.readouterr() == ('went on\n', '')
         with stop_signals.noted() as received:
             main()
@@ -322,7 +322,7 @@ def test_threads_have_no_signals():
     def main():
         with stop_signals.noted() as received:
             assert not received
-    thread = threading.Thread(target=lambda: statuses.append(exit_status(main)))
+    thread = threading.Thread(target=lambda: statuses.append(status_of(main)))
     thread.start()
     thread.join()
     assert statuses == [0]

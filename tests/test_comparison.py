@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -334,7 +335,7 @@ def test_as_many_as_the_smallest_set_has(reference, drawn, capsys):
         numpy.save(name + '.npy', points(n, seed=n))
     result = compared('a.npy', 'b.npy', 'c.npy', '--reference', 'gaussian_mixture')
     assert result['n_samples'] == 270
-    assert '270 samples of each' in capsys.readouterr().out
+    assert '270 samples of each, as many as b has, held against' in capsys.readouterr().out
     a, b, c = reference.scored
     assert len(a) == len(b) == len(c) == 270
     numpy.testing.assert_array_equal(b, points(270, seed=270))  # as they are, all of them
@@ -345,6 +346,18 @@ def test_as_many_as_the_smallest_set_has(reference, drawn, capsys):
     assert {entry['name']: entry for entry in again['entries']} == {
         entry['name']: entry for entry in result['entries']}
     numpy.testing.assert_array_equal(reference.scored[3], c)
+
+
+@pytest.mark.parametrize(('lengths', 'why'), [
+    ([300, 300], ''), ([300], ''), ([2500, 4000], ''), ([3000, 4000], ''), ([8, 300, 8], ', as many as 0, 2 have'),
+    ([8, 300], ', as many as 0 has'), ([9] * 6 + [10], ', as many as 0, 1, 2, 3, 4 and 1 more have')])
+def test_why_so_many_are_scored(lengths, why, reference, drawn, capsys):
+    """Who has the fewest, where others have more."""
+    for i, n in enumerate(lengths):
+        numpy.save('{}.npy'.format(i), points(n))
+    compared(*('{}.npy'.format(i) for i in range(len(lengths))), '--reference', 'swiss_roll')
+    assert '\n{:,} samples of each{}, held against swiss_roll\n'.format(
+        min(2500, *lengths), why) in capsys.readouterr().out
 
 
 def test_samples_sorted_by_class(reference, drawn):
@@ -542,6 +555,15 @@ def test_points_that_can_not_be_the_reference(name, words, drawn, tmp_path):
     assert message.count(name) == 1
 
 
+def test_points_that_are_one_array_of_several(drawn, capsys):
+    """The reference's and the samples'."""
+    numpy.savez('s.npz', points=points(30), z=numpy.zeros((30, 4)))
+    numpy.save('p.npy', points(30))
+    assert compared('s.npz', '--reference', 's.npz')['entries'][0]['metrics'] == compared(
+        'p.npy', '--reference', 'p.npy')['entries'][0]['metrics']
+    assert capsys.readouterr().out.count('s.npz: its array points is taken for the samples, not z\n') == 2
+
+
 def test_points_can_not_be_the_reference_of_digits(drawn):
     make_run('a', task='mnist')
     numpy.save('s.npy', points(30))
@@ -554,8 +576,9 @@ def test_points_can_not_be_the_reference_of_digits(drawn):
     (spiral(500), 'swiss_roll', 'lie farther'),
     (GaussianMixture().sample(500, numpy.random.default_rng(0)), 'swiss_roll', 'lie farther'),
     (SwissRoll().sample(500, numpy.random.default_rng(0)) + [3, 0], 'swiss_roll', 'lie farther'),
-    (GaussianMixture().sample(500, numpy.random.default_rng(0)) / 2, 'gaussian_mixture', 'spread 0.49'),
-    (SwissRoll().sample(500, numpy.random.default_rng(0)) / 3, 'swiss_roll', 'spread 0.3'),
+    (GaussianMixture().sample(500, numpy.random.default_rng(0)) / 2, 'gaussian_mixture',
+     'theirs: its samples spread 0.49'),
+    (SwissRoll().sample(500, numpy.random.default_rng(0)) / 3, 'swiss_roll', 'its samples spread 0.3'),
     (SwissRoll().sample(500, numpy.random.default_rng(0)) * 10, 'swiss_roll', '100% of the samples'),
     (GaussianMixture().sample(500, numpy.random.default_rng(0)), 'gaussian_mixture', None),
     (SwissRoll().sample(500, numpy.random.default_rng(0)), 'swiss_roll', None),
@@ -643,7 +666,7 @@ def test_curves_alone(capsys, tmp_path):
             ('ring', {'energy/loss': 4, 'generator/loss': None}), ('grid', {'energy/loss': 3, 'generator/loss': 6}))]}
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        'ring: no samples, a log of 2 entries', 'grid: no samples, a log of 1 entries', '',
+        'ring: no samples, a log of 2 entries', 'grid: no samples, a log of 1 entry', '',
         'out/comparison.json, out/comparison.png']
     with Image.open('out/comparison.png') as image:
         assert image.format == 'PNG'
@@ -743,18 +766,23 @@ def test_folder_that_can_not_be_written_to(out, drawn, tmp_path):
 @pytest.mark.parametrize(('arguments', 'out'), [
     ('samples --reference swiss_roll', 'samples'), ('a=samples --reference swiss_roll', 'samples/'),
     ('samples --reference swiss_roll', 'link'), ('samples --reference swiss_roll', 'run'),
-    ('run', 'run'), ('r=run', 'samples/../run/'), ('lr=0.1=samples --reference swiss_roll', 'samples'),
+    ('run', 'run'), ('run', 'run/new'), ('run', 'link_to_run/figures'), ('r=run', 'samples/../run/'),
+    ('lr=0.1=samples --reference swiss_roll', 'samples'),
     ('samples/a.npy --reference images:pictures', 'pictures'),
-    ('samples/a.npy --reference images:pictures', 'pictures/comparison')])
+    ('samples/a.npy --reference images:pictures', 'pictures/comparison'),
+    ('samples/a.npy --reference images:pictures', 'read_too/comparison')])
 def test_output_over_an_input(arguments, out, drawn, tmp_path):
     """Nothing is written into a run, a folder that is compared, or a folder of pictures that are data."""
     make_run(tmp_path / 'run', x=points(30))
     os.mkdir('samples')
     os.mkdir('pictures')
     os.symlink('samples', 'link')
+    os.symlink('run', 'link_to_run')
+    os.mkdir('read_too')
+    os.symlink('../read_too', 'pictures/link')
     numpy.save('samples/a.npy', points(30))
     before = sorted(tmp_path.rglob('*'))
-    assert 'give another folder to --out' in refusal(compared, *arguments.split(), out=out)
+    assert re.search('give another (folder|path) to --out', refusal(compared, *arguments.split(), out=out))
     assert sorted(tmp_path.rglob('*')) == before
 
 
@@ -799,6 +827,7 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
 @pytest.mark.parametrize(('arguments', 'words'), [
     ('', ['A']),
     ('s.npy --reference moons', ['--reference', "'moons'"]),
+    ('s.npy --reference points.csv', ['--reference', 'an .npy or .npz file of points (N, 2)', "'points.csv'"]),
     ('s.npy --seed 3', ['--seed', '--help']),
     ('nowhere', ['nowhere', 'no such file']),
     ('text.npy', ['text.npy', "can't be read"]),

@@ -432,6 +432,45 @@ def test_folder_of_logs(save):
     assert [list(log.values) for entry in found for log in entry.logs] == [['energy/loss'], ['generator/loss']]
 
 
+def test_samples_below_an_output_folder(save, capsys):
+    """Where the folder has none of its own: of each series of epochs the last set, of seeds all."""
+    for epoch in (2, 9, 10):
+        save('final/samples/epoch_{}.npy'.format(epoch), points(10, start=epoch))
+        save('final/samples/seed1_epoch_{:03}.npy'.format(epoch), points(20, start=epoch))
+        save('final/samples/seed2_epoch_{:03}.npy'.format(epoch), points(30, start=epoch))
+    save('final/samples/notes.txt', 'text')
+    save('final/metrics.csv', LOG)
+    save('final/checkpoints/latest.pt', 'weights')
+    found = entries.read(['theirs=final'])
+    assert [(entry.name, 0 if entry.x is None else len(entry.x)) for entry in found] == [
+        ('theirs/epoch_10', 10), ('theirs/seed1_epoch_010', 20), ('theirs/seed2_epoch_010', 30), ('theirs/metrics', 0)]
+    for entry in found[:3]:
+        numpy.testing.assert_array_equal(entry.x, points(len(entry.x), start=10))
+    assert found[0].sources == ['final/samples/epoch_10.npy']
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        'final/samples: of 3 sets that are numbered, as of epochs, the last is taken: {}.npy'.format(name)
+        for name in ('epoch_10', 'seed1_epoch_010', 'seed2_epoch_010')]
+    assert lines[4:] == ['final/samples: 1 passed over: notes.txt', 'final: 1 passed over: checkpoints/']
+    save('final/own.npy', points(7))
+    assert len(read_one('theirs=final').x) == 7
+    assert capsys.readouterr().out == 'final: 2 passed over: checkpoints/, samples/\n'
+
+
+def test_parts_below_an_output_folder(save, capsys):
+    """Parts of one set are not epochs; a folder of nothing that is known is passed over."""
+    for i in (1, 2, 10):
+        save('a/samples/{}.npy'.format(i), points(10, start=i))
+    numpy.testing.assert_array_equal(
+        read_one('a').x, numpy.concatenate([points(10, start=i) for i in (1, 2, 10)]))
+    assert capsys.readouterr().out == 'a/samples: taken for one set: 30 samples of 1.npy to 10.npy (3 files)\n'
+    save('b/samples/notes.txt', 'text')
+    assert 'but samples/: ' in refusal('b')
+    save('b/metrics.csv', LOG)
+    assert read_one('b').x is None
+    assert capsys.readouterr().out == 'b: 1 passed over: samples/\n'
+
+
 def test_json_files_of_a_folder(save, capsys):
     """Most are no logs: those are named and passed over."""
     save('theirs/a.npy', points(10))
@@ -450,14 +489,14 @@ def test_other_files_of_a_folder_are_named(save, tmp_path, capsys):
     (tmp_path / 'theirs' / 'folder.npy').mkdir()
     message = refusal('theirs')
     assert message.startswith('theirs: holds neither a run nor samples (.npy,')
-    assert 'but curves.tfrecord, deeper/, folder.npy/, model.pt, notes.txt: ' in message
+    assert 'but deeper/, folder.npy/, curves.tfrecord, model.pt, notes.txt: ' in message
     assert capsys.readouterr().out == ''
     save('theirs/a.npy', points(20))
     save('theirs/labels.npy', numpy.arange(20))
     save('theirs/plot.png', 'no picture at all')
     assert len(read_one('theirs').x) == 20
     assert capsys.readouterr().out == (
-        'theirs: 7 passed over: curves.tfrecord, deeper/, folder.npy/, labels.npy, model.pt and 2 more\n')
+        'theirs: 7 passed over: deeper/, folder.npy/, curves.tfrecord, labels.npy, model.pt and 2 more\n')
 
 
 def test_folder_of_what_is_no_samples(save):
@@ -503,12 +542,45 @@ def test_npz_of_which_one_array_can_be_samples(arrays, said, save, capsys):
 def test_npz_of_which_no_array_is_meant(save):
     save('s.npz', {'fake': points(10), 'real': points(11)})
     assert refusal('s.npz') == (
-        's.npz: the samples have to be its array x, and it has fake (float32 of the shape (10, 2)), '
+        's.npz: the samples have to be its array x, or samples, and it has fake (float32 of the shape (10, 2)), '
         'real (float32 of the shape (11, 2))')
     save('s.npz', {'a': numpy.arange(3), 'b': numpy.arange(4)})
     assert 'a (int64 of the shape (3,)), b' in refusal('s.npz')
     save('s.npz', {})
     assert 'none' in refusal('s.npz')
+
+
+POINTS_AND_MORE = {'points': points(10), 'labels': numpy.arange(10), 'z': numpy.zeros((10, 4))}
+
+
+@pytest.mark.parametrize(('task', 'other'), [
+    ('gaussian_mixture', {}), ('swiss_roll', {'images': numpy.zeros((10, 28, 28))}), ('points', {})])
+def test_only_array_of_points(task, other, save, capsys):
+    """In the plane it is meant, in a file as in a folder, and where a run says what the task is."""
+    save('s.npz', {**POINTS_AND_MORE, **other})
+    save('theirs/s.npz', {**POINTS_AND_MORE, **other})
+    said = 's.npz: its array points is taken for the samples, not {}\n'.format(', '.join(['labels', 'z', *other]))
+    for path in ('s.npz', 'theirs'):
+        entry, = entries.read([path], task=task)
+        numpy.testing.assert_array_equal(entry.x, points(10))
+    assert capsys.readouterr().out == said + 'theirs: ' + said
+    if task != 'points':
+        make_run('run', task=task)
+        for order in (['s.npz', 'run'], ['run', 't=s.npz']):
+            assert sorted(len(entry.x) for entry in entries.read(order) if entry.x is not None) == [10]
+        assert capsys.readouterr().out == 2 * said
+
+
+@pytest.mark.parametrize(('task', 'arrays'), [
+    ('mnist', POINTS_AND_MORE), (None, POINTS_AND_MORE), ('swiss_roll', {**POINTS_AND_MORE, 'w': points(3)}),
+    ('swiss_roll', {'a': numpy.zeros((10, 4)), 'b': numpy.zeros((10, 3))})])
+def test_no_array_of_points(task, arrays, save):
+    """Of another task, of none, two of them, none."""
+    save('s.npz', arrays)
+    with pytest.raises(UsageError, match='its array x, or samples, and it has') as caught:
+        entries.read(['s.npz'], task=task)
+    for name, x in arrays.items():
+        assert '{} ({} of the shape {})'.format(name, x.dtype, x.shape) in str(caught.value)
 
 
 @pytest.mark.parametrize('dtype', ['f2', '>f8', 'u1', 'i8', 'bool'])

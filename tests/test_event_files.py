@@ -123,7 +123,28 @@ def test_folders(argument, names, save, capsys):
     n = 1 if argument.endswith('host') else 2
     assert [len(log.x) for entry in found for log in entry.logs] == [n] * len(names)
     printed = capsys.readouterr().out
-    assert ('runs/tuning: has no rows' in printed) is argument.endswith('runs')
+    assert ('runs/tuning: has no scalar that is known' in printed) is argument.endswith('runs')
+
+
+@pytest.mark.parametrize('argument', ['runs', 'theirs=runs'])
+def test_scalars_below_the_folder_of_a_run(argument, save):
+    """As add_scalars of PyTorch's SummaryWriter writes them: their one name says nothing, and is named."""
+    save('runs', [])
+    for name in ('d', 'g'):
+        save('runs/losses_' + name, [('losses', step, 0.5) for step in (1, 2)])
+    with pytest.raises(UsageError) as caught:
+        entries.read([argument])
+    assert str(caught.value) == (
+        'runs: has no scalar that is known, as e_real, e_fake, e_loss, g_loss, generator_energy, entropy are (it has '
+        'losses_d/losses, losses_g/losses): leave it out, or write each by add_scalar under such a name')
+
+
+def test_folder_of_a_run_beside_known_ones(save, capsys):
+    """A run's own events may hold nothing while folders below do."""
+    save('runs', [('accuracy', 1, 0.5)])
+    save('runs/train', [('dem_loss', 1, 0.5)])
+    assert [entry.name for entry in entries.read(['runs'])] == ['train']
+    assert capsys.readouterr().out.startswith('Passed over: runs: has no scalar that is known')
 
 
 def test_event_files_beside_samples(save, tmp_path):

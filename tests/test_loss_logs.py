@@ -316,5 +316,5 @@ def test_no_text(content, read):
 def test_no_file(tmp_path):
     with pytest.raises(UsageError, match='nothing.csv.*No such file'):
         loss_logs.read(tmp_path / 'nothing.csv')
-    with pytest.raises(UsageError, match='no rows|the package tensorboard'):  # where that is missing
+    with pytest.raises(UsageError, match='no scalar|the package tensorboard'):  # where that is missing
         loss_logs.read(tmp_path)

@@ -117,7 +117,7 @@ def test_nothing_else_is_replaced(mixed, tmp_path, make, name):
 
 @pytest.mark.parametrize(('data', 'out'), [
     ('data', 'data'), ('data', 'data/out'), ('data/sub', 'data'), ('data', '.'), ('data', 'link'),
-    ('linked', 'prepared'), ('linked', 'prepared/within')])
+    ('linked', 'prepared'), ('linked', 'prepared/within'), ('deep/up', 'deep'), ('deep/up', 'deep/new')])
 def test_no_folder_that_is_read_is_written_to(mixed, tmp_path, monkeypatch, data, out):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'link').symlink_to('data', target_is_directory=True)
@@ -125,6 +125,9 @@ def test_no_folder_that_is_read_is_written_to(mixed, tmp_path, monkeypatch, data
     main(['images', '--data', 'data', '-o', 'prepared'])
     (tmp_path / 'linked').mkdir()
     (tmp_path / 'linked' / 'pictures').symlink_to(tmp_path / 'prepared', target_is_directory=True)
+    # A link back up: from then on the whole of deep is read.
+    shutil.copytree(mixed, tmp_path / 'deep' / 'up')
+    (tmp_path / 'deep' / 'up' / 'link').symlink_to('..', target_is_directory=True)
     before = sorted(tmp_path.rglob('*'))
     message = refusal(main, ['images', '--data', data, '-o', out])
     assert message.startswith('{} and {}'.format(out, data))

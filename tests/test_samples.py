@@ -125,6 +125,16 @@ def test_pictures_that_are_no_grid(name, pixels):
     assert "numpy.save('samples.npy', x)" in message
 
 
+def test_grid_of_one(capsys):
+    """What fills up its only row is no sample."""
+    x = digits(2)
+    x[1] = 0
+    save('grid.png', grid(x))
+    assert refusal('grid.png') == 'grid.png: a picture of one sample: give the folder of all'
+    assert capsys.readouterr().out == (
+        'grid.png: taken for a grid of 1 sample of 28×28 pixels, with lines of 2 between them\n')
+
+
 def test_lines_of_another_colour_somewhere():
     pixels = grid(digits(64))
     pixels[31, 100] = 1
@@ -142,8 +152,11 @@ def test_photo_of_a_size_that_tiles_would_have(rng):
 
 def test_grid_as_jpeg():
     """Blurred lines don't tell where tiles begin."""
-    save('grid.jpg', grid(pictures(64)), quality=90)
-    assert 'lines of one colour' in refusal('grid.jpg')
+    for name in ('grid.jpg', 'grid.JPEG'):
+        save(name, grid(pictures(64)), quality=90)
+        assert refusal(name) == (
+            '{}: neither a sample of 28×28 or 64×64 pixels nor certainly a grid of them, whose edges a JPEG blurs: '
+            'save a PNG, or save numbers, as numpy.save(\'samples.npy\', x) does'.format(name))
 
 
 def test_one_sample_alone():
@@ -228,6 +241,35 @@ def test_folder_of_grids(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[1:] == [
         'epochs: taken for 3 sets, a column each: 10 samples of fake_samples_epoch_001.png, 10 samples of '
         'fake_samples_epoch_002.png, 10 samples of fake_samples_epoch_003.png', 'epochs: 1 passed over: loss.png']
+
+
+def test_output_folder_of_crisp79(tmp_path, capsys):
+    """One command: its log, and the grid of its last epoch."""
+    for name in ('samples', 'checkpoints'):
+        (tmp_path / 'outputs' / 'final' / name).mkdir(parents=True)
+    for i in range(1, 12):
+        save('epoch_{:03}.png'.format(i), grid(pictures(64, i)), 'outputs/final/samples')
+    (tmp_path / 'outputs' / 'final' / 'checkpoints' / 'latest.pt').write_bytes(b'weights')
+    (tmp_path / 'outputs' / 'final' / 'metrics.csv').write_text(
+        'exp_name,epoch,e_real,e_fake,e_loss,g_loss\nfinal,1,0.5,0.25,0.25,1\nfinal,2,0.5,0.25,0.25,1\n')
+    entry = read_one('theirs=outputs/final')
+    assert (entry.name, entry.sources) == (
+        'theirs', ['outputs/final/samples/epoch_011.png', 'outputs/final/metrics.csv'])
+    numpy.testing.assert_array_equal(entry.x, pictures(64, 11))
+    assert [log.x for log in entry.logs] == [[1, 2]]
+    assert capsys.readouterr().out.splitlines() == [
+        'outputs/final/samples: of 11 sets that are numbered, as of epochs, the last is taken: epoch_011.png',
+        'outputs/final/samples: epoch_011.png: taken for a grid of 64 samples of 64×64 pixels, with lines of 2 '
+        'between them', 'outputs/final: 1 passed over: checkpoints/']
+
+
+def test_order_of_numbers(tmp_path, capsys):
+    """2.png comes before 10.png."""
+    (tmp_path / 'theirs').mkdir()
+    for i, image in enumerate(digits(12), 1):
+        save('{}.png'.format(i), image, 'theirs')
+    numpy.testing.assert_array_equal(read_one('theirs').x[..., 0], digits(12))
+    assert capsys.readouterr().out == 'theirs: taken for one set: 12 samples of 1.png to 12.png (12 files)\n'
 
 
 def test_folder_of_photos(tmp_path, rng):

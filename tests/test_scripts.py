@@ -301,7 +301,7 @@ DIVERGING = '''
 import sys
 sys.path.insert(0, {root!r})
 import ddgm, train_{task}
-from ddgm.runs import command_line
+from ddgm.runs import exit_status
 from ddgm.data.toy import GaussianMixture, SwissRoll
 draws = 0
 def wrap(sample):
@@ -312,7 +312,7 @@ def wrap(sample):
     return sample_until_broken
 for data in (GaussianMixture, SwissRoll):
     data.sample = wrap(data.sample)
-command_line.run_script(train_{task}.main)
+exit_status.run_script(train_{task}.main)
 '''
 
 

@@ -181,8 +181,8 @@ def test_a_study_that_is_ended_leaves_its_results_and_no_process(case, error, tm
 
 def test_lost_connection(tmp_path):
     """SIGHUP comes to all processes of a study: one line, and none goes on."""
-    code = 'import ending_study, pathlib; from ddgm.runs import command_line; from ddgm.studies import study; ' \
-        'command_line.run_script(lambda: study.carry_out(ending_study, {}, 2, 2, None, pathlib.Path("x"), ' \
+    code = 'import ending_study, pathlib; from ddgm.runs import exit_status; from ddgm.studies import study; ' \
+        'exit_status.run_script(lambda: study.carry_out(ending_study, {}, 2, 2, None, pathlib.Path("x"), ' \
         '["quick", "hanging_up"]))'
     result = subprocess.run(
         [sys.executable, '-c', code], cwd=tmp_path, start_new_session=True, capture_output=True, text=True, timeout=120,

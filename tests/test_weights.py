@@ -1,6 +1,7 @@
 """The command that carries weights: a run's models out, others' in, and the run that goes on from them."""
 
 import json
+import re
 import shutil
 
 import numpy
@@ -125,9 +126,26 @@ def test_export_over_what_is_there(directory, run, tmp_path):
     weights.main(['export', str(run), str(tmp_path / 'weights')])
     before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
     message = refusal(['export', tmp_path / 'run', '{}/{}'.format(tmp_path, directory)])
-    assert 'holds a run, or weights: give another folder to DIR' in message
+    assert re.search('(holds a run, or weights|lies in a run, .*): give another (folder|path) to DIR', message)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
-    weights.main(['export', str(tmp_path / 'run'), str(tmp_path / 'run' / 'torch')])  # a folder of its own there
+
+
+@pytest.mark.parametrize('out', ['figures', 'new', 'deep/new', '../link/new', '../run/figures/../new'])
+def test_nothing_is_written_into_a_run(out, run, tmp_path):
+    """Nor into a folder in it, of any name, by any of the three."""
+    shutil.copytree(run, tmp_path / 'run')
+    (tmp_path / 'link').symlink_to(tmp_path / 'run')
+    weights.main(['export', str(run), str(tmp_path / 'torch')])
+    (tmp_path / 'net.py').touch()
+    run, out = tmp_path / 'run', tmp_path / 'run' / out
+    before = sorted(tmp_path.rglob('*'))
+    for arguments, flag in (
+            (['export', run, out], 'DIR'), (['import', tmp_path / 'torch', out, '--like', run], 'OUT'),
+            (['import', run, out, '--like', run], 'OUT'),
+            (['sample', run, out / 'x.npz', '--generator', tmp_path / 'net.py:G'], 'OUT'),
+            (['sample', run / 'generative_model.npz', out / 'x.npz', '--generator', tmp_path / 'net.py:G'], 'OUT')):
+        assert refusal(arguments) == '{} lies in a run, {}: give another path to {}'.format(arguments[2], run, flag)
+    assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_refused_imports(run, tmp_path):

@@ -9,7 +9,7 @@ number of samples, the same reference data.  Prints a table; writes comparison.j
 import argparse
 
 from ddgm.presets import PRESETS
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 
 _REFERENCES = ', '.join(task + (':DIR' if task in command_line.DATA_FOLDERS else '') for task in PRESETS)
 
@@ -41,7 +41,8 @@ def _reference(text):
     task, colon, folder = text.partition(':')
     known = command_line.DATA_FOLDERS.get(task)
     if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
-        raise argparse.ArgumentTypeError('give one of {}, or an .npy file, not {!r}'.format(_REFERENCES, text))
+        raise argparse.ArgumentTypeError('give one of {}, or an .npy or .npz file of points (N, 2), not {!r}'.format(
+            _REFERENCES, text))
     return task, command_line.path_name(folder) if folder else known and known.default
 
 
@@ -50,8 +51,8 @@ def main(arguments=None):
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
     from ddgm.compare import comparison, entries
-    comparison.compare(entries.read(request.paths, request.out), *request.reference, request.out)
+    comparison.compare(entries.read(request.paths, request.out, request.reference[0]), *request.reference, request.out)
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

@@ -7,19 +7,18 @@ import tempfile
 import numpy
 
 from ddgm.compare import loss_logs, samples as sample_files
+from ddgm.compare.entries import PLANE, POINTS
 from ddgm.data import mnist
 from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.evaluation.points import OwnPoints
 from ddgm.figures import plots
 from ddgm.runs import run_folder
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError
+from ddgm.support.errors import UsageError, counted, some
 from ddgm.support.files import write_json
 from ddgm.support.terminal import print_table
 
-_POINTS = 'points'  # of a file
-_N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, _POINTS: 400, 'mnist': 64, 'images': 64}
-_PLANE = ('gaussian_mixture', 'swiss_roll', _POINTS)  # where an energy has a map
+_N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, POINTS: 400, 'mnist': 64, 'images': 64}
 # Samples of which more than this share lie far from all data, or whose spread is so many times the data's or the
 # inverse of that, are perhaps not of that data.
 _FAR, _WIDER = 1 / 2, 4 / 3
@@ -38,7 +37,7 @@ def compare(entries, task, data_folder, out):
         UsageError: It is not clear what to compare with; samples are not of that kind, or too few; the folder can't be
             written to, or holds a run or data.
     """
-    _check_output(out, [(task, data_folder), *((entry.run.task, entry.run.data) for entry in entries if entry.run)])
+    _check_output(out, task, data_folder, [entry.run for entry in entries if entry.run])
     out = _make_folder(out)
     for entry in entries:
         print('{}: {}'.format(entry.name, _described(entry)))
@@ -50,19 +49,20 @@ def compare(entries, task, data_folder, out):
         n = len(next(iter(samples.values())))
         doubted = {  # but for a run that has learned from this data
             entry.name: samples[entry.name] for entry in entries
-            if entry.name in samples and (task == _POINTS or not entry.run)}
+            if entry.name in samples and (task == POINTS or not entry.run)}
         if doubted:
             _doubt(doubted, reference.shown_data(metrics.N_SCORED), task)
-        print('\n{:,} samples of each, held against {}'.format(n, data_folder if task == _POINTS else task), flush=True)
+        print('\n{:,} samples of each{}, held against {}'.format(
+            n, _why_so_many(n, entries), data_folder if task == POINTS else task), flush=True)
         result.update(task=task, n_samples=n)
-        if task == _POINTS:
+        if task == POINTS:
             result['reference'] = data_folder
         for entry, facts in zip(entries, result['entries']):
             if entry.name in samples:
                 x, energy = samples[entry.name], _energy(entry)
                 facts['metrics'] = reference.score(x, energy, entry.run and entry.run.settings)
                 panels.append(plots.Panel(
-                    entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in _PLANE else None,
+                    entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in PLANE else None,
                     facts['metrics'].get('log_z')))
         real = reference.real_data(n)
         if real is not None:
@@ -70,19 +70,8 @@ def compare(entries, task, data_folder, out):
             real_columns.append(('real data', result['real_data']))
         data = plots.Panel(
             'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
-            reference.window if task == _POINTS else None)
-    theirs = [
-        {name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}
-        for facts in result['entries']]
-    columns = [
-        (facts['name'], {'iterations': facts['iterations'], **facts['metrics'], **of_theirs})
-        for facts, of_theirs in zip(result['entries'], theirs)]
-    if not panels and any(theirs):
-        print()
-    if panels or any(theirs):
-        print_table(columns + real_columns)
-    if any(theirs):
-        print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
+            reference.window if task == POINTS else None)
+    _print_table(result['entries'], real_columns)
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
     written = [out / 'comparison.json']
@@ -96,12 +85,30 @@ def compare(entries, task, data_folder, out):
     print('\n{}'.format(', '.join(map(str, written))))
 
 
-def _check_output(out, data):
-    """Raise ``UsageError`` where a folder is a run's, or lies in one of ``data``: pairs of a task and a folder."""
+def _print_table(entries, real_columns):
+    """Print the table of what ``_facts`` says of entries, beside columns of real data, if there is anything in it."""
+    columns, any_theirs = [], False
+    for facts in entries:
+        theirs = {name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}
+        any_theirs = any_theirs or bool(theirs)
+        columns.append((facts['name'], {'iterations': facts['iterations'], **facts['metrics'], **theirs}))
+    any_metrics = any(facts['metrics'] for facts in entries)
+    if any_theirs and not any_metrics:
+        print()
+    if any_theirs or any_metrics:
+        print_table(columns + real_columns)
+    if any_theirs:
+        print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
+
+
+def _check_output(out, task, data_folder, runs):
+    """Raise ``UsageError`` where a folder holds a run, lies in one of ``runs`` or among data of them or of the task."""
     if (pathlib.Path(out) / run_folder.SETTINGS).exists():
         raise UsageError('{} holds a run: give another folder to --out'.format(out))
-    for task, folder in data:
-        run_folder.keep_apart(out, task, folder)
+    run_folder.keep_apart(out, task, data_folder)
+    for run in runs:
+        run_folder.keep_out(out, run.path)
+        run_folder.keep_apart(out, run.task, run.data)
 
 
 def _make_folder(path):
@@ -121,8 +128,8 @@ def _not_writable(path, error):
 def _described(entry):
     """What a user reads of an entry before it is scored."""
     parts = ['a run of {}, preset {}'.format(entry.run.task, entry.run.preset)] if entry.run else []
-    parts.append('no samples' if entry.x is None else '{:,} samples'.format(len(entry.x)))
-    parts += ['a log of {:,} entries'.format(len(log.x)) for log in entry.logs]
+    parts.append('no samples' if entry.x is None else counted(len(entry.x), 'sample'))
+    parts += ['a log of {}'.format(counted(len(log.x), 'entry', 'entries')) for log in entry.logs]
     return ', '.join(parts)
 
 
@@ -143,7 +150,7 @@ def _open_reference(task, data_folder, entries):
     """What all samples are of, and its reference."""
     runs = [entry.run for entry in entries if entry.run]
     of_runs = {run.task for run in runs}
-    if task == _POINTS and of_runs <= set(_PLANE):
+    if task == POINTS and of_runs <= set(PLANE):
         return task, _own_points(data_folder)
     if len(of_runs | {task} - {None}) > 1:
         raise UsageError('samples of {} can\'t be compared: leave some out'.format(
@@ -171,7 +178,7 @@ def _own_points(path):
     if not path.is_file():
         raise UsageError('{}: there is no such file: give the file of points to --reference'.format(path))
     try:
-        return OwnPoints(sample_files.read_file(path))
+        return OwnPoints(sample_files.read_file(path, in_plane=True))
     except UsageError as error:
         raise UsageError('{}{}'.format('' if str(path) in str(error) else '{}: '.format(path), error)) from error
 
@@ -195,6 +202,15 @@ def _equally_many(entries, reference):
     return samples
 
 
+def _why_so_many(n, entries):
+    """Which entries have too few for the others, in words that follow their number; empty where none has."""
+    lengths = {entry.name: len(entry.x) for entry in entries if entry.x is not None}
+    fewest = [name for name, length in lengths.items() if length == n]
+    if n == metrics.N_SCORED or len(fewest) == len(lengths):
+        return ''
+    return ', as many as {} {}'.format(some(fewest), 'has' if len(fewest) == 1 else 'have')
+
+
 def _doubt(samples, data, task):
     """Say which samples, by name, are so unlike the data that they may be of other data, or of another scale."""
     data = data.reshape(len(data), -1)
@@ -204,8 +220,8 @@ def _doubt(samples, data, task):
         far, wider = metrics.far_share(x, data, reach), metrics.spread(x) / width
         signs = ['{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(far)] * (
             far > _FAR)
-        if task in _PLANE and not 1 / _WIDER < wider < _WIDER:
-            signs.append('they spread {:.3g} times as wide'.format(wider))
+        if task in PLANE and not 1 / _WIDER < wider < _WIDER:
+            signs.append('its samples spread {:.3g} times as wide as the data'.format(wider))
         if signs:
             print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))
 

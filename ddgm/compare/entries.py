@@ -12,11 +12,14 @@ from ddgm.compare import loss_logs, samples
 from ddgm.runs import run_folder
 from ddgm.runs.log import curves_of
 from ddgm.support.errors import UsageError, one_line, some
-from ddgm.support.files import is_within, read_json
+from ddgm.support.files import counting_order, is_within, read_json
 
 _KINDS = 'samples ({}) nor a log ({}, log of Chainer, {})'.format(
     ', '.join(samples.SUFFIXES), ', '.join(loss_logs.SUFFIXES), loss_logs.EVENTS)
 _CURE = 'leave it out or give another path'
+POINTS = 'points'  # of a file, as the reference
+PLANE = ('gaussian_mixture', 'swiss_roll', POINTS)  # what has samples (N, 2), and a map of its energy
+_SUBFOLDER = 'samples'  # where some programs put them, beside a log and weights
 
 
 @dataclasses.dataclass
@@ -50,20 +53,21 @@ class Entry:
         self.sources += other.sources
 
 
-def read(arguments, out=None):
+def read(arguments, out=None, task=None):
     """The entries that a user names by ``PATH`` or ``NAME=PATH``; what has one NAME is one entry.
 
     A path is a run folder, a file of samples (.npy, .npz with an array x, or a picture of many), a log (see
-    ``loss_logs``) or a folder of such files.  Prints what a path was taken for where that is not certain.  Raises
-    ``UsageError`` for a path that is none of these, is given twice or is the folder ``out`` that is written to, or a
-    file that can't be read.
+    ``loss_logs``) or a folder of such files.  ``task`` is what their samples are of, by default what the first run has
+    learned.  Prints what a path was taken for where that is not certain.  Raises ``UsageError`` for a path that is none
+    of these, is given twice or is the folder ``out`` that is written to, or a file that can't be read.
     """
     entries, named, unnamed = [], {}, []
-    for argument in arguments:
-        name, path = _name_and_path(argument)
+    names_and_paths = [_name_and_path(argument) for argument in arguments]
+    in_plane = (task or _task_of_runs(path for _, path in names_and_paths)) in PLANE
+    for name, path in names_and_paths:
         if out and is_within(path, out) and is_within(out, path):
             raise UsageError('{} is to be compared: give another folder to --out'.format(path))
-        found = _read_path(path)
+        found = _read_path(path, in_plane)
         if name is None:
             unnamed += found
             entries += found
@@ -102,29 +106,35 @@ def _name_and_path(argument):
     return splits[0]
 
 
+def _task_of_runs(paths):
+    """What the first run among some paths has learned; ``None`` where none is a run."""
+    runs = (path for path in paths if os.path.exists(os.path.join(path, run_folder.SETTINGS)))
+    return next((run_folder.read_run(path, _CURE).task for path in runs), None)
+
+
 def _with_path(entry):
     paths, first = ', '.join(entry.sources), pathlib.Path(entry.sources[0])
     return paths if entry.name in (first.stem, first.name) else '{}: {}'.format(paths, entry.name)
 
 
-def _read_path(argument):
+def _read_path(argument, in_plane):
     """The entries that one path holds, under names of their own."""
     try:
-        return _entries_of(pathlib.Path(argument))
+        return _entries_of(pathlib.Path(argument), in_plane)
     except OSError as error:
         raise UsageError('{}: can\'t be read ({}): {}'.format(argument, error.strerror, _CURE)) from error
 
 
-def _entries_of(path):
+def _entries_of(path, in_plane):
     name = os.path.basename(os.path.abspath(path))
     if (path / run_folder.SETTINGS).exists():
         return [_read_run(path, name)]
     if path.is_dir():
-        return _read_folder(path, name)
+        return _read_folder(path, name, in_plane)
     if not path.exists():
         raise UsageError('{}: there is no such file or folder'.format(path))
     if path.suffix.lower() in samples.SUFFIXES:
-        return [Entry(path.stem, [str(path)], x=samples.read_file(path))]
+        return [Entry(path.stem, [str(path)], x=samples.read_file(path, in_plane))]
     if loss_logs.is_log(path):
         return _read_log(path)
     raise UsageError('{}: neither a run folder nor {}: {}, or {}'.format(path, _KINDS, _CURE, samples.SAVE))
@@ -143,18 +153,25 @@ def _read_run(path, name):
     return entry
 
 
-def _read_folder(path, name):
-    items = sorted(item for item in path.iterdir() if not item.name.startswith('.'))
-    files = [item for item in items if item.is_file()]
-    sets, told, errors = samples.read_folder(path, [file for file in files if file.suffix.lower() in samples.SUFFIXES])
+def _read_folder(path, name, in_plane):
+    items, files = _items_of(path)
+    sets, told, errors = samples.read_folder(path, _of_samples(files), in_plane)
+    where = path
+    if not sets and (path / _SUBFOLDER).is_dir():
+        inside, files_inside = _items_of(path / _SUBFOLDER)
+        sets, told_inside, more = samples.read_folder(
+            path / _SUBFOLDER, _of_samples(files_inside), in_plane, only_last=True)
+        errors += more
+        if sets:
+            where = path / _SUBFOLDER
+            _tell_passed_over(where, inside, told_inside)
+            told.append(where)
     logs, told_too = _read_logs(path, name, files, bool(sets))
     if not sets and not logs:
         raise errors[0] if errors else UsageError('{}: holds neither a run nor {}{}: {}'.format(
             path, _KINDS, items and ', but ' + _named(items) or '', _CURE))
-    passed_over = [item for item in items if item not in {*told, *told_too}]
-    if passed_over:
-        print('{}: {:,} passed over: {}'.format(one_line(path), len(passed_over), _named(passed_over)))
-    entries = [Entry(title, [str(path / source)], x=x) for title, source, x in sets]
+    _tell_passed_over(path, items, told + told_too)
+    entries = [Entry(title, [str(where / source)], x=x) for title, source, x in sets]
     if len(entries) != 1:
         return entries + logs
     entries[0].name = name
@@ -163,8 +180,27 @@ def _read_folder(path, name):
     return entries
 
 
+def _items_of(path):
+    """What is in a folder and not hidden, in the order of numbers; and the files among it."""
+    items = sorted((item for item in path.iterdir() if not item.name.startswith('.')), key=counting_order)
+    return items, [item for item in items if item.is_file()]
+
+
+def _of_samples(files):
+    return [file for file in files if file.suffix.lower() in samples.SUFFIXES]
+
+
+def _tell_passed_over(path, items, told):
+    told = set(told)
+    left = [item for item in items if item not in told]
+    if left:
+        print('{}: {:,} passed over: {}'.format(one_line(path), len(left), _named(left)))
+
+
 def _named(items):
-    return some(item.name + '/' * item.is_dir() for item in items)
+    """The first of many, folders before files, since more may be in them."""
+    folders = [item.name + '/' for item in items if item.is_dir()]
+    return some(folders + [item.name for item in items if not item.is_dir()])
 
 
 def _read_logs(path, name, files, has_samples):
@@ -172,7 +208,7 @@ def _read_logs(path, name, files, has_samples):
 
     Also what was read, or told of in a line since it is no log.
     """
-    logs, told = [], []
+    logs, told, left = [], [], []
     for file in files:
         if loss_logs.is_log(file) and not file.match(loss_logs.EVENTS):
             told.append(file)
@@ -189,10 +225,22 @@ def _read_logs(path, name, files, has_samples):
         try:
             logs += _read_log(folder, name if folder == path else folder.name)
         except UsageError as error:
-            if folder == path and not has_samples:
-                raise
-            print('Passed over:', error)
+            left.append((folder, error))
+    if left and not logs and not has_samples:
+        _raise_all(path, left)
+    for _, error in left:
+        print('Passed over:', error)
     return logs, told
+
+
+def _raise_all(path, left):
+    """Raise one error for all event files of a folder and those below it: pairs of each folder and its error."""
+    found = []
+    for folder, error in left:
+        if not isinstance(error, loss_logs.NothingKnown):
+            raise error
+        found += [column if folder == path else '{}/{}'.format(folder.name, column) for column in error.columns]
+    raise loss_logs.NothingKnown(path, found, of_events=True)
 
 
 def _read_log(path, name=None):

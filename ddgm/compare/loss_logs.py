@@ -6,9 +6,10 @@ import json
 import math
 import pathlib
 import re
+import typing
 
 from ddgm.runs.log import Curves
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line, some
 
 SUFFIXES = ('.csv', '.tsv', '.json', '.jsonl')
 EVENTS = 'events.out.tfevents.*'
@@ -33,14 +34,37 @@ _AXES = {
     'iteration': ('iteration', 'iterations', 'iter', 'step', 'global_step', '_step'), 'epoch': ('epoch', 'epochs')}
 _EXPERIMENT = 'exp_name'
 
-# train/e_loss, Train_dem_loss, main/loss, e_loss_step: names of one word ("loss") only after what separates words.
-_AT_THE_END = re.compile(r'(?:(?:^|[^a-z0-9])({})|(?:^|[/.:]| - |-tag-)({}))(_step|_epoch)?$'.format(*(
-    '|'.join(re.escape(name) for name in _QUANTITIES if bool(re.search('[/_]', name)) is is_compound)
-    for is_compound in (True, False))))
+# What a column's name ends with.  A compound name, as e_loss, may follow anything but a letter or digit: train/e_loss,
+# Train_dem_loss.  One word, as loss, follows only what parts names: main/loss.  Lightning adds _step and _epoch.
+_AT_THE_END = re.compile(
+    r'(?:(?:^|[^a-z0-9])(?P<compound>{})|(?:^|[/.:]| - |-tag-)(?P<word>{}))(?P<over>_step|_epoch)?$'.format(
+        '|'.join(re.escape(name) for name in _QUANTITIES if re.search('[/_]', name)),
+        '|'.join(re.escape(name) for name in _QUANTITIES if not re.search('[/_]', name))))
 _HELD_OUT = re.compile(r'(?:^|[^a-z])(?:val|valid|validation|test|eval)(?:[^a-z]|$)')
 _NO_NUMBER = {'', 'nan', 'none', 'null', 'n/a', 'na'}
 _CURE = 'leave it out'
 _LARGEST = 10 ** 8  # bytes of a file of JSON, which takes some times as much memory
+
+
+class _Doubts(typing.NamedTuple):
+    """Why a column is less surely meant than another of its quantity; the first that differs decides."""
+
+    is_held_out: bool  # of data other than for training
+    is_mean: bool  # over an epoch, where each iteration may be there too
+    is_longer: bool  # than the known name, which it ends with
+    is_theirs: bool  # not our name
+
+
+class NothingKnown(UsageError):
+    """A log without a column that is known; ``columns`` are the names of those that it has."""
+
+    def __init__(self, path, columns, of_events):
+        super().__init__('{}: has no {} that is known, as {} are{}: {}, or {}'.format(
+            path, 'scalar' if of_events else 'rows with a column',
+            ', '.join(names[0] for quantity, names in _NAMES.items() if names and not quantity.startswith(THEIR)),
+            ' (it has {})'.format(some(columns, 8)) if columns else '', _CURE,
+            'write each by add_scalar under such a name' if of_events else 'rename its columns'))
+        self.columns = columns
 
 
 def is_log(path):
@@ -60,8 +84,9 @@ def read(path):
         UsageError: The file can't be read, has no column that is known, or text where a number should be.
     """
     path, comma = pathlib.Path(path), '.'
+    of_events = path.is_dir() or path.match(EVENTS)
     try:
-        if path.is_dir() or path.match(EVENTS):
+        if of_events:
             rows = _read_events(path)
         elif path.suffix.lower() in ('.csv', '.tsv'):
             rows, comma = _read_csv(path)
@@ -76,9 +101,7 @@ def read(path):
     if not known and {'step', 'value'} <= plain.keys():  # TensorBoard's export of the scalar in the file's name
         known = {quantity: (plain['value'], name) for quantity, (_, name) in _known(path, [path.stem]).items()}
     if not known:
-        raise UsageError('{}: has no rows with a column that is known, as {} are{}: {}, or rename its columns'.format(
-            path, ', '.join(names[0] for quantity, names in _NAMES.items() if names and not quantity.startswith(THEIR)),
-            ' (it has {})'.format(', '.join(map(one_line, columns))[:100]) if columns else '', _CURE))
+        raise NothingKnown(path, list(columns)[of_events:], of_events)  # an event's step comes first
     if comma == ',':
         decimals = [row[column] for column, _ in known.values() for row in rows if comma in (row[column] or '')]
         if decimals:
@@ -199,20 +222,22 @@ def _known(path, columns):
         name = one_line(column).lower()
         match = _AT_THE_END.search(name)
         if match:
-            found = match.group(1) or match.group(2)
+            found = match['compound'] or match['word']
             quantity = _QUANTITIES[found]
-            # The surest comes first: training data, each iteration, the very name, ours.
-            rank = bool(_HELD_OUT.search(name)), match.group(3) == '_epoch', name != found, found != quantity
+            doubts = _Doubts(
+                is_held_out=bool(_HELD_OUT.search(name)), is_mean=match['over'] == '_epoch', is_longer=name != found,
+                is_theirs=found != quantity)
             own = one_line(column) if quantity == 'loss' else found if quantity in _OWN and found != quantity else ''
-            candidates.setdefault(quantity, []).append((rank, column, own))
+            candidates.setdefault(quantity, []).append((doubts, column, own))
     known = {}
     for quantity, found in candidates.items():
-        rank, column, own = min(found)
-        if [other[0] for other in found].count(rank) > 1:
-            unclear += [other[1] for other in found if other[0] == rank]
+        fewest, column, own = min(found)
+        equals = [other for doubts, other, _ in found if doubts == fewest]
+        if len(equals) > 1:
+            unclear += equals
             continue
         known[quantity] = column, own
-        if rank[2]:
+        if fewest.is_longer:
             guesses.append('{} as {}'.format(one_line(column), quantity))
     if guesses:
         print('{}: takes {}'.format(path, ', '.join(guesses)))

@@ -5,7 +5,7 @@ import itertools
 import numpy
 
 from ddgm.data import images, mnist
-from ddgm.support.errors import UsageError
+from ddgm.support.errors import UsageError, counted
 
 SUFFIXES = ('.png', '.jpg', '.jpeg')
 _SIDES = (mnist.SIDE, images.SIDE)
@@ -33,8 +33,9 @@ def read(path, alone):
         return None
     (side, padding), = grids
     x = _cut(pixels, side, padding)
-    return x, 'taken for a grid of {:,} samples of {}×{} pixels, {}'.format(
-        len(x), side, side, 'with lines of {} between them'.format(padding) if padding else 'which touch each other')
+    return x, 'taken for a grid of {} of {}×{} pixels, {}'.format(
+        counted(len(x), 'sample'), side, side,
+        'with lines of {} between them'.format(padding) if padding else 'which touch each other')
 
 
 def _lines(length, side, padding):

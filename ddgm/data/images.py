@@ -12,7 +12,7 @@ import zlib
 import numpy
 from PIL import Image, UnidentifiedImageError
 
-from ddgm.support.errors import UsageError, one_line, some
+from ddgm.support.errors import UsageError, counted, one_line, some
 
 SIDE = 64
 _SMALLEST = 8  # pixels along a side
@@ -166,8 +166,19 @@ def to_64x64(picture):
 
 # ---- the files
 
+def folders_of(folder):
+    """The folder itself and those that links in it lead to: what lies in one of them, and is not hidden, is read."""
+    try:
+        return _files_of(folder)[2]
+    except UsageError:
+        return [folder]  # whoever reads it says why that can't be
+
+
 def _files_of(folder):
-    """The relative paths of all files, sorted, and those of the sub-folders that can't be read, with the reason."""
+    """The relative paths of all files, sorted, those of sub-folders that can't be read, with the reason, and folders.
+
+    The folders are this one and those that links lead to.
+    """
     try:
         os.scandir(folder).close()
     except OSError as error:
@@ -186,7 +197,7 @@ def _files_of(folder):
             parent = parent.relative_to(folder)
             paths += [(parent / name).as_posix() for name in names if not name.startswith('.')]
     unread = [(pathlib.Path(error.filename).relative_to(folder).as_posix(), _reason(error)) for error in errors]
-    return sorted(paths), unread
+    return sorted(paths), unread, tops
 
 
 def _reason(error):
@@ -229,7 +240,7 @@ class ImageFolder:
         Raises ``UsageError`` where the folder can't be read, or where fewer than ``batchsize`` pictures are in it.
         """
         folder = pathlib.Path(folder)
-        paths, self.left_out = _files_of(folder)
+        paths, self.left_out, _ = _files_of(folder)
         self.paths, pixels = [], bytearray()
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of what Pillow can still read
@@ -257,7 +268,7 @@ class ImageFolder:
         if len(self.paths) < batchsize:
             raise UsageError(
                 '{} holds {}, fewer than a batch of {:,}{}: add pictures or give a smaller --batchsize'.format(
-                    folder, _counted(len(self.paths), 'picture'), batchsize, report and ' ({})'.format(report)))
+                    folder, counted(len(self.paths), 'picture'), batchsize, report and ' ({})'.format(report)))
 
     def __len__(self):
         return len(self.images)
@@ -266,7 +277,7 @@ class ImageFolder:
         """The line that tells the user which files were left out and why; empty where none was."""
         if not self.left_out:
             return ''
-        return '{} left out: {}'.format(_counted(len(self.left_out), 'file'), some(
+        return '{} left out: {}'.format(counted(len(self.left_out), 'file'), some(
             '{} ({})'.format(path, reason) for path, reason in self.left_out))
 
     def sample(self, n, rng):
@@ -275,7 +286,3 @@ class ImageFolder:
         None is drawn twice.
         """
         return self.images[rng.choice(len(self), min(n, len(self)), replace=False)].astype(numpy.float32) / 255
-
-
-def _counted(n, thing):
-    return '{:,} {}{}'.format(n, thing, '' if n == 1 else 's')

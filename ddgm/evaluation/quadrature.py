@@ -26,26 +26,42 @@ def log_partition(energy, points=None, tolerance=1e-5):
     Raises ``ValueError`` where exp(−E) is 0 everywhere, is not finite, is too steep, or still has mass in the outermost
     frame.
     """
-    frames, starts, inner = [], [], 0
-    for half_width, n in _GRIDS:
-        centres, width = cells_of_square(half_width, n)
-        energies = numpy.asarray(energy(centres), dtype=numpy.float64)
-        lowest = _lowest_among_neighbours(energies)
-        starts.append((centres[lowest], energies[lowest], numpy.full(len(lowest), width)))
-        in_frame = abs(centres).max(axis=1) > inner
-        frames.append(_Cells(centres[in_frame], width, energies[in_frame]))
-        inner, outermost = half_width, inner
+    frames, starts = _frames_and_valleys(energy)
     if points is not None:
         starts.append((points, energy(points), numpy.full(len(points), frames[0].width)))
     peaks, heights = _climb(energy, *map(numpy.concatenate, zip(*starts)))
     parts = [list(_resolved(energy, cells, peaks, heights, tolerance)) for cells in frames]
-    last, parts = parts[-1][0], sum(parts, [])
+    return _log_mass(energy, sum(parts, []), parts[-1][0], tolerance)
+
+
+def _frames_and_valleys(energy):
+    """The cells of the square in the middle and of each frame, and where E is lowest among neighbours.
+
+    Of those a triple for each: places (K, 2), energies (K,) and widths of the cells (K,).
+    """
+    frames, valleys, inner = [], [], 0
+    for half_width, n in _GRIDS:
+        centres, width = cells_of_square(half_width, n)
+        energies = numpy.asarray(energy(centres), dtype=numpy.float64)
+        lowest = _lowest_among_neighbours(energies)
+        valleys.append((centres[lowest], energies[lowest], numpy.full(len(lowest), width)))
+        in_frame = abs(centres).max(axis=1) > inner
+        frames.append(_Cells(centres[in_frame], width, energies[in_frame]))
+        inner = half_width
+    return frames, valleys
+
+
+def _log_mass(energy, parts, outermost, tolerance):
+    """log of the mass of all parts, whose cells are halved until that changes it by less than the tolerance.
+
+    Raises ``ValueError`` where there is none, or the outermost part still has some.
+    """
     unsettled, log_z = parts, _log_sum([cells.log_mass for cells in parts])
     if log_z == -math.inf:
         raise ValueError('exp(-E) is 0 everywhere')
     while unsettled:
-        if last.log_mass > log_z + math.log(tolerance):
-            raise ValueError('exp(-E) still has mass {:,} away from the origin'.format(outermost))
+        if outermost.log_mass > log_z + math.log(tolerance):
+            raise ValueError('exp(-E) still has mass {:,} away from the origin'.format(_GRIDS[-2][0]))
         # All cells together that are not halved any more hold less than the tolerance, even if each holds exp(10) times
         # what its centre says.
         threshold = log_z + math.log(tolerance / sum(len(cells.centres) for cells in parts)) - 10

@@ -34,6 +34,9 @@ QUANTITIES = {
 _FEW = 4  # names that a legend in each panel has room for
 _LEGEND_ROWS = 12
 _LONGEST = 40  # letters of a name
+_LETTER, _LINE = 0.075, 0.7  # inches: a small letter of a legend, and the line with the gaps beside it
+_LENGTH = 20  # letters of a run's length, as in " (100,000 iterations)"
+_COLUMN = 4.2  # inches of the page
 
 
 @defaults()
@@ -105,21 +108,27 @@ def draw_comparison(path, data, panels, curves):
         if any(panel.energy for panel in band if panel is not data):
             parts.append((5.0, _show_energies, (band, columns, data.window)))
     if quantities:
-        names = dict.fromkeys(name for name, _ in curves)
-        # One legend of many for all panels; its letters are some 0.075 inches wide, and a length has about 20.
-        letters = min(_LONGEST, max(map(len, names))) + 20 * (len({curve.unit for _, curve in curves}) > 1)
-        across = max(1, int(4.2 * columns / (0.7 + 0.075 * letters)))
-        down = min(_LEGEND_ROWS, -(-len(names) // across)) if len(names) > _FEW else 0
+        across, down = _legend_of_all(curves, _COLUMN * columns)
         parts.append((
             2.4 * -(-len(quantities) // 2) + 0.5 + 0.2 * down, _show_curves, (quantities, curves, across, down)))
     heights = [height for height, _, _ in parts]
-    figure = Figure(figsize=(4.2 * columns, sum(heights)), layout='constrained')
+    figure = Figure(figsize=(_COLUMN * columns, sum(heights)), layout='constrained')
     figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)
     FigureCanvasAgg(figure)
     for part, (_, show, arguments) in zip(
             figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False).flat, parts):
         show(part, *arguments)
     save(figure, path, 80)
+
+
+def _legend_of_all(curves, width):
+    """How many names stand side by side on a page of so many inches, in how many rows: 0, each panel has its own."""
+    names = {name for name, _ in curves}
+    letters = min(_LONGEST, max(map(len, names)))
+    if len({curve.unit for _, curve in curves}) > 1:  # then each name has the length of its run behind it
+        letters += _LENGTH
+    across = max(1, int(width / (_LINE + _LETTER * letters)))
+    return across, min(_LEGEND_ROWS, -(-len(names) // across)) if len(names) > _FEW else 0
 
 
 def _show_samples(figure, panels, columns, data):

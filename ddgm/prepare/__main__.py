@@ -6,7 +6,7 @@ the digits as 28×28 grey pixels, as train/LABEL/NUMBER.png and test/LABEL/NUMBE
 
 import pathlib
 
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 
 
 def parse(arguments=None):
@@ -31,10 +31,9 @@ def main(arguments=None):
     # Only now NumPy and Pillow, so that --help and a mistyped flag answer at once.
     from ddgm.data import export, images, mnist
     folder, out = pathlib.Path(request.data), pathlib.Path(request.out)
-    export.check(out, [folder])
+    export.check(out, images.folders_of(folder) if request.task == 'images' else [folder])
     if request.task == 'images':
         data = images.ImageFolder(folder, batchsize=1)
-        export.check(out, {(folder / path).parent for path in data.paths})
         pictures = zip(export.png_names(data.paths), data.images.transpose(0, 2, 3, 1))
         report = data.report()
     else:
@@ -45,4 +44,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

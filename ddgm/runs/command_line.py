@@ -1,29 +1,22 @@
-"""The flags of the training scripts, what all commands share of theirs, and the exit statuses.
+"""The flags of the training scripts, and what all commands share of theirs.
 
 It imports neither Chainer nor matplotlib, so ``--help`` and a mistyped flag answer at once.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import difflib
-import io
 import math
 import os
 import pathlib
 import re
 import shutil
-import signal
-import sys
 import textwrap
-import traceback
 
 import ddgm
 from ddgm.presets import PRESETS, Settings, default_preset, settings_class
-from ddgm.runs import processes, stop_signals
-from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
-
-_INTERRUPTED = 130  # the exit status
+from ddgm.runs import processes
+from ddgm.support.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,74 +285,3 @@ def parse(task, description, arguments=None):
         except ValueError as error:  # settings that don't go together
             parser.error(str(error))
     return request
-
-
-def run_script(main):
-    """Call a script's ``main`` and exit with the status that its outcome stands for, one line on stderr.
-
-    0 done; 1 the run failed; 2 bad usage or bad input; 130 interrupted by Ctrl-C, SIGTERM or SIGHUP, or, without a
-    line, since nobody reads its output any more.
-    """
-    processes.prepare()
-    _prepare_streams()
-    line, is_known = None, False
-    try:
-        with stop_signals.handled_by(signal.default_int_handler):  # the same as Ctrl-C: KeyboardInterrupt
-            main()
-        status = 0
-    except UsageError as error:
-        status, line = 2, str(error)
-    except RunFailed as error:
-        status, line = 1, str(error)
-    except BrokenPipeError:
-        status = _INTERRUPTED
-    except OSError as error:  # the disk is full or the folder went away
-        status, line = 1, 'the run stopped: {}; the last snapshot, if there was one, stays'.format(error)
-    except MemoryError as error:
-        status, line = 1, 'not enough memory ({}): give a smaller --batchsize or --width'.format(one_line(error))
-    except Interrupted as error:
-        status, line = _INTERRUPTED, str(error)
-    except KeyboardInterrupt:
-        status, line = _INTERRUPTED, 'interrupted'
-    except SystemExit as error:  # of --help
-        status = error.code
-    except processes.FailedElsewhere as error:
-        status, line, is_known = error.status, error.line, True
-    except Exception:  # a defect of this program
-        if not processes.are_several():
-            raise
-        traceback.print_exc()
-        status = 1
-    if not is_known:
-        status, line = processes.outcome_of_all(status, line)
-    if line is not None:
-        program = os.path.basename(sys.argv[0].replace(os.sep + '__main__.py', ''))  # of a package, its name
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            print('{}: {}'.format(program, line), file=sys.stderr)
-    if not _finish_streams():
-        status = status or _INTERRUPTED
-    processes.end_others(status)
-    sys.exit(status)
-
-
-def _prepare_streams():
-    """Make standard output and errors what can be printed to."""
-    for name in ('stdout', 'stderr'):
-        stream = getattr(sys, name)
-        if stream is None or getattr(stream, 'closed', False):  # by ">&-" or pythonw
-            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115 (it stays)
-        elif isinstance(stream, io.TextIOWrapper):  # and not a notebook's
-            stream.reconfigure(errors='backslashreplace')  # a folder's name may have letters that the terminal lacks
-
-
-def _finish_streams():
-    """Bring out what was printed; returns whether somebody could read it."""
-    is_read = True
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            is_read = False
-            # What is left in its buffer would be tried once more, and told of, when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return is_read

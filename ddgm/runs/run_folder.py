@@ -9,6 +9,7 @@ import re
 import numpy
 from chainer import serializers
 
+from ddgm.data import images
 from ddgm.presets import default_preset, settings_class
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
@@ -252,13 +253,20 @@ def _open(request):
 def keep_apart(out, task, data, flag='--out'):
     """Raise ``UsageError`` where what is written to a folder would lie among the data of a task, if that has a folder.
 
-    A folder of pictures is read with its sub-folders, so what is written there would be data from then on.
+    A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
+    data from then on.
     """
-    if data and (
-            is_within(out, data) and (task == 'images' or is_within(data, out))
-            or is_within(data, pathlib.Path(out) / FIGURES)):
-        raise UsageError('{} lies in the folder of the data, {}, or holds it: give another folder to {}'.format(
-            out, data, flag))
+    for folder in [] if not data else images.folders_of(pathlib.Path(data)) if task == 'images' else [data]:
+        if (is_within(out, folder) and (task == 'images' or is_within(folder, out))
+                or is_within(folder, pathlib.Path(out) / FIGURES)):
+            raise UsageError('{} lies in the folder of the data, {}, or holds it: give another folder to {}'.format(
+                out, folder, flag))
+
+
+def keep_out(out, run, flag='--out'):
+    """Raise ``UsageError`` where what is written to a path would lie in the folder of a run, or replace it."""
+    if is_within(out, run):
+        raise UsageError('{} lies in a run, {}: give another path to {}'.format(one_line(out), one_line(run), flag))
 
 
 def _is_frame(path):

@@ -9,7 +9,7 @@ import os
 import pathlib
 import pkgutil
 
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 
 # Each a module of this folder.
 STUDIES = sorted(
@@ -53,4 +53,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

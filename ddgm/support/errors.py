@@ -1,6 +1,6 @@
 """The three ways in which a run ends early; each carries the one line that its user reads.
 
-:mod:`ddgm.runs.command_line` turns them into exit statuses: 2, 1 and 130.
+:mod:`ddgm.runs.exit_status` turns them into exit statuses: 2, 1 and 130.
 """
 
 
@@ -14,6 +14,11 @@ def some(names, most=5):
     names = list(names)
     more = ' and {:,} more'.format(len(names) - most) if len(names) > most else ''
     return one_line(', '.join(map(str, names[:most]))) + more
+
+
+def counted(n, thing, things=None):
+    """1 sample, 2 samples; ``things`` where an s is not all that many of them need."""
+    return '{:,} {}'.format(n, thing if n == 1 else things or thing + 's')
 
 
 class UsageError(Exception):

@@ -64,6 +64,11 @@ def is_within(path, folder):
         for parent in (path, *path.parents))
 
 
+def counting_order(path):
+    """A key that sorts paths by their names as people count, 2.png before 10.png."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', path.name)], path.name
+
+
 def _write_names(folder):
     """Have a folder's names on the disk, where the system can."""
     with contextlib.suppress(OSError):

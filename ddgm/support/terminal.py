@@ -10,6 +10,7 @@ import time
 
 from chainer.training.extensions import util
 
+_COLUMNS = 120  # of a table in a pipe or a file
 _NO_BREAK = '\N{NO-BREAK SPACE}'  # where a narrow terminal shall not break a line
 
 
@@ -140,21 +141,41 @@ class DownloadBar:
 def print_table(columns):
     """Print numbers in columns: pairs of a title and a dict of values by name; ``None`` and what is missing as ``-``.
 
-    Lists are left out.  Sentences, such as why a number is missing, stand below it.
+    Where a terminal, or 120 letters in a pipe, are too narrow for all of them, some stand below the others.  Lists are
+    left out.  Sentences, such as why a number is missing, stand below the table.
     """
     names = dict.fromkeys(
         name for _, values in columns for name, value in values.items()
         if not isinstance(value, list) and not _is_sentence(value))
     left = max(24, *(len(name) + 2 for name in names))
-    widths = [max(14, len(title) + 2) for title, _ in columns]
-    print(' ' * left + ''.join('{:>{}}'.format(title, width) for (title, _), width in zip(columns, widths)))
-    for name in names:
-        cells = [_shown(values.get(name)) for _, values in columns]
-        print('{:<{}}'.format(name, left) + ''.join('{:>{}}'.format(cell, width) for cell, width in zip(cells, widths)))
+    for i, block in enumerate(_blocks(columns, shutil.get_terminal_size((_COLUMNS, 0)).columns - left)):
+        if i:
+            print()
+        print(' ' * left + ''.join('{:>{}}'.format(title, _width(title)) for title, _ in block))
+        for name in names:
+            print('{:<{}}'.format(name, left) + ''.join(
+                '{:>{}}'.format(_shown(values.get(name)), _width(title)) for title, values in block))
     for title, values in columns:
         for name, value in values.items():
             if _is_sentence(value):
                 print('{}, {}: {}'.format(title, name, value))
+
+
+def _blocks(columns, room):
+    """The columns in groups, each as many as find room, one at least."""
+    blocks, left = [], 0
+    for column in columns:
+        width = _width(column[0])
+        if not blocks or width > left:
+            blocks.append([])
+            left = room
+        blocks[-1].append(column)
+        left -= width
+    return blocks
+
+
+def _width(title):
+    return max(14, len(title) + 2)
 
 
 def _is_sentence(value):

@@ -14,7 +14,7 @@ FROM is a file of weights, or a folder of them: .npz, .safetensors, PyTorch's .p
 import argparse
 import pathlib
 
-from ddgm.runs import command_line
+from ddgm.runs import command_line, exit_status
 
 
 def parse(arguments=None):
@@ -81,4 +81,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

@@ -24,9 +24,11 @@ _STEMS = [os.path.splitext(name)[0] for name in run_folder.MODELS]
 def export_weights(run, directory):
     """Write the finished models of a run folder into a directory.
 
-    Raises ``UsageError`` where the run is not finished, or the directory can't be written to or holds such files.
+    Raises ``UsageError`` where the run is not finished, or the directory can't be written to, holds such files or lies
+    in the run.
     """
     folder = run_folder.read_run(run, 'give the folder of a run')
+    run_folder.keep_out(directory, run, 'DIR')
     if any(os.path.lexists(directory / name) for name in (run_folder.SETTINGS, *run_folder.MODELS)):
         raise UsageError('{} holds a run, or weights: give another folder to DIR'.format(directory))
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
@@ -53,11 +55,13 @@ def import_weights(source, out, like, names, eps):
         names: What each model is called in ``source``, as :func:`ddgm.weights.checkpoints.find` has it.
         eps (float): Of PyTorch's BatchNorm.
 
-    Raises ``UsageError`` where they can't be read or don't fit the networks of ``like``, or ``out`` holds a run.
+    Raises ``UsageError`` where they can't be read or don't fit the networks of ``like``, or ``out`` holds a run or lies
+    in one of these.
     """
     like = run_folder.read_run(like, 'give the folder of a run to --like')
     if run_folder.holds_run(out) or os.path.isfile(out) or is_within(out, source) and is_within(source, out):
         raise UsageError('{} is the input or a file, or holds a run or weights: give another folder to OUT'.format(out))
+    _keep_out_of_runs(out, like.path, source, source.parent)
     run_folder.keep_apart(out, like.task, like.data, flag='OUT')
     folder = run_folder.open_run(Request(
         task=like.task, out=out, preset=like.preset, data=like.data, changes=dataclasses.asdict(like.settings)))
@@ -94,6 +98,7 @@ def sample_weights(source, out, network, name, eps):
     if out.suffix != '.npz' or os.path.lexists(out):
         raise UsageError('{}: {}: give the name of a new .npz file to OUT'.format(
             out, 'is there already' if os.path.lexists(out) else 'is no .npz file'))
+    _keep_out_of_runs(out, source, source.parent)
     file, _, maker = network.rpartition(':')
     generator = _run_theirs(file, lambda: _made_by(file, maker))
     if not isinstance(generator, chainer.Link) or not hasattr(generator, 'draw_latent'):
@@ -118,6 +123,13 @@ def sample_weights(source, out, network, name, eps):
     except OSError as error:
         raise UsageError('{}: can\'t be written ({}): give another file'.format(out, error.strerror)) from error
     print('{}: x {}, from {:.3g} to {:.3g}'.format(out, x.shape, x.min(), x.max()))
+
+
+def _keep_out_of_runs(out, *folders):
+    """Raise ``UsageError`` where a path lies in one of these, and that is a run."""
+    for folder in folders:
+        if (folder / run_folder.SETTINGS).exists():
+            run_folder.keep_out(out, folder, 'OUT')
 
 
 def _load(model, source, stem, name, eps):

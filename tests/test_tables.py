@@ -1,0 +1,60 @@
+"""Metrics in columns on the terminal: letter by letter, and in blocks where a line has no room for all."""
+
+import pytest
+
+from ddgm.support.terminal import print_table
+
+COLUMNS = [
+    ('run_{}'.format(i), {'iterations': i, 'sliced_wasserstein_2': i / 8, 'list': [1], 'why': 'it has no data'})
+    for i in range(1, 8)]
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """The lines of a table on a terminal so wide; 0: in a pipe."""
+    def printed(columns, width=0):
+        monkeypatch.setenv('COLUMNS', str(width))
+        monkeypatch.setattr('os.get_terminal_size', refuse)
+        print_table(columns)
+        return capsys.readouterr().out.splitlines()
+
+    def refuse(descriptor):
+        raise OSError(25, 'Inappropriate ioctl for device')
+    return printed
+
+
+def test_narrow_table(printed):
+    table = [
+        '                                 run_1         run_2',
+        'iterations                           1             2',
+        'sliced_wasserstein_2             0.125             -',
+        'run_1, why: it has no data']
+    columns = [COLUMNS[0], ('run_2', {'iterations': 2, 'sliced_wasserstein_2': None})]
+    assert printed(columns) == printed(columns, 52) == printed(columns, 500) == table
+
+
+@pytest.mark.parametrize(('width', 'blocks'), [
+    (0, [6, 1]), (122, [7]), (121, [6, 1]), (65, [2, 2, 2, 1]), (20, [1] * 7)])
+def test_wide_table(width, blocks, printed):
+    """Some columns stand below the others, each beside the names of its rows."""
+    lines = printed(COLUMNS, width)
+    assert lines[-7:] == ['{}, why: it has no data'.format(title) for title, _ in COLUMNS]
+    tables = '\n'.join(lines[:-7]).split('\n\n')
+    assert [len(table.splitlines()[0].split()) for table in tables] == blocks
+    assert sum((table.splitlines()[0].split() for table in tables), []) == [title for title, _ in COLUMNS]
+    first = 1
+    for table, n in zip(tables, blocks):
+        numbers = range(first, first + n)
+        assert [line.split() for line in table.splitlines()[1:]] == [
+            ['iterations', *map(str, numbers)],
+            ['sliced_wasserstein_2', *('{:.4g}'.format(number / 8) for number in numbers)]]
+        assert {len(line) for line in table.splitlines()} == {24 + 14 * n}
+        first += n
+
+
+def test_long_title(printed):
+    """A column that is wider than the terminal stands alone."""
+    title = 'a' * 150
+    lines = printed([COLUMNS[0], (title, {'iterations': 3}), COLUMNS[1]])
+    assert [lines[i].strip() for i in (0, 4, 8)] == ['run_1', title, 'run_2']
+    assert lines[5] == 'iterations' + '3'.rjust(14 + 152)

@@ -17,7 +17,7 @@ from ddgm.runs import training_state
 DRAW = {'gaussian_mixture': GaussianMixture().sample, 'mnist': draw_digits, 'images': draw_images}
 SMALL = {
     'gaussian_mixture': {'batchsize': 30}, 'mnist': {'batchsize': 30, 'start_size': 60},
-    'images': {'batchsize': 6, 'width': 0.1, 'start_size': 6}}
+    'images': {'batchsize': 9, 'width': 0.1, 'start_size': 9}}
 
 
 class Meeting:
@@ -75,7 +75,7 @@ def train_in(size, task, preset, iterations):
 
 
 @pytest.mark.parametrize('size', [2, 4])
-@pytest.mark.parametrize('task, preset, n_sums', [
+@pytest.mark.parametrize(('task', 'preset', 'n_sums'), [
     # Two models' gradients, the statistics of each BatchNormalization forward and back, what is observed.
     ('gaussian_mixture', 'default', 2 + 6 + 1),
     ('gaussian_mixture', 'calibrated', None),
@@ -87,14 +87,14 @@ def train_in(size, task, preset, iterations):
     ('images', 'author', None),
 ])
 def test_the_mathematics_of_one_process(task, preset, n_sums, size):
-    """Uneven shares too: 30 rows of four, 6 rows of four."""
+    """Uneven shares too: 30 rows of four, 9 rows of two."""
     observed, parameters = train(task, preset, 1)
     results, n = train_in(size, task, preset, 1)
     for other_observed, other_parameters in results[1:]:
         assert numpy.array_equal(other_observed, results[0][0])
         assert numpy.array_equal(other_parameters, results[0][1])
     assert n_sums in (None, n)
-    numpy.testing.assert_allclose(results[0][0], observed, rtol=2e-5, atol=2e-5)
+    numpy.testing.assert_allclose(results[0][0], observed, rtol=2e-5, atol=1e-6 * abs(observed).max())
     # Adam's first step is as long for the smallest gradient, whose sign may be rounding's.
     assert numpy.median(abs(results[0][1] - parameters)) <= 1e-7
 

@@ -50,7 +50,8 @@ class _Share:
 def shared(communicator, batchsize):
     """A context in which a batch of that size is spread over the ranks of a ChainerMN communicator, or over none.
 
-    Every rank has at least one row of it, so ``batchsize`` is not below the number of ranks.
+    Every rank has at least two rows of it: of one alone, how an array lies in memory does not tell how all rows would
+    lie, and so not which random numbers are whose.
     """
     return chainer.using_config('share', communicator and _Share(communicator, batchsize))
 

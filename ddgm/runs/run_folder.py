@@ -228,9 +228,10 @@ def open_run(request):
         raise UsageError('the processes were started with different flags: give all of them the same')
     folder = processes.from_first(lambda: _open(request))
     folder.processes = processes
-    if folder.settings.batchsize < processes.size:
-        raise UsageError('--batchsize {} is too small for {} processes: give a larger one, or start fewer'.format(
-            folder.settings.batchsize, processes.size))
+    if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
+        raise UsageError(
+            '--batchsize {} is too small for {} processes, of which each has two samples at least: give a larger one, '
+            'or start fewer'.format(folder.settings.batchsize, processes.size))
     return folder
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a folder of random pictures, half JPEG and half PNG, to try large data with: the same ones from the same seed."""
+"""Make a folder of random pictures, half JPEG, half PNG, to try large data with; the same ones from the same seed."""
 
 import argparse
 import functools

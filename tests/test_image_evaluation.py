@@ -199,9 +199,9 @@ def discs(n, rng):
 def task_of(monkeypatch):
     """The task of pictures that are given as (N, 3, 64, 64) uint8."""
     def make(pictures):
-        data = types.SimpleNamespace(images=pictures, fingerprint='', report=lambda: '')
+        data = types.SimpleNamespace(images=pictures, fingerprint='', report=lambda: '', cache=None)
         data_class = type('Data', (types.SimpleNamespace,), {'__len__': lambda self: len(pictures)})
-        monkeypatch.setattr(images, 'ImageFolder', lambda folder, batchsize: data_class(**vars(data)))
+        monkeypatch.setattr(images, 'ImageFolder', lambda folder, batchsize, cache: data_class(**vars(data)))
         return images.Pictures('folder')
     return make
 

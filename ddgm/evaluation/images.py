@@ -58,8 +58,9 @@ class Pictures:
     means of 8×8 pixels, ``diversity`` and ``nearest_train`` on all pixels.
 
     Args:
-        folder: Of pictures, of which at most 2,500 are the reference.
+        folder: Of pictures, or an archive, of which at most 2,500 are the reference.
         batchsize (int): How many there have to be.
+        cache: The folder for their pixels; see :class:`ddgm.data.images.ImageFolder`.
 
     Raises ``UsageError`` where there are too few or they can't be a reference.
     """
@@ -67,13 +68,14 @@ class Pictures:
     exact_energy = None
     real_name = 'real data'
 
-    def __init__(self, folder, batchsize=2):
-        self._data = data = ImageFolder(folder, batchsize)
+    def __init__(self, folder, batchsize=2, cache=None):
+        self._data = data = ImageFolder(folder, batchsize, cache)
         metrics.check_reference(data.images)
         self._spaces = {'': RandomFeatures().features_of, '_pixels': downscale}
         self.fingerprint = data.fingerprint
         found = '{:,} pictures in {}'.format(len(data), folder)
-        self.description = '; '.join(filter(None, [found, data.report()]))
+        kept = data.cache and 'pixels in {}'.format(data.cache.parent)
+        self.description = '; '.join(filter(None, [found, kept, data.report()]))
 
     @functools.cached_property
     def _reference(self):

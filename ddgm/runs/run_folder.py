@@ -9,6 +9,7 @@ import re
 import numpy
 from chainer import serializers
 
+from ddgm.data import picture_cache
 from ddgm.presets import default_preset, settings_class
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
@@ -45,14 +46,15 @@ class RunFolder:
         preset (str): Its name.
         settings (Settings): The run's settings.
         device (str): Chainer device specifier.
-        data (str): Folder of the data, or ``None`` where the task has none.
+        data (str): Folder or archive of the data, or ``None`` where the task has none.
         data_fingerprint (str): Of the data that an earlier run began with, else ``None``.
+        cache (str): Folder that pixels are kept in, ``'none'``, or ``None`` for the user's own.
         resume (bool), overwrite (bool): What to do with the run that the folder holds.
         log (ddgm.runs.log.Log): Its log.
     """
 
     def __init__(
-            self, path, task, preset, settings, device, data=None, data_fingerprint=None, resume=False,
+            self, path, task, preset, settings, device, data=None, data_fingerprint=None, cache=None, resume=False,
             overwrite=False):
         self.path = pathlib.Path(path)
         self.task = task
@@ -61,6 +63,7 @@ class RunFolder:
         self.device = device
         self.data = data
         self.data_fingerprint = data_fingerprint
+        self.cache = cache
         self.resume = resume
         self.overwrite = overwrite
         self.log = Log(self.path / LOG)
@@ -124,6 +127,8 @@ class RunFolder:
             for path in self._damaged:
                 os.replace(path, path.with_name(path.name + _DAMAGED))
             data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
+            if self.cache is not None:
+                data['cache'] = self.cache
             write_json(self.path / SETTINGS, {
                 'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
                 **environment})
@@ -231,7 +236,13 @@ def open_run(request):
     keep_apart(path, request.task, request.data)
     return RunFolder(
         path, request.task, request.preset or default_preset(request.task), request.settings(),
-        request.device or '@numpy', request.data and os.path.abspath(request.data), overwrite=request.overwrite)
+        request.device or '@numpy', request.data and os.path.abspath(request.data),
+        cache=_cache_of(request), overwrite=request.overwrite)
+
+
+def _cache_of(request):
+    """The folder for a cache that was asked for, as a path that holds elsewhere too."""
+    return request.cache if request.cache in (None, picture_cache.NONE) else os.path.abspath(request.cache)
 
 
 def keep_apart(out, task, data, flag='--out'):
@@ -276,6 +287,7 @@ def _resumed(request):
     folder.settings = dataclasses.replace(folder.settings, **request.changes)
     folder.device = request.device or folder.device
     folder.data = request.data and os.path.abspath(request.data) or folder.data
+    folder.cache = _cache_of(request) or folder.cache
     folder.resume = True
     return folder
 
@@ -289,7 +301,7 @@ def read_run(path, cure):
     try:
         saved = read_json(settings_path)
         settings_type = settings_class(saved['task'])
-        optional = [saved[name] for name in ('data', 'data_fingerprint') if saved.get(name) is not None]
+        optional = [saved[name] for name in ('data', 'data_fingerprint', 'cache') if saved.get(name) is not None]
         for text in (saved['preset'], saved['device'], *optional):
             if not isinstance(text, str) or '\0' in text:
                 raise ValueError('{!r} is neither a name nor a path'.format(text))
@@ -298,7 +310,7 @@ def read_run(path, cure):
             settings_type(**{
                 field.name: saved[field.name] for field in dataclasses.fields(settings_type)
                 if field.name in saved or field.name not in settings_type.BEYOND_THE_PAPER}),
-            saved['device'], saved.get('data'), saved.get('data_fingerprint'))
+            saved['device'], saved.get('data'), saved.get('data_fingerprint'), saved.get('cache'))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); {}'.format(
             settings_path, one_line(repr(error)), cure)) from error

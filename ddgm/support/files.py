@@ -91,6 +91,11 @@ def write_arrays(file, arrays):
                 numpy.lib.format.write_array(member, numpy.asarray(array), allow_pickle=False)
 
 
+def user_cache():
+    """Where a user's programs keep what they can make anew: ``$XDG_CACHE_HOME/ddgm``, by default ``~/.cache/ddgm``."""
+    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')) / 'ddgm'
+
+
 # ---- from anybody
 
 def read_json(path, largest=2 ** 20):

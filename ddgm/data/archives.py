@@ -20,7 +20,8 @@ except ImportError:  # a Python that was built without it
 
 _LARGEST = 1 << 26  # bytes of one picture's file; a few bytes of an archive can promise any number
 _COUNTED = 10_000  # files of a tar: to count all would take as long as to read it
-_ZIP = b'PK\3\4'
+# With what a .zip, and a tar compressed by gzip, bzip2 or xz, begins.
+_BEGINNINGS = b'PK\3\4', b'\x1f\x8b', b'BZh', b'\xfd7zXZ'
 _CURE = 'give a sound archive, or a folder of pictures, to --data'
 
 
@@ -52,8 +53,8 @@ class Archive:
             self._is_zip = not _is_tar(self.path) and zipfile.is_zipfile(self.path)
             if not (self._is_zip or _is_tar(self.path)):
                 with open(self.path, 'rb') as file:
-                    if file.read(4) == _ZIP:
-                        raise UsageError('{} is damaged (it ends early): {}'.format(one_line(path), _CURE))
+                    if file.read(5).startswith(_BEGINNINGS):
+                        raise UsageError('{} is damaged (its beginning or its end): {}'.format(one_line(path), _CURE))
                 raise UsageError('{} is neither a folder nor a .zip or .tar: give one of these with pictures to '
                                  '--data'.format(one_line(path)))
         except OSError as error:

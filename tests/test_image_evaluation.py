@@ -8,6 +8,7 @@ import pytest
 
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import classifier, images, metrics, mnist
+from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
 
@@ -223,6 +224,27 @@ def test_scores_of_pictures(task_of, rng):
     assert average['frechet'] > 10 * scores['frechet']
 
 
+def test_more_pictures_than_are_searched(task_of, rng, monkeypatch):
+    """The nearest ones come from some of them, always the same; the picture of them from all."""
+    monkeypatch.setattr(images, '_SEARCHED', 20)
+    monkeypatch.setattr(images, '_REFERENCE', 25)
+    pictures, x = discs(30, rng), discs(10, rng) / numpy.float32(255)
+    task = task_of(pictures)
+    scores = task.score(x)
+    assert (scores['n_reference'], scores['n_searched']) == (25, 20)
+    flat = pictures.reshape(30, -1) / 255
+    searched = randomness.metric_generator(randomness.TRAINING_DATA).permutation(30)[:20]
+    reference = flat[randomness.metric_generator(randomness.REFERENCE_DATA).permutation(30)[:25]]
+    nearest = [min(numpy.linalg.norm(image - flat[i]) for i in searched) for image in x.reshape(10, -1)]
+    within = [sorted(numpy.linalg.norm(image - other) for other in reference)[1] for image in reference]
+    assert scores['nearest_train'] == pytest.approx(numpy.median(nearest) / numpy.median(within), rel=1e-5)
+    numpy.testing.assert_array_equal(task.nearest_training(pictures / numpy.float32(255)), pictures / 255)
+
+    monkeypatch.setattr(images, '_SEARCHED', 30)
+    monkeypatch.setattr(images, '_REFERENCE', 30)
+    assert not {'n_reference', 'n_searched'} & task_of(pictures).score(x).keys()
+
+
 def test_energy_gap_of_pictures(task_of, rng):
     pictures = discs(30, rng)
     score = task_of(pictures).score
@@ -237,6 +259,11 @@ def test_reference_that_is_none():
     with pytest.raises(UsageError, match='7 times the same'):
         metrics.check_reference(numpy.ones((7, 3)))
     metrics.check_reference(numpy.eye(6))
+    one_other = numpy.ones((1200, 3))
+    with pytest.raises(UsageError, match='1,200 times the same'):
+        metrics.check_reference(one_other)
+    one_other[1100, 1] = 0
+    metrics.check_reference(one_other)
 
 
 @pytest.mark.usefixtures('score')

@@ -122,7 +122,7 @@ class RunFolder:
                         path.unlink()
             for folder in (self.path, self.path / FIGURES, self.path / FRAMES):
                 for leftover, path in leftovers(folder):
-                    if path in self._own_files() or _is_frame(path):
+                    if path in self._own_files() or _is_frame(path.name):
                         leftover.unlink()
             for path in self._damaged:
                 os.replace(path, path.with_name(path.name + _DAMAGED))
@@ -155,7 +155,8 @@ class RunFolder:
             if int(path.stem) == last or int(path.stem) < last and interval and int(path.stem) % interval == 0]
 
     def _all_frames(self):
-        return sorted(filter(_is_frame, (self.path / FRAMES).iterdir()))
+        folder = self.path / FRAMES
+        return [folder / name for name in sorted(filter(_is_frame, os.listdir(folder)))]  # quicker than sorted paths
 
     def _own_files(self):
         """Every path that a run writes to, but for the frames."""
@@ -257,8 +258,8 @@ def keep_apart(out, task, data, flag='--out'):
             out, data, flag))
 
 
-def _is_frame(path):
-    return re.fullmatch(r'\d{9}\.png', path.name) is not None
+def _is_frame(name):
+    return re.fullmatch(r'\d{9}\.png', name) is not None
 
 
 def _holds_another(path):

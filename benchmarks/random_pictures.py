@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from ddgm.runs import command_line  # noqa: E402
 
-_IN_A_FOLDER = 10_000
+IN_A_FOLDER = 10_000
 _SMALLEST, _LARGEST = 64, 200  # pixels along a side
 
 
@@ -27,7 +27,7 @@ def make(folder, seed, number):
         (width, height), Image.Resampling.BICUBIC)
     pixels = numpy.asarray(blurred) + rng.integers(-4, 5, size=(height, width, 1))
     picture = Image.fromarray(pixels.clip(0, 255).astype(numpy.uint8))
-    path = pathlib.Path(folder) / '{:03}'.format(number // _IN_A_FOLDER) / '{:06}.{}'.format(
+    path = pathlib.Path(folder) / '{:03}'.format(number // IN_A_FOLDER) / '{:06}.{}'.format(
         number, 'png' if number % 2 else 'jpg')
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, **({} if number % 2 else {'quality': 90}))

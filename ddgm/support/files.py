@@ -50,10 +50,10 @@ def open_atomically(path, keep_as=None):
 
 def leftovers(folder):
     """What processes that were killed in :func:`open_atomically` left in a folder: pairs of its path and the file's."""
-    for path in sorted(folder.iterdir()):
-        match = re.fullmatch(r'(.+)\.\d+\.tmp', path.name)
+    for name in sorted(os.listdir(folder)):  # names, since a long run has very many frames
+        match = re.fullmatch(r'(.+)\.\d+\.tmp', name)
         if match:
-            yield path, path.with_name(match.group(1))
+            yield folder / name, folder / match.group(1)
 
 
 def is_within(path, folder):

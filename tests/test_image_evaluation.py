@@ -31,6 +31,18 @@ def test_distances_in_many_dimensions(rng):
     numpy.testing.assert_allclose(metrics.pairwise_distances(x, x).diagonal(), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+@pytest.mark.parametrize('d', [64, 784])
+def test_distances_are_rounded_as_the_formula_is(rng, dtype, d):
+    """To the bit, also among the points of one set, for which NumPy's product of a matrix with itself differs."""
+    x, y = rng.random((600, d)).astype(dtype), rng.random((500, d)).astype(dtype)
+    for first, second in ((x, x), (x, y)):
+        a, b = first.astype(float), second.astype(float)
+        squares = (a ** 2).sum(axis=1)[:, None] + (b ** 2).sum(axis=1) - 2 * a @ b.T
+        numpy.testing.assert_array_equal(
+            metrics.pairwise_distances(first, second), numpy.sqrt(numpy.maximum(squares, 0)))
+
+
 def test_diversity(rng):
     x = rng.normal(size=(60, 20))
     expected = numpy.mean([numpy.linalg.norm(a - b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])

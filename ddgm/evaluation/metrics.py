@@ -36,7 +36,8 @@ def pairwise_distances(x, y):
         # A coordinate at a time: exact for near points, unlike the below.
         return numpy.sqrt(sum(numpy.subtract.outer(x[:, i], y[:, i]) ** 2 for i in range(x.shape[1])))
     squares = numpy.add.outer(squared_norms(x), squared_norms(y))
-    products = x @ y.T
+    # Of a matrix with itself NumPy has another product, which rounds otherwise; of a copy it does not know.
+    products = (x.copy() if y is x else x) @ y.T
     products *= 2
     squares -= products
     return numpy.sqrt(numpy.maximum(squares, 0, out=squares), out=squares)
@@ -47,9 +48,9 @@ def squared_norms(x):
     return numpy.concatenate([(part ** 2).sum(axis=1) for part in _parts(x)])
 
 
-def _parts(x):
-    """Points (N, D) as several arrays, of some megabytes where D is the number of pixels of a picture."""
-    return [x[first:first + _PART] for first in range(0, max(1, len(x)), _PART)]
+def _parts(x, n=_PART):
+    """Points (N, D) as several arrays, of n each but for the last."""
+    return [x[first:first + n] for first in range(0, max(1, len(x)), n)]
 
 
 def neighbour_distances(x, k):
@@ -169,7 +170,7 @@ def nearest(x, others):
     """
     x, others = numpy.asarray(x, dtype=numpy.float32), numpy.asarray(others)
     best, indexes, first = numpy.full(len(x), numpy.inf), numpy.zeros(len(x), dtype=int), 0
-    for part in _parts(others):
+    for part in _parts(others, 5000):  # the width of a product can change its rounding, and so what is nearest
         part = numpy.asarray(part, dtype=numpy.float32)
         scores = x @ part.T  # to be squared distances but for ‖x‖²
         scores *= -2

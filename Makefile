@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test faults test-parity lint figures classifier failures table differences studies tables speed clean
+.PHONY: demo test faults test-parity lint figures classifier failures table differences studies tables speed large-data clean
 
 # An interrupted demo goes on where it was, and says so by what is exported here.
 demo: export DDGM_TO_GO_ON = make demo
@@ -67,6 +67,11 @@ tables: $(VENV)/installed
 #     make speed [SPEED='--scaling --startup']
 speed: $(VENV)/installed-pytorch
 	$(RUN) benchmarks/speed.py $(SPEED)
+
+# What many pictures and long runs cost, for docs/large-data.md: ten minutes on a machine that does nothing else, and
+# some gigabytes in data/.
+large-data: $(VENV)/installed
+	$(RUN) benchmarks/large_data.py
 
 # $(VENV).unfinished stands while something is installed.  What an interrupted try left is made anew, not trusted.
 ifneq ($(wildcard $(VENV).unfinished),)

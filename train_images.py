@@ -14,7 +14,7 @@ def main(arguments=None):
     from ddgm.runs import execution, run_folder
 
     folder = run_folder.open_run(request)
-    pictures = Pictures(folder.data, folder.settings.batchsize)
+    pictures = Pictures(folder.data, folder.settings.batchsize, folder.cache)
 
     def draw_frame(path, x):
         post.draw_small_grid(path, x[:25], columns=5)  # of all hundred the video would take tens of megabytes

@@ -8,13 +8,17 @@ import pytest
 from conftest import ROOT, refusal
 from PIL import Image
 
+from ddgm.data.images import ImageFolder
 from ddgm.fast import links
 from ddgm.runs import command_line
+from ddgm.runs.log import Log
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import convolution  # noqa: E402
+import large_data  # noqa: E402
 import post_pictures  # noqa: E402
+import random_pictures  # noqa: E402
 import record  # noqa: E402
 import same_bits  # noqa: E402
 
@@ -109,3 +113,28 @@ def test_what_differs_between_two_runs(tmp_path):
     (second / 'log').write_text('[]')
     (second / 'samples.npz').touch()
     assert same_bits.differences(first, second) == ['log', 'samples.npz', 'snapshot.npz']
+
+
+def test_random_pictures_are_the_same_from_the_same_seed(tmp_path):
+    for folder in ('a', 'b', 'c'):
+        for number in (0, 1, 20_001):
+            random_pictures.make(tmp_path / folder, folder == 'c', number)
+    names = ['000/000000.jpg', '000/000001.png', '002/020001.png']
+    assert sorted(path.relative_to(tmp_path / 'a').as_posix() for path in (tmp_path / 'a').rglob('*.*')) == names
+    for name in names:
+        content = (tmp_path / 'a' / name).read_bytes()
+        assert content == (tmp_path / 'b' / name).read_bytes() != (tmp_path / 'c' / name).read_bytes()
+    data = ImageFolder(tmp_path / 'a')
+    assert (data.paths, data.left_out) == (names, [])
+
+
+def test_log_that_is_measured_is_as_a_run_writes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_data, 'ENTRIES', 2000)
+    large_data.write_log(tmp_path / 'log')
+    entries = json.loads((tmp_path / 'log').read_text())
+    assert [entry['iteration'] for entry in entries] == list(range(1, 2001))
+    log = Log(tmp_path / 'again')
+    log.keep(0)
+    for entry in entries:
+        log.append(entry)
+    assert (tmp_path / 'again').read_bytes() == (tmp_path / 'log').read_bytes()

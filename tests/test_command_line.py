@@ -131,7 +131,8 @@ def test_help_says_what_is_needed(monkeypatch, capsys):
     """--data where it has no default; no default of one preset for all."""
     lines = help_of(functools.partial(command_line.parse, 'images', 'text'), monkeypatch, capsys, 80)
     assert lines[0].endswith(' --data DIR [options]')
-    assert 'folder of pictures; sub-folders count too; needed, but for --resume' in ' '.join(' '.join(lines).split())
+    text = ' '.join(' '.join(lines).split())
+    assert 'folder of pictures, sub-folders count too; or a .zip or .tar of them; needed, but for --resume' in text
     for task in ('gaussian_mixture', 'mnist'):
         text = ' '.join(' '.join(help_of(
             functools.partial(command_line.parse, task, 'text'), monkeypatch, capsys, 80)).split())

@@ -97,6 +97,22 @@ def test_gif(tmp_path):
         assert image.info['duration'] == 2000
 
 
+def test_gif_of_many_frames(tmp_path, monkeypatch):
+    """The first, the last, and others at equal distances between them."""
+    assert post._MOST_FRAMES == 1000
+    monkeypatch.setattr(post, '_MOST_FRAMES', 5)
+    frames = []
+    for level in range(0, 201, 10):
+        frames.append(tmp_path / '{}.png'.format(level))
+        Image.new('RGB', (20, 20), (level, 0, 0)).save(frames[-1])
+    post.write_gif(tmp_path / 'training.gif', frames)
+    with Image.open(tmp_path / 'training.gif') as image:
+        assert image.n_frames == 5
+        for i in range(5):
+            image.seek(i)
+            assert image.convert('RGB').getpixel((9, 9)) == (50 * i, 0, 0)
+
+
 def test_gif_of_one_frame(tmp_path):
     post.draw_points(tmp_path / 'a.png', numpy.zeros((1, 2)), numpy.zeros((1, 2)), pixels=400)
     post.write_gif(tmp_path / 'training.gif', [tmp_path / 'a.png'])

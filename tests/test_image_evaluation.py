@@ -8,6 +8,7 @@ import pytest
 
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import classifier, images, metrics, mnist
+from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
 
@@ -28,6 +29,18 @@ def test_distances_in_many_dimensions(rng):
     expected = [[numpy.linalg.norm(a - b) for b in y] for a in x]
     numpy.testing.assert_allclose(metrics.pairwise_distances(x, y), expected, rtol=1e-12)
     numpy.testing.assert_allclose(metrics.pairwise_distances(x, x).diagonal(), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+@pytest.mark.parametrize('d', [64, 784])
+def test_distances_are_rounded_as_the_formula_is(rng, dtype, d):
+    """To the bit, also among the points of one set, for which NumPy's product of a matrix with itself differs."""
+    x, y = rng.random((600, d)).astype(dtype), rng.random((500, d)).astype(dtype)
+    for first, second in ((x, x), (x, y)):
+        a, b = first.astype(float), second.astype(float)
+        squares = (a ** 2).sum(axis=1)[:, None] + (b ** 2).sum(axis=1) - 2 * a @ b.T
+        numpy.testing.assert_array_equal(
+            metrics.pairwise_distances(first, second), numpy.sqrt(numpy.maximum(squares, 0)))
 
 
 def test_diversity(rng):
@@ -199,9 +212,9 @@ def discs(n, rng):
 def task_of(monkeypatch):
     """The task of pictures that are given as (N, 3, 64, 64) uint8."""
     def make(pictures):
-        data = types.SimpleNamespace(images=pictures, fingerprint='', report=lambda: '')
+        data = types.SimpleNamespace(images=pictures, fingerprint='', report=lambda: '', cache=None)
         data_class = type('Data', (types.SimpleNamespace,), {'__len__': lambda self: len(pictures)})
-        monkeypatch.setattr(images, 'ImageFolder', lambda folder, batchsize: data_class(**vars(data)))
+        monkeypatch.setattr(images, 'ImageFolder', lambda folder, batchsize, cache: data_class(**vars(data)))
         return images.Pictures('folder')
     return make
 
@@ -223,6 +236,27 @@ def test_scores_of_pictures(task_of, rng):
     assert average['frechet'] > 10 * scores['frechet']
 
 
+def test_more_pictures_than_are_searched(task_of, rng, monkeypatch):
+    """The nearest ones come from some of them, always the same; the picture of them from all."""
+    monkeypatch.setattr(images, '_SEARCHED', 20)
+    monkeypatch.setattr(images, '_REFERENCE', 25)
+    pictures, x = discs(30, rng), discs(10, rng) / numpy.float32(255)
+    task = task_of(pictures)
+    scores = task.score(x)
+    assert (scores['n_reference'], scores['n_searched']) == (25, 20)
+    flat = pictures.reshape(30, -1) / 255
+    searched = randomness.metric_generator(randomness.TRAINING_DATA).permutation(30)[:20]
+    reference = flat[randomness.metric_generator(randomness.REFERENCE_DATA).permutation(30)[:25]]
+    nearest = [min(numpy.linalg.norm(image - flat[i]) for i in searched) for image in x.reshape(10, -1)]
+    within = [sorted(numpy.linalg.norm(image - other) for other in reference)[1] for image in reference]
+    assert scores['nearest_train'] == pytest.approx(numpy.median(nearest) / numpy.median(within), rel=1e-5)
+    numpy.testing.assert_array_equal(task.nearest_training(pictures / numpy.float32(255)), pictures / 255)
+
+    monkeypatch.setattr(images, '_SEARCHED', 30)
+    monkeypatch.setattr(images, '_REFERENCE', 30)
+    assert not {'n_reference', 'n_searched'} & task_of(pictures).score(x).keys()
+
+
 def test_energy_gap_of_pictures(task_of, rng):
     pictures = discs(30, rng)
     score = task_of(pictures).score
@@ -237,6 +271,11 @@ def test_reference_that_is_none():
     with pytest.raises(UsageError, match='7 times the same'):
         metrics.check_reference(numpy.ones((7, 3)))
     metrics.check_reference(numpy.eye(6))
+    one_other = numpy.ones((1200, 3))
+    with pytest.raises(UsageError, match='1,200 times the same'):
+        metrics.check_reference(one_other)
+    one_other[1100, 1] = 0
+    metrics.check_reference(one_other)
 
 
 @pytest.mark.usefixtures('score')

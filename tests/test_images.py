@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, refusal
 from PIL import Image, ImageOps, PngImagePlugin
 
-from ddgm.data import images
+from ddgm.data import decoding
 from ddgm.data.images import ImageFolder
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -192,14 +192,15 @@ def test_grey_levels_multiplied_by_their_opacity():
     """As some TIFF files have; Pillow reads them since later than 11."""
     picture = Image.merge('LA', [Image.fromarray(quarter_levels(*levels)) for levels in (
         (9, 255, 0, 0), (0, 51, 51, 255))]).convert('La')
-    assert colours_of(numpy.asarray(images._on_white(picture)).transpose(2, 0, 1)) == [WHITE, WHITE, (204,) * 3, BLACK]
+    on_white = numpy.asarray(decoding._on_white(picture))
+    assert colours_of(on_white.transpose(2, 0, 1)) == [WHITE, WHITE, (204,) * 3, BLACK]
 
 
 def test_palette_with_opacities():
     """As some TGA files have; Pillow reads them since later than 9.1."""
     picture = solid(1, mode='P')
     picture.putpalette([*RED, 255, *BLUE, 51], 'RGBA')
-    assert images._on_white(picture).getpixel((0, 0)) == (204, 204, 255)
+    assert decoding._on_white(picture).getpixel((0, 0)) == (204, 204, 255)
 
 
 def test_floating_point_is_left_out(tmp_path):
@@ -367,7 +368,7 @@ def test_middle_square_of_exact_height_is_not_resampled(read, rng):
 
 def test_large_jpeg_is_not_decoded_whole(tmp_path):
     quarters(1000).save(str(tmp_path / 'a.jpg'))
-    assert images.decode(tmp_path / 'a.jpg').size == (500, 500)
+    assert decoding.decode(tmp_path / 'a.jpg').size == (500, 500)
 
 
 # ---- folders
@@ -577,7 +578,8 @@ def test_missing_folder(tmp_path):
 
 def test_file_instead_of_a_folder(folder):
     assert refused(folder / '010.png') == (
-        '{} can\'t be read (Not a directory): give a folder of pictures to --data'.format(folder / '010.png'))
+        '{} is neither a folder nor a .zip or .tar: give one of these with pictures to --data'.format(
+            folder / '010.png'))
 
 
 def test_folder_that_cannot_be_read(folder, monkeypatch):

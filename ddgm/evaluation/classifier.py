@@ -21,7 +21,7 @@ from ddgm.fast import noise
 from ddgm.fast.links import Convolution2D
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
-from ddgm.support.files import open_atomically
+from ddgm.support.files import open_atomically, user_cache
 
 N_EPOCHS = 6
 _BATCHSIZE = 128
@@ -96,7 +96,7 @@ def train(data, n_epochs=N_EPOCHS):
 
 def default_folder():
     """Where classifiers are kept: ``$XDG_CACHE_HOME/ddgm``, by default ``~/.cache/ddgm``."""
-    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')) / 'ddgm'
+    return user_cache()
 
 
 def check_default_folder():

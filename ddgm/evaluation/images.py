@@ -18,6 +18,8 @@ from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
 _AT_A_TIME = 100
+_REFERENCE = 2_500  # pictures at most
+_SEARCHED = 10_000  # pictures at most among which each sample's nearest one is looked for
 
 
 class RandomFeatures(chainer.Chain):
@@ -57,9 +59,14 @@ class Pictures:
     Metrics without suffix are computed on the features of :class:`RandomFeatures`, those that end in ``_pixels`` on
     means of 8×8 pixels, ``diversity`` and ``nearest_train`` on all pixels.
 
+    So that they take no longer the more pictures there are, at most 2,500 pictures are the reference, and the nearest
+    ones are looked for among 10,000 at most; these are drawn from all, the same ones for every run.  ``n_reference``
+    and ``n_searched`` tell so where there are more.
+
     Args:
-        folder: Of pictures, of which at most 2,500 are the reference.
+        folder: Of pictures, or an archive, of which at most 2,500 are the reference.
         batchsize (int): How many there have to be.
+        cache: The folder for their pixels; see :class:`ddgm.data.images.ImageFolder`.
 
     Raises ``UsageError`` where there are too few or they can't be a reference.
     """
@@ -67,18 +74,19 @@ class Pictures:
     exact_energy = None
     real_name = 'real data'
 
-    def __init__(self, folder, batchsize=2):
-        self._data = data = ImageFolder(folder, batchsize)
+    def __init__(self, folder, batchsize=2, cache=None):
+        self._data = data = ImageFolder(folder, batchsize, cache)
         metrics.check_reference(data.images)
         self._spaces = {'': RandomFeatures().features_of, '_pixels': downscale}
         self.fingerprint = data.fingerprint
         found = '{:,} pictures in {}'.format(len(data), folder)
-        self.description = '; '.join(filter(None, [found, data.report()]))
+        kept = data.cache and 'pixels in {}'.format(data.cache.parent)
+        self.description = '; '.join(filter(None, [found, kept, data.report()]))
 
     @functools.cached_property
     def _reference(self):
         # Made when something is scored: it takes four times the memory of the pictures.
-        chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(self._data))[:2500]
+        chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(self._data))[:_REFERENCE]
         return self._data.images[chosen].astype(numpy.float32) / 255
 
     def draw_data(self, n, rng):
@@ -116,19 +124,31 @@ class Pictures:
             }
             scores.update((name + suffix, value) for name, value in by_name.items())
         scores['nearest_train'] = float(
-            numpy.median(self._nearest(x)[0]) / numpy.median(self._distances_within()))
+            numpy.median(self._nearest(x, self._searched())[0]) / numpy.median(self._distances_within()))
+        # Of how many pictures these numbers tell, where it is not all.
+        for name, n in (('n_reference', _REFERENCE), ('n_searched', _SEARCHED)):
+            if len(self._data) > n:
+                scores[name] = n
         if energy is not None:
             scores['energy_gap'] = float(energy(x).mean() - energy(reference).mean())
         return scores
 
     def nearest_training(self, x):
-        """The nearest pictures of (N, 3, 64, 64) images, in 0…1."""
-        return self._data.images[self._nearest(x)[1]] / 255
+        """The nearest pictures of (N, 3, 64, 64) images, among all there are, in 0…1."""
+        images = self._data.images
+        return images[self._nearest(x, images)[1]] / 255
 
-    def _nearest(self, x):
-        """Distances to, and indexes of, the nearest pictures."""
-        distances, indexes = metrics.nearest(
-            255 * x.reshape(len(x), -1), self._data.images.reshape(len(self._data), -1))
+    def _searched(self):
+        """Those pictures among which the nearest ones are looked for: the same ones for all samples of the data."""
+        images = self._data.images
+        if len(images) <= _SEARCHED:
+            return images
+        return images[randomness.metric_generator(randomness.TRAINING_DATA).permutation(len(images))[:_SEARCHED]]
+
+    @staticmethod
+    def _nearest(x, images):
+        """Distances to, and indexes of, the nearest of some pictures."""
+        distances, indexes = metrics.nearest(255 * x.reshape(len(x), -1), images.reshape(len(images), -1))
         return distances / 255, indexes
 
     def _distances_within(self):

@@ -13,6 +13,7 @@ from ddgm.support.errors import UsageError
 
 N_SCORED = 2500  # samples of a run, and at most of any other program
 NEIGHBOUR = 5  # k of the nearest-neighbour metrics
+_PART = 500  # points that are worked on at a time, where they have many numbers each
 COLLAPSED = 0.25  # the diversity below which samples are all alike
 
 
@@ -30,12 +31,26 @@ def as_points(*sets, least=1):
 
 def pairwise_distances(x, y):
     """Euclidean distances: (N, D) and (M, D) to (N, M), float64."""
-    x, y = as_points(x, y)
+    x, y = as_points(x, y) if y is not x else 2 * as_points(x)  # with one copy as float64
     if x.shape[1] <= 3:
         # A coordinate at a time: exact for near points, unlike the below.
         return numpy.sqrt(sum(numpy.subtract.outer(x[:, i], y[:, i]) ** 2 for i in range(x.shape[1])))
-    squares = (x ** 2).sum(axis=1)[:, None] + (y ** 2).sum(axis=1) - 2 * x @ y.T
-    return numpy.sqrt(numpy.maximum(squares, 0))
+    squares = numpy.add.outer(squared_norms(x), squared_norms(y))
+    # Of a matrix with itself NumPy has another product, which rounds otherwise; of a copy it does not know.
+    products = (x.copy() if y is x else x) @ y.T
+    products *= 2
+    squares -= products
+    return numpy.sqrt(numpy.maximum(squares, 0, out=squares), out=squares)
+
+
+def squared_norms(x):
+    """‖x‖² of each point: (N, D) to (N,); a part at a time, since the squares take as much memory as the points."""
+    return numpy.concatenate([(part ** 2).sum(axis=1) for part in _parts(x)])
+
+
+def _parts(x, n=_PART):
+    """Points (N, D) as several arrays, of n each but for the last."""
+    return [x[first:first + n] for first in range(0, max(1, len(x)), n)]
 
 
 def neighbour_distances(x, k):
@@ -154,16 +169,21 @@ def nearest(x, others):
     number type and is converted a part at a time.
     """
     x, others = numpy.asarray(x, dtype=numpy.float32), numpy.asarray(others)
-    best, indexes = numpy.full(len(x), numpy.inf), numpy.zeros(len(x), dtype=int)
-    at_a_time = 5000
-    for first in range(0, len(others), at_a_time):
-        part = numpy.asarray(others[first:first + at_a_time], dtype=numpy.float32)
-        scores = numpy.einsum('ij,ij->i', part, part) - 2 * x @ part.T  # squared distances but for ‖x‖²
+    best, indexes, first = numpy.full(len(x), numpy.inf), numpy.zeros(len(x), dtype=int), 0
+    for part in _parts(others, 5000):  # the width of a product can change its rounding, and so what is nearest
+        part = numpy.asarray(part, dtype=numpy.float32)
+        scores = x @ part.T  # to be squared distances but for ‖x‖²
+        scores *= -2
+        scores += numpy.einsum('ij,ij->i', part, part)
         nearest_here = scores.argmin(axis=1)
         score = scores[numpy.arange(len(x)), nearest_here]
         better = score < best
         best[better], indexes[better] = score[better], first + nearest_here[better]
-    return numpy.linalg.norm(x.astype(numpy.float64) - others[indexes], axis=1), indexes
+        first += len(part)
+    distances = numpy.concatenate([
+        numpy.linalg.norm(part.astype(numpy.float64) - others[chosen], axis=1)
+        for part, chosen in zip(_parts(x), _parts(indexes))])
+    return distances, indexes
 
 
 def sliced_wasserstein_2(x, reference, n_directions=256):
@@ -208,7 +228,7 @@ def check_reference(x):
     if len(x) <= NEIGHBOUR:
         raise UsageError('the metrics need more than {} images to compare with, and the data holds {}: give other data '
                          'to --data'.format(NEIGHBOUR, len(x)))
-    if (x == x[0]).all():
+    if all((part == x[0]).all() for part in _parts(x)):  # the first part tells it of most data
         raise UsageError('the data holds {:,} times the same image: give other data to --data'.format(len(x)))
 
 

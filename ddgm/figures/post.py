@@ -18,6 +18,7 @@ PLANE = 4  # half the width of the square that pictures of the plane show
 _WINDOW = (0, 0, PLANE)
 INCHES = 8  # the width of a page
 _MARKER_SIZE = 20
+_MOST_FRAMES = 1000  # of a video
 
 
 @contextlib.contextmanager
@@ -152,7 +153,14 @@ def show_energy(axes, energy, log_z, samples, window=None):
 
 
 def write_gif(path, frame_paths, colours=64, seconds=20.0):
-    """Join PNG files to an endless GIF of about ``seconds``, the last frame held longer; ``colours`` a frame."""
+    """Join PNG files to an endless GIF of about ``seconds``, the last frame held longer; ``colours`` a frame.
+
+    Of more than 1,000 files, a frame an epoch in the post's video, it has 1,000 at equal distances, the last one among
+    them.
+    """
+    chosen = numpy.linspace(0, len(frame_paths) - 1, min(_MOST_FRAMES, len(frame_paths))).round().astype(int)
+    frame_paths = [frame_paths[i] for i in chosen]
+
     def frames():
         for frame_path in frame_paths:
             with Image.open(frame_path) as image:

@@ -1,7 +1,7 @@
 """Write data as PNG files for other programs: the very pixels that training sees.
 
-"images" writes the pictures of a folder as 64×64 pixels in colours, on white, under their own names.  "mnist" writes
-the digits as 28×28 grey pixels, as train/LABEL/NUMBER.png and test/LABEL/NUMBER.png.
+"images" writes the pictures of a folder or an archive as 64×64 pixels in colours, on white, under their own names.
+"mnist" writes the digits as 28×28 grey pixels, as train/LABEL/NUMBER.png and test/LABEL/NUMBER.png.
 """
 
 import pathlib
@@ -19,6 +19,8 @@ def parse(arguments=None):
         flags.add_argument(
             '--data', metavar='DIR', type=command_line.path_name, default=known.default,
             required=known.default is None, help=known.description)
+        if task == 'images':
+            flags.add_argument('--cache', metavar='DIR', type=command_line.path_name, help=command_line.CACHE_HELP)
         flags.add_argument(
             '-o', '--out', metavar='DIR', type=command_line.path_name, required=True,
             help='a new folder, or one that this command has written, whose files are replaced')
@@ -29,11 +31,11 @@ def main(arguments=None):
     request = parse(arguments)
 
     # Only now NumPy and Pillow, so that --help and a mistyped flag answer at once.
-    from ddgm.data import export, images, mnist
+    from ddgm.data import export, images, mnist, picture_files
     folder, out = pathlib.Path(request.data), pathlib.Path(request.out)
-    export.check(out, images.folders_of(folder) if request.task == 'images' else [folder])
+    export.check(out, picture_files.folders_of(folder) if request.task == 'images' else [folder])
     if request.task == 'images':
-        data = images.ImageFolder(folder, batchsize=1)
+        data = images.ImageFolder(folder, batchsize=1, cache=request.cache)
         pictures = zip(export.png_names(data.paths), data.images.transpose(0, 2, 3, 1))
         report = data.report()
     else:

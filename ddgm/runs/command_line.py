@@ -29,7 +29,8 @@ class Request:
         device (str): Chainer device specifier, or ``None`` where none was asked for.
         resume (bool), overwrite (bool): What to do with a run that ``out`` holds.
         preset (str): Name of the preset, or ``None`` where none was asked for.
-        data (str): Folder of the data, or ``None`` where none was given.
+        data (str): Folder or archive of the data, or ``None`` where none was given.
+        cache (str): Where pixels are kept, or ``None`` where that was not given.
         communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
         changes (dict): Those settings that were given as flags.
     """
@@ -41,6 +42,7 @@ class Request:
     overwrite: bool = False
     preset: str = None
     data: str = None
+    cache: str = None
     communicator: str = None
     changes: dict = dataclasses.field(default_factory=dict)
 
@@ -62,9 +64,12 @@ class DataFolder:
 DATA_FOLDERS = {
     'mnist': DataFolder(
         'data/mnist', 'folder of the four IDX files; those of MNIST are fetched into a new one (default: data/mnist)'),
-    'images': DataFolder(None, 'folder of pictures; sub-folders count too'),
+    'images': DataFolder(None, 'folder of pictures, sub-folders count too; or a .zip or .tar of them'),
 }
 
+CACHE_HELP = (
+    'where the pixels of more than 2,000 pictures are kept, so that they are decoded once (default: ddgm/pictures in '
+    '$XDG_CACHE_HOME or ~/.cache); none: in memory')
 
 VERSION = 'ddgm ' + ddgm.__version__  # as --version prints it
 
@@ -243,6 +248,9 @@ def parse(task, description, arguments=None):
         parser.add_argument(
             '--data', metavar='DIR', type=path_name,
             help=DATA_FOLDERS[task].description + ('; needed, but for --resume' if needs_data else ''))
+    if task == 'images':
+        parser.add_argument(
+            '--cache', metavar='DIR', type=path_name, help=CACHE_HELP)
     if any(field.name == 'width' for field in dataclasses.fields(settings_class(task))):
         parser.add_argument(
             '--width', metavar='FACTOR', type=_factor,

@@ -104,7 +104,7 @@ def _prepare(folder, experiment, state, device):
         if state.iteration > settings.iterations:
             raise UsageError('{} has run {} iterations: give that or more to --iterations'.format(
                 folder.path, state.iteration))
-        n_found = sum(entry['iteration'] <= state.iteration for entry in folder.log)
+        n_found = folder.log.count(state.iteration)
         if n_found < state.n_logged:
             lines.append('{}: only {} of its {} entries are left'.format(
                 folder.path / run_folder.LOG, n_found, state.n_logged))

@@ -9,7 +9,7 @@ import re
 import numpy
 from chainer import serializers
 
-from ddgm.data import images
+from ddgm.data import picture_cache, picture_files
 from ddgm.presets import default_preset, settings_class
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
@@ -47,15 +47,16 @@ class RunFolder:
         preset (str): Its name.
         settings (Settings): The run's settings.
         device (str): Chainer device specifier.
-        data (str): Folder of the data, or ``None`` where the task has none.
+        data (str): Folder or archive of the data, or ``None`` where the task has none.
         data_fingerprint (str): Of the data that an earlier run began with, else ``None``.
+        cache (str): Folder that pixels are kept in, ``'none'``, or ``None`` for the user's own.
         resume (bool), overwrite (bool): What to do with the run that the folder holds.
         log (ddgm.runs.log.Log): Its log.
         processes (ddgm.runs.processes.Processes): Those that run it.
     """
 
     def __init__(
-            self, path, task, preset, settings, device, data=None, data_fingerprint=None, resume=False,
+            self, path, task, preset, settings, device, data=None, data_fingerprint=None, cache=None, resume=False,
             overwrite=False):
         self.path = pathlib.Path(path)
         self.task = task
@@ -64,6 +65,7 @@ class RunFolder:
         self.device = device
         self.data = data
         self.data_fingerprint = data_fingerprint
+        self.cache = cache
         self.resume = resume
         self.overwrite = overwrite
         self.log = Log(self.path / LOG)
@@ -123,11 +125,13 @@ class RunFolder:
                         path.unlink()
             for folder in (self.path, self.path / FIGURES, self.path / FRAMES):
                 for leftover, path in leftovers(folder):
-                    if path in self._own_files() or _is_frame(path):
+                    if path in self._own_files() or _is_frame(path.name):
                         leftover.unlink()
             for path in self._damaged:
                 os.replace(path, path.with_name(path.name + _DAMAGED))
             data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
+            if self.cache is not None:
+                data['cache'] = self.cache
             write_json(self.path / SETTINGS, {
                 'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
                 **environment})
@@ -154,7 +158,8 @@ class RunFolder:
             if int(path.stem) == last or int(path.stem) < last and interval and int(path.stem) % interval == 0]
 
     def _all_frames(self):
-        return sorted(filter(_is_frame, (self.path / FRAMES).iterdir()))
+        folder = self.path / FRAMES
+        return [folder / name for name in sorted(filter(_is_frame, os.listdir(folder)))]  # quicker than sorted paths
 
     def _own_files(self):
         """Every path that a run writes to, but for the frames."""
@@ -248,7 +253,13 @@ def _open(request):
     keep_apart(path, request.task, request.data)
     return RunFolder(
         path, request.task, request.preset or default_preset(request.task), request.settings(),
-        request.device or '@numpy', request.data and os.path.abspath(request.data), overwrite=request.overwrite)
+        request.device or '@numpy', request.data and os.path.abspath(request.data),
+        cache=_cache_of(request), overwrite=request.overwrite)
+
+
+def _cache_of(request):
+    """The folder for a cache that was asked for, as a path that holds elsewhere too."""
+    return request.cache if request.cache in (None, picture_cache.NONE) else os.path.abspath(request.cache)
 
 
 def keep_apart(out, task, data, flag='--out'):
@@ -257,7 +268,7 @@ def keep_apart(out, task, data, flag='--out'):
     A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
     data from then on.
     """
-    for folder in [] if not data else images.folders_of(pathlib.Path(data)) if task == 'images' else [data]:
+    for folder in [] if not data else picture_files.folders_of(pathlib.Path(data)) if task == 'images' else [data]:
         if (is_within(out, folder) and (task == 'images' or is_within(folder, out))
                 or is_within(folder, pathlib.Path(out) / FIGURES)):
             raise UsageError('{} lies in the folder of the data, {}, or holds it: give another folder to {}'.format(
@@ -270,8 +281,8 @@ def keep_out(out, run, flag='--out'):
         raise UsageError('{} lies in a run, {}: give another path to {}'.format(one_line(out), one_line(run), flag))
 
 
-def _is_frame(path):
-    return re.fullmatch(r'\d{9}\.png', path.name) is not None
+def _is_frame(name):
+    return re.fullmatch(r'\d{9}\.png', name) is not None
 
 
 def _holds_another(path):
@@ -300,6 +311,7 @@ def _resumed(request):
     folder.settings = dataclasses.replace(folder.settings, **request.changes)
     folder.device = request.device or folder.device
     folder.data = request.data and os.path.abspath(request.data) or folder.data
+    folder.cache = _cache_of(request) or folder.cache
     folder.resume = True
     return folder
 
@@ -313,7 +325,7 @@ def read_run(path, cure):
     try:
         saved = read_json(settings_path)
         settings_type = settings_class(saved['task'])
-        optional = [saved[name] for name in ('data', 'data_fingerprint') if saved.get(name) is not None]
+        optional = [saved[name] for name in ('data', 'data_fingerprint', 'cache') if saved.get(name) is not None]
         for text in (saved['preset'], saved['device'], *optional):
             if not isinstance(text, str) or '\0' in text:
                 raise ValueError('{!r} is neither a name nor a path'.format(text))
@@ -322,7 +334,7 @@ def read_run(path, cure):
             settings_type(**{
                 field.name: saved[field.name] for field in dataclasses.fields(settings_type)
                 if field.name in saved or field.name not in settings_type.BEYOND_THE_PAPER}),
-            saved['device'], saved.get('data'), saved.get('data_fingerprint'))
+            saved['device'], saved.get('data'), saved.get('data_fingerprint'), saved.get('cache'))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); {}'.format(
             settings_path, one_line(repr(error)), cure)) from error

@@ -50,10 +50,10 @@ def open_atomically(path, keep_as=None):
 
 def leftovers(folder):
     """What processes that were killed in :func:`open_atomically` left in a folder: pairs of its path and the file's."""
-    for path in sorted(folder.iterdir()):
-        match = re.fullmatch(r'(.+)\.\d+\.tmp', path.name)
+    for name in sorted(os.listdir(folder)):  # names, since a long run has very many frames
+        match = re.fullmatch(r'(.+)\.\d+\.tmp', name)
         if match:
-            yield path, path.with_name(match.group(1))
+            yield folder / name, folder / match.group(1)
 
 
 def is_within(path, folder):
@@ -94,6 +94,11 @@ def write_arrays(file, arrays):
         for name, array in arrays.items():
             with archive.open(name + '.npy', 'w', force_zip64=True) as member:
                 numpy.lib.format.write_array(member, numpy.asarray(array), allow_pickle=False)
+
+
+def user_cache():
+    """Where a user's programs keep what they can make anew: ``$XDG_CACHE_HOME/ddgm``, by default ``~/.cache/ddgm``."""
+    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')) / 'ddgm'
 
 
 # ---- from anybody

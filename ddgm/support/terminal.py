@@ -138,6 +138,47 @@ class DownloadBar:
             self._bar.show(done, '{:,} bytes'.format(done))
 
 
+class CountingBar:
+    """Shows how many things of a long work are done; a context manager.  In a pipe it is a line now and then.
+
+    Args:
+        things (str): What is counted.
+    """
+
+    _full = 1000  # of the bar
+    _seconds = {True: 0.2, False: 10}  # between two updates, on a terminal or elsewhere
+
+    def __init__(self, things):
+        self._bar = _Bar(self._full) if _is_terminal() else None
+        self._things = things
+        self._start = time.monotonic()
+        self._due = self._start + self._between()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self._bar is not None:
+            self._bar.close()
+
+    def _between(self):
+        return self._seconds[self._bar is not None]
+
+    def update(self, done, share):
+        """Call with how many are done, and with what share of the work that is, which may be all that is known."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + self._between()
+        text = '{:,} {}'.format(done, self._things)
+        if share > 0:
+            text += ', {} left'.format(duration((now - self._start) * max(0, 1 - share) / share))
+        if self._bar is not None:
+            self._bar.show(self._full * share, text)
+        else:
+            print('{:6.1%}  {}'.format(min(1, share), text), flush=True)
+
+
 def print_table(columns):
     """Print numbers in columns: pairs of a title and a dict of values by name; ``None`` and what is missing as ``-``.
 

@@ -1,0 +1,513 @@
+"""The pixels of many pictures, decoded once and kept in a file that is mapped into memory.
+
+A cache is two files in a folder: NAME.npz, which lists the files that were read, and NAME.NUMBER.pixels, the pixels of
+those that are pictures, in order.  NAME stands for the path of the source.  The list is written last and atomically, so
+that a cache is whole or absent.  While pictures are read it is written now and then, for as many files as there are by
+then: what was interrupted goes on from there.  The same serves a source that has changed: what is still the same is
+copied, anything else decoded.
+
+A *source* is a :class:`ddgm.data.picture_files.Folder` or an :class:`ddgm.data.archives.Archive`.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+import time
+import zlib
+
+import numpy
+import PIL
+
+from ddgm.data import decoders
+from ddgm.data.decoding import SIDE, Unsuitable
+from ddgm.support.errors import one_line
+from ddgm.support.files import Lock, checksum, leftovers, open_atomically, read_arrays, user_cache, write_arrays
+from ddgm.support.terminal import CountingBar
+
+NONE = 'none'  # in the place of a folder: pictures are kept in memory
+
+# What decides the pixels and the form of the list.  To be counted up where decoding makes other pixels than before.
+_VERSION = '1, Pillow {}'.format(PIL.__version__)
+_SHAPE = (3, SIDE, SIDE)
+_BYTES = 3 * SIDE * SIDE
+_LOOKED_AT = 64  # pictures whose checksums are tried when a cache is opened
+_PER_CHUNK = 100  # pictures that a process decodes at a time,
+_BYTES_PER_CHUNK = 1 << 24  # or fewer where they come as so many bytes
+_SECONDS = 20  # between two lists while pictures are read
+_COPIED = 4096  # pictures at a time, where they are brought into order
+
+
+def default_folder():
+    """Where pixels are kept: ``$XDG_CACHE_HOME/ddgm/pictures``, by default ``~/.cache/ddgm/pictures``."""
+    return user_cache() / 'pictures'
+
+
+@dataclasses.dataclass
+class Pixels:
+    """What was read from a source.
+
+    Attributes:
+        images: (N, 3, 64, 64) uint8, perhaps mapped.
+        index (Index): The files.
+        path (pathlib.Path): Of the cache, ``None`` where the pixels are in memory.
+    """
+
+    images: numpy.ndarray
+    index: 'Index'
+    path: pathlib.Path = None
+
+
+class _Unusable(Exception):
+    """Why a cache is not used; the message is for the user."""
+
+
+class _NotWritten(Exception):
+    """Why a cache can't be written."""
+
+
+# ---- the list
+
+@dataclasses.dataclass
+class Index:
+    """Which files were read, and what they came to.
+
+    Attributes:
+        source (str): The absolute path of their folder or archive.
+        source_stamp: Of an archive, (1, 2) int64; of a folder (0, 2).
+        name_bytes (bytes): The names of all files, each followed by a zero, in order.
+        stamps: (files, 3) int64; see :class:`ddgm.data.picture_files.PictureFile`.
+        rows: (files,) int64, where the pixels of each are; -1 for what was left out.
+        reasons (list of str): Why, in the order of the files that were.
+        checksums: (pictures,) uint32 of their pixels.
+        fingerprint (str): Says whether two sources hold the same; empty as long as not all was read.
+        pixels (str): The name of the file with the pixels.
+    """
+
+    source: str
+    source_stamp: numpy.ndarray
+    name_bytes: bytes
+    stamps: numpy.ndarray
+    rows: numpy.ndarray
+    reasons: list
+    checksums: numpy.ndarray
+    fingerprint: str = ''
+    pixels: str = ''
+
+    _TEXTS = 'source', 'fingerprint', 'pixels'
+
+    def is_of(self, source):
+        """Whether it lists all that a source holds now."""
+        return bool(self.fingerprint) and source.is_listed_in(self)
+
+    def names(self):
+        """The names of all files."""
+        return [name.decode('utf-8', 'surrogatepass') for name in self.name_bytes.split(b'\0')[:-1]]
+
+    def has_names(self, names):
+        """Whether these are the names of all files."""
+        return self.name_bytes == joined(names)
+
+    def pictures(self):
+        """The names of the pictures."""
+        return [name for name, row in zip(self.names(), self.rows.tolist()) if row >= 0]
+
+    def left_out(self):
+        """Pairs of the name of each file that is no picture, and the reason."""
+        if not self.reasons:
+            return []
+        return list(zip([name for name, row in zip(self.names(), self.rows.tolist()) if row < 0], self.reasons))
+
+    def save(self, path):
+        """Write it to a file that is whole or as before."""
+        arrays = {
+            'version': _bytes_of(_VERSION), **{name: _bytes_of(getattr(self, name)) for name in self._TEXTS},
+            'source_stamp': self.source_stamp, 'name_bytes': numpy.frombuffer(self.name_bytes, dtype=numpy.uint8),
+            'stamps': self.stamps, 'rows': self.rows, 'reasons': _bytes_of(''.join(
+                reason + '\0' for reason in self.reasons)), 'checksums': self.checksums}
+        with open_atomically(path) as file:
+            write_arrays(file, {**arrays, 'sha256': checksum(arrays)})
+
+    @classmethod
+    def load(cls, path):
+        """Read what :meth:`save` wrote; raises ``_Unusable`` with the reason where it can't be used."""
+        try:
+            arrays = read_arrays(path)
+        except ValueError as error:
+            raise _Unusable('damaged: {}'.format(error)) from error
+        found = arrays.pop('sha256', None)
+        if found is None or not numpy.array_equal(found, checksum(arrays)):
+            raise _Unusable('damaged: its checksum is wrong')
+        version = arrays.get('version', numpy.zeros(0)).tobytes().decode(errors='replace')
+        if version != _VERSION:
+            raise _Unusable('made by another version ({}) than {}'.format(one_line(version), _VERSION))
+        texts = {name: arrays[name].tobytes().decode('utf-8', 'surrogatepass') for name in cls._TEXTS}
+        return cls(
+            **texts, source_stamp=arrays['source_stamp'], name_bytes=arrays['name_bytes'].tobytes(),
+            stamps=arrays['stamps'], rows=arrays['rows'], checksums=arrays['checksums'],
+            reasons=arrays['reasons'].tobytes().decode('utf-8', 'surrogatepass').split('\0')[:-1])
+
+
+def joined(names):
+    """Names as bytes, each followed by a zero."""
+    return ''.join(name + '\0' for name in names).encode('utf-8', 'surrogatepass')
+
+
+def _bytes_of(text):
+    return numpy.frombuffer(text.encode('utf-8', 'surrogatepass'), dtype=numpy.uint8)
+
+
+# ---- reading a source
+
+def read(source, folder=None):
+    """All pictures of a source: from its cache, which is made or brought up to date before.
+
+    Tells the user where it is.  In memory where it can't be written, which is told as well.
+
+    Args:
+        source: See above.
+        folder: Of the cache; ``None``: the :func:`default_folder`; ``NONE``: there is to be no cache.
+    """
+    if str(folder) == NONE:
+        return read_into_memory(source)
+    cache = _Cache(source, pathlib.Path(folder or default_folder()))
+    with contextlib.suppress(_Unusable):
+        found = cache.open()
+        if cache.is_current(found):
+            return found
+    try:
+        with cache.locked():
+            return cache.brought_up_to_date()
+    except _NotWritten as error:
+        print('{}: the cache can\'t be written ({}), so the pictures stay in memory: give another folder to --cache, '
+              'or set XDG_CACHE_HOME'.format(one_line(cache.folder), error), flush=True)
+        return read_into_memory(source)
+
+
+def read_into_memory(source, n_processes=None):
+    """The same without a cache; see :func:`ddgm.data.decoders.decoded`."""
+    reading, pixels = _Reading(source), bytearray()
+    if n_processes == 0:
+        reading.run(pixels.extend, 0)
+    else:
+        with CountingBar('pictures read') as bar:
+            reading.run(pixels.extend, n_processes, bar.update)
+    images = numpy.frombuffer(pixels, dtype=numpy.uint8).reshape(-1, *_SHAPE)
+    index, order = reading.index(), reading.order()
+    if order is not None:
+        images, index = images[index.rows[order][index.rows[order] >= 0]], _ordered(index, order)
+    index.fingerprint = reading.fingerprint() if order is None else _fingerprint(images)
+    return Pixels(images, index)
+
+
+class _Reading:
+    """The files of a source in turn, each decoded or, where that is already done, copied.
+
+    Args:
+        source: See above.
+        known (dict): By name, a pair of a file's stamp and its row in ``earlier``.
+        earlier (Pixels): Of an earlier cache.
+    """
+
+    def __init__(self, source, known=None, earlier=None):
+        self._source = source
+        self._known = known or {}
+        self._earlier = earlier
+        self._names, self._stamps, self._rows, self._reasons, self._checksums = [], [], [], [], []
+        self._digest = hashlib.sha256()
+
+    def run(self, write, n_processes=None, tell=lambda n, share: None, keep=lambda: None):
+        """Read all.
+
+        Args:
+            write: A function of the pixels of one picture, as bytes.
+            n_processes: See :func:`ddgm.data.decoders.decoded`.
+            tell: A function of the number of pictures and the share of the work, called now and then.
+            keep: A function that is called now and then.
+        """
+        due = time.monotonic() + _SECONDS
+        with contextlib.closing(decoders.decoded(self._chunks(), n_processes)) as decoded:
+            for chunk, outcomes in decoded:
+                outcomes = iter(outcomes)
+                for file, known, _ in chunk:
+                    self._add(file, known or file.reason or next(outcomes), write)
+                tell(len(self._checksums), chunk[-1][2])
+                if time.monotonic() >= due:
+                    keep()
+                    due = time.monotonic() + _SECONDS
+
+    def _chunks(self):
+        """Pairs for :func:`ddgm.data.decoders.decoded`: files with their pixels where these are known, and the rest."""
+        chunk, sources, n_bytes = [], [], 0
+        for file, share in self._source.files():
+            known = self._pixels_known(file)
+            if not (known or file.reason):
+                try:
+                    content = file.read()
+                except Unsuitable as error:
+                    file = file._replace(reason=str(error))
+                else:
+                    sources.append(content)
+                    n_bytes += len(content)
+            chunk.append((file, known, share))
+            if len(chunk) == _PER_CHUNK or n_bytes >= _BYTES_PER_CHUNK:
+                yield chunk, sources
+                chunk, sources, n_bytes = [], [], 0
+        if chunk:
+            yield chunk, sources
+
+    def _pixels_known(self, file):
+        """The pixels of a file as bytes where an earlier cache has them, else ``None``."""
+        stamp, row = self._known.get(file.name, (None, None))
+        if stamp is None or stamp[:2] != file.stamp[:2]:
+            return None
+        pixels = self._earlier.images[row].tobytes()
+        return pixels if zlib.crc32(pixels) == self._earlier.index.checksums[row] else None
+
+    def _add(self, file, outcome, write):
+        self._names.append(file.name)
+        self._stamps.append(file.stamp)
+        if isinstance(outcome, str):
+            self._rows.append(-1)
+            self._reasons.append(outcome)
+        else:
+            write(outcome)
+            self._digest.update(outcome)
+            self._rows.append(len(self._checksums))
+            self._checksums.append(zlib.crc32(outcome))
+
+    def __len__(self):
+        return len(self._checksums)
+
+    def fingerprint(self):
+        """Of all pixels in the order in which they came."""
+        return self._digest.hexdigest()[:16]
+
+    def index(self):
+        """Of what was read so far."""
+        return Index(
+            os.path.realpath(self._source.path), self._source.stamp, joined(self._names),
+            numpy.array(self._stamps, dtype=numpy.int64).reshape(-1, 3), numpy.array(self._rows, dtype=numpy.int64),
+            list(self._reasons), numpy.array(self._checksums, dtype=numpy.uint32))
+
+    def order(self):
+        """Which files make the source, sorted by their names; ``None`` where they have come so.
+
+        Of a name that came twice the last file counts.
+        """
+        if all(first < second for first, second in zip(self._names, self._names[1:])):
+            return None
+        last = {name: i for i, name in enumerate(self._names)}
+        return numpy.array([last[name] for name in sorted(last)])
+
+
+def _ordered(index, order):
+    """The index of those files alone, in that order, for pixels that are in it too."""
+    names, rows = index.names(), index.rows[order]
+    is_picture = rows >= 0
+    reasons = dict(zip(numpy.flatnonzero(index.rows < 0).tolist(), index.reasons))
+    return dataclasses.replace(
+        index, name_bytes=joined(names[i] for i in order), stamps=index.stamps[order],
+        rows=numpy.where(is_picture, numpy.cumsum(is_picture) - 1, -1), checksums=index.checksums[rows[is_picture]],
+        reasons=[reasons[i] for i in order.tolist() if i in reasons])
+
+
+def _fingerprint(images):
+    digest = hashlib.sha256()
+    for first in range(0, len(images), _COPIED):
+        digest.update(images[first:first + _COPIED].tobytes())
+    return digest.hexdigest()[:16]
+
+
+# ---- the files
+
+class _Cache:
+    """The cache of a source in a folder."""
+
+    def __init__(self, source, folder):
+        self._source = source
+        self._where = os.path.realpath(source.path)
+        self._name = hashlib.sha256(os.fsencode(self._where)).hexdigest()[:16]
+        self.folder = folder
+        self.path = folder / (self._name + '.npz')
+        self._locks_work = True
+        self._new_paths = []
+
+    def open(self):
+        """What it holds; raises ``_Unusable``."""
+        if not self.path.exists():
+            raise _Unusable('')
+        index = Index.load(self.path)
+        if index.source != self._where:
+            raise _Unusable('made from {}'.format(one_line(index.source)))
+        # Of one that is not finished, pixels may have been written behind those that are listed.
+        images = _mapped(
+            self.folder / pathlib.Path(index.pixels).name, len(index.checksums), is_finished=bool(index.fingerprint))
+        for row in numpy.linspace(0, len(images) - 1, min(_LOOKED_AT, len(images))).astype(int):
+            if zlib.crc32(images[row].tobytes()) != index.checksums[row]:
+                raise _Unusable('damaged: the pixels of its picture {:,} are others'.format(row + 1))
+        return Pixels(images, index, self.path)
+
+    def is_current(self, pixels):
+        """Whether it is finished, and the source has not changed since."""
+        return bool(pixels.index.fingerprint) and self._source.is_listed_in(pixels.index)
+
+    @contextlib.contextmanager
+    def locked(self):
+        """A context in which no other process writes it; waits for one that does."""
+        with _writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+        lock = self._lock()
+        if lock is None:
+            print('Waiting for another process, which reads the same pictures ...', flush=True)
+        while lock is None:
+            time.sleep(0.1)
+            lock = self._lock()
+        self._locks_work = lock.error is None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock(self):
+        with _writing(), contextlib.suppress(BlockingIOError):
+            return Lock(self.path.with_suffix('.lock'))
+
+    def brought_up_to_date(self):
+        """What the source holds, from a cache that is made new where something has changed; raises ``_NotWritten``."""
+        earlier = None
+        try:
+            earlier = self.open()
+            if self.is_current(earlier):
+                return earlier  # another process has made it
+        except _Unusable as error:
+            if str(error):
+                print('{}: {}, so it is made anew'.format(one_line(self.path), error), flush=True)
+        self._check_room()
+        print('Reading the pictures of {}, once: their pixels are kept in {}'.format(
+            one_line(self._source.path), one_line(self.folder)), flush=True)
+        return self._made(earlier)
+
+    def _check_room(self):
+        with _writing():
+            needed, free = self._source.most * _BYTES, shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise _NotWritten('{:,} MB are free and {:,} needed'.format(free // 10 ** 6, needed // 10 ** 6))
+
+    def _made(self, earlier):
+        known = {}
+        if earlier is not None:
+            known = {
+                name: (tuple(stamp), row) for name, stamp, row in zip(
+                    earlier.index.names(), earlier.index.stamps.tolist(), earlier.index.rows.tolist()) if row >= 0}
+        reading, pixels, is_kept = _Reading(self._source, known, earlier), self._new_path(), False
+
+        def write(content):
+            with _writing():
+                file.write(content)
+
+        def keep():
+            nonlocal is_kept
+            if len(reading) > len(known):  # of more use than what was there before
+                with _writing():
+                    file.flush()
+                    dataclasses.replace(reading.index(), pixels=pixels.name).save(self.path)
+                is_kept = True
+        try:
+            with _writing():
+                file = open(pixels, 'wb')  # noqa: SIM115 (closed below)
+            with _closing(file), CountingBar('pictures read') as bar:
+                try:
+                    reading.run(write, None, bar.update, keep)
+                except KeyboardInterrupt:
+                    with contextlib.suppress(_NotWritten):
+                        keep()
+                    if is_kept:
+                        print('Interrupted: {:,} pictures are kept, and the next start goes on'.format(
+                            len(reading)), flush=True)
+                    raise
+                keep()
+            with _writing():
+                return self._finished(reading, pixels)
+        except BaseException as error:
+            if isinstance(error, _NotWritten) and is_kept:
+                self._remove(self.path)
+                is_kept = False
+            if not is_kept:
+                self._remove(pixels)
+            raise
+
+    def _finished(self, reading, pixels):
+        """Bring the pixels into the order of the names, have them on the disk, and write the list."""
+        index, order = reading.index(), reading.order()
+        index.fingerprint = reading.fingerprint()
+        if order is not None:
+            index, pixels = self._in_order(index, order, pixels)
+        index.pixels = pixels.name
+        with open(pixels, 'rb+') as file:
+            os.fsync(file.fileno())
+        index.save(self.path)
+        if self._locks_work:
+            for path in self.folder.glob(self._name + '.*.pixels'):
+                if path != pixels:
+                    self._remove(path)
+            for leftover, path in leftovers(self.folder):
+                if path == self.path:
+                    self._remove(leftover)
+        return Pixels(_mapped(pixels, len(index.checksums)), index, self.path)
+
+    def _in_order(self, index, order, pixels):
+        images, rows, sorted_path = _mapped(pixels, len(index.checksums)), index.rows[order], self._new_path()
+        rows, index = rows[rows >= 0], _ordered(index, order)
+        with open(sorted_path, 'wb') as file:
+            for first in range(0, len(rows), _COPIED):
+                file.write(images[rows[first:first + _COPIED]].tobytes())
+        index.fingerprint = _fingerprint(_mapped(sorted_path, len(index.checksums)))
+        return index, sorted_path
+
+    def _new_path(self):
+        path = self.folder / '{}.{}-{}.pixels'.format(self._name, os.getpid(), time.time_ns())
+        self._new_paths.append(path)
+        return path
+
+    @staticmethod
+    def _remove(path):
+        with contextlib.suppress(OSError):  # on Windows what another process has mapped can't be
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _closing(file):
+    """A context that closes a file, whose last bytes may not fit on the disk."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # there is an error already
+            file.close()
+        raise
+    with _writing():
+        file.close()
+
+
+@contextlib.contextmanager
+def _writing():
+    """A context in which an error of the system is one of writing the cache."""
+    try:
+        yield
+    except OSError as error:
+        raise _NotWritten(error.strerror) from error
+
+
+def _mapped(path, n, is_finished=True):
+    """The pixels of n pictures in a file, (n, 3, 64, 64), read-only; raises ``_Unusable``."""
+    try:
+        size = path.stat().st_size
+        if size < n * _BYTES or is_finished and size != n * _BYTES:
+            raise _Unusable('damaged: its pixels have {:,} bytes in the place of {:,}'.format(size, n * _BYTES))
+        if not n:
+            return numpy.zeros((0, *_SHAPE), dtype=numpy.uint8)
+        return numpy.memmap(path, dtype=numpy.uint8, mode='r', shape=(n, *_SHAPE)).view(numpy.ndarray)
+    except OSError as error:
+        raise _Unusable('damaged: {}: {}'.format(path.name, error.strerror)) from error

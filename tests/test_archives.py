@@ -1,0 +1,290 @@
+"""Archives of pictures: the same pictures as unpacked, whatever packed them, and a line for each that is damaged."""
+
+import io
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy
+import pytest
+from conftest import ROOT, refusal
+from PIL import Image
+
+from ddgm.data import archives, decoders, images, picture_cache
+from ddgm.data.images import ImageFolder
+from ddgm.prepare.__main__ import main as prepare
+
+N = 12
+KINDS = 'faces.zip', 'stored.zip', 'faces.tar', 'faces.tar.gz', 'faces.tgz', 'faces.tar.bz2', 'faces.tar.xz'
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """Pictures in two sub-folders, hidden files, and what is no picture."""
+    folder = tmp_path / 'faces'
+    for i in range(N):
+        path = folder / 'ba'[i % 2] / '{:02}.{}'.format(N - i, ('png', 'jpg')[i % 2])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(256, size=(70, 64 + i, 3), dtype=numpy.uint8)).save(path)
+    for name in ('.DS_Store', '.hidden/a.png', '__MACOSX/a/._02.png'):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / 'b' / '12.png', folder / name)
+    (folder / 'notes.txt').write_text('text')
+    return folder
+
+
+def packed(folder, path, names=None):
+    """An archive of a folder, in an order that is not that of the names."""
+    files = [file.relative_to(folder).as_posix() for file in folder.rglob('*') if file.is_file()]
+    names = names or sorted(files, key=lambda name: name[::-1])
+    if path.suffix == '.zip':
+        method = zipfile.ZIP_STORED if 'stored' in path.name else zipfile.ZIP_DEFLATED
+        with zipfile.ZipFile(path, 'w', method) as archive:
+            for name in names:
+                archive.write(folder / name, name)
+    else:
+        with tarfile.open(path, 'w:' + {'.tar': '', '.tgz': 'gz'}.get(path.suffix, path.suffix[1:])) as archive:
+            for name in names:
+                archive.add(folder / name, name)
+    return path
+
+
+@pytest.fixture
+def plain(folder):
+    """What the unpacked folder holds."""
+    shutil.rmtree(folder / '__MACOSX')
+    data = ImageFolder(folder)
+    assert len(data) == N
+    return data
+
+
+def assert_same(data, plain):
+    numpy.testing.assert_array_equal(data.images, plain.images)
+    assert (data.paths, data.left_out, data.fingerprint) == (plain.paths, plain.left_out, plain.fingerprint)
+
+
+@pytest.fixture
+def cached(monkeypatch):
+    """Few pictures are kept in a cache as well."""
+    monkeypatch.setattr(images, '_FEW', 0)
+    monkeypatch.setattr(picture_cache, '_PER_CHUNK', 5)
+    monkeypatch.setattr(decoders, 'n_cores', lambda: 2)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_same_as_unpacked(folder, tmp_path, kind, request):
+    path = packed(folder, tmp_path / kind)
+    plain = request.getfixturevalue('plain')
+    assert_same(ImageFolder(path), plain)
+    request.getfixturevalue('cached')
+    for _ in range(2):
+        data = ImageFolder(path, cache=tmp_path / 'cache')
+        assert_same(data, plain)
+        assert data.cache is not None
+    assert_same(ImageFolder(path, cache=picture_cache.NONE), plain)
+
+
+@pytest.mark.usefixtures('cached')
+def test_second_start_does_not_read_the_archive(folder, tmp_path, monkeypatch):
+    path = packed(folder, tmp_path / 'faces.zip')
+    first = ImageFolder(path, cache=tmp_path / 'cache')
+
+    def fail(*arguments):
+        raise AssertionError('read once more')
+    monkeypatch.setattr(archives, '_read_zipped', fail)
+    assert_same(ImageFolder(path, cache=tmp_path / 'cache'), first)
+
+
+@pytest.mark.usefixtures('cached')
+@pytest.mark.parametrize('kind', ['faces.zip', 'faces.tar.gz'])
+def test_changed_archive(folder, tmp_path, kind):
+    """What is still the same in it is not decoded again."""
+    path = packed(folder, tmp_path / kind)
+    ImageFolder(path, cache=tmp_path / 'cache')
+    Image.new('RGB', (64, 64), 'red').save(folder / 'a' / 'red.png')
+    path.unlink()
+    packed(folder, path)
+    os.utime(path, ns=(0, 7))
+    data = ImageFolder(path, cache=tmp_path / 'cache')
+    assert len(data) == N + 1
+    assert_same(data, ImageFolder(path, cache=picture_cache.NONE))
+
+
+@pytest.mark.usefixtures('cached')
+@pytest.mark.parametrize('kind', ['faces.zip', 'faces.tar.gz'])
+def test_interruption_is_gone_on_from(folder, tmp_path, kind, monkeypatch, capsys):
+    """The archive is the same, but not all of it was read."""
+    path = packed(folder, tmp_path / kind)
+    plain = ImageFolder(path, cache=picture_cache.NONE)
+    with monkeypatch.context() as context:
+        add = picture_cache._Reading._add
+
+        def add_some(reading, *arguments):
+            if len(reading) == 7:
+                raise KeyboardInterrupt
+            add(reading, *arguments)
+        context.setattr(picture_cache._Reading, '_add', add_some)
+        with pytest.raises(KeyboardInterrupt):
+            ImageFolder(path, cache=tmp_path / 'cache')
+    assert 'Interrupted: 7 pictures are kept' in capsys.readouterr().out
+    for _ in range(2):
+        assert_same(ImageFolder(path, cache=tmp_path / 'cache'), plain)
+
+
+def test_of_a_name_that_is_there_twice_the_last_counts(tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w') as archive:
+        for colour in ('red', 'blue'):
+            for name in ('a.png', './b/../c.png' if colour == 'red' else './b.png'):
+                content = io.BytesIO()
+                Image.new('RGB', (64, 64), colour).save(content, 'PNG')
+                member = tarfile.TarInfo(name)
+                member.size = len(content.getvalue())
+                archive.addfile(member, io.BytesIO(content.getvalue()))
+    data = ImageFolder(tmp_path / 'a.tar')
+    assert data.paths == ['a.png', 'b.png']
+    assert [tuple(image[:, 0, 0]) for image in data.images] == 2 * [(0, 0, 255)]
+    assert data.left_out == [('b/../c.png', 'its name leads out of the archive')]
+
+
+# ---- what is left out
+
+def zipped(path, *members):
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def red():
+    content = io.BytesIO()
+    Image.new('RGB', (64, 64), 'red').save(content, 'PNG')
+    return content.getvalue()
+
+
+def test_encrypted_pictures(tmp_path):
+    path = zipped(tmp_path / 'a.zip', ('a.png', red()), ('b.png', red()), ('c.png', red()))
+    content = bytearray(path.read_bytes())
+    local, central = content.index(b'PK\3\4'), content.index(b'PK\1\2')
+    content[local + 6] |= 1
+    content[central + 8] |= 1
+    path.write_bytes(content)
+    assert ImageFolder(path).left_out == [('a.png', 'encrypted')]
+
+
+def test_bomb(tmp_path):
+    """A picture's file that would unpack to 65 MiB is not unpacked; nor is one whose header lies about that."""
+    path = zipped(tmp_path / 'a.zip', ('a.png', red()), ('b.png', red()), ('c.bmp', bytes(65 << 20)))
+    assert path.stat().st_size < 100_000
+    data = ImageFolder(path)
+    assert data.left_out == [('c.bmp', 'too large: 68,157,440 bytes')]
+    content = path.read_bytes()
+    path.write_bytes(content.replace(struct.pack('<I', 65 << 20), struct.pack('<I', 1000)))
+    (name, reason), = ImageFolder(path).left_out
+    assert name == 'c.bmp'
+    assert reason.startswith('damaged: ')
+
+
+def test_picture_with_a_wrong_checksum(tmp_path):
+    path = zipped(tmp_path / 'a.zip', ('a.png', red()), ('b.png', red()), ('c.png', red() + b'x'))
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b'PK\3\4') + 40] ^= 0xff
+    path.write_bytes(content)
+    (name, reason), = ImageFolder(path).left_out
+    assert name == 'c.png'
+    assert reason.startswith('damaged: ')
+
+
+def test_what_is_no_file_in_a_tar(folder, tmp_path):
+    os.mkfifo(folder / 'pipe')
+    (folder / 'link.png').symlink_to('b/12.png')
+    os.link(folder / 'b' / '12.png', folder / 'hard.png')
+    path = packed(folder, tmp_path / 'a.tar', ['b/12.png', 'b/10.png', 'hard.png', 'link.png'])
+    with tarfile.open(path, 'a') as archive:
+        archive.add(folder / 'pipe', 'pipe')
+    data = ImageFolder(path)
+    assert data.paths == ['b/10.png', 'b/12.png']
+    assert data.left_out == [('hard.png', 'a link'), ('link.png', 'a link'), ('pipe', 'not a file')]
+
+
+@pytest.mark.parametrize('name', ['/etc/a.png', '../a.png', 'a/../../b.png', 'C:\\a.png', 'a\\..\\..\\b.png'])
+def test_names_that_lead_out(tmp_path, name):
+    """Neither are they read, nor does anything write there."""
+    path = zipped(tmp_path / 'a.zip', (name, red()), ('b.png', red()))
+    data = ImageFolder(path, 1)
+    assert data.paths == ['b.png']
+    assert [reason for _, reason in data.left_out] == ['its name leads out of the archive']
+    prepare(['images', '--data', str(path), '--out', str(tmp_path / 'new' / 'out')])
+    assert sorted(file.name for file in (tmp_path / 'new').rglob('*')) == ['b.png', 'out']
+
+
+# ---- what is damaged
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.98])
+def test_cut_short(folder, tmp_path, kind, share):
+    path = packed(folder, tmp_path / kind)
+    os.truncate(path, int(share * path.stat().st_size) // 512 * 512)
+    message = refusal(ImageFolder, path)
+    assert message.startswith('{} is damaged ('.format(path))
+    assert message.endswith(': give a sound archive, or a folder of pictures, to --data')
+
+
+def test_damaged_header_in_the_middle_of_a_tar(folder, tmp_path):
+    path = packed(folder, tmp_path / 'faces.tar')
+    content = bytearray(path.read_bytes())
+    content[content.index(b'notes.txt')] ^= 1
+    path.write_bytes(content)
+    assert 'is damaged (a header at byte' in refusal(ImageFolder, path)
+
+
+@pytest.mark.parametrize('content', [b'', b'hello', b'Rar!' + bytes(600)])
+def test_what_is_no_archive(tmp_path, content):
+    (tmp_path / 'a.zip').write_bytes(content)
+    assert refusal(ImageFolder, tmp_path / 'a.zip') == (
+        '{} is neither a folder nor a .zip or .tar: give one of these with pictures to --data'.format(
+            tmp_path / 'a.zip'))
+
+
+def test_empty_archives(tmp_path):
+    zipped(tmp_path / 'a.zip')
+    tarfile.open(tmp_path / 'a.tar', 'w').close()
+    for name in ('a.zip', 'a.tar'):
+        assert refusal(ImageFolder, tmp_path / name) == '{} holds no files: give a folder of pictures to --data'.format(
+            tmp_path / name)
+
+
+# ---- the commands
+
+def test_training_from_an_archive(folder, plain, tmp_path):
+    """The same run as from the folder; --resume knows the archive and the cache."""
+    path = packed(folder, tmp_path / 'faces.zip')
+    flags = ['--width', '0.02', '-b', '4', '--cache', 'none', '--log_interval', '1']
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, str(ROOT / 'train_images.py'), *map(str, arguments)], cwd=tmp_path, capture_output=True,
+            text=True, timeout=300)
+    for data, out in ((path, 'zip'), (folder, 'folder')):
+        result = run('--data', data, '-o', out, '-n', 2, *flags)
+        assert (result.returncode, result.stderr) == (0, '')
+    assert (tmp_path / 'zip' / 'samples.npz').read_bytes() == (tmp_path / 'folder' / 'samples.npz').read_bytes()
+    result = run('--resume', '-o', 'zip', '-n', 3)
+    assert (result.returncode, result.stderr) == (0, '')
+    path.write_bytes(path.read_bytes()[:-30])
+    result = run('--resume', '-o', 'zip', '-n', 4)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert 'faces.zip is damaged' in result.stderr
+
+
+def test_prepare_takes_an_archive(folder, plain, tmp_path, capsys):
+    path = packed(folder, tmp_path / 'faces.tar.gz')
+    prepare(['images', '--data', str(path), '--out', str(tmp_path / 'out'), '--cache', 'none'])
+    assert '12 pictures; 1 file left out: notes.txt' in capsys.readouterr().out
+    again = ImageFolder(tmp_path / 'out')
+    assert again.fingerprint  # of pictures in another order, since their names end otherwise
+    assert {image.tobytes() for image in again.images} == {image.tobytes() for image in plain.images}

@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test faults test-parity lint figures classifier failures table differences studies tables speed large-data clean
+.PHONY: demo test faults test-parity test-mpi lint figures classifier failures table differences studies tables speed large-data clean
 
 # An interrupted demo goes on where it was, and says so by what is exported here.
 demo: export DDGM_TO_GO_ON = make demo
@@ -26,6 +26,10 @@ faults: $(VENV)/installed-pytorch
 test-parity: $(VENV)/installed-pytorch
 	$(RUN) -m pytest tests/test_parity.py tests/test_checkpoints.py tests/test_event_files.py \
 		'tests/test_fuzz.py::test_damaged_inputs[EventFiles]' -n auto --dist worksteal
+
+# Several processes, started by mpiexec: some minutes.
+test-mpi: $(VENV)/installed-mpi
+	$(RUN) -m pytest tests/test_processes.py
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
@@ -92,6 +96,9 @@ $(VENV)/installed-test: requirements-test.txt $(VENV)/installed
 
 $(VENV)/installed-pytorch: requirements-pytorch.txt $(VENV)/installed-test
 	@$(call INSTALL,requirements-pytorch.txt)
+
+$(VENV)/installed-mpi: requirements-mpi.txt $(VENV)/installed-test
+	@$(call INSTALL,requirements-mpi.txt)
 
 define INSTALL
 echo 'Installing $(1) into $(VENV) ...'; touch $(VENV).unfinished; \

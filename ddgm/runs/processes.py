@@ -24,7 +24,7 @@ _SECONDS = 0.01  # between two looks at whether all have come
 
 
 class FailedElsewhere(Exception):
-    """Another process has failed, with this exit status and this line, or ``None``."""
+    """Another process has failed, with this exit status and this line, ``None`` where it is not this one's to tell."""
 
     def __init__(self, status, line):
         super().__init__(line)
@@ -62,7 +62,7 @@ class Processes:
         outcomes = self.communicator.mpi_comm.allgather(outcome)
         for status, line, _ in outcomes:
             if status:
-                raise FailedElsewhere(status, line)
+                raise FailedElsewhere(status, line if self.is_first else None)
         return [value for _, _, value in outcomes]
 
     @contextlib.contextmanager
@@ -168,8 +168,8 @@ def outcome_of_all(status, line):
         try:
             joined._exchange((status, line, None))
         except FailedElsewhere as error:
-            status, line = error.status, error.line
-    return status, line if joined.is_first else None
+            return error.status, error.line
+    return status, line
 
 
 def end_others(status):

@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import random_pictures  # noqa: E402
 import record  # noqa: E402
-from ddgm.runs import command_line  # noqa: E402
+from ddgm.runs import command_line, exit_status  # noqa: E402
 
 FEW, MANY, CELEBA = 10_000, 100_000, 202_599
 SEARCHED_SAMPLES = 2_500
@@ -210,4 +210,4 @@ def main():
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

@@ -13,7 +13,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ddgm.runs import command_line  # noqa: E402
+from ddgm.runs import command_line, exit_status  # noqa: E402
 
 IN_A_FOLDER = 10_000
 _SMALLEST, _LARGEST = 64, 200  # pixels along a side
@@ -54,4 +54,4 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    command_line.run_script(main)
+    exit_status.run_script(main)

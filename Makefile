@@ -19,8 +19,8 @@ test: $(VENV)/installed-test
 
 # The faults of docs/reliability.md, in full: SIGKILLs, full disks, ten thousand damaged files for each reader.  Ten to
 # twenty minutes.  Then docs/results/reliability.json is what they have told.
-faults: $(VENV)/installed-pytorch
-	$(RUN) -m pytest tests/test_faults.py tests/test_fuzz.py --thorough --record -n auto --dist worksteal
+faults: $(VENV)/installed-pytorch $(VENV)/installed-mpi
+	$(RUN) -m pytest tests/test_faults.py tests/test_fuzz.py tests/test_processes.py --thorough --record -n auto --dist worksteal
 
 # The same models in PyTorch, and TensorBoard's files, which `make test` leaves out where they are missing: some minutes.
 test-parity: $(VENV)/installed-pytorch

@@ -116,7 +116,7 @@ def test_resumed_by_another_number(mpiexec, run_script, tmp_path):
 
 
 @pytest.mark.parametrize('number', [0, 1])
-def test_a_signal_to_any_process(number, begun, mpiexec, tmp_path):
+def test_a_signal_to_any_process(number, begun, mpiexec, tmp_path, tell):
     process, ranks = begun
     os.kill(ranks[number], signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
@@ -126,10 +126,11 @@ def test_a_signal_to_any_process(number, begun, mpiexec, tmp_path):
     resumed = mpiexec(2, 'gaussian_mixture', '--resume', '-n', iteration + 1, '-o', 'run')
     assert resumed.returncode == 0, resumed.stderr
     assert '# iterations: {} of {} done'.format(iteration, iteration + 1) in resumed.stdout
+    tell('faults', 'SIGTERM to process {} of two'.format(number), 1, 0, 'status 130, a snapshot, went on')
 
 
 @pytest.mark.parametrize('number', [0, 1])
-def test_a_process_that_dies(number, begun, mpiexec, tmp_path):
+def test_a_process_that_dies(number, begun, mpiexec, tmp_path, tell):
     """All end, the last snapshot stays, and the run goes on from there."""
     process, ranks = begun
     os.kill(ranks[number], signal.SIGKILL)
@@ -141,6 +142,7 @@ def test_a_process_that_dies(number, begun, mpiexec, tmp_path):
     assert iteration >= 20
     resumed = mpiexec(2, 'gaussian_mixture', '--resume', '-n', iteration + 5, '-o', 'run')
     assert resumed.returncode == 0, resumed.stderr
+    tell('faults', 'SIGKILL of process {} of two'.format(number), 1, 0, 'both ended, went on from the last snapshot')
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
@@ -173,7 +175,7 @@ def test_a_folder_that_holds_a_run(mpiexec):
     assert '--resume' in line
 
 
-def test_what_the_first_can_not_write_ends_all(begun, tmp_path):
+def test_what_the_first_can_not_write_ends_all(begun, tmp_path, tell):
     """What one process alone meets in training."""
     process, ranks = begun
     log = tmp_path / 'run' / 'log'
@@ -184,6 +186,7 @@ def test_what_the_first_can_not_write_ends_all(begun, tmp_path):
     line, = own_lines(errors)
     assert 'the run stopped' in line
     until(lambda: not any(pathlib.Path('/proc', str(pid)).exists() for pid in ranks.values()))
+    tell('faults', 'a log that the first of two processes can not write', 1, 0, 'status 1, both ended')
 
 
 def test_help_comes_once(mpiexec):

@@ -43,18 +43,19 @@ class Log:
                     return
 
     def count(self, last):
-        """How many entries up to the iteration ``last`` there are."""
+        """How many entries up to the iteration ``last`` there are, or lines that look like some."""
         found = self._find(last)
         return found[1] if found else sum(entry['iteration'] <= last for entry in self)
 
     def keep(self, last):
         """Leave the entries up to the iteration ``last`` and no others, or begin a log; returns how many they are.
 
-        A log that is as :meth:`append` leaves it is only cut, which is no work where it ends there.  A crash between
-        two steps of that costs none of them.  Any other is written anew.
+        A log that is as :meth:`append` leaves it is parsed and cut.  A crash between two steps of that costs none of
+        them.  Any other is written anew.
         """
         found = self._find(last)
-        n = self._cut(*found) if found else self._write_anew(last)
+        is_sound = found and found[1] == sum(entry['iteration'] <= last for entry in self)
+        n = self._cut(*found) if is_sound else self._write_anew(last)
         self._is_empty = not n
         return n
 

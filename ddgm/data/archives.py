@@ -99,6 +99,8 @@ class Archive:
 
     def _of_tar(self):
         with open(self.path, 'rb') as raw, tarfile.open(fileobj=raw, mode='r:*', tarinfo=_Member) as archive:
+            if archive.firstmember is None:
+                return  # Python 3.9's `next` would seek to before the beginning of an empty archive
             for member in iter(archive.next, None):
                 archive.members.clear()  # it would keep them all
                 if member.isdir() or _is_hidden(member.name):

@@ -112,13 +112,14 @@ def gaussian_entropy(*gammas):
 class _WeightNormalization(FirstOrderFunction):
 
     def forward_array(self, V, g):
+        self.norm = norm = self._norm(V)
         if self.xp is not numpy:
-            return kernels.weight_normalization(V, self._rows(g, V), self._rows(self._norm(V), V))
-        return self._rows(g / self._norm(V), V) * V
+            return kernels.weight_normalization(V, self._rows(g, V), self._rows(norm, V))
+        return self._rows(g / norm, V) * V
 
     def backward_arrays(self, indexes, inputs, grad_output):
         V, g = inputs
-        norm = self._norm(V)
+        norm = self.norm
         if self.xp is not numpy:
             return self._backward_on_gpu(indexes, V, g, norm, grad_output)
         direction = V / self._rows(norm, V)

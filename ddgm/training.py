@@ -6,7 +6,7 @@ It knows nothing of logs, pictures and files; its caller looks at the models bet
 import chainer
 
 from ddgm import objectives
-from ddgm.fast import batches, memory, noise, optimizers
+from ddgm.fast import batches, memory, noise, optimizers, static_graph
 from ddgm.fast.differentiation import gradients
 from ddgm.support import randomness
 
@@ -126,10 +126,11 @@ def train(
     updates = [update_energy_model, update_generative_model]
     if generator_first:
         updates.reverse()
+    graphs = {}
     for iteration in range(done + 1, iterations + 1):
         rng = randomness.generator(seed, iteration)
         observation = {}
-        with noise.source(rng):
+        with noise.source(rng), static_graph.recorded(graphs):
             for update in updates:
                 observation.update(update(rng))
         yield iteration, observation

@@ -6,6 +6,7 @@ needs it.
 """
 
 import collections
+import contextlib
 import dataclasses
 import os
 import sys
@@ -21,7 +22,7 @@ import ddgm
 from ddgm import models, objectives, training
 from ddgm.data.toy import GaussianMixture
 from ddgm.evaluation import tasks
-from ddgm.fast import functions, links as fast_links, optimizers
+from ddgm.fast import functions, links as fast_links, optimizers, static_graph
 from ddgm.fast.differentiation import FirstOrderFunction
 from ddgm.presets import PRESETS
 from ddgm.support import randomness
@@ -48,13 +49,14 @@ TASKS = {
 LIMITS = {
     'gaussian_mixture': {
         # Ours and Chainer's.  One pass of the DEM for both phases, one of G for x⁻ without a graph, one of each for G.
-        'functions forward': 48,
+        # Each pass counts once more, as a replay.
+        'functions forward': 52,
         # One for each function between a loss and the weights that learn; none leads to x.
-        'functions backward': 37,
+        'functions backward': 40,
         # One forward, one for x, W and b each, and only for those that are wanted; the sums of BatchNormalization.
-        'matrix products': 55,
+        'matrix products': 52,
         # Of Python functions of ddgm and Chainer, comprehensions aside: what small networks spend their time in.
-        'calls in Python': 2830,
+        'calls in Python': 1900,
         # W = g·V/‖V‖ once a layer and step: three layers of the DEM, in two steps.
         'weight normalizations': 6,
         # The generator learns through the DEM, whose own weights get no gradient then.
@@ -68,7 +70,7 @@ LIMITS = {
         'memory left in parameters': 0.1,
     },
     'mnist': {
-        'functions forward': 58, 'functions backward': 49, 'matrix products': 58, 'calls in Python': 3720,
+        'functions forward': 58, 'functions backward': 49, 'matrix products': 58, 'calls in Python': 3760,
         'weight normalizations': 0, 'gradients of weights that stay': 0, 'parts of the parameters': 33,
         'largest memory in parameters': 1.53, 'memory left in parameters': 0.01,
     },
@@ -133,7 +135,8 @@ class Costs:
 
     def _asked_for(self, function, indexes):
         self.counts['functions backward'] += 1
-        if self._in_generator_step:
+        # What is replayed has no inputs in the graph of its own: those of the whole are asked for, too.
+        if self._in_generator_step and function.inputs is not None:
             self.counts['gradients of weights that stay'] += sum(
                 function.inputs[i] in self._energy_nodes for i in indexes)
 
@@ -268,6 +271,10 @@ def inputs_kept(patch):
         patch.setattr(each, 'needs_inputs', True)
 
 
+def nothing_replayed(patch):
+    patch.setattr(static_graph, 'recorded', lambda graphs: contextlib.nullcontext())
+
+
 def losses_kept(patch):
     kept, mean_energy = [], objectives.mean_energy
 
@@ -290,6 +297,7 @@ WITHOUT = [
     (gradients_of_everything, 'gaussian_mixture', {
         'functions backward', 'gradients of weights that stay', 'matrix products', 'calls in Python'}),
     (layers_of_chainer, 'gaussian_mixture', {'calls in Python'}),
+    (nothing_replayed, 'gaussian_mixture', {'calls in Python'}),
     (optimizers_of_chainer, 'gaussian_mixture', {'calls in Python'}),
     (small_parts, 'mnist', {'parts of the parameters'}),
     (inputs_kept, 'gaussian_mixture', {'largest memory in parameters'}),

@@ -42,7 +42,14 @@ def normalize_by_chainer(x, gamma, beta):
 
 
 def normalize(x, gamma, beta):
-    return batch_normalization(x, gamma, beta, EPS)[0]
+    return batch_normalization(x, gamma, beta, EPS)
+
+
+def normalize_and_observe(*variables, batches=1):
+    """The output, and the means and variances that are told of."""
+    told = []
+    y = batch_normalization(*variables, EPS, batches, lambda *moments: told.extend(moments))
+    return y, *told
 
 
 def naive_normalize(x, gamma, beta):
@@ -243,8 +250,7 @@ def test_not_a_number_stays_one(name, device):
 def test_statistics_of_the_batch(shape, device, rng):
     x = SHAPES[shape](rng)
     axes = (0, 2, 3)[:x.ndim - 1]
-    _, means, variances = batch_normalization(
-        send(device, x), device.xp.ones(UNITS), device.xp.zeros(UNITS), EPS)
+    _, means, variances = normalize_and_observe(send(device, x), device.xp.ones(UNITS), device.xp.zeros(UNITS))
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(means), [x.mean(axis=axes)], rtol=1e-10, atol=1e-12)
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(variances), [x.var(axis=axes)], rtol=1e-10)
 
@@ -262,7 +268,7 @@ def test_joined_batches_are_normalized_each_by_itself(shape, batches, device, rn
 
     def values_and_gradients(x, upstream, batches):
         variables = [chainer.Variable(send(device, array)) for array in (x, gamma, beta)]
-        y, means, variances = batch_normalization(*variables, EPS, batches)
+        y, means, variances = normalize_and_observe(*variables, batches=batches)
         y.grad = send(device, upstream)
         y.backward()
         arrays = y.array, means, variances, *(variable.grad for variable in variables)
@@ -286,7 +292,7 @@ def test_parts_of_many_units_change_nothing(shape, rng, monkeypatch):
     """What is worked through a few units at a time, for the processor's cache, keeps its bits."""
     def everything():
         variables = [chainer.Variable(array) for array in inputs]
-        y, means, variances = batch_normalization(*variables, EPS, 2)
+        y, means, variances = normalize_and_observe(*variables, batches=2)
         F.sum(y * y).backward()
         return [y.array, means, variances] + [variable.grad for variable in variables]
 
@@ -303,7 +309,7 @@ def test_variance_beside_a_large_mean(shape, device, rng):
     x = (1000 + rng.normal(size=shape)).astype(numpy.float32)
     axes = (0, 2, 3)[:x.ndim - 1]
     ones, zeros = (device.send(numpy.full(UNITS, value, dtype=numpy.float32)) for value in (1, 0))
-    y, _, variances = batch_normalization(device.send(x), ones, zeros, EPS)
+    y, _, variances = normalize_and_observe(device.send(x), ones, zeros)
     exact = x.astype(numpy.float64)
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(variances), [exact.var(axis=axes)], rtol=1e-4)
     normalized = chainer.cuda.to_cpu(y.array).astype(numpy.float64)
@@ -388,5 +394,5 @@ def test_linear_link(nobias, device, rng):
 def test_normalizing_many_numbers_keeps_their_type(rng):
     """NumPy 1 divides float32 by an integer above 65,535 to float64."""
     x = rng.random((128, 2, 32, 32), dtype=numpy.float32)
-    y, means, variances = batch_normalization(x, numpy.ones(2, numpy.float32), numpy.zeros(2, numpy.float32), EPS)
+    y, means, variances = normalize_and_observe(x, numpy.ones(2, numpy.float32), numpy.zeros(2, numpy.float32))
     assert {y.dtype, means.dtype, variances.dtype} == {numpy.dtype(numpy.float32)}

@@ -209,7 +209,7 @@ def cases(rng):
         for name, (function, used) in ACTIVATIONS.items():
             result['{} of {}'.format(name, shape)] = function, [make(rng)], used
         result['batch_normalization of ' + shape] = (
-            lambda x, gamma, beta: batch_normalization(x, gamma, beta, 2e-5)[0],
+            lambda x, gamma, beta: batch_normalization(x, gamma, beta, 2e-5),
             [make(rng) + 2, *vectors(rng, UNITS, UNITS)], NORMALIZATION)
     return result
 

@@ -5,11 +5,16 @@ functions, function hooks and debug mode see them computed, and :func:`gradients
 Chainer's, though without hooks.
 """
 
+import contextlib
+import threading
+import typing
 import weakref
 
 import chainer
 import numpy
 from chainer import backend
+
+_kept = threading.local()  # the calls of this thread that somebody asked for
 
 
 class FirstOrderFunction(chainer.FunctionNode):
@@ -29,15 +34,20 @@ class FirstOrderFunction(chainer.FunctionNode):
         """The output, a variable, of variables or arrays."""
         if chainer.config.debug or chainer.get_function_hooks():  # Chainer's own way lets them see what happens
             return self.apply(inputs)[0]
+        calls = getattr(_kept, 'calls', None)
+        attributes = None if calls is None else self.__dict__.copy()
         output, = self.forward([x.raw_array if isinstance(x, chainer.Variable) else x for x in inputs])
-        if not chainer.config.enable_backprop:
-            return Variable(output, requires_grad=False)
-        nodes = [chainer.as_variable(x).node for x in inputs]
-        output = Variable(output, requires_grad=any(node.requires_grad for node in nodes))
-        self.rank = max([node.rank for node in nodes])
-        self.inputs = tuple(nodes)
-        output.creator_node = self
-        self.outputs = weakref.ref(output.node),
+        if chainer.config.enable_backprop:
+            nodes = [chainer.as_variable(x).node for x in inputs]
+            output = Variable(output, requires_grad=any(node.requires_grad for node in nodes))
+            self.rank = max([node.rank for node in nodes])
+            self.inputs = tuple(nodes)
+            output.creator_node = self
+            self.outputs = weakref.ref(output.node),
+        else:
+            output = Variable(output, requires_grad=False)
+        if calls is not None:
+            calls.append(Call(self, attributes, inputs, output))
         return output
 
     def forward(self, inputs):
@@ -50,6 +60,25 @@ class FirstOrderFunction(chainer.FunctionNode):
             raise RuntimeError('{} has no second derivative: leave out enable_double_backprop'.format(self.label))
         gradients = self.backward_arrays(target_input_indexes, self.arrays, grad_outputs[0].array)
         return tuple(chainer.Variable(gradient, requires_grad=False) for gradient in gradients)
+
+
+class Call(typing.NamedTuple):
+    """A call of a :class:`FirstOrderFunction`: what it was given, and what its attributes were before."""
+
+    function: FirstOrderFunction
+    attributes: dict
+    inputs: tuple
+    output: chainer.Variable
+
+
+@contextlib.contextmanager
+def calls_kept():
+    """A context whose value is a list of what is called within it, in order, of first-order functions."""
+    _kept.calls = calls = []
+    try:
+        yield calls
+    finally:
+        _kept.calls = None
 
 
 class Variable(chainer.Variable):
@@ -130,24 +159,28 @@ def gradients(loss, variables):
     not among them cost nothing.
     """
     wanted = {variable.node for variable in variables}
-    functions = _functions_between(loss.node, wanted)
     gradient_of = {loss.node: backend.get_array_module(loss).ones_like(loss.array)}
     with chainer.no_backprop_mode():
-        for function, indexes in functions:
+        for function, indexes in functions_between(loss.node, wanted):
             grad_outputs = [
                 gradient_of.get(node) if node in wanted else gradient_of.pop(node, None)
                 for node in [output() for output in function.outputs]]
-            for index, gradient in zip(indexes, _backward(function, indexes, grad_outputs)):
-                node = function.inputs[index]
-                if gradient is not None and node in gradient_of:
-                    gradient = backend.get_array_module(gradient).asarray(gradient_of[node] + gradient)
-                if gradient is not None:
-                    gradient_of[node] = gradient
+            accumulate(
+                gradient_of, [function.inputs[index] for index in indexes], _backward(function, indexes, grad_outputs))
     return [gradient_of.get(variable.node) for variable in variables]
 
 
-def _functions_between(loss, wanted):
-    """Functions from the loss back to any wanted node, each with the indexes of its inputs that lead there."""
+def accumulate(gradient_of, inputs, gradients):
+    """Add gradients, arrays or ``None``, to those that a dict has of the same inputs."""
+    for variable, gradient in zip(inputs, gradients):
+        if gradient is not None and variable in gradient_of:
+            gradient = backend.get_array_module(gradient).asarray(gradient_of[variable] + gradient)
+        if gradient is not None:
+            gradient_of[variable] = gradient
+
+
+def functions_between(loss, wanted):
+    """Functions from a node back to any wanted node, each with the indexes of its inputs that lead there."""
     # A dict keeps the order of its keys, which decides in what order gradients are added up, to the last bit.
     found, stack = {}, [loss.creator_node]
     while stack:

@@ -174,7 +174,7 @@ class _Mean(FirstOrderFunction):
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, = inputs
-        return self.xp.broadcast_to(self.xp.asarray(grad_output / x.size, dtype=x.dtype), x.shape),
+        return self.xp.full(x.shape, grad_output / x.size, dtype=x.dtype),
 
 
 def mean(x, axis=None, **options):

@@ -4,6 +4,8 @@ Named and called as :mod:`chainer.links` has them, so ``from ddgm.fast import li
 ``import chainer.links as L``.  What these don't know of, a dilated convolution for instance, Chainer computes.
 """
 
+import functools
+
 import chainer
 import chainer.functions
 import chainer.links
@@ -39,9 +41,12 @@ class BatchNormalization(chainer.links.BatchNormalization):
                 raise ValueError('several processes need a BatchNormalization with γ and β over all axes but the units')
             parts = chainer.functions.split_axis(x, n_batches, axis=0)
             return chainer.functions.concat(list(map(super().forward, parts)), axis=0)
-        y, means, variances = batch_normalization(x, self.gamma, self.beta, self.eps, n_batches)
         n = batches.n_numbers(x) // self.gamma.size // n_batches
-        unbiased = n / max(n - 1, 1)
+        observe = functools.partial(self._keep_statistics, n / max(n - 1, 1))
+        return batch_normalization(x, self.gamma, self.beta, self.eps, n_batches, observe)
+
+    def _keep_statistics(self, unbiased, means, variances):
+        """Add a batch's, or those of each of several, to the running ones."""
         for mean, variance in zip(means, variances):
             if self.xp is not numpy:
                 kernels.running_statistics(mean, variance, unbiased, self.decay, self.avg_mean, self.avg_var)
@@ -49,7 +54,6 @@ class BatchNormalization(chainer.links.BatchNormalization):
             for running, present in ((self.avg_mean, mean), (self.avg_var, variance * unbiased)):
                 running *= self.decay
                 running += (1 - self.decay) * present
-        return y
 
 
 class Convolution2D(chainer.links.Convolution2D):

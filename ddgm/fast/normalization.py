@@ -109,9 +109,10 @@ class _BatchNormalization(FirstOrderFunction):
 
     needs_inputs = False
 
-    def __init__(self, eps, batches):
+    def __init__(self, eps, batches, observe):
         self.eps = eps
         self.batches = batches
+        self.observe = observe
 
     def forward_array(self, x, gamma, beta):
         self.gamma, self.parts = gamma, self._parts_of(x)
@@ -130,7 +131,8 @@ class _BatchNormalization(FirstOrderFunction):
             y, kept = steps.normalize(part, centred, mean, variance, gamma[units], beta[units], self.eps)
             return y, mean, variance, kept
         y, means, variances, self.kept = self._for_each_part(normalize, x)
-        self.means, self.variances = self._of_batches(means), self._of_batches(variances)
+        if self.observe is not None:
+            self.observe(self._of_batches(means), self._of_batches(variances))
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
@@ -213,18 +215,16 @@ class _BatchNormalization(FirstOrderFunction):
         return self.xp.concatenate(parts).reshape(self.batches, -1)
 
 
-def batch_normalization(x, gamma, beta, eps, batches=1):
-    """γ·(x − mean)/√(variance + eps) + β over a batch, and its mean and variance (Ioffe & Szegedy 2015, algorithm 1).
+def batch_normalization(x, gamma, beta, eps, batches=1, observe=None):
+    """γ·(x − mean)/√(variance + eps) + β over a batch (Ioffe & Szegedy 2015, algorithm 1).
 
-    ``x`` is (N, units) or (N, units, H, W), ``gamma`` and ``beta`` (units,); the result is a variable of x's shape and
-    two arrays (batches, units): x is that many batches of one size, one after the other.  The variance is the biased
-    one, Σ(x − mean)²/n.  Raises ``ValueError`` where N is no multiple of ``batches``.
+    ``x`` is (N, units) or (N, units, H, W), ``gamma`` and ``beta`` (units,), the result has the shape of x: that many
+    batches of one size, one after the other.  ``observe(means, variances)`` is given two arrays (batches, units); the
+    variance is the biased one, Σ(x − mean)²/n.  Raises ``ValueError`` where N is no multiple of ``batches``.
     """
     if len(x) % batches:
         raise ValueError('{} batches of one size are not {} samples'.format(batches, len(x)))
-    function = _BatchNormalization(eps, batches)
-    y = function(x, gamma, beta)
-    return y, function.means, function.variances
+    return _BatchNormalization(eps, batches, observe)(x, gamma, beta)
 
 
 def channels(x):

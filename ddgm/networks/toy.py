@@ -7,6 +7,7 @@ import chainer
 from chainer import initializers
 
 from ddgm.fast import functions as F, links as L
+from ddgm.fast.static_graph import static_graph
 from ddgm.links import WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
@@ -25,6 +26,12 @@ class FeatureExtractor(chainer.Chain):
         return F.tanh(self.l2(F.elu(self.l1(x))))
 
 
+class EnergyModel(DeepEnergyModel):
+    """E(x) of points in the plane."""
+
+    forward = static_graph(DeepEnergyModel.forward)
+
+
 class GenerativeModel(DeepGenerativeModel):
     """G(z): z → 128 BN ReLU → 128 BN ReLU → 2."""
 
@@ -37,6 +44,7 @@ class GenerativeModel(DeepGenerativeModel):
             self.bn2 = L.BatchNormalization(n_hidden)
             self.l3 = L.Linear(n_hidden, 2, initialW=initial_weight)
 
+    @static_graph
     def forward(self, z):
         """(N, n_latent) to (N, 2)."""
         h = F.relu(self.bn1(self.l1(z)))
@@ -76,6 +84,7 @@ class LayeredGenerativeModel(DeepGenerativeModel):
             self.add_link('bn{}'.format(i), L.BatchNormalization(n_out))
         self.add_link('l{}'.format(n_layers + 1), L.Linear(n_hidden, 2, initialW=initial_weight))
 
+    @static_graph
     def forward(self, z):
         """(N, n_latent) to (N, 2)."""
         h = z
@@ -94,7 +103,7 @@ def build_models(settings, rng):
         feature_extractor = FeatureExtractor(*sizes)
     else:
         feature_extractor = LayeredFeatureExtractor(*sizes, settings.feature_layers)
-    energy_model = DeepEnergyModel(
+    energy_model = EnergyModel(
         feature_extractor, WeightNormalizedLinear(settings.n_hidden, settings.n_experts, initial_weight),
         n_visible=2, sigma=settings.sigma, initial_bias=initial_weight)
     if settings.generator_layers == 2:

@@ -1,0 +1,210 @@
+"""Networks that are recorded and replayed compute what they compute as written, to the last bit."""
+
+import contextlib
+
+import chainer
+import chainer.functions
+import numpy
+import pytest
+
+from ddgm.evaluation import tasks
+from ddgm.fast import functions as F, links as L
+from ddgm.fast.batches import joined_batches
+from ddgm.fast.differentiation import gradients
+from ddgm.fast.static_graph import recorded, static_graph
+from ddgm.presets import PRESETS
+from ddgm.training import start_from_batch
+
+PLANE = [(task, name) for task in ('gaussian_mixture', 'swiss_roll') for name in PRESETS[task]]
+
+
+@pytest.fixture
+def rng():
+    return numpy.random.default_rng(0)
+
+
+def models_of(task, preset):
+    """A DEM and a DGM that have had their first batch, the same at every call."""
+    rng = numpy.random.default_rng(0)
+    settings = PRESETS[task][preset].settings
+    pair = tasks.build_models(task, settings, rng)
+    start_from_batch(pair[0], rng.normal(size=(50, 2)).astype(numpy.float32), rng)
+    return pair
+
+
+class Network(chainer.Chain):
+    """A network whose ``layers(self, x)`` a test chooses; it counts how often it is computed as written."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers, self.computed = layers, 0
+        with self.init_scope():
+            self.l1 = L.Linear(2, 3, initialW=numpy.arange(6, dtype=numpy.float32).reshape(3, 2) / 6)
+            self.bn = L.BatchNormalization(3)
+
+    @static_graph
+    def forward(self, x):
+        self.computed += 1
+        return self.layers(self, x)
+
+
+def of_layers(network, x):
+    h = network.l1(x)
+    return F.tanh(network.bn(h)) + h
+
+
+def everything(network, x, in_context):
+    """Outputs, gradients and running statistics of three passes, as arrays."""
+    results = []
+    parameters = list(network.params())
+    with in_context:
+        for scale in (1, 2, 3):
+            variable = chainer.Variable(scale * x)
+            y = network(variable)
+            results += [y.array, *gradients(F.mean(y * y), [variable, *parameters])]
+            results += gradients(F.mean(network(scale * x)), parameters)
+            with chainer.no_backprop_mode():
+                results.append(network(scale * x).array)
+    return results + [
+        array for link in network.links() if isinstance(link, chainer.links.BatchNormalization)
+        for array in (link.avg_mean, link.avg_var)]
+
+
+def assert_same(results, expected):
+    for array, other in zip(results, expected):
+        assert (array is None) == (other is None)
+        if array is not None:
+            assert array.dtype == other.dtype
+            numpy.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize('which', [0, 1], ids=['energy', 'generator'])
+@pytest.mark.parametrize(('task', 'preset'), PLANE)
+def test_the_networks_of_the_plane_keep_their_bits(task, preset, which, rng):
+    pair, twins = models_of(task, preset), models_of(task, preset)
+    size = pair[1].n_latent if which else 2
+    x = rng.normal(size=(20, size)).astype(numpy.float32)
+    graphs = {}
+    assert_same(
+        everything(pair[which], x, recorded(graphs)), everything(twins[which], x, contextlib.nullcontext()))
+    assert len(graphs) == 3
+    assert None not in graphs.values()
+
+
+def test_a_recorded_network_is_not_computed_as_written_again(rng):
+    network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
+    with recorded({}):
+        for _ in range(3):
+            network(x)
+    assert network.computed == 1
+    network(x)  # outside
+    assert network.computed == 2
+
+
+def test_whatever_a_network_may_depend_on_is_recorded_by_itself(rng):
+    network, x = Network(of_layers), rng.normal(size=(6, 2)).astype(numpy.float32)
+    twin = Network(of_layers)
+
+    def results(network):
+        with chainer.no_backprop_mode():
+            without = network(x).array
+        with joined_batches(2):
+            joined = network(x).array
+        # Chainer's own BatchNormalization, in test mode
+        with chainer.using_config('train', False):
+            tested = network(x).array
+        fewer = network(x[:4]).array
+        return [without, joined, tested, fewer, network(x).array]
+    with recorded({}):
+        first, again = results(network), results(network)
+    assert network.computed == 6  # each of five once, and test mode once more
+    assert_same(first + again, results(twin) + results(twin))
+
+
+def test_two_passes_before_their_gradients(rng):
+    """What a pass keeps for its gradients is its own."""
+    network, twin = Network(of_layers), Network(of_layers)
+    first, second = rng.normal(size=(2, 5, 2)).astype(numpy.float32)
+
+    def results(network):
+        y = [network(x) for x in (first, second, first)]
+        return [array for each in y for array in gradients(F.mean(each * each), list(network.params()))]
+    with recorded({}):
+        assert_same(results(network), results(twin))
+        with recorded(None):
+            expected = results(twin)
+        assert_same(results(network), expected)
+
+
+def chainers_function(network, x):
+    return F.tanh(chainer.functions.sin(network.l1(x)))
+
+
+def chainers_result(network, x):
+    return chainer.functions.sin(network.l1(x))
+
+
+def array_of_its_own(network, x):
+    return F.linear(x, numpy.full((3, 2), len(network.name or 'a'), dtype=numpy.float32)) + network.l1(x)
+
+
+def nothing_at_all(network, x):
+    return chainer.as_variable(x)
+
+
+@pytest.mark.parametrize('layers', [chainers_function, chainers_result, array_of_its_own, nothing_at_all])
+def test_what_is_not_known_is_computed_as_written(layers, rng):
+    network, x = Network(layers), rng.normal(size=(5, 2)).astype(numpy.float32)
+    with recorded({}):
+        results = [network(x).array for _ in range(3)]
+    assert network.computed == 3
+    assert_same(results, 3 * [Network(layers)(x).array])
+
+
+def test_links_without_weights_are_computed_as_written(rng):
+    network, x = Network(lambda network, x: network.late(x)), rng.normal(size=(5, 2)).astype(numpy.float32)
+    with network.init_scope():
+        network.late = chainer.links.Linear(None, 3)
+    with recorded({}):
+        network(x)
+    assert network.late.W.is_initialized
+    assert network.computed == 1
+
+
+def test_hooks_and_debug_mode_see_each_function(rng):
+    network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
+    with recorded({}):
+        network(x)
+        network(x)
+        with chainer.function_hooks.TimerHook() as hook:
+            network(x)
+        with chainer.using_config('debug', True):
+            network(x)
+    assert len(hook.call_history) == 4
+    assert network.computed == 3
+
+
+def test_chainers_backward_passes_through_a_replay(rng):
+    network, twin = Network(of_layers), Network(of_layers)
+    x = rng.normal(size=(5, 2)).astype(numpy.float32)
+    with recorded({}):
+        network(x)
+        for each, context in ((network, contextlib.nullcontext()), (twin, recorded(None))):
+            with context:
+                each.cleargrads()
+                F.mean(each(x)).backward()
+    assert_same([p.grad for p in network.params()], [p.grad for p in twin.params()])
+    with recorded({}):
+        network(x)
+        with pytest.raises(RuntimeError, match='no second derivative'):
+            F.mean(network(x)).backward(enable_double_backprop=True)
+
+
+def test_changed_weights_are_seen(rng):
+    network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
+    with recorded({}):
+        network(x)
+        network.l1.W.array = numpy.ones((3, 2), dtype=numpy.float32)
+        replayed = network(x).array
+    with recorded(None):
+        assert_same([replayed], [network(x).array])

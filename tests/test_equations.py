@@ -222,6 +222,18 @@ def test_gradient_of_neighbour_entropy_is_the_score(device, rng):
         assert numpy.polyfit(x[near, i], score[near, i], 1) == pytest.approx([1, 0], abs=0.1)
 
 
+@pytest.mark.parametrize('M', [10, 64, 200, 203])
+@pytest.mark.parametrize('k', [1, 3, 10])
+def test_indexes_of_smallest(k, M, device, rng):
+    """Some values twice, and the last column, which may be in no group, among the smallest."""
+    values = rng.integers(0, 1000, (50, M)).astype(numpy.float32)
+    values[::2, -1] = -1
+    indexes = chainer.cuda.to_cpu(entropies.indexes_of_smallest(device.send(values), k))
+    assert all(len(set(row)) == k for row in indexes.tolist())
+    numpy.testing.assert_array_equal(
+        numpy.sort(numpy.take_along_axis(values, indexes, axis=1), axis=1), numpy.sort(values, axis=1)[:, :k])
+
+
 def test_neighbour_entropy_wants_enough_others(rng):
     with pytest.raises(ValueError, match='4 points'):
         entropies.neighbour_entropy(gaussian_points(rng, 3), gaussian_points(rng, 4), 5)

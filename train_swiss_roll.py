@@ -3,8 +3,10 @@
 
 import os
 
-# Before NumPy is imported: these matrices are so small that threads only wait for each other.
-os.environ.setdefault('OMP_NUM_THREADS', '1')
+# Before NumPy is imported: these matrices are so small that threads only wait for each other.  Scoring has other work
+# for all cores.
+for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
+    os.environ.setdefault(name, '1')
 
 from ddgm.runs import command_line, exit_status  # noqa: E402
 

@@ -106,7 +106,7 @@ def test_command_is_the_script(run_script, tmp_path):
     assert run_script('gaussian_mixture', *flags, '-o', 'script').returncode == 0
     assert run_command('gaussian_mixture', *flags, '-o', 'command', cwd=tmp_path).returncode == 0
     assert_same_run(tmp_path / 'script', tmp_path / 'command')
-    program = 'import os; print(os.environ["OMP_NUM_THREADS"])'
+    program = 'import os; print(os.environ["OPENBLAS_NUM_THREADS"])'
     (tmp_path / 'sitecustomize.py').write_text('import atexit\natexit.register(lambda: exec({!r}))'.format(program))
     outcome = run_command('gaussian_mixture', '--version', cwd=tmp_path, path=[str(tmp_path)])
     assert outcome.stdout.splitlines()[-1] == '1'

@@ -8,6 +8,7 @@ import math
 
 import numpy
 
+from ddgm.fast.threads import for_each
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
@@ -33,8 +34,14 @@ def pairwise_distances(x, y):
     """Euclidean distances: (N, D) and (M, D) to (N, M), float64."""
     x, y = as_points(x, y) if y is not x else 2 * as_points(x)  # with one copy as float64
     if x.shape[1] <= 3:
-        # A coordinate at a time: exact for near points, unlike the below.
-        return numpy.sqrt(sum(numpy.subtract.outer(x[:, i], y[:, i]) ** 2 for i in range(x.shape[1])))
+        distances = numpy.empty((len(x), len(y)))
+
+        def fill(rows):
+            # A coordinate at a time: exact for near points, unlike the below.
+            squares = sum(numpy.subtract.outer(x[rows, i], y[:, i]) ** 2 for i in range(x.shape[1]))
+            numpy.sqrt(squares, out=distances[rows])
+        for_each(fill, _rows(x))
+        return distances
     squares = numpy.add.outer(squared_norms(x), squared_norms(y))
     # Of a matrix with itself NumPy has another product, which rounds otherwise; of a copy it does not know.
     products = (x.copy() if y is x else x) @ y.T
@@ -50,7 +57,12 @@ def squared_norms(x):
 
 def _parts(x, n=_PART):
     """Points (N, D) as several arrays, of n each but for the last."""
-    return [x[first:first + n] for first in range(0, max(1, len(x)), n)]
+    return [x[rows] for rows in _rows(x, n)]
+
+
+def _rows(x, n=_PART):
+    """The rows of each part of x, as slices."""
+    return [slice(first, first + n) for first in range(0, max(1, len(x)), n)]
 
 
 def neighbour_distances(x, k):
@@ -61,7 +73,9 @@ def neighbour_distances(x, k):
     x, = as_points(x)
     if len(x) <= k:
         raise ValueError('{} points have no neighbour number {}'.format(len(x), k))
-    return numpy.partition(pairwise_distances(x, x), k, axis=1)[:, k]
+    distances = pairwise_distances(x, x)
+    for_each(lambda rows: distances[rows].partition(k, axis=1), _rows(x))
+    return distances[:, k]
 
 
 def entropy_knn(x, k=NEIGHBOUR):
@@ -209,18 +223,23 @@ def mmd2(x, reference):
     n, m = len(x), len(reference)
     within_x, within_reference, between = (
         pairwise_distances(x, x), pairwise_distances(reference, reference), pairwise_distances(x, reference))
-    pairs = numpy.concatenate([
-        within_x[numpy.triu_indices(n, 1)], within_reference[numpy.triu_indices(m, 1)], between.ravel()])
+    pairs = numpy.concatenate([*_above_diagonal(within_x), *_above_diagonal(within_reference), between.ravel()])
     if not pairs.any():
         return 0.0  # all points are one
     # Where most pairs coincide, the others tell the scale.
-    bandwidth = numpy.median(pairs) or numpy.median(pairs[pairs > 0])
+    bandwidth = numpy.median(pairs, overwrite_input=True) or numpy.median(pairs[pairs > 0])
 
     def kernel_sum(distances):
-        return numpy.exp(-0.5 * (distances / bandwidth) ** 2).sum()
+        return sum(for_each(
+            lambda rows: numpy.exp(-0.5 * (distances[rows] / bandwidth) ** 2).sum(), _rows(distances)))
     return float(
         (kernel_sum(within_x) - n) / (n * (n - 1)) + (kernel_sum(within_reference) - m) / (m * (m - 1))
         - 2 * kernel_sum(between) / (n * m))
+
+
+def _above_diagonal(distances):
+    """Of each row what lies right of the diagonal: every pair once."""
+    return [row[i + 1:] for i, row in enumerate(distances)]
 
 
 def check_reference(x):

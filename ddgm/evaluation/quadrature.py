@@ -7,7 +7,7 @@ import numpy
 from ddgm.data.toy import cells_of_square
 
 # The square in the middle and the frames around it: half the width, and the number of cells in a row.
-_GRIDS = [(6, 600)] + [(6 * 2 ** i, 192) for i in range(1, 13)]
+_GRIDS = [(6, 600)] + [(6 * 2 ** i, 192 if i < 3 else 96) for i in range(1, 13)]
 _SMALLEST = 1e-7  # width of a cell; float32 tells apart little more
 _MOST = 2 ** 23  # cells of one width
 _FINER = 32  # how many times narrower the cells around a peak are made
@@ -18,10 +18,10 @@ _STEPS = numpy.array([[0, 0], [-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -
 def log_partition(energy, points=None, tolerance=1e-5):
     """log Z = log ∫ exp(−E(x)) dx over the plane, by the midpoint rule on cells that are halved where there is mass.
 
-    The cells are 0.02 wide up to 6 from the origin, and up to a 48th of their distance further out, where frames of
-    them reach to 24,576.  The cells of a frame are halved until that changes log Z by less than ``tolerance``.  A peak
-    of exp(−E) that is narrower than its cell is found where E falls towards it from further away, or where one of
-    ``points`` (N, 2) lies on it; the cells around it are made narrower first.
+    The cells are 0.02 wide up to 6 from the origin, a 48th of their distance up to 24, and a 24th further out, where
+    frames of them reach to 24,576.  The cells of a frame are halved until that changes log Z by less than
+    ``tolerance``.  A peak of exp(−E) that is narrower than its cell is found where E falls towards it from further
+    away, or where one of ``points`` (N, 2) lies on it; the cells around it are made narrower first.
 
     Raises ``ValueError`` where exp(−E) is 0 everywhere, is not finite, is too steep, or still has mass in the outermost
     frame.
@@ -62,9 +62,9 @@ def _log_mass(energy, parts, outermost, tolerance):
     while unsettled:
         if outermost.log_mass > log_z + math.log(tolerance):
             raise ValueError('exp(-E) still has mass {:,} away from the origin'.format(_GRIDS[-2][0]))
-        # All cells together that are not halved any more hold less than the tolerance, even if each holds exp(10) times
-        # what its centre says.
-        threshold = log_z + math.log(tolerance / sum(len(cells.centres) for cells in parts)) - 10
+        # Cells that are not halved any more hold less than the tolerance, even if each holds exp(10) times what its
+        # centre says.
+        threshold = _threshold([cells.log_masses for cells in parts], log_z + math.log(tolerance) - 10)
         before, previous = [cells.log_mass for cells in unsettled], log_z
         for cells in unsettled:
             cells.halve(energy, threshold)
@@ -81,7 +81,7 @@ class _Cells:
 
     def __init__(self, centres, width, energies):
         self.centres, self.width, self.energies = centres, width, energies
-        self._settled, self.log_mass = -math.inf, _log_sum(2 * math.log(width) - energies)
+        self._settled, self.log_mass = -math.inf, _log_sum(self.log_masses)
         if not self.log_mass < math.inf:
             raise ValueError('exp(-E) is not finite')
 
@@ -97,9 +97,14 @@ class _Cells:
         centres = (self.centres[chosen][:, None] + within).reshape(-1, 2)
         return _Cells(centres, width, numpy.asarray(energy(centres), dtype=numpy.float64))
 
+    @property
+    def log_masses(self):
+        """log of what each cell holds that is still halved: (N,)."""
+        return 2 * math.log(self.width) - self.energies
+
     def halve(self, energy, threshold):
         """Halve the cells whose log mass is above the threshold, and settle the others."""
-        log_masses = 2 * math.log(self.width) - self.energies
+        log_masses = self.log_masses
         chosen = log_masses > threshold
         if chosen.any():
             finer = self.divided(energy, chosen, 2)
@@ -149,6 +154,16 @@ def _resolved(energy, cells, peaks, heights, tolerance):
     else:
         yield cells.without(around)
         yield from _resolved(energy, cells.divided(energy, around, _FINER), peaks, heights, tolerance)
+
+
+def _threshold(parts, log_bound):
+    """The highest log mass such that all cells up to it hold less than exp(log_bound) together; a list of (N,)."""
+    log_masses = numpy.concatenate(parts)
+    # Half of that for the many that hold next to nothing, so that few need to be sorted.
+    negligible = log_bound - math.log(2 * len(log_masses))
+    ordered = numpy.sort(log_masses[log_masses > negligible])
+    n_below = numpy.searchsorted(numpy.exp(ordered - log_bound).cumsum(), 0.5)
+    return ordered[n_below - 1] if n_below else negligible
 
 
 def _log_sum(logarithms):

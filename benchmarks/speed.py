@@ -75,7 +75,8 @@ def published_cases(device):
     """Those of docs/performance.md."""
     return [
         make_case('gaussian_mixture', device=device), make_case('mnist', device=device),
-        make_case('images', batchsize=32, device=device), make_case('images', batchsize=128, device=device)]
+        *(make_case('images', batchsize=batchsize, width=width, device=device)
+          for width, batchsizes in ((1.0, (32, 128)), (0.25, (32, 64))) for batchsize in batchsizes)]
 
 
 def scaling_series(device):
@@ -218,6 +219,28 @@ def measure_startup(rounds):
     return seconds
 
 
+def measure_demo(rounds):
+    """By part of the run that `make demo` starts, the seconds that it takes, once a round."""
+    ends = {  # by how its first line begins
+        'Device:': 'start and imports', 'Trained:': 'training, 10,000 iterations', 'Drawing': 'scoring',
+        'Pictures:': 'drawing'}
+    seconds = {part: [] for part in ends.values()}
+    for i in range(rounds):
+        say('the whole run, round {} of {} ...'.format(i + 1, rounds))
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            command = [sys.executable, '-u', 'train_gaussian_mixture.py', '--out', os.path.join(folder, 'run')]
+            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+                for line in process.stdout:
+                    part = next((part for begin, part in ends.items() if line.startswith(begin)), None)
+                    if part:
+                        seconds[part].append(time.perf_counter() - start)
+                        start = time.perf_counter()
+            if process.returncode:
+                raise RunFailed('train_gaussian_mixture.py: status {}'.format(process.returncode))
+    return seconds
+
+
 def describe_machine():
     """What the times depend on beside the programs; ``busy`` is the load of the last minute."""
     return {
@@ -300,6 +323,13 @@ def print_startup(seconds):
             print('{}: not measured ({})'.format(title, reason))
 
 
+def print_demo(seconds):
+    print('\nThe whole run of the plane\n')
+    print_table(['part', 'median, s', 'smallest to largest'], [
+        [part, '{:.2f}'.format(statistics.median(times)), '{:.2f} to {:.2f}'.format(min(times), max(times))]
+        for part, times in seconds.items()])
+
+
 def say(text):
     """What goes on, on standard error where that is a terminal."""
     if sys.stderr.isatty():
@@ -318,7 +348,7 @@ def positive(text):
 def parse(arguments=None):
     parser = OneLineParser(
         description=__doc__, allow_abbrev=False,
-        epilog='Without --task: gaussian_mixture, mnist, and images in batches of 32 and of 128, all as published.')
+        epilog='Without --task: gaussian_mixture and mnist as published, and images at full width and at a quarter.')
     parser.add_argument('--task', choices=TASKS)
     parser.add_argument('--preset', metavar='NAME', help="of the training scripts (default: the task's first)")
     parser.add_argument('--batchsize', type=whole_number(2), nargs='+', metavar='N', help="(default: the preset's)")
@@ -341,7 +371,9 @@ def parse(arguments=None):
     parser.add_argument(
         '--device', type=whole_number(-1), default=-1, metavar='N', help='-1: the CPU (default); or the GPU')
     parser.add_argument('--scaling', action='store_true', help='series of batch sizes, widths and threads instead')
-    parser.add_argument('--startup', action='store_true', help='how long the commands take to start instead')
+    parser.add_argument(
+        '--startup', action='store_true', help='starts of the commands and parts of a whole run instead')
+    parser.add_argument('--record', action='store_true', help='write docs/results/speed*.json')
     parser.add_argument('--out', type=as_path, metavar='FILE', help='everything that was measured, as JSON')
     parsed = parser.parse_args(arguments)
     changes = [
@@ -351,6 +383,8 @@ def parse(arguments=None):
         parser.error('{} needs --task'.format(changes[0]))
     if parsed.scaling + parsed.startup + bool(parsed.task) > 1:
         parser.error('give one of --task, --scaling and --startup')
+    if parsed.record and parsed.task:
+        parser.error('--record is for all published cases, not for --task')
     return parsed
 
 
@@ -389,6 +423,9 @@ def main():
         report['startup'] = measure_startup(parsed.rounds or 15)
         say('')
         print_startup(report['startup'])
+        report['demo'] = measure_demo(min(parsed.rounds or 5, 5))
+        say('')
+        print_demo(report['demo'])
     elif parsed.scaling:
         report['series'] = {}
         for title, series in scaling_series(parsed.device).items():
@@ -402,6 +439,21 @@ def main():
             print_case(report['cases'][-1])
             keep()
     keep()
+    if parsed.record:
+        keep_results(report)
+
+
+def keep_results(report):
+    """What was measured as the documents take it."""
+    import speed_results  # only now matplotlib
+    made = {'packages': ('Chainer', 'NumPy', 'torch'), 'seeds': [0]}
+    if 'startup' in report:
+        record.write('speed_startup', speed_results.start_tables(report['startup'], report['demo']), **made)
+    elif 'series' in report:
+        record.write('speed_sizes', speed_results.size_tables(report['series']), **made)
+        speed_results.draw_sizes(ROOT / 'docs' / 'speed_sizes.png', report['series'])
+    else:
+        record.write('speed', speed_results.step_tables(report['cases']), **made)
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ import numpy
 
 from ddgm.fast import kernels
 from ddgm.fast.differentiation import FirstOrderFunction
+from ddgm.fast.layout import matrix
 
 
 class _QuadraticTerm(FirstOrderFunction):
@@ -41,7 +42,7 @@ def quadratic_term(x, sigma=1.0):
 class _BiasTerm(FirstOrderFunction):
 
     def forward_array(self, x, b):
-        return -x.reshape(len(x), len(b)).dot(b)
+        return -matrix(x).dot(b)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, b = inputs
@@ -49,7 +50,7 @@ class _BiasTerm(FirstOrderFunction):
         if 0 in indexes:
             gradients.append((-grad_output[:, None] * b).reshape(x.shape))
         if 1 in indexes:
-            gradients.append(-grad_output.dot(x.reshape(len(x), len(b))))
+            gradients.append(-grad_output.dot(matrix(x)))
         return gradients
 
 

@@ -6,6 +6,7 @@ import numpy
 from ddgm import equations
 from ddgm.fast import functions as F, links as L
 from ddgm.fast.batches import joined_batches
+from ddgm.fast.layout import joined
 
 
 class DeepEnergyModel(chainer.Chain):
@@ -53,7 +54,7 @@ class DeepEnergyModel(chainer.Chain):
         if self.couples_phases or len(x_negative) != n:
             return self(x_positive), self(x_negative)
         with joined_batches(2):
-            energy = self(self.xp.concatenate([x_positive, x_negative]))
+            energy = self(joined(x_positive, x_negative))
         return energy[:n], energy[n:]
 
     @property

@@ -125,7 +125,7 @@ def test_parts_of_a_large_parameter(name):
         model = chainer.Link()
         with model.init_scope():
             model.b = chainer.Parameter(numpy.linspace(0, 1, 1001, dtype=numpy.float32))
-            model.W = chainer.Parameter(numpy.linspace(-1, 1, 150_000, dtype=numpy.float32).reshape(300, 500))
+            model.W = chainer.Parameter(numpy.linspace(-1, 1, 600_000, dtype=numpy.float32).reshape(1200, 500))
         pair.append(make(name, model, gradient_norm=10.0))
         step(pair[-1], 0, 2)
     assert pair[0].target.W.size > 2 * optimizers._PART

@@ -6,6 +6,7 @@ import chainer
 import chainer.functions
 import numpy
 import pytest
+from chainer import link_hooks
 
 from ddgm.evaluation import tasks
 from ddgm.fast import functions as F, links as L
@@ -171,7 +172,7 @@ def test_links_without_weights_are_computed_as_written(rng):
     assert network.computed == 1
 
 
-def test_hooks_and_debug_mode_see_each_function(rng):
+def test_hooks_and_debug_mode_see_each_function_and_link(rng):
     network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
     with recorded({}):
         network(x)
@@ -180,8 +181,15 @@ def test_hooks_and_debug_mode_see_each_function(rng):
             network(x)
         with chainer.using_config('debug', True):
             network(x)
+        with link_hooks.TimerHook() as of_links:
+            network(x)
+        of_layer = link_hooks.TimerHook()
+        network.l1.add_hook(of_layer)
+        network(x)
     assert len(hook.call_history) == 4
-    assert network.computed == 3
+    assert len(of_links.call_history) == 3  # the network and both layers
+    assert len(of_layer.call_history) == 1
+    assert network.computed == 5
 
 
 def test_chainers_backward_passes_through_a_replay(rng):

@@ -9,6 +9,7 @@ import math
 
 from ddgm.fast.convolution_schemes import MinimalFiltering, Windows
 from ddgm.fast.differentiation import FirstOrderFunction
+from ddgm.fast.layout import sums_of_channels
 
 # Minimal filtering multiplies matrices (O, 4·channels) and (4·channels, tiles·N).  Where 4·channels or tiles·N is less
 # than this, as where the image has only three colours, its additions cost more than it saves.
@@ -47,7 +48,7 @@ class _Convolution(FirstOrderFunction):
         if 1 in indexes:
             gradients.append(self.scheme.weight_gradient(self.scheme.from_image(x), result))
         if 2 in indexes:
-            gradients.append(grad_output.sum(axis=(0, 2, 3)))
+            gradients.append(sums_of_channels(grad_output))
         return gradients
 
 
@@ -76,7 +77,7 @@ class _Deconvolution(FirstOrderFunction):
         if 1 in indexes:
             gradients.append(self.scheme.weight_gradient(image, self.scheme.from_result(x)))
         if 2 in indexes:
-            gradients.append(grad_output.sum(axis=(0, 2, 3)))
+            gradients.append(sums_of_channels(grad_output))
         return gradients
 
 

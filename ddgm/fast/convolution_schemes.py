@@ -14,6 +14,7 @@ next call of the same method.  What products return is new.
 
 import numpy
 
+from ddgm.fast.layout import channels_first
 from ddgm.fast.memory import workspace
 from ddgm.fast.threads import for_each
 
@@ -38,7 +39,7 @@ class Windows:
         """The windows of x, (C·ksize², H'·W'·N)."""
         channels = x.shape[1]
         padded = self.xp.zeros(self._padded_shape(channels), dtype=x.dtype)
-        self._inside(padded)[...] = x.transpose(1, 2, 3, 0)
+        self._inside(padded)[...] = channels_first(x)
         columns = workspace(self.xp, 'image', (channels, *[self.ksize] * 2, *self.result_size, self.n), x.dtype)
 
         def copy(channels):
@@ -49,7 +50,7 @@ class Windows:
 
     def from_result(self, y):
         """(O, H'·W'·N), without a copy for what a product returned."""
-        return y.transpose(1, 2, 3, 0).reshape(y.shape[1], -1)
+        return channels_first(y).reshape(y.shape[1], -1)
 
     def product(self, image, W):
         y = W.reshape(len(W), -1).dot(image)
@@ -110,7 +111,7 @@ class MinimalFiltering:
 
     def from_image(self, x):
         """D, (i·j, p·q·C, t·s·N)."""
-        x = self.xp.ascontiguousarray(x.transpose(1, 2, 3, 0))
+        x = channels_first(x)
         D = workspace(self.xp, 'image', self._shape_of_D(len(x)), x.dtype)
 
         def make(part):
@@ -124,7 +125,7 @@ class MinimalFiltering:
 
     def from_result(self, y):
         """What :meth:`_result` does, transposed: (N, O, H', W') to (i·j, O, t·s·N)."""
-        y = self._complete(self.xp.ascontiguousarray(y.transpose(1, 2, 3, 0)))
+        y = self._complete(channels_first(y))
         height, width = self.tiles
         M = workspace(self.xp, 'result', (3, 3, len(y), height, width * self.n), y.dtype)
 

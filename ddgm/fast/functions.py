@@ -14,6 +14,7 @@ import numpy
 from ddgm.fast import kernels
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d  # noqa: F401
 from ddgm.fast.differentiation import FirstOrderFunction
+from ddgm.fast.layout import matrix
 from ddgm.fast.noise import dropout  # noqa: F401
 from ddgm.fast.threads import in_parts
 
@@ -25,7 +26,7 @@ def __getattr__(name):
 class _Linear(FirstOrderFunction):
 
     def forward_array(self, x, W, b=None):
-        y = _matrix(x).dot(W.T)
+        y = matrix(x).dot(W.T)
         if b is not None:
             y += b
         return y
@@ -36,7 +37,7 @@ class _Linear(FirstOrderFunction):
         if 0 in indexes:
             gradients.append(grad_output.dot(W).reshape(x.shape))
         if 1 in indexes:
-            gradients.append(grad_output.T.dot(_matrix(x)))
+            gradients.append(grad_output.T.dot(matrix(x)))
         if 2 in indexes:
             gradients.append(sum_of_rows(grad_output))
         return gradients
@@ -182,10 +183,6 @@ def mean(x, axis=None, **options):
     if axis is not None or options:
         return chainer.functions.mean(x, axis, **options)
     return _Mean()(x)
-
-
-def _matrix(x):
-    return x if x.ndim == 2 else x.reshape(len(x), -1)
 
 
 def sum_of_rows(x):

@@ -6,6 +6,7 @@ from ddgm.fast import kernels
 from ddgm.fast.batches import are_shared, n_rows, total
 from ddgm.fast.differentiation import FirstOrderFunction
 from ddgm.fast.functions import sum_of_rows
+from ddgm.fast.layout import sums_of_channels
 from ddgm.fast.threads import for_each
 
 _PART = 2 ** 19  # numbers of 4 bytes
@@ -53,13 +54,13 @@ class _OnCPU:
     @staticmethod
     def _sum(x):
         """For each unit, over everything else."""
-        return sum_of_rows(x) if x.ndim == 2 else channels(x).sum(axis=1)
+        return sum_of_rows(x) if x.ndim == 2 else sums_of_channels(x)
 
     @staticmethod
     def _sum_of_products(x, y):
         if x.ndim == 2:
             return numpy.einsum('ij,ij->j', x, y)
-        return channels(x * y).sum(axis=1)  # in pairs: einsum's rounding adds up over as many numbers
+        return sums_of_channels(x, y)
 
     @staticmethod
     def _spread(values, x):
@@ -225,8 +226,3 @@ def batch_normalization(x, gamma, beta, eps, batches=1, observe=None):
     if len(x) % batches:
         raise ValueError('{} batches of one size are not {} samples'.format(batches, len(x)))
     return _BatchNormalization(eps, batches, observe)(x, gamma, beta)
-
-
-def channels(x):
-    """(N, C, H, W) as (C, H·W·N), without a copy for what a convolution returned."""
-    return x.transpose(1, 2, 3, 0).reshape(x.shape[1], -1)

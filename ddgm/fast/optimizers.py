@@ -14,7 +14,7 @@ from ddgm.fast import batches, kernels
 from ddgm.fast.threads import for_each
 
 _AVERAGE = 'average'  # the name of the averages among a parameter's states
-_PART = 2 ** 16  # numbers of 4 bytes; five arrays of them are in use at a time
+_PART = 2 ** 18  # numbers of 4 bytes; five arrays of them are in use at a time, and fewer calls wait for each other
 
 
 class _WholeModel:

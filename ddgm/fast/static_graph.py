@@ -35,7 +35,7 @@ def static_graph(forward):
     @functools.wraps(forward)
     def recorded_forward(self, x):
         graphs = getattr(chainer.config, 'static_graphs', None)
-        if graphs is None or chainer.config.debug or chainer.get_function_hooks():
+        if graphs is None or chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks():
             return forward(self, x)
         is_variable = isinstance(x, chainer.Variable)
         array = x.array if is_variable else x
@@ -44,12 +44,13 @@ def static_graph(forward):
             *[getattr(chainer.config, name, None) for name in _CONFIGURATION])
         if key in graphs:
             graph = graphs[key]
-            return forward(self, x) if graph is None else _Replay(graph)(x, *graph.parameters)
+            as_written = graph is None or sum([link._n_local_link_hooks for link in graph.links])
+            return forward(self, x) if as_written else _Replay(graph)(x, *graph.parameters)
         if any(not parameter.is_initialized for parameter in self.params()):  # the first call may do more than others
             return forward(self, x)
         with recorded(None), differentiation.calls_kept() as calls:
             y = forward(self, x)
-        graphs[key] = _graph(x, y, calls)
+        graphs[key] = _graph(list(self.links()), x, y, calls)
         return y
     return recorded_forward
 
@@ -58,14 +59,15 @@ class _Graph:
     """The functions that lead from x and the parameters to y.
 
     Attributes:
+        links (list): Those whose parameters they are.
         parameters (list): In the order in which they are needed.
         steps (list): For each function its class, its attributes before it is called, and where its inputs stand: x is
             number 0, then the parameters, then what each function returns.
         backward_order (list): The numbers of the functions in the order in which gradients come back through them.
     """
 
-    def __init__(self, parameters, steps, backward_order):
-        self.parameters, self.steps, self.backward_order = parameters, steps, backward_order
+    def __init__(self, links, parameters, steps, backward_order):
+        self.links, self.parameters, self.steps, self.backward_order = links, parameters, steps, backward_order
         self._plans = {}
 
     def plan(self, indexes):
@@ -86,7 +88,7 @@ class _Graph:
         return 1 + len(self.parameters) + number
 
 
-def _graph(x, y, calls):
+def _graph(links, x, y, calls):
     """What was called on the way from x to y as a graph; ``None`` where some of it is not known."""
     parameters = list({id(value): value for call in calls for value in call.inputs
                        if isinstance(value, chainer.Parameter)}.values())
@@ -101,7 +103,7 @@ def _graph(x, y, calls):
     number_of = {call.function: number for number, call in enumerate(calls)}
     wanted = {value.node for value in (x, *parameters) if isinstance(value, chainer.Variable)}
     between = differentiation.functions_between(y.node, wanted)
-    return _Graph(parameters, steps, [number_of[function] for function, _ in between])
+    return _Graph(links, parameters, steps, [number_of[function] for function, _ in between])
 
 
 class _Replay(FirstOrderFunction):

@@ -1,0 +1,59 @@
+"""Images that lie in memory one after the other, and as convolutions return them: the same numbers, few copies."""
+
+import chainer
+import numpy
+import pytest
+
+from ddgm.fast import layout
+
+SHAPES = [(4, 3, 8, 8), (3, 2, 5, 7), (64, 3, 64, 64), (2, 1, 1, 1), (0, 3, 4, 4)]
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def x(request, rng):
+    return rng.normal(size=request.param).astype(numpy.float32)
+
+
+def as_convolutions_lie(x):
+    return numpy.ascontiguousarray(x.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+
+
+def test_channels_first(x, device):
+    for images in (x, as_convolutions_lie(x), x[:, ::-1]):
+        result = layout.channels_first(device.send(images))
+        assert result.flags.c_contiguous
+        numpy.testing.assert_array_equal(chainer.cuda.to_cpu(result), images.transpose(1, 2, 3, 0))
+
+
+def test_what_convolutions_return_is_not_copied(rng):
+    x = as_convolutions_lie(rng.normal(size=(4, 3, 8, 8)))
+    assert numpy.shares_memory(layout.channels_first(x), x)
+    assert numpy.shares_memory(layout.matrix(x), x)
+
+
+def test_joined(x, device):
+    """Of two layouts; points too."""
+    both = layout.joined(device.send(x), device.send(as_convolutions_lie(x + 1)))
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(both), numpy.concatenate([x, x + 1]))
+    points = x[:, :, 0, 0]
+    both = layout.joined(device.send(points), device.send(points))
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(both), numpy.concatenate([points, points]))
+
+
+def test_matrix(x):
+    for images in (x, as_convolutions_lie(x), x[:, ::-1]):
+        numpy.testing.assert_array_equal(layout.matrix(images), images.reshape(len(x), x[0].size if len(x) else 48))
+
+
+def test_sums_of_channels(x, device):
+    """Beside float64, of each layout; of many numbers around 1,000, too."""
+    y = x + 1000
+    for first, second in ((x, y), (as_convolutions_lie(x), as_convolutions_lie(y)), (x, as_convolutions_lie(y))):
+        sums = layout.sums_of_channels(device.send(second))
+        products = layout.sums_of_channels(device.send(first), device.send(second))
+        exact, other = first.astype(numpy.float64), second.astype(numpy.float64)
+        assert sums.dtype == products.dtype == numpy.float32
+        numpy.testing.assert_allclose(chainer.cuda.to_cpu(sums), other.sum(axis=(0, 2, 3)), rtol=1e-6)
+        numpy.testing.assert_allclose(
+            chainer.cuda.to_cpu(products), (exact * other).sum(axis=(0, 2, 3)),
+            atol=1e-6 * max(1.0, abs(exact * other).sum() / 3))

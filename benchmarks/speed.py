@@ -222,8 +222,8 @@ def measure_startup(rounds):
 def measure_demo(rounds):
     """By part of the run that `make demo` starts, the seconds that it takes, once a round."""
     ends = {  # by how its first line begins
-        'Device:': 'start and imports', 'Trained:': 'training, 10,000 iterations', 'Drawing': 'scoring',
-        'Pictures:': 'drawing'}
+        'Device:': 'start and imports', 'Trained:': 'training, 20,000 iterations, and frames of the video',
+        'Drawing': 'scoring', 'Pictures:': 'drawing'}
     seconds = {part: [] for part in ends.values()}
     for i in range(rounds):
         say('the whole run, round {} of {} ...'.format(i + 1, rounds))

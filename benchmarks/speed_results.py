@@ -4,6 +4,7 @@ import statistics
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ddgm.figures import post
 
@@ -114,6 +115,8 @@ def draw_sizes(path, series):
         values = sorted({case['settings'][growing] for case in cases})
         axes.set_xticks(values, ['{:g}'.format(value) for value in values])
         axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter('{x:g}')
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize='small')
     post.save(figure, path)

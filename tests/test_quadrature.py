@@ -1,4 +1,4 @@
-"""log Z by quadrature where it is known."""
+"""log Z and divergences by quadrature where they are known."""
 
 import math
 
@@ -6,7 +6,7 @@ import chainer
 import numpy
 import pytest
 
-from ddgm.evaluation import sampling
+from ddgm.evaluation import quadrature, sampling
 from ddgm.evaluation.quadrature import log_partition
 from ddgm.models import DeepEnergyModel
 
@@ -75,6 +75,22 @@ def test_tails():
 def test_energies_in_float32():
     assert log_partition(lambda x: (x ** 2).sum(axis=1).astype(numpy.float32)) == pytest.approx(
         math.log(math.pi), abs=1e-5)
+
+
+@pytest.mark.parametrize(('mean', 'deviation'), [
+    ((0, 0), 1.0), ((1, -0.5), 0.7), ((0.3, 0.2), 0.05), ((2, 1), 1.5), ((-1.2, 0.4), 0.004)])
+def test_divergences_of_gaussians(mean, deviation):
+    """From N((0.5, 0), 0.8²I), in closed form; P may be far narrower than a cell, and reach out of the square."""
+    def log_data_density(x):
+        return -0.5 * (((x - [0.5, 0]) / 0.8) ** 2).sum(axis=1) - math.log(2 * math.pi * 0.8 ** 2)
+
+    def divergence(deviation, other, square):
+        return 2 * math.log(other / deviation) - 1 + (2 * deviation ** 2 + square) / (2 * other ** 2)
+    density = quadrature.density(energy_of_gaussians((3, mean, deviation)))
+    square = (mean[0] - 0.5) ** 2 + mean[1] ** 2
+    assert density.masses.sum() == pytest.approx(1, abs=1e-5)
+    assert density.divergence_from(log_data_density) == pytest.approx(divergence(deviation, 0.8, square), abs=1e-4)
+    assert density.divergence_of(log_data_density) == pytest.approx(divergence(0.8, deviation, square), rel=1e-4)
 
 
 @pytest.mark.parametrize(('energy', 'reason'), [

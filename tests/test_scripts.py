@@ -38,7 +38,8 @@ TINY = ['-n', '12', '-b', '20', '--log_interval', '5', '--snapshot_interval', '5
 METRICS = {
     'gaussian_mixture': {
         'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'cross_entropy', 'kl_generator_data',
-        'sliced_wasserstein_2', 'mmd2', 'coverage', 'log_z', 'log_likelihood', 'kl_data_energy', 'energy_gap'},
+        'sliced_wasserstein_2', 'mmd2', 'coverage', 'log_z', 'log_likelihood', 'kl_data_energy',
+        'kl_energy_data', 'energy_gap'},
     'swiss_roll': {
         'within_0.05', 'within_0.1', 'median_distance', 'blurred_js', 'arc_kl', 'sliced_wasserstein_2', 'mmd2',
         'coverage', 'log_z', 'log_likelihood', 'energy_gap'},

@@ -1,10 +1,11 @@
-"""log Z of an energy in the plane, by quadrature."""
+"""The density of an energy in the plane: log Z and divergences, by quadrature."""
 
 import math
 
 import numpy
 
 from ddgm.data.toy import cells_of_square
+from ddgm.fast.threads import for_each
 
 # The square in the middle and the frames around it: half the width, and the number of cells in a row.
 _GRIDS = [(6, 600)] + [(6 * 2 ** i, 192 if i < 3 else 96) for i in range(1, 13)]
@@ -15,23 +16,69 @@ _N_PEAKS = 100
 _STEPS = numpy.array([[0, 0], [-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]])
 
 
-def log_partition(energy, points=None, tolerance=1e-5):
-    """log Z = log ∫ exp(−E(x)) dx over the plane, by the midpoint rule on cells that are halved where there is mass.
+class Density:
+    """P(x) = exp(−E(x))/Z on cells of the plane, so narrow where it has mass that sums over them tell its integrals.
 
-    The cells are 0.02 wide up to 6 from the origin, a 48th of their distance up to 24, and a 24th further out, where
-    frames of them reach to 24,576.  The cells of a frame are halved until that changes log Z by less than
-    ``tolerance``.  A peak of exp(−E) that is narrower than its cell is found where E falls towards it from further
-    away, or where one of ``points`` (N, 2) lies on it; the cells around it are made narrower first.
+    Attributes:
+        log_z (float): log Z.
+        centres (numpy.ndarray): Of all cells that hold mass, (K, 2).
+        log_densities (numpy.ndarray): log P there, (K,), in nats.
+        masses (numpy.ndarray): What each cell holds of P, (K,).
+    """
+
+    _NEGLIGIBLE = 1e-15  # of the mass, in one cell
+
+    def __init__(self, log_z, cells, square):
+        self.log_z = log_z
+        centres, energies, log_masses = cells
+        masses = numpy.exp(log_masses - log_z)
+        counts = masses > self._NEGLIGIBLE
+        self.centres, self.log_densities, self.masses = centres[counts], -energies[counts] - log_z, masses[counts]
+        self._square = square
+
+    def divergence_from(self, log_density):
+        """KL(P‖p), in nats: how much of P lies where another density has none.
+
+        ``log_density`` is log p as a function of points, (N, 2) to (N,).
+        """
+        return float((self.masses * (self.log_densities - _in_parts(log_density, self.centres))).sum())
+
+    def divergence_of(self, log_density):
+        """KL(p‖P), in nats: how much of another density lies where P has none.
+
+        p has its mass within the square in the middle, and no structure there that is narrower than two of its cells.
+        """
+        centres, width, energies = self._square
+        log_p = _in_parts(log_density, centres)
+        return float((numpy.exp(log_p) * (log_p + energies + self.log_z)).sum() * width ** 2)
+
+
+def density(energy, points=None, tolerance=1e-5):
+    """P of an energy, a function of points (N, 2), whose normalizer is found by the midpoint rule; a :class:`Density`.
+
+    Cells are halved where there is mass.  They are 0.02 wide up to 6 from the origin, a 48th of their distance up to
+    24, and a 24th further out, where frames of them reach to 24,576.  The cells of a frame are halved until that
+    changes log Z by less than ``tolerance``.  A peak of exp(−E) that is narrower than its cell is found where E falls
+    towards it from further away, or where one of ``points`` (N, 2) lies on it; the cells around it are made narrower
+    first.
 
     Raises ``ValueError`` where exp(−E) is 0 everywhere, is not finite, is too steep, or still has mass in the outermost
     frame.
     """
     frames, starts = _frames_and_valleys(energy)
+    square = frames[0].centres, frames[0].width, frames[0].energies
     if points is not None:
         starts.append((points, energy(points), numpy.full(len(points), frames[0].width)))
     peaks, heights = _climb(energy, *map(numpy.concatenate, zip(*starts)))
     parts = [list(_resolved(energy, cells, peaks, heights, tolerance)) for cells in frames]
-    return _log_mass(energy, sum(parts, []), parts[-1][0], tolerance)
+    log_z = _log_mass(energy, sum(parts, []), parts[-1][0], tolerance)
+    cells = [each for part in parts for cells in part for each in cells.all()]
+    return Density(log_z, [numpy.concatenate(arrays) for arrays in zip(*cells)], square)
+
+
+def log_partition(energy, points=None, tolerance=1e-5):
+    """log Z = log ∫ exp(−E(x)) dx over the plane, as :func:`density` finds it."""
+    return density(energy, points, tolerance).log_z
 
 
 def _frames_and_valleys(energy):
@@ -77,11 +124,11 @@ def _log_mass(energy, parts, outermost, tolerance):
 
 
 class _Cells:
-    """Cells of one width: their centres (N, 2) and energies (N,), and the mass of those that are no longer halved."""
+    """Cells of one width: their centres (N, 2) and energies (N,), and those that are no longer halved."""
 
     def __init__(self, centres, width, energies):
         self.centres, self.width, self.energies = centres, width, energies
-        self._settled, self.log_mass = -math.inf, _log_sum(self.log_masses)
+        self._settled, self._log_settled, self.log_mass = [], -math.inf, _log_sum(self.log_masses)
         if not self.log_mass < math.inf:
             raise ValueError('exp(-E) is not finite')
 
@@ -97,6 +144,10 @@ class _Cells:
         centres = (self.centres[chosen][:, None] + within).reshape(-1, 2)
         return _Cells(centres, width, numpy.asarray(energy(centres), dtype=numpy.float64))
 
+    def all(self):
+        """Centres, energies and log masses of the cells of each width."""
+        return [*self._settled, (self.centres, self.energies, self.log_masses)]
+
     @property
     def log_masses(self):
         """log of what each cell holds that is still halved: (N,)."""
@@ -108,9 +159,11 @@ class _Cells:
         chosen = log_masses > threshold
         if chosen.any():
             finer = self.divided(energy, chosen, 2)
-            self._settled = numpy.logaddexp(self._settled, _log_sum(log_masses[~chosen]))
+            settled = self.centres[~chosen], self.energies[~chosen], log_masses[~chosen]
+            self._settled.append(settled)
+            self._log_settled = numpy.logaddexp(self._log_settled, _log_sum(settled[2]))
             self.centres, self.width, self.energies = finer.centres, finer.width, finer.energies
-            self.log_mass = float(numpy.logaddexp(self._settled, finer.log_mass))
+            self.log_mass = float(numpy.logaddexp(self._log_settled, finer.log_mass))
 
 
 def _lowest_among_neighbours(energies):
@@ -164,6 +217,12 @@ def _threshold(parts, log_bound):
     ordered = numpy.sort(log_masses[log_masses > negligible])
     n_below = numpy.searchsorted(numpy.exp(ordered - log_bound).cumsum(), 0.5)
     return ordered[n_below - 1] if n_below else negligible
+
+
+def _in_parts(function, points, n=20_000):
+    """A function of points (N, 2), of some at a time, on all cores."""
+    parts = [points[first:first + n] for first in range(0, len(points), n)]
+    return numpy.concatenate(for_each(function, parts))
 
 
 def _log_sum(logarithms):

@@ -3,35 +3,32 @@
 import numpy
 
 from ddgm.data.toy import GaussianMixture, SwissRoll
-from ddgm.evaluation import metrics
-from ddgm.evaluation.quadrature import log_partition
+from ddgm.evaluation import metrics, quadrature
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
 # ---- metrics of an energy
 
-def score_energy(energy, x, held_out, data_entropy=None):
+def score_energy(energy, x, held_out, log_data_density=None):
     """How good a density exp(−E)/Z is: of samples ``x`` and held-out data, both (N, 2).
 
-    Where :func:`ddgm.evaluation.quadrature.log_partition` can't find log Z, what depends on it is ``None``, and
+    Where the data's own log density is given, a function of points, there are the divergences in both directions too.
+    Where :func:`ddgm.evaluation.quadrature.density` can't find log Z, what depends on it is ``None``, and
     ``log_z_missing`` says why.
     """
-    log_z, reason = None, None
-    try:
-        log_z = log_partition(energy, numpy.concatenate([x, held_out]))
-    except ValueError as error:
-        reason = str(error)
     energy_of_data = energy(held_out).mean()
-    log_likelihood = None if log_z is None else float(-energy_of_data - log_z)
-    scores = {
-        'log_z': log_z,
-        'log_likelihood': log_likelihood,
-        'energy_gap': float(energy(x).mean() - energy_of_data),
-    }
-    if data_entropy is not None:
-        scores['kl_data_energy'] = None if log_z is None else -data_entropy - log_likelihood
-    if log_z is None:
-        scores['log_z_missing'] = reason
+    scores = dict.fromkeys(['log_z', 'log_likelihood'])
+    scores['energy_gap'] = float(energy(x).mean() - energy_of_data)
+    if log_data_density is not None:
+        scores.update(dict.fromkeys(['kl_data_energy', 'kl_energy_data']))
+    try:
+        density = quadrature.density(energy, numpy.concatenate([x, held_out]))
+    except ValueError as error:
+        return {**scores, 'log_z_missing': str(error)}
+    scores.update(log_z=density.log_z, log_likelihood=float(-energy_of_data - density.log_z))
+    if log_data_density is not None:
+        scores['kl_data_energy'] = density.divergence_of(log_data_density)
+        scores['kl_energy_data'] = density.divergence_from(log_data_density)
     return scores
 
 
@@ -76,7 +73,7 @@ def score_gaussian_mixture(x, energy=None):
         'coverage': metrics.coverage(x, reference),
     }
     if energy is not None:
-        scores.update(score_energy(energy, x, reference, mixture.entropy))
+        scores.update(score_energy(energy, x, reference, mixture.log_density))
     return scores
 
 

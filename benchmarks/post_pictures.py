@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every picture and video of the post, one run after the other, and small copies of them for the documents.
+"""Every picture and video of the post, one run after the other, a page of them, and small copies for the documents.
 
 Each run is the command that is printed, so it can be repeated alone.  What is finished is not run again and what was
 interrupted goes on, so this can be stopped and started at will.
@@ -16,7 +16,7 @@ import time
 from PIL import Image, ImageChops
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 
 from ddgm.presets import PRESETS, default_preset  # noqa: E402
 from ddgm.runs import run_folder  # noqa: E402
@@ -130,14 +130,14 @@ def main():
         help='folder of pictures; without it those of images are left out')
     parser.add_argument('--out', type=as_path, default=pathlib.Path('result/post'), metavar='DIR')
     parser.add_argument('--small', type=as_path, metavar='DIR', help='where small copies go, for example docs')
+    parser.add_argument('--page', action='store_true', help='only the page, of what runs there are')
     arguments = parser.parse_args()
     # Before the first run, not after hours, when it comes to the icons.
     run_folder.keep_apart(arguments.out, 'images', arguments.images)
     if arguments.small:
         run_folder.keep_apart(arguments.small, 'images', arguments.images, '--small')
     data = {'mnist': arguments.mnist, 'images': arguments.images}
-
-    runs = [run for run in RUNS if run.task != 'images' or arguments.images]
+    runs = [] if arguments.page else [run for run in RUNS if run.task != 'images' or arguments.images]
     left = [run for run in runs if not run.is_done(arguments.out / run.name)]
     if arguments.small:
         arguments.small.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,10 @@ def main():
             print('    {}'.format(out / 'figures' / name))
             if arguments.small:
                 make_small(out / 'figures' / name, arguments.small / copy)
-    if not arguments.images:
+    import post_page  # only now Chainer, so that a mistyped flag is told of at once
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    print('The page: {}'.format(post_page.write(arguments.out, RUNS)))
+    if not arguments.images and not arguments.page:
         print('The pictures of icons were left out: give a folder of pictures to --images.')
 
 

@@ -29,7 +29,7 @@ from ddgm.runs import execution, training_state
 from ddgm.support import randomness
 
 METRICS = {**PLANE_METRICS, **IMAGE_METRICS}
-OF_ENERGY = {'log_z', 'log_likelihood', 'energy_gap', 'kl_data_energy'}
+OF_ENERGY = {'log_z', 'log_likelihood', 'energy_gap', 'kl_data_energy', 'kl_energy_data'}
 SCRIPTS = {
     'gaussian_mixture': train_gaussian_mixture, 'swiss_roll': train_swiss_roll, 'mnist': train_mnist,
     'images': train_images}
@@ -183,7 +183,7 @@ def test_metrics_of_a_run_are_its_own(task, trained, drawn, capsys):
         value = entry['metrics'].get(name)
         if isinstance(value, float):
             assert float(cell) == pytest.approx(value, rel=1e-3)
-    assert text.splitlines()[-1] == 'out/comparison.json, out/comparison.png'
+    assert text.splitlines()[-1] == 'out/comparison.json, out/comparison.png, out/comparison.html'
 
     panel, = drawn.panels
     assert panel.title == task + '_0'
@@ -300,7 +300,7 @@ def test_runs_that_hold_nothing_but_their_settings(drawn, capsys):
         assert (entry['metrics'], entry['last'], entry['iterations']) == ({}, {}, None)
     assert 'a: a run of gaussian_mixture, preset default, no samples' in capsys.readouterr().out
     assert not hasattr(drawn, 'panels')  # there is nothing to be drawn
-    assert os.listdir('out') == ['comparison.json']
+    assert sorted(os.listdir('out')) == ['comparison.html', 'comparison.json']
 
 
 def test_log_of_which_nothing_is_known(tmp_path):
@@ -667,7 +667,7 @@ def test_curves_alone(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         'ring: no samples, a log of 2 entries', 'grid: no samples, a log of 1 entry', '',
-        'out/comparison.json, out/comparison.png']
+        'out/comparison.json, out/comparison.png, out/comparison.html']
     with Image.open('out/comparison.png') as image:
         assert image.format == 'PNG'
 
@@ -744,7 +744,7 @@ def test_earlier_comparison_is_replaced(drawn, tmp_path):
     (tmp_path / 'out' / 'notes.txt').write_text('mine')
     result = compared('b.npy', '--reference', 'swiss_roll')
     assert [entry['name'] for entry in result['entries']] == ['b']
-    assert sorted(os.listdir('out')) == ['comparison.json', 'comparison.png', 'notes.txt']
+    assert sorted(os.listdir('out')) == ['comparison.html', 'comparison.json', 'comparison.png', 'notes.txt']
 
 
 def test_folders_on_the_way_are_made(drawn):
@@ -812,12 +812,12 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
     assert lines[:4] == [
         'my samples: taken for one set: 60 samples of 0.npy to 2.npy (3 files)',
         'my samples: 60 samples, a log of 2 entries', '', '60 samples of each, held against gaussian_mixture']
-    assert lines[-1] == 'result/comparison/comparison.json, result/comparison/comparison.png'
+    assert lines[-1].split(', ') == ['result/comparison/comparison.' + kind for kind in ('json', 'png', 'html')]
     table = columns_of(result.stdout)
     assert set(table) == {'my samples', 'real data'}
     assert set(table['my samples']) == METRICS['gaussian_mixture'] - OF_ENERGY | {'iterations'}
     out = tmp_path / 'result' / 'comparison'
-    assert sorted(os.listdir(out)) == ['comparison.json', 'comparison.png']
+    assert sorted(os.listdir(out)) == ['comparison.html', 'comparison.json', 'comparison.png']
     assert set(read_strictly(out)) == {'entries', 'task', 'n_samples', 'real_data'}
     with Image.open(out / 'comparison.png') as image:
         assert image.width == 2 * 336

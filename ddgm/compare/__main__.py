@@ -3,7 +3,7 @@
 Each A is a run folder, samples (.npy, .npz with an array x, or a .png of many), a log (.csv, .json, .jsonl, the log of
 Chainer's LogReport, event files of TensorBoard), or a folder of such files, where a .png or .jpg may also be one
 sample.  NAME=PATH names a column; what has one NAME is one column.  All are scored alike: the same metrics, the same
-number of samples, the same reference data.  Prints a table; writes comparison.json and comparison.png.
+number of samples, the same reference data.  Prints a table; writes comparison.json, .png and .html.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from ddgm.compare.entries import PLANE, POINTS
 from ddgm.data import mnist
 from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.evaluation.points import OwnPoints
-from ddgm.figures import plots
+from ddgm.figures import page, plots
 from ddgm.runs import run_folder
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, counted, some
@@ -25,7 +25,7 @@ _FAR, _WIDER = 1 / 2, 4 / 3
 
 
 def compare(entries, task, data_folder, out):
-    """Score entries, print the table, and write ``comparison.json`` and ``comparison.png``.
+    """Score entries, print the table, and write ``comparison.json``, ``.png`` and ``.html``.
 
     Args:
         entries (list of ddgm.compare.entries.Entry): At least one.
@@ -71,7 +71,8 @@ def compare(entries, task, data_folder, out):
         data = plots.Panel(
             'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
             reference.window if task == POINTS else None)
-    _print_table(result['entries'], real_columns)
+    columns = _columns(result['entries'], real_columns)
+    _print_table(columns, result['entries'])
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
     written = [out / 'comparison.json']
@@ -80,23 +81,36 @@ def compare(entries, task, data_folder, out):
         if panels or logs:
             written.append(out / 'comparison.png')
             plots.draw_comparison(written[-1], data, panels, logs)
+        pictures = [page.pictures((path, 'samples and losses')) for path in written[1:]]
+        sources = [(source, entry.name) for entry in entries for source in entry.sources]
+        written.append(out / 'comparison.html')
+        page.write(written[-1], 'Comparison', [
+            *(page.paragraph('{}: {}'.format(entry.name, _described(entry))) for entry in entries), *pictures,
+            page.table(columns), page.links(out, [*sources, (written[0], 'all figures')])])
     except OSError as error:
         raise _not_writable(out, error) from error
     print('\n{}'.format(', '.join(map(str, written))))
 
 
-def _print_table(entries, real_columns):
-    """Print the table of what ``_facts`` says of entries, beside columns of real data, if there is anything in it."""
-    columns, any_theirs = [], False
-    for facts in entries:
-        theirs = {name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}
-        any_theirs = any_theirs or bool(theirs)
-        columns.append((facts['name'], {'iterations': facts['iterations'], **facts['metrics'], **theirs}))
-    any_metrics = any(facts['metrics'] for facts in entries)
+def _columns(entries, real_columns):
+    """The columns of the table: what ``_facts`` says of entries, and real data where samples were scored."""
+    columns = [
+        (facts['name'], {'iterations': facts['iterations'], **facts['metrics'], **_theirs(facts)}) for facts in entries]
+    return columns + real_columns
+
+
+def _theirs(facts):
+    """What the logs of other programs say last of metrics of their own."""
+    return {name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}
+
+
+def _print_table(columns, entries):
+    """Print the table if there is anything in it."""
+    any_theirs, any_metrics = any(map(_theirs, entries)), any(facts['metrics'] for facts in entries)
     if any_theirs and not any_metrics:
         print()
     if any_theirs or any_metrics:
-        print_table(columns + real_columns)
+        print_table(columns)
     if any_theirs:
         print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
 

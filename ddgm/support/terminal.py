@@ -187,7 +187,7 @@ def print_table(columns):
     """
     names = dict.fromkeys(
         name for _, values in columns for name, value in values.items()
-        if not isinstance(value, list) and not _is_sentence(value))
+        if not isinstance(value, list) and not is_sentence(value))
     left = max(24, *(len(name) + 2 for name in names))
     for i, block in enumerate(_blocks(columns, shutil.get_terminal_size((_COLUMNS, 0)).columns - left)):
         if i:
@@ -195,10 +195,10 @@ def print_table(columns):
         print(' ' * left + ''.join('{:>{}}'.format(title, _width(title)) for title, _ in block))
         for name in names:
             print('{:<{}}'.format(name, left) + ''.join(
-                '{:>{}}'.format(_shown(values.get(name)), _width(title)) for title, values in block))
+                '{:>{}}'.format(shown(values.get(name)), _width(title)) for title, values in block))
     for title, values in columns:
         for name, value in values.items():
-            if _is_sentence(value):
+            if is_sentence(value):
                 print('{}, {}: {}'.format(title, name, value))
 
 
@@ -219,9 +219,11 @@ def _width(title):
     return max(14, len(title) + 2)
 
 
-def _is_sentence(value):
+def is_sentence(value):
+    """Whether a value is words, such as why a number is missing."""
     return isinstance(value, str) and ' ' in value
 
 
-def _shown(value):
+def shown(value):
+    """A value of a table as text."""
     return '-' if value is None else '{:.4g}'.format(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,104 @@
+"""One HTML file that holds everything it shows: it needs no network, no script and no other file.
+
+A page is a list of parts, each a text in HTML from one of these functions.  Whatever they are given is plain text.
+"""
+
+import base64
+import html
+import os
+import pathlib
+
+from ddgm.support.files import open_atomically
+from ddgm.support.terminal import is_sentence, shown
+
+_STYLE = '''
+body { max-width: 56rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222;
+       background: #fff; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.2; }
+h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; }
+pre { white-space: pre-wrap; background: #f4f4f4; padding: .6rem; border-radius: .3rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; flex: 1 1 18rem; max-width: 100%; }
+img { max-width: 100%; height: auto; }
+figcaption { font-size: .875rem; color: #555; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .875rem; }
+th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid #eee; overflow-wrap: normal; }
+th:first-child, td:first-child { text-align: left; }
+blockquote { margin: 1rem 0; padding-left: 1rem; border-left: .25rem solid #ccc; color: #555; }
+'''
+_PAGE = '''<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{}</title>
+<style>{}</style>
+</head>
+<body>
+{}
+</body>
+</html>
+'''
+_KINDS = {'.png': 'image/png', '.gif': 'image/gif', '.jpg': 'image/jpeg'}
+
+
+def heading(text, level=2):
+    """A heading; the page's title is of level 1."""
+    return '<h{0}>{1}</h{0}>'.format(level, html.escape(text))
+
+
+def paragraph(text):
+    """A paragraph."""
+    return '<p>{}</p>'.format(html.escape(text))
+
+
+def quotation(text):
+    """What another says."""
+    return '<blockquote>{}</blockquote>'.format(html.escape(text))
+
+
+def command(text):
+    """What is typed in a terminal."""
+    return '<pre><code>{}</code></pre>'.format(html.escape(text))
+
+
+def pictures(*paths_and_captions):
+    """Pictures beside one another, or below where there is no room: pairs of a PNG, GIF or JPEG file and a caption."""
+    return '<div class="pictures">\n{}\n</div>'.format('\n'.join(
+        '<figure><img src="data:{};base64,{}" alt="{}"><figcaption>{}</figcaption></figure>'.format(
+            _KINDS[pathlib.Path(path).suffix.lower()], base64.b64encode(pathlib.Path(path).read_bytes()).decode(),
+            html.escape(caption), html.escape(caption))
+        for path, caption in paths_and_captions))
+
+
+def table(columns):
+    """Metrics by name, a column for each pair of a title and a dict, as ``print_table`` shows them in a terminal."""
+    names = list(dict.fromkeys(
+        name for _, values in columns for name, value in values.items()
+        if not isinstance(value, list) and not is_sentence(value)))
+    rows = [[''] + [title for title, _ in columns]]
+    rows += [[name] + [shown(values.get(name)).replace('-', '−') for _, values in columns] for name in names]
+    lines = [
+        '<tr>{}</tr>'.format(''.join('<{0}>{1}</{0}>'.format(cell, html.escape(text)) for text in row))
+        for cell, row in zip(['th'] + ['td'] * len(names), rows)]
+    return '<div class="wide"><table>\n{}\n</table></div>'.format('\n'.join(lines)) + ''.join(
+        paragraph('{}, {}: {}'.format(title, name, value))
+        for title, values in columns for name, value in values.items() if is_sentence(value))
+
+
+def links(folder, paths_and_texts):
+    """A line of links to files or folders, pairs of a path and a text, as seen from the page's own folder."""
+    def address(path):
+        relative = pathlib.Path(os.path.relpath(path, folder)).as_posix()
+        return pathlib.PurePosixPath('/', relative).as_uri()[len('file:///'):]
+    return '<p>{}</p>'.format(' · '.join(
+        '<a href="{}">{}</a>'.format(address(path), html.escape(text)) for path, text in paths_and_texts))
+
+
+def write(path, title, parts):
+    """Write a page, which is there as a whole or not at all."""
+    text = _PAGE.format(html.escape(title), _STYLE, '\n'.join([heading(title, 1), *parts]))
+    with open_atomically(path) as file:
+        file.write(text.encode('utf-8'))

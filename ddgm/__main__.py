@@ -11,7 +11,7 @@ from ddgm.presets import PRESETS
 from ddgm.runs import command_line, exit_status
 from ddgm.support.errors import UsageError
 
-COMMANDS = *PRESETS, 'compare', 'weights', 'prepare', 'studies'
+COMMANDS = *PRESETS, 'compare', 'refine', 'weights', 'prepare', 'studies'
 _PACKAGE = pathlib.Path(__file__).parent
 
 

@@ -53,7 +53,7 @@ class Settings:
     # Of a batch of one, BatchNormalization would make zeros.
     MINIMUM: ClassVar = {
         'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2,
-        'langevin_steps': 0, 'decay_from': 0}
+        'langevin_steps': 0, 'decay_from': 0, 'proposals': 0}
     CHOICES: ClassVar = {
         'optimizer': ('adam', 'adagrad'),
         'energy_normalization': ('none', 'weight', 'batch'),
@@ -101,16 +101,24 @@ class ToySettings(Settings):
     neighbour_entropy_weight: float = 0.0  # of the entropy that nearest neighbours tell
     neighbours: int = 10
     neighbour_batches: int = 5  # of fresh samples, among which the neighbours are looked for
+    proposals: int = 0  # drawn broadly in each iteration; x⁻ of the DEM are chosen among them
+    proposal_deviation: float = 2.0  # of the Gaussian that they are drawn from
     feature_layers: int = 2  # of f
     generator_layers: int = 2  # hidden ones
     BEYOND_THE_PAPER: ClassVar = Settings.BEYOND_THE_PAPER + (
-        'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'feature_layers', 'generator_layers')
+        'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'feature_layers', 'generator_layers',
+        'proposals', 'proposal_deviation')
 
     def __post_init__(self):
         super().__post_init__()
         if self.neighbour_entropy_weight and self.neighbours > self.neighbour_batches * self.batchsize:
             raise ValueError('neighbours is {}, and neighbour_batches times batchsize is {}'.format(
                 self.neighbours, self.neighbour_batches * self.batchsize))
+        if self.proposals and self.langevin_steps:
+            raise ValueError('proposals is {}, so langevin_steps would move what no model sees'.format(self.proposals))
+        if self.proposals and not self.proposal_deviation:
+            raise ValueError('proposals is {}, and proposal_deviation 0, so that all would be one point'.format(
+                self.proposals))
         if self.volume_entropy_weight and self.n_latent > 2:
             raise ValueError(
                 'volume_entropy_weight needs z of at most 2 numbers: preset calibrated has 2, this one {}'.format(
@@ -174,6 +182,10 @@ def _calibrated_toy(**changes):
         'neighbour_entropy_weight': 1.0, 'decay_from': 1_500, 'averaged': True, **changes})
 
 
+def _density(**changes):
+    return _calibrated_toy(**{'energy_penalty': 0.0, 'langevin_steps': 0, 'proposals': 4_000, **changes})
+
+
 # By task; the first of each is the script's default.
 PRESETS = {
     'gaussian_mixture': {
@@ -188,6 +200,8 @@ PRESETS = {
         'long': _LONG,
         'calibrated': Preset(
             "beyond the post: an energy that is a density; larger networks", _calibrated_toy(), 'ten minutes'),
+        'density': Preset(
+            "beyond the post: an energy with empty valleys, which can be sampled", _density(), 'ten minutes'),
     },
     'swiss_roll': {
         'default': Preset(
@@ -202,6 +216,9 @@ PRESETS = {
             "beyond the post: an energy that is a density; larger networks",
             _calibrated_toy(iterations=6_000, n_experts=4, energy_penalty=3e-4, neighbour_entropy_weight=0.35),
             'five minutes'),
+        'density': Preset(
+            "beyond the post: an energy with empty valleys, which can be sampled",
+            _density(iterations=6_000, n_experts=4, neighbour_entropy_weight=0.35), 'five minutes'),
     },
     'mnist': {
         'post': Preset(

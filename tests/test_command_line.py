@@ -57,7 +57,7 @@ def test_the_published_presets_are_the_paper():
             settings = preset.settings
             beyond = {name: getattr(settings, name) for name in settings.BEYOND_THE_PAPER}
             defaults = {field.name: field.default for field in dataclasses.fields(settings) if field.name in beyond}
-            assert (beyond == defaults) == (name != 'calibrated')
+            assert (beyond == defaults) == (name not in ('calibrated', 'density'))
 
 
 @pytest.mark.parametrize('task', ['gaussian_mixture', 'swiss_roll'])
@@ -68,7 +68,7 @@ def test_published_lengths(task):
     assert (post.iterations, post.figure_interval) == (1000 * epoch, epoch)
     assert long.iterations == 1000 * 500
     for name, preset in PRESETS[task].items():
-        assert preset.settings.batchsize == (400 if name == 'calibrated' else 100)
+        assert preset.settings.batchsize == (400 if name in ('calibrated', 'density') else 100)
 
 
 @pytest.mark.parametrize('arguments', [
@@ -91,6 +91,7 @@ def test_bad_usage_is_one_line(arguments):
 
 @pytest.mark.parametrize('arguments', [
     '--volume_entropy_weight 1', '--neighbours 501 --neighbour_entropy_weight 1',
+    '--proposals 10 --langevin_steps 2', '--proposals 10 --proposal_deviation 0',
     '--langevin_step_size 0 --langevin_steps 1'])
 def test_settings_that_do_not_go_together(arguments):
     with pytest.raises(UsageError, match='^{} .*--help'.format(arguments.split()[0].lstrip('-'))):

@@ -79,6 +79,7 @@ def train_in(size, task, preset, iterations):
     # Two models' gradients, the statistics of each BatchNormalization forward and back, what is observed.
     ('gaussian_mixture', 'default', 2 + 6 + 1),
     ('gaussian_mixture', 'calibrated', None),
+    ('gaussian_mixture', 'density', None),
     ('mnist', 'post', 2 + 6 + 1),
     ('mnist', 'batch_normalized_energy', None),
     ('mnist', 'last_commit', None),

@@ -9,6 +9,7 @@ import pytest
 
 from ddgm import objectives, training
 from ddgm.beyond_the_paper.energy_penalty import energy_penalty
+from ddgm.beyond_the_paper.importance import sample_by_importance
 from ddgm.beyond_the_paper.options import handed_to_the_loop
 from ddgm.data.toy import GaussianMixture
 from ddgm.evaluation import sampling
@@ -412,6 +413,34 @@ def test_refined_samples_are_what_the_energy_model_sees():
         iterations=1, **refined))
     assert float(wide['energy/negative']) < float(wide['generator/energy'])
     assert numpy.isfinite(float(losses['energy/negative']))
+
+
+@pytest.mark.parametrize('deviation', [1.0, 2.0])
+def test_chosen_proposals_follow_the_energy_model(deviation, device, rng):
+    """A Gaussian energy of another mean and width than the proposals'."""
+    model = DeepEnergyModel(None, None, n_visible=2, sigma=2 ** 0.5 * 0.5, initial_bias=0)  # N(σ²b/2, 0.25 I)
+    model.b.array[...] = [2.0, -4.0]
+    model.to_device(device)
+    x = chainer.cuda.to_cpu(sample_by_importance(
+        model, device.send(numpy.zeros((5000, 2), dtype=numpy.float32)), 200_000, deviation, rng))
+    assert (x.shape, x.dtype) == ((5000, 2), numpy.float32)
+    numpy.testing.assert_allclose(x.mean(axis=0), [0.5, -1.0], atol=0.03)
+    numpy.testing.assert_allclose(x.std(axis=0), 0.5, atol=0.02)
+    assert abs(numpy.corrcoef(x[:-1, 0], x[1:, 0])[0, 1]) < 0.05  # in no order, whatever rows a process has of them
+
+
+def test_proposals_learn_the_maximum_of_the_likelihood(rng):
+    """Of a Gaussian energy that is the mean of the data, wherever the generator's samples lie."""
+    settings = dataclasses.replace(SETTINGS, batchsize=200, proposals=4000)
+    energy_model = DeepEnergyModel(None, None, n_visible=2)
+    generative_model = toy.GenerativeModel(2, 8, chainer.initializers.Normal(0.3, rng=rng))
+    for _ in training.train(
+            training.make_optimizer(energy_model, 0.05, decay_from=50),
+            chainer.optimizers.SGD(lr=0).setup(generative_model),
+            lambda n, rng: (rng.standard_normal((n, 2)) + [1, -0.5]).astype(numpy.float32), batchsize=200, seed=0,
+            done=0, iterations=300, **handed_to_the_loop(settings)):
+        pass
+    numpy.testing.assert_allclose(energy_model.b.array / 2, [1, -0.5], atol=0.05)
 
 
 def test_weighted_entropies():

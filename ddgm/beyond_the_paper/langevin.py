@@ -1,5 +1,7 @@
 """Langevin refinement: samples of the generator that are moved towards the energy model's own density."""
 
+import math
+
 import chainer
 import numpy
 
@@ -54,3 +56,16 @@ def refine(energy_model, x, n_steps, step_size, rng):
                 xp.where(taken.reshape(per_sample) if new.ndim > 1 else taken, new, old)
                 for new, old in zip(there, here))
     return here[0]
+
+
+def tune_step_size(energy_model, x, step_size, rng, n_steps=100):
+    """Samples moved by so many steps, and a size of which about 57 in a hundred moves are taken.
+
+    That is the best for this kind of step in many dimensions, and no bad choice in few (Roberts & Rosenthal 1998).
+    The size follows the share that was taken in the last step, less and less (Robbins & Monro 1951).
+    """
+    for step in range(n_steps):
+        moved = refine(energy_model, x, 1, step_size, rng)
+        taken = float((moved != x).reshape(len(x), -1).any(axis=1).mean())
+        x, step_size = moved, step_size * math.exp((taken - 0.574) * 3 / (1 + step / 5))
+    return x, step_size

@@ -5,6 +5,7 @@ import chainer
 from ddgm import training
 from ddgm.beyond_the_paper.energy_penalty import energy_penalty
 from ddgm.beyond_the_paper.entropies import neighbour_entropy, volume_entropy
+from ddgm.beyond_the_paper.importance import sample_by_importance
 from ddgm.beyond_the_paper.langevin import refine
 from ddgm.fast import batches
 from ddgm.presets import ToySettings
@@ -17,6 +18,9 @@ def handed_to_the_loop(settings):
     """
     def refine_samples(energy_model, x, rng):
         return refine(energy_model, x, settings.langevin_steps, settings.langevin_step_size, rng)
+
+    def chosen_proposals(energy_model, x, rng):
+        return sample_by_importance(energy_model, x, settings.proposals, settings.proposal_deviation, rng)
 
     def penalty(positive_energies, negative_energies):
         return energy_penalty(positive_energies, negative_energies, settings.energy_penalty)
@@ -34,12 +38,14 @@ def handed_to_the_loop(settings):
     def entropy_of_volume(generative_model, z, x, rng):
         return volume_entropy(generative_model, z)
 
+    in_plane = isinstance(settings, ToySettings)
     entropies = {'entropy': (training.gamma_entropy, settings.entropy_weight)}
-    if isinstance(settings, ToySettings) and settings.neighbour_entropy_weight:
+    if in_plane and settings.neighbour_entropy_weight:
         entropies['neighbour_entropy'] = entropy_of_neighbours, settings.neighbour_entropy_weight
     if settings.volume_entropy_weight:
         entropies['volume_entropy'] = entropy_of_volume, settings.volume_entropy_weight
     return {
-        'refine': refine_samples if settings.langevin_steps else None,
+        'refine': chosen_proposals if in_plane and settings.proposals else (
+            refine_samples if settings.langevin_steps else None),
         'energy_term': penalty if settings.energy_penalty else None,
         'entropies': entropies}

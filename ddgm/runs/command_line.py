@@ -83,6 +83,8 @@ _BEYOND_THE_PAPER = {
     'neighbour_entropy_weight': 'of the entropy that nearest neighbours tell',
     'neighbours': 'how many of them',
     'neighbour_batches': 'of fresh samples, among which they are looked for',
+    'proposals': 'points drawn broadly in each iteration, among which x⁻ of the energy model are chosen',
+    'proposal_deviation': 'standard deviation of the Gaussian that they are drawn from',
     'decay_from': 'iteration from which on the learning rates fall; 0: they stay',
     'decay_power': 'they fall as the iteration to the minus this power',
     'averaged': 'finish with averages over the last part of the run',
@@ -172,6 +174,14 @@ def _number(text):
     number = number_of(text)
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError('give a number from 0 on, not {!r}'.format(text))
+    return number
+
+
+def positive_number(text):
+    """The type of a flag that takes a number above 0."""
+    number = number_of(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError('give a number above 0, not {!r}'.format(text))
     return number
 
 

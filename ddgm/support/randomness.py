@@ -19,6 +19,7 @@ PROJECTIONS = 3  # onto which distances are sliced
 CLASSIFIER, RANDOM_NETWORK = 5, 6  # their weights
 CHOSEN_SAMPLES = 7  # of a larger number
 ANALOGIES = 7
+REFINEMENT = 10  # of a finished run's samples
 OTHER_INPUTS, LOOKS = 8, 9  # of studies: what is no digit; the noise of a look at training
 
 

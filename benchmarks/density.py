@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""How good a density of the plane is, and what samples of it are worth: the table of docs/beyond-the-post.md.
+
+Runs of both tasks with the preset `density`, by the training scripts; then `python -m ddgm.refine` moves the samples of
+each under its own energy model.  What is there is not repeated, so this can be stopped and started at will.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
+
+import ddgm  # noqa: E402, F401, I001  (before Chainer)
+import record  # noqa: E402
+from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
+from ddgm.evaluation.tasks import open_task  # noqa: E402
+from ddgm.presets import PRESETS  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, whole_number  # noqa: E402
+from ddgm.runs.exit_status import run_script  # noqa: E402
+
+SHOWN = {
+    'gaussian_mixture': (
+        'log_likelihood', 'kl_data_energy', 'kl_energy_data', 'kl_generator_data', 'hq_2sigma', 'entropy_knn',
+        'coverage'),
+    'swiss_roll': ('within_0.05', 'within_0.1', 'arc_kl', 'blurred_js', 'coverage'),
+}
+NAMES = {'gaussian_mixture': 'mixture', 'swiss_roll': 'roll'}
+
+
+def run(task, seed, out):
+    """Metrics of a run's own samples and of the refined ones."""
+    name = '{}-seed{}'.format(task, seed)
+    folder, refined = out / name, out / (name + '-refined')
+    if not (folder / 'metrics.json').exists():
+        resume = ['--resume'] if (folder / 'settings.json').exists() else []
+        start('train_{}.py'.format(task), '--preset', 'density', '--seed', seed, '--figure_interval', 0,
+              '--out', folder, *resume)
+    if not (refined / 'metrics.json').exists():
+        start('-m', 'ddgm.refine', folder, '--out', refined)
+    return [json.loads((path / 'metrics.json').read_text(encoding='utf-8')) for path in (folder, refined)]
+
+
+def shown(value):
+    return None if value is None else float('{:.4g}'.format(value))
+
+
+def start(*words):
+    subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+
+
+def main():
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        '--seeds', type=whole_number(1), default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
+    parser.add_argument(
+        '--jobs', type=whole_number(1), default=2, metavar='N', help='runs at a time (default: %(default)s)')
+    parser.add_argument('--out', type=as_path, default=pathlib.Path('result/density'), metavar='DIR')
+    parser.add_argument('--record', action='store_true', help='write docs/results/density.json')
+    arguments = parser.parse_args()
+    out = arguments.out.absolute()
+    due, scores = [(task, seed) for task in SHOWN for seed in range(arguments.seeds)], {}
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        futures = {pool.submit(run, *each, out): each for each in due}
+        for n, future in enumerate(concurrent.futures.as_completed(futures), 1):
+            scores[futures[future]] = future.result()
+            print('{} of {}: {}, seed {}'.format(n, len(due), *futures[future]), flush=True)
+    tables = {}
+    for task, names in SHOWN.items():
+        reference = open_task(task)
+        real = reference.score(reference.real_data(N_SCORED), reference.exact_energy)
+        rows = [
+            [kind, *([shown(scores[task, seed][i][name]) for seed in range(arguments.seeds)] for name in names)]
+            for i, kind in enumerate(('samples of the generator', 'refined under the energy model'))]
+        rows.append(['real data', *(shown(real.get(name)) for name in names)])
+        tables[NAMES[task]] = {
+            'columns': ['samples', *map('`{}`'.format, names)], 'rows': rows,
+            'made': {'iterations': PRESETS[task]['density'].settings.iterations}}
+        for row in rows:
+            print(*row)
+    if arguments.record:
+        record.write('density', tables, seeds=list(range(arguments.seeds)))
+
+
+if __name__ == '__main__':
+    run_script(main)

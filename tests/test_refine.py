@@ -1,0 +1,79 @@
+"""python -m ddgm.refine: samples of an energy model itself."""
+
+import json
+import math
+
+import numpy
+import pytest
+from conftest import refusal
+
+from ddgm.beyond_the_paper import langevin
+from ddgm.models import DeepEnergyModel
+from ddgm.refine.__main__ import main
+
+
+@pytest.fixture
+def run(run_script, tmp_path, monkeypatch):
+    """A short run that has ended."""
+    monkeypatch.chdir(tmp_path)
+    assert run_script('gaussian_mixture', '-n', '20', '-o', 'run').returncode == 0
+    return tmp_path / 'run'
+
+
+def test_tuned_steps_leave_the_density(rng):
+    """Of a Gaussian of known width: the law stays, and a little more than half of the moves are taken."""
+    model = DeepEnergyModel(None, None, n_visible=2, sigma=0.2 * 2 ** 0.5, initial_bias=0)  # N(0, 0.2²I)
+    x = (0.2 * rng.standard_normal((4000, 2))).astype(numpy.float32)
+    for step_size in (1e-5, 1.0):
+        moved, tuned = langevin.tune_step_size(model, x, step_size, rng)
+        assert float((langevin.refine(model, moved, 1, tuned, rng) != moved).any(axis=1).mean()) == pytest.approx(
+            0.574, abs=0.05)
+        moved = langevin.refine(model, moved, 50, tuned, rng)
+        assert moved.std(axis=0) == pytest.approx([0.2, 0.2], rel=0.05)
+        assert abs(numpy.corrcoef(moved[:, 0], x[:, 0])[0, 1]) < 0.1  # and it has forgotten where it started
+
+
+def test_refined_samples_follow_the_energy_model(run, capsys):
+    """A narrow start spreads to the density; the run stays as it is, and the same command writes the same bits."""
+    before = {path: path.read_bytes() for path in run.rglob('*') if path.is_file()}
+    main(['run', '-n', '30', '-o', 'first'])
+    out = capsys.readouterr().out
+    assert 'Refining 2,500 samples by 30 steps' in out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith('coverage')] == ['coverage']
+    main(['run', '-n', '30', '-o', 'second'])
+    assert {path: path.read_bytes() for path in run.rglob('*') if path.is_file()} == before
+    folders = [run.parent / name for name in ('first', 'second')]
+    assert {path.name for path in folders[0].iterdir()} == {'samples.npz', 'metrics.json', 'samples.png'}
+    first, second = (numpy.load(folder / 'samples.npz')['x'] for folder in folders)
+    numpy.testing.assert_array_equal(first, second)
+    assert first.shape == (2500, 2)
+    assert first.dtype == numpy.float32
+    metrics = json.loads((folders[0] / 'metrics.json').read_text())
+    assert (metrics['steps'], metrics['run'], metrics['n_samples']) == (30, 'run', 2500)
+    assert math.isfinite(metrics['kl_generator_data'])
+    assert metrics['log_z'] == json.loads((run / 'metrics.json').read_text())['log_z']
+
+
+def test_size_that_is_given(run):
+    main(['run', '-n', '2', '--step_size', '0.25'])
+    assert json.loads((run.parent / 'result' / 'refined' / 'metrics.json').read_text())['step_size'] == 0.25
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['nowhere'], 'give the folder of a finished run'),
+    (['run', '-o', 'run/refined'], 'lies in a run'),
+    (['run', '-o', 'run'], 'run holds a run: give another folder to --out'),
+    (['run', '-o', 'run/log/x'], 'lies in a run'),
+    (['run', '--step_size', '0'], 'give a number above 0'),
+    (['run', '-n', '0'], 'give a whole number from 1 on'),
+    (['unfinished'], 'no finished energy model'),
+    (['without'], 'no samples'),
+    (['run', '-o', 'run.txt'], 'give another folder to --out'),
+])
+def test_bad_input_has_one_line(arguments, message, run):
+    (run.parent / 'run.txt').touch()
+    for name, files in (('unfinished', ()), ('without', ('energy_model.npz',))):
+        (run.parent / name).mkdir()
+        for file in ('settings.json', *files):
+            (run.parent / name / file).write_bytes((run / file).read_bytes())
+    assert message in refusal(main, arguments)

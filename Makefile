@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test faults test-parity test-mpi lint figures classifier failures table differences studies tables speed large-data clean
+.PHONY: demo test faults test-parity test-mpi lint figures classifier failures table differences studies tables speed gpu large-data clean
 
 # An interrupted demo goes on where it was, and says so by what is exported here.
 demo: export DDGM_TO_GO_ON = make demo
@@ -34,7 +34,8 @@ test-mpi: $(VENV)/installed-mpi
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
 
-# Every picture and video of the post; MNIST is fetched if it is missing, the icons are any folder of pictures:
+# Every picture and video of the post, and a page of them, result/post/index.html; MNIST is fetched if it is missing, the
+# icons are any folder of pictures:
 #     make figures IMAGES=path [MNIST=path] [SMALL=docs, for the documents' copies]
 MNIST ?= data/mnist
 figures: $(VENV)/installed
@@ -48,9 +49,9 @@ classifier: $(VENV)/installed
 failures: $(VENV)/installed
 	$(RUN) -m ddgm.studies failures --seeds 5 --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES))
 
-# The tables of docs/results.md: three seeds of both 2-D tasks, some ten minutes on two cores.
+# The tables of the plane in docs/results.md: sixteen seeds of both tasks, some twenty minutes on two cores.
 table: $(VENV)/installed
-	$(RUN) benchmarks/quality.py
+	$(RUN) benchmarks/quality.py --record
 
 # What the choices of other implementations do in the plane, for docs/differences.md: an hour or two.
 differences: $(VENV)/installed
@@ -71,6 +72,12 @@ tables: $(VENV)/installed
 #     make speed [SPEED='--scaling --startup']
 speed: $(VENV)/installed-pytorch
 	$(RUN) benchmarks/speed.py $(SPEED)
+
+# Everything that a GPU is to show, in ten minutes: tests, agreement with the CPU, speed, pictures.
+#     make gpu IMAGES=path [MNIST=path] [CUDA=13]
+CUDA ?= 12
+gpu: $(VENV)/installed-pytorch $(VENV)/installed-cuda$(CUDA)
+	$(RUN) benchmarks/gpu.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) --record
 
 # What many pictures and long runs cost, for docs/large-data.md: ten minutes on a machine that does nothing else, and
 # some gigabytes in data/.
@@ -99,6 +106,9 @@ $(VENV)/installed-pytorch: requirements-pytorch.txt $(VENV)/installed-test
 
 $(VENV)/installed-mpi: requirements-mpi.txt $(VENV)/installed-test
 	@$(call INSTALL,requirements-mpi.txt)
+
+$(VENV)/installed-cuda$(CUDA): requirements-cuda$(CUDA).txt $(VENV)/installed-test
+	@$(call INSTALL,requirements-cuda$(CUDA).txt)
 
 define INSTALL
 echo 'Installing $(1) into $(VENV) ...'; touch $(VENV).unfinished; \

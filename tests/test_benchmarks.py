@@ -1,8 +1,10 @@
 """The tools beside the package: what they decide and the commands that they run; not how long anything takes."""
 
 import json
+import subprocess
 import sys
 
+import chainer
 import numpy
 import pytest
 from conftest import ROOT, refusal
@@ -10,14 +12,17 @@ from PIL import Image
 
 from ddgm.data.images import ImageFolder
 from ddgm.fast import links
+from ddgm.presets import PRESETS
 from ddgm.runs import command_line
 from ddgm.runs.log import Log
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import convolution  # noqa: E402
+import gpu  # noqa: E402
 import large_data  # noqa: E402
 import post_pictures  # noqa: E402
+import quality  # noqa: E402
 import random_pictures  # noqa: E402
 import record  # noqa: E402
 import same_bits  # noqa: E402
@@ -138,3 +143,54 @@ def test_log_that_is_measured_is_as_a_run_writes_it(tmp_path, monkeypatch):
     for entry in entries:
         log.append(entry)
     assert (tmp_path / 'again').read_bytes() == (tmp_path / 'log').read_bytes()
+
+
+@pytest.mark.parametrize(('values', 'others', 'p'), [
+    ([1, 2], [3, 4], 2 / 6), ([1, 4], [2, 3], 1), ([1, 2, 3, 4], [5, 6], 2 / 15), ([1, 3, 5], [2], 1),
+    ([1, 1, 1, 1], [1, 1], 1), ([1, 2, 3], [9], 2 / 4), ([1, 1, 2], [2], 1)])
+def test_rank_sums(values, others, p):
+    """Of choices that can be counted by hand; in the last two ranks that is half of them, then all."""
+    assert quality.rank_sum_p(values, others) == pytest.approx(p)
+    assert quality.rank_sum_p([-value for value in values], [-value for value in others]) == pytest.approx(p)
+
+
+def test_table_of_quality():
+    """The 2016 code's two seeds are lower than all sixteen: of 153 choices two are as far from the middle."""
+    names = quality.CODE_OF_2016['swiss_roll']
+    runs = [
+        [{'finished': dict.fromkeys(names, 1.0 + seed), 'running': {'coverage': 0.5}}] * 2 for seed in range(16)]
+    rows = {row[0]: row[1:] for row in quality.table('swiss_roll', 1, runs, {'coverage': 0.96412})['rows']}
+    assert rows['`coverage`'] == [
+        {'value': 8.5, 'from': 4.75, 'to': 12.25}, '≥ 0.45', [0.577, 0.379], 0.01, 0.9641, 0.5]
+    assert rows['`blurred_js`'][2:] == [None, None, None, None]
+    assert rows['`log_likelihood`'][2] == '−11.7 (seed 1 alone)'
+    runs[3] = [{'finished': {}, 'running': {}}] * 2
+    assert quality.table('swiss_roll', 1, runs, {})['rows'][0][1:] == [None, None, [0.638, 0.402], None, None, None]
+
+
+def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_path):
+    """The commands, on the CPU; a second time nothing is repeated."""
+    command = [
+        sys.executable, str(ROOT / 'benchmarks' / 'gpu.py'), '--rehearse', '--mnist', str(digits_folder),
+        '--images', str(pictures_folder), '--out', str(tmp_path / 'gpu')]
+    first, second = (subprocess.run(command, capture_output=True, text=True, timeout=300) for _ in range(2))
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    results = {name: json.loads((tmp_path / 'gpu' / (name + '.json')).read_text()) for name in gpu.STEPS}
+    assert [row[:2] for row in results['agreement']['rows']] == [
+        ['{}, `{}`'.format(task, name), 2] for task, presets in PRESETS.items() for name in presets]
+    assert {row[2] for row in results['agreement']['rows']} == {0.0}  # of the CPU from itself
+    assert results['tests']['rows'][0][2] == 0
+    for name in ('mnist', 'images'):
+        assert (tmp_path / 'gpu' / name / 'figures' / 'samples.png').exists()
+        assert results[name]['rows'][0][1] == 2
+    assert [len(row) for row in results['speed']['rows']] == 3 * [5]
+    assert '...' in first.stdout
+    assert '...' not in second.stdout
+
+
+def test_gpu_command_without_a_gpu(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['gpu.py', '--mnist', 'nowhere'])
+    if not chainer.backends.cuda.available:
+        assert 'no such GPU here' in refusal(gpu.main)
+        assert not list(tmp_path.iterdir())

@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+"""Everything that a GPU is to show, in ten minutes: tests, agreement with the CPU, speed beside PyTorch, pictures.
+
+Its steps, in this order: the GPU twins of the tests; 20 iterations of every preset in float64 beside the CPU's; the
+time of a step beside PyTorch on the same card; MNIST and pictures at full width, with the command line's own run.  A
+step that has ended is not repeated, so this can be stopped and started at will.  --rehearse takes the CPU in the place
+of the GPU and a few iterations: it tries the commands, and says nothing of a GPU.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
+
+import ddgm  # noqa: E402, F401, I001  (before Chainer)
+import chainer  # noqa: E402
+import numpy  # noqa: E402
+import record  # noqa: E402
+from ddgm.evaluation import tasks  # noqa: E402
+from ddgm.presets import PRESETS  # noqa: E402
+from ddgm.runs import training_state  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E402
+from ddgm.runs.exit_status import run_script  # noqa: E402
+from ddgm.support.errors import RunFailed  # noqa: E402
+from ddgm.support.files import write_json  # noqa: E402
+from ddgm.support.terminal import duration  # noqa: E402
+
+SEED = 0
+SMALL = {'images': {'width': 0.25, 'batchsize': 16}}  # so that the CPU takes seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for: the device, the data, and the folder of the results."""
+
+    rehearsal: bool
+    mnist: str
+    images: str
+    out: pathlib.Path
+
+    @property
+    def number(self):
+        return -1 if self.rehearsal else 0
+
+    @property
+    def device(self):
+        return '@numpy' if self.rehearsal else '@cupy:0'
+
+
+# ---- the steps: each returns a table, {'columns', 'rows'}
+
+def tests(request):
+    """The GPU twins of the tests: how many pass."""
+    report = request.out / 'tests.xml'
+    chosen = ['tests/test_layout.py'] if request.rehearsal else []
+    subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-m', 'gpu', '--junitxml', str(report.absolute()), *chosen], cwd=ROOT,
+        stdout=subprocess.DEVNULL)
+    try:
+        suite = next(xml.etree.ElementTree.parse(str(report)).iter('testsuite'))
+    except (OSError, StopIteration, xml.etree.ElementTree.ParseError) as error:
+        raise RunFailed('the tests could not be started: {}'.format(error)) from error
+    n, *others = (int(suite.get(name)) for name in ('tests', 'failures', 'errors', 'skipped'))
+    return {'columns': ['tests', 'passed', 'failed', 'skipped'], 'rows': [
+        ['GPU twins', n - sum(others), others[0] + others[1], others[2]]]}
+
+
+def agreement(request):
+    """The largest difference of all losses from the CPU's, in float64, relative to those of more than a nat."""
+    n, rows = (2, []) if request.rehearsal else (20, [])
+    for task, presets in PRESETS.items():
+        for name, preset in presets.items():
+            settings = dataclasses.replace(preset.settings, iterations=n, seed=SEED, **SMALL.get(task, {}))
+            expected, losses = (losses_of(task, settings, device) for device in ('@numpy', request.device))
+            difference = (abs(losses - expected) / numpy.maximum(1, abs(expected))).max()
+            rows.append(['{}, `{}`'.format(task, name), n, float('{:.1e}'.format(difference))])
+            print('    {}, {}: {:.1e}'.format(task, name, difference), flush=True)
+    return {'columns': ['preset', 'iterations', 'largest relative difference of a loss'], 'rows': rows}
+
+
+def losses_of(task, settings, device):
+    """All losses of a run in float64: (iterations, losses)."""
+    def build(settings, rng):
+        energy_model, generative_model = tasks.build_models(task, settings, rng)
+        draw_latent = generative_model.draw_latent
+        generative_model.draw_latent = lambda n, rng: draw_latent(n, rng).astype(numpy.float64)
+        return energy_model, generative_model
+
+    def draw_data(n, rng):
+        return {
+            'mnist': lambda: (rng.random((n, 784)) < 0.2).astype(numpy.float64),
+            'images': lambda: rng.random((n, 3, 64, 64))}.get(
+                task, lambda: tasks.open_task(task).draw_data(n, rng).astype(numpy.float64))()
+    device = chainer.get_device(device)
+    with chainer.using_config('dtype', numpy.float64), chainer.using_device(device):
+        state = training_state.build_state(settings, build, draw_data, device)
+        return numpy.array([
+            [float(value) for _, value in sorted(observed.items())]
+            for _, observed in training_state.iterations_of(state, draw_data, settings)])
+
+
+def speed(request):
+    """The time of a step beside PyTorch on the same card."""
+    rows = []
+    few = ['--rounds', '1', '--seconds', '0.01', '--check', '1'] if request.rehearsal else ['--rounds', '5']
+    cases = [('gaussian_mixture', []), ('mnist', []), ('images', ['--batchsize', '4' if request.rehearsal else '128'])]
+    if request.rehearsal:
+        cases[2][1].extend(['--width', '0.1'])
+    for task, flags in cases:
+        measured = request.out / 'speed-{}.json'.format(task)
+        run('speed of ' + task, 'benchmarks/speed.py', '--task', task, '--device', request.number, *flags, *few,
+            '--sides', 'pytorch', 'pytorch_tuned', 'pytorch_compiled', '--out', measured)
+        case, = json.loads(measured.read_text(encoding='utf-8'))['cases']
+        sides = case['sides']
+        rows.append([case['title'], float('{:.3g}'.format(1e3 * sides['ours']['step'])), *(
+            float('{:.3g}'.format(sides[name]['ratio'])) if 'ratio' in sides[name] else None
+            for name in ('pytorch', 'pytorch_tuned', 'pytorch_compiled'))])
+    return {'columns': [
+        'case', 'ms a step', 'over PyTorch as written', 'over PyTorch tuned', 'over PyTorch compiled'], 'rows': rows}
+
+
+def digits(request):
+    """MNIST with the preset `post`, to its pictures."""
+    return pictures(request, 'mnist', request.mnist, ('frechet', 'class_kl', 'coverage'), [])
+
+
+def images(request):
+    """Pictures at full width, to their pictures."""
+    return pictures(request, 'images', request.images, ('frechet', 'diversity', 'coverage'), (
+        ['--width', '0.05', '--batchsize', '4'] if request.rehearsal else []))
+
+
+def pictures(request, task, data, names, flags):
+    folder = request.out / task
+    length = ['--iterations', '2'] if request.rehearsal else []
+    resume = ['--resume'] if (folder / 'settings.json').exists() else []
+    start = time.perf_counter()
+    run(task, 'train_{}.py'.format(task), '--device', request.number, '--data', data, '--out', folder, *flags, *length,
+        *resume)
+    seconds = time.perf_counter() - start
+    scores = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
+    return {'columns': ['run', 'iterations', 'seconds', *map('`{}`'.format, names)], 'rows': [[
+        task, scores['iterations'], round(seconds), *(
+            None if scores.get(name) is None else float('{:.4g}'.format(scores[name])) for name in names)]]}
+
+
+def run(what, *words):
+    """Start a script of this project; raises ``RunFailed`` with the last line that it says."""
+    outcome = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if outcome.returncode:
+        raise RunFailed('{}: {}'.format(what, (outcome.stderr.strip().splitlines() or ['no word'])[-1]))
+
+
+STEPS = {'tests': tests, 'agreement': agreement, 'speed': speed, 'mnist': digits, 'images': images}
+
+
+# ---- the command
+
+def machine(device):
+    """The card and what drives it, or the processor."""
+    if device.xp is numpy:
+        return record.processor()
+    runtime = device.xp.cuda.runtime
+    return '{}, CUDA {}, driver {}'.format(
+        runtime.getDeviceProperties(0)['name'].decode(), runtime.runtimeGetVersion(), runtime.driverGetVersion())
+
+
+def main():
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument('--mnist', metavar='DIR', type=path_name, default='data/mnist', help='fetched if missing')
+    parser.add_argument('--images', metavar='DIR', type=path_name, help='folder of pictures (default: left out)')
+    parser.add_argument('--out', type=as_path, default=None, metavar='DIR', help='(default: result/gpu)')
+    parser.add_argument('--rehearse', action='store_true', help='the CPU in the place of the GPU, and few iterations')
+    parser.add_argument('--record', action='store_true', help='write docs/results/gpu.json')
+    parsed = parser.parse_args()
+    if parsed.rehearse and parsed.record:
+        parser.error('a rehearsal has nothing to --record')
+    out = parsed.out or pathlib.Path('result/gpu_rehearsal' if parsed.rehearse else 'result/gpu')
+    folders = [folder and os.path.abspath(folder) for folder in (parsed.mnist, parsed.images)]
+    request = Request(parsed.rehearse, *folders, out.absolute())
+    device = training_state.open_device(request.device)
+    print('Device: {}'.format(machine(device)))
+    out.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for name, step in STEPS.items():
+        kept = out / (name + '.json')
+        if name == 'images' and not request.images:
+            print('images: left out, give a folder of pictures to --images')
+            continue
+        start = time.perf_counter()
+        if not kept.exists():
+            print('{} ...'.format(name), flush=True)
+            write_json(kept, step(request))
+        results[name] = json.loads(kept.read_text(encoding='utf-8'))
+        print('{}: {}'.format(name, duration(time.perf_counter() - start)))
+        for row in results[name]['rows']:
+            print('    ' + ', '.join(map(str, row)))
+    if parsed.record:
+        packages = ['Chainer', 'NumPy']
+        with contextlib.suppress(ImportError):
+            import torch  # noqa: F401
+            packages.append('torch')
+        record.write('gpu', results, packages=packages, machine=machine(device), seeds=[SEED])
+
+
+if __name__ == '__main__':
+    with chainer.using_config('type_check', False):
+        run_script(main)

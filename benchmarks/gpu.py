@@ -34,7 +34,7 @@ from ddgm.support.files import write_json  # noqa: E402
 from ddgm.support.terminal import duration  # noqa: E402
 
 SEED = 0
-SMALL = {'images': {'width': 0.25, 'batchsize': 16}}  # so that the CPU takes seconds
+SMALL, TINY = {'width': 0.25, 'batchsize': 16}, {'width': 0.05, 'batchsize': 4}  # so that the CPU takes seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,8 @@ def agreement(request):
     n, rows = (2, []) if request.rehearsal else (20, [])
     for task, presets in PRESETS.items():
         for name, preset in presets.items():
-            settings = dataclasses.replace(preset.settings, iterations=n, seed=SEED, **SMALL.get(task, {}))
+            size = {} if task != 'images' else TINY if request.rehearsal else SMALL
+            settings = dataclasses.replace(preset.settings, iterations=n, seed=SEED, **size)
             expected, losses = (losses_of(task, settings, device) for device in ('@numpy', request.device))
             difference = (abs(losses - expected) / numpy.maximum(1, abs(expected))).max()
             rows.append(['{}, `{}`'.format(task, name), n, float('{:.1e}'.format(difference))])
@@ -110,21 +111,19 @@ def losses_of(task, settings, device):
 def speed(request):
     """The time of a step beside PyTorch on the same card."""
     rows = []
-    few = ['--rounds', '1', '--seconds', '0.01', '--check', '1'] if request.rehearsal else ['--rounds', '5']
-    cases = [('gaussian_mixture', []), ('mnist', []), ('images', ['--batchsize', '4' if request.rehearsal else '128'])]
+    few, sides, size = ['--rounds', '5'], ['pytorch', 'pytorch_tuned', 'pytorch_compiled'], ['--batchsize', '128']
     if request.rehearsal:
-        cases[2][1].extend(['--width', '0.1'])
-    for task, flags in cases:
+        few, sides, size = ['--rounds', '1', '--seconds', '0.01', '--check', '1'], ['pytorch'], flags_of(TINY)
+    for task, flags in (('gaussian_mixture', []), ('mnist', []), ('images', size)):
         measured = request.out / 'speed-{}.json'.format(task)
         run('speed of ' + task, 'benchmarks/speed.py', '--task', task, '--device', request.number, *flags, *few,
-            '--sides', 'pytorch', 'pytorch_tuned', 'pytorch_compiled', '--out', measured)
+            '--sides', *sides, '--out', measured)
         case, = json.loads(measured.read_text(encoding='utf-8'))['cases']
-        sides = case['sides']
-        rows.append([case['title'], float('{:.3g}'.format(1e3 * sides['ours']['step'])), *(
-            float('{:.3g}'.format(sides[name]['ratio'])) if 'ratio' in sides[name] else None
-            for name in ('pytorch', 'pytorch_tuned', 'pytorch_compiled'))])
-    return {'columns': [
-        'case', 'ms a step', 'over PyTorch as written', 'over PyTorch tuned', 'over PyTorch compiled'], 'rows': rows}
+        ratios = [case['sides'][name].get('ratio') for name in sides]
+        rows.append([case['title'], float('{:.3g}'.format(1e3 * case['sides']['ours']['step'])), *(
+            ratio and float('{:.3g}'.format(ratio)) for ratio in ratios)])
+    titles = ['over PyTorch as written', 'over PyTorch tuned', 'over PyTorch compiled'][:len(sides)]
+    return {'columns': ['case', 'ms a step', *titles], 'rows': rows}
 
 
 def digits(request):
@@ -134,8 +133,13 @@ def digits(request):
 
 def images(request):
     """Pictures at full width, to their pictures."""
-    return pictures(request, 'images', request.images, ('frechet', 'diversity', 'coverage'), (
-        ['--width', '0.05', '--batchsize', '4'] if request.rehearsal else []))
+    return pictures(
+        request, 'images', request.images, ('frechet', 'diversity', 'coverage'),
+        flags_of(TINY) if request.rehearsal else [])
+
+
+def flags_of(settings):
+    return [word for name, value in settings.items() for word in ('--' + name, str(value))]
 
 
 def pictures(request, task, data, names, flags):

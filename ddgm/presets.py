@@ -218,7 +218,7 @@ PRESETS = {
             'five minutes'),
         'density': Preset(
             "beyond the post: an energy with empty valleys, which can be sampled",
-            _density(iterations=6_000, n_experts=4, neighbour_entropy_weight=0.35), 'five minutes'),
+            _density(n_experts=4), 'ten minutes'),
     },
     'mnist': {
         'post': Preset(

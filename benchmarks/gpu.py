@@ -3,8 +3,9 @@
 
 Its steps, in this order: the GPU twins of the tests; 20 iterations of every preset in float64 beside the CPU's; the
 time of a step beside PyTorch on the same card; MNIST and pictures at full width, with the command line's own run.  A
-step that has ended is not repeated, so this can be stopped and started at will.  --rehearse takes the CPU in the place
-of the GPU and a few iterations: it tries the commands, and says nothing of a GPU.
+step that has ended is not repeated, so this can be stopped and started at will.  --rehearse needs no GPU: a strict
+stand-in for CuPy, tests/gpu_stand_in, goes all the same ways on the CPU, for a few iterations and at small sizes.  Of
+speed it says nothing.
 """
 
 import contextlib
@@ -19,6 +20,9 @@ import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
+if '--rehearse' in sys.argv:
+    sys.path.insert(0, str(ROOT / 'tests' / 'gpu_stand_in'))  # before CuPy, should there be one
+    os.environ['PYTHONPATH'] = sys.path[0]  # of the scripts that are started
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import chainer  # noqa: E402
@@ -39,20 +43,12 @@ SMALL, TINY = {'width': 0.25, 'batchsize': 16}, {'width': 0.05, 'batchsize': 4} 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked for: the device, the data, and the folder of the results."""
+    """What is asked for: how much, the data, and the folder of the results."""
 
     rehearsal: bool
     mnist: str
     images: str
     out: pathlib.Path
-
-    @property
-    def number(self):
-        return -1 if self.rehearsal else 0
-
-    @property
-    def device(self):
-        return '@numpy' if self.rehearsal else '@cupy:0'
 
 
 # ---- the steps: each returns a table, {'columns', 'rows'}
@@ -80,7 +76,7 @@ def agreement(request):
         for name, preset in presets.items():
             size = {} if task != 'images' else TINY if request.rehearsal else SMALL
             settings = dataclasses.replace(preset.settings, iterations=n, seed=SEED, **size)
-            expected, losses = (losses_of(task, settings, device) for device in ('@numpy', request.device))
+            expected, losses = (losses_of(task, settings, device) for device in ('@numpy', '@cupy:0'))
             difference = (abs(losses - expected) / numpy.maximum(1, abs(expected))).max()
             rows.append(['{}, `{}`'.format(task, name), n, float('{:.1e}'.format(difference))])
             print('    {}, {}: {:.1e}'.format(task, name, difference), flush=True)
@@ -111,12 +107,14 @@ def losses_of(task, settings, device):
 def speed(request):
     """The time of a step beside PyTorch on the same card."""
     rows = []
-    few, sides, size = ['--rounds', '5'], ['pytorch', 'pytorch_tuned', 'pytorch_compiled'], ['--batchsize', '128']
-    if request.rehearsal:
-        few, sides, size = ['--rounds', '1', '--seconds', '0.01', '--check', '1'], ['pytorch'], flags_of(TINY)
+    device, few, size = 0, ['--rounds', '5'], ['--batchsize', '128']
+    sides = ['pytorch', 'pytorch_tuned', 'pytorch_compiled']
+    if request.rehearsal:  # PyTorch has no stand-in
+        device, sides, size = -1, ['pytorch'], flags_of(TINY)
+        few = ['--rounds', '1', '--seconds', '0.01', '--check', '1']
     for task, flags in (('gaussian_mixture', []), ('mnist', []), ('images', size)):
         measured = request.out / 'speed-{}.json'.format(task)
-        run('speed of ' + task, 'benchmarks/speed.py', '--task', task, '--device', request.number, *flags, *few,
+        run('speed of ' + task, 'benchmarks/speed.py', '--task', task, '--device', device, *flags, *few,
             '--sides', *sides, '--out', measured)
         case, = json.loads(measured.read_text(encoding='utf-8'))['cases']
         ratios = [case['sides'][name].get('ratio') for name in sides]
@@ -147,7 +145,7 @@ def pictures(request, task, data, names, flags):
     length = ['--iterations', '2'] if request.rehearsal else []
     resume = ['--resume'] if (folder / 'settings.json').exists() else []
     start = time.perf_counter()
-    run(task, 'train_{}.py'.format(task), '--device', request.number, '--data', data, '--out', folder, *flags, *length,
+    run(task, 'train_{}.py'.format(task), '--device', 0, '--data', data, '--out', folder, *flags, *length,
         *resume)
     seconds = time.perf_counter() - start
     scores = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
@@ -170,9 +168,7 @@ STEPS = {'tests': tests, 'agreement': agreement, 'speed': speed, 'mnist': digits
 # ---- the command
 
 def machine(device):
-    """The card and what drives it, or the processor."""
-    if device.xp is numpy:
-        return record.processor()
+    """The card and what drives it."""
     runtime = device.xp.cuda.runtime
     return '{}, CUDA {}, driver {}'.format(
         runtime.getDeviceProperties(0)['name'].decode(), runtime.runtimeGetVersion(), runtime.driverGetVersion())
@@ -183,7 +179,7 @@ def main():
     parser.add_argument('--mnist', metavar='DIR', type=path_name, default='data/mnist', help='fetched if missing')
     parser.add_argument('--images', metavar='DIR', type=path_name, help='folder of pictures (default: left out)')
     parser.add_argument('--out', type=as_path, default=None, metavar='DIR', help='(default: result/gpu)')
-    parser.add_argument('--rehearse', action='store_true', help='the CPU in the place of the GPU, and few iterations')
+    parser.add_argument('--rehearse', action='store_true', help='a stand-in for CuPy, on the CPU, and few iterations')
     parser.add_argument('--record', action='store_true', help='write docs/results/gpu.json')
     parsed = parser.parse_args()
     if parsed.rehearse and parsed.record:
@@ -191,7 +187,7 @@ def main():
     out = parsed.out or pathlib.Path('result/gpu_rehearsal' if parsed.rehearse else 'result/gpu')
     folders = [folder and os.path.abspath(folder) for folder in (parsed.mnist, parsed.images)]
     request = Request(parsed.rehearse, *folders, out.absolute())
-    device = training_state.open_device(request.device)
+    device = training_state.open_device('@cupy:0')
     print('Device: {}'.format(machine(device)))
     out.mkdir(parents=True, exist_ok=True)
     results = {}

@@ -18,8 +18,8 @@ class WeightNormalized(chainer.Link):
         super().__init__()
         with self.init_scope():
             self.V = chainer.Parameter(initial_weight, shape)
-            self.g = chainer.Parameter()
-            self.b = chainer.Parameter()
+            self.g = chainer.Parameter(chainer.initializers.NaN(self.V.dtype))
+            self.b = chainer.Parameter(chainer.initializers.NaN(self.V.dtype))
 
     def weight(self, g):
         """W = g·V/‖V‖."""

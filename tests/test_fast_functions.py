@@ -6,6 +6,7 @@ import chainer.links as L
 import numpy
 import pytest
 from chainer import gradient_check
+from conftest import send
 
 from ddgm.fast import functions, links as fast_links, normalization
 from ddgm.fast.differentiation import gradients
@@ -82,12 +83,6 @@ def cases(rng):
 
 
 NAMES = list(cases(numpy.random.default_rng(0)))
-
-
-def send(device, array):
-    """To the device, lying there as it does here."""
-    order = numpy.argsort([-stride for stride in array.strides])
-    return device.send(numpy.ascontiguousarray(array.transpose(order))).transpose(numpy.argsort(order))
 
 
 @pytest.mark.parametrize('dtype', DTYPES)

@@ -1,44 +1,29 @@
-"""The CUDA kernels on a machine without a GPU: that they compile, and their numbers beside NumPy's.
+"""The CUDA kernels: that nvcc compiles them, and their numbers beside NumPy's, on a GPU or what stands in for one."""
 
-Each declaration is written out as a plain function, as CuPy would, for nvcc and for the C++ compiler.  With what the
-latter makes in place of CuPy, functions, links and optimizers go the way that they go on a GPU, on NumPy arrays.
-"""
-
-import ctypes
 import pathlib
 import re
 import shutil
 import subprocess
-import types
 
 import chainer
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import ROOT, send
 
 from ddgm import equations, training
-from ddgm.fast import differentiation, functions, kernels, links as fast_links, noise, optimizers
+from ddgm.fast import functions, kernels, links as fast_links, noise, optimizers
 from ddgm.fast.normalization import batch_normalization
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 
 DECLARED = {name: kernel for name, kernel in vars(kernels).items() if isinstance(kernel, kernels.Kernel)}
 TYPES = {'float': numpy.float32, 'double': numpy.float64}
-OTHER_TYPES = {'uint16': ('unsigned short', numpy.uint16), 'float64': ('double', numpy.float64)}
+OTHER_TYPES = {'uint16': 'unsigned short', 'float64': 'double'}
 
-CUDA = '''
-#define EACH(i, n) for (long i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
-'''
-HOST = '''
-#include <cmath>
-using namespace std;
-#define __global__
-#define EACH(i, n) for (long i = 0; i < n; ++i)
-'''
 FUNCTION = '''
 extern "C" __global__ void {kernel}_{T}(long n_, {arguments}) {{
     using T = {T};
-    EACH(i_, n_) {{
+    for (long i_ = blockIdx.x * blockDim.x + threadIdx.x; i_ < n_; i_ += gridDim.x * blockDim.x) {{
         {numbers}
         {operation};
     }}
@@ -51,15 +36,15 @@ def parameters_of(declaration):
     return [(words[0] == 'raw', *words[-2:]) for words in (part.split() for part in declaration.split(','))]
 
 
-def source(head):
-    """A translation unit of all kernels for both number types."""
-    parts = [head]
+def source():
+    """A translation unit of all kernels for both number types, each a plain function, as CuPy would write it."""
+    parts = []
     for name, kernel in DECLARED.items():
         for T in TYPES:
             arguments, numbers = [], []
             for constant, declaration in (('const ', kernel.in_params), ('', kernel.out_params)):
                 for raw, kind, parameter in parameters_of(declaration):
-                    c_type = constant + (T if kind == 'T' else OTHER_TYPES[kind][0])
+                    c_type = constant + OTHER_TYPES.get(kind, T)
                     arguments.append('{} *{}{}'.format(c_type, parameter, '' if raw else '_'))
                     if not raw:
                         numbers.append('{0} &{1} = {1}_[i_];'.format(c_type, parameter))
@@ -69,85 +54,27 @@ def source(head):
     return ''.join(parts)
 
 
-@pytest.fixture(scope='module')
-def library(tmp_path_factory):
-    """All kernels, compiled for the CPU."""
-    compiler = next(filter(None, map(shutil.which, ('c++', 'g++', 'clang++'))), None)
-    if compiler is None:
-        pytest.skip('no C++ compiler')
-    folder = tmp_path_factory.mktemp('kernels')
-    (folder / 'kernels.cpp').write_text(source(HOST))
-    subprocess.run(
-        [compiler, '-std=c++14', '-O1', '-fPIC', '-shared', 'kernels.cpp', '-o', 'kernels.so'], cwd=folder, check=True)
-    return ctypes.CDLL(str(folder / 'kernels.so'))
+@pytest.fixture
+def used(monkeypatch):
+    """The names of the kernels in use."""
+    names, call = set(), kernels.Kernel.__call__
 
-
-class OnTheCPU:
-    """What CuPy makes of a declaration, for NumPy arrays: they are broadcast, T is the type of all that have it.
-
-    Like CuPy's kernels, it refuses arrays of other types, and returns new arrays in C order.
-    """
-
-    def __init__(self, library, used, in_params, out_params, operation, name):
-        self.name = name[len('ddgm_'):]
-        assert DECLARED[self.name] == (self.name, in_params, out_params, operation)
-        self.library, self.used = library, used
-        self.inputs, self.outputs = parameters_of(in_params), parameters_of(out_params)
-
-    def __call__(self, *arguments):
-        self.used.add(self.name)
-        assert len(arguments) in (len(self.inputs), len(self.inputs) + len(self.outputs))
-        declared = list(zip(self.inputs + self.outputs, arguments))
-        shape = numpy.broadcast_shapes(*(numpy.shape(argument) for (raw, _, _), argument in declared if not raw))
-        dtype, = {argument.dtype for (_, kind, _), argument in declared if kind == 'T' and hasattr(argument, 'dtype')}
-        given, arrays = arguments[len(self.inputs):], []
-        for (raw, kind, _), argument in declared[:len(self.inputs)]:
-            number_type = dtype if kind == 'T' else OTHER_TYPES[kind][1]
-            if hasattr(argument, 'dtype'):
-                assert argument.dtype == number_type
-            array = numpy.asarray(argument, dtype=number_type)
-            arrays.append(numpy.ascontiguousarray(array if raw else numpy.broadcast_to(array, shape)))
-        results = [numpy.full(shape, numpy.nan, dtype=dtype) for _ in self.outputs]
-        for result, array in zip(results, given):
-            assert array.shape == shape
-            result[...] = array
-        T, = (name for name, number_type in TYPES.items() if number_type == dtype)
-        function = getattr(self.library, '{}_{}'.format(self.name, T))
-        function(ctypes.c_long(results[0].size), *(ctypes.c_void_p(array.ctypes.data) for array in arrays + results))
-        for result, array in zip(results, given):
-            array[...] = result
-        results = given or results
-        return results[0] if len(results) == 1 else tuple(results)
-
-
-class Module(types.ModuleType):
-    """NumPy under another name, which is not ``numpy`` to those who ask."""
-
-    def __getattr__(self, name):
-        return getattr(numpy, name)
+    def noted(kernel, *arguments):
+        names.add(kernel.name)
+        return call(kernel, *arguments)
+    monkeypatch.setattr(kernels.Kernel, '__call__', noted)
+    return names
 
 
 @pytest.fixture
-def as_on_gpu(library, monkeypatch):
-    """Called as ``as_on_gpu(function)``: its result by the way of a GPU, and the names of the kernels in use."""
-    def call(function):
-        xp, used = Module('not_numpy'), set()
-        with monkeypatch.context() as patch:
-            # What tells a GPU's array, parameter or link from others.
-            patch.setattr(differentiation, 'numpy', types.SimpleNamespace(ndarray=()))
-            patch.setattr(differentiation.backend, 'get_array_module', lambda *arrays: xp)
-            patch.setattr(chainer.Variable, 'xp', xp)
-            patch.setattr(chainer.Link, 'xp', xp, raising=False)
-            patch.setattr(
-                kernels.cuda, 'elementwise', lambda *declaration: OnTheCPU(library, used, *declaration))
-            return function(), used
-    return call
+def gpu():
+    return chainer.get_device('@cupy:0')
 
 
 def test_nvcc_compiles_them(tmp_path):
     if not shutil.which('nvcc'):
         pytest.skip('no nvcc')
-    (tmp_path / 'kernels.cu').write_text(source(CUDA))
+    (tmp_path / 'kernels.cu').write_text(source())
     subprocess.run(['nvcc', '-std=c++17', '-ptx', 'kernels.cu', '-o', 'kernels.ptx'], cwd=tmp_path, check=True)
     entries = re.findall(r'\.entry (\w+)', (tmp_path / 'kernels.ptx').read_text())
     assert sorted(entries) == sorted('{}_{}'.format(name, T) for name in DECLARED for T in TYPES)
@@ -217,52 +144,62 @@ def cases(rng):
 CASES = cases(numpy.random.default_rng(0))
 
 
+def to_cpu(arrays):
+    return [chainer.cuda.to_cpu(array) for array in arrays]
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize('dtype', TYPES.values(), ids=TYPES)
 @pytest.mark.parametrize('name', CASES)
-def test_functions(name, dtype, as_on_gpu, rng):
+def test_functions(name, dtype, gpu, used, rng):
     """Value, gradients and order in memory are those of NumPy's way."""
-    function, inputs, used = CASES[name]
+    function, inputs, expected_kernels = CASES[name]
     inputs = [x.astype(dtype) for x in inputs]
     with chainer.no_backprop_mode():
         grad = numpy.asarray(rng.normal(size=function(*inputs).shape)).astype(dtype)
 
-    def run():
-        variables = [chainer.Variable(x) for x in inputs]
+    def run(device):
+        variables = [chainer.Variable(send(device, x)) for x in inputs]
         y = function(*variables)
-        y.grad = grad
+        y.grad = send(device, grad)
         y.backward()
         return [y.array] + [variable.grad for variable in variables]
     with numpy.errstate(over='raise', invalid='raise'):
-        expected = run()
-    found, really_used = as_on_gpu(run)
-    assert really_used == used
+        expected = run(chainer.get_device('@numpy'))
+    assert not used
+    with numpy.errstate(all='ignore'):
+        found = run(gpu)
+    assert used == expected_kernels
     for i, (x, y) in enumerate(zip(found, expected)):
         assert x.dtype == dtype
         numpy.testing.assert_allclose(
-            x, y, rtol=1e-5 if dtype == numpy.float32 else 1e-12, atol=1e-5 if dtype == numpy.float32 else 1e-13,
-            err_msg=str(i))
-        if x.shape == inputs[0].shape and x is not grad:
+            chainer.cuda.to_cpu(x), y, rtol=1e-5 if dtype == numpy.float32 else 1e-12,
+            atol=1e-5 if dtype == numpy.float32 else 1e-13, err_msg=str(i))
+        if x.shape == inputs[0].shape and i == 0:
             assert x.strides == inputs[0].strides
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize('function', [functions.relu, functions.elu, functions.tanh, functions.sigmoid])
-def test_what_is_not_a_number_remains_one(function, as_on_gpu):
-    y, _ = as_on_gpu(lambda: function(numpy.full((2, 3), numpy.nan, dtype=numpy.float32)))
-    assert numpy.isnan(y.array).all()
+def test_what_is_not_a_number_remains_one(function, gpu):
+    y = function(gpu.send(numpy.full((2, 3), numpy.nan, dtype=numpy.float32)))
+    assert numpy.isnan(chainer.cuda.to_cpu(y.array)).all()
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize('shape', SHAPES)
-def test_running_statistics(shape, as_on_gpu, rng):
+def test_running_statistics(shape, gpu, used, rng):
     batches = [SHAPES[shape](rng).astype(numpy.float32) for _ in range(3)]
 
-    def run(link):
+    def run(device):
+        link = fast_links.BatchNormalization(UNITS)
+        link.to_device(device)
         for x in batches:
-            link(x)
-        return link.avg_mean, link.avg_var
-    link = fast_links.BatchNormalization(UNITS)
-    found, used = as_on_gpu(lambda: run(link))
+            link(send(device, x))
+        return to_cpu([link.avg_mean, link.avg_var])
+    found = run(gpu)
     assert used == {'squared_deviation', 'batch_normalization', 'running_statistics'}
-    for x, y in zip(found, run(fast_links.BatchNormalization(UNITS))):
+    for x, y in zip(found, run(chainer.get_device('@numpy'))):
         numpy.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
@@ -279,29 +216,31 @@ UPDATES = {'adam': {'alpha': 0.03, 'beta1': 0.6, 'beta2': 0.95, 'eps': 1e-3}, 'a
 OPTIMIZERS = {'adam': optimizers.Adam, 'adagrad': optimizers.AdaGrad}
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize('dtype', TYPES.values(), ids=TYPES)
 @pytest.mark.parametrize('weight_decay', [0, 0.1])
 @pytest.mark.parametrize('gradient_norm', [0, 0.5, 1000])
 @pytest.mark.parametrize('name', UPDATES)
-def test_updates(name, gradient_norm, weight_decay, dtype, as_on_gpu):
-    def run():
+def test_updates(name, gradient_norm, weight_decay, dtype, gpu, used):
+    def run(device):
         model, rng = parameters(dtype), numpy.random.default_rng(2)
+        model.to_device(device)
         optimizer = OPTIMIZERS[name](gradient_norm, weight_decay, **UPDATES[name]).setup(model)
         for _ in range(4):
             for parameter in model.params():
-                parameter.grad = numpy.asarray(rng.normal(size=parameter.shape)).astype(dtype)
+                parameter.grad = device.send(numpy.asarray(rng.normal(size=parameter.shape)).astype(dtype))
             optimizer.update()
-        return [array for p in model.params() for array in (p.array, *p.update_rule.state.values())]
-    found, used = as_on_gpu(run)
+        return to_cpu(array for p in model.params() for array in (p.array, *p.update_rule.state.values()))
+    found = run(gpu)
     assert used == ({name, 'clipping_rate'} if gradient_norm else {name})
-    for x, y in zip(found, run()):
+    for x, y in zip(found, run(chainer.get_device('@numpy'))):
         assert x.dtype == dtype
         numpy.testing.assert_allclose(x, y, rtol=1e-5 if dtype == numpy.float32 else 1e-12, atol=1e-7)
 
 
-def test_clipping_of_a_gradient_of_zero(as_on_gpu):
-    rate, _ = as_on_gpu(lambda: kernels.clipping_rate(numpy.zeros((), dtype=numpy.float32), 10.0))
-    assert rate == 1
+@pytest.mark.gpu
+def test_clipping_of_a_gradient_of_zero(gpu):
+    assert float(kernels.clipping_rate(gpu.xp.zeros((), dtype=numpy.float32), 10.0)) == 1
 
 
 PAIRS = {
@@ -311,8 +250,9 @@ PAIRS = {
 }
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize('task', PAIRS)
-def test_training(task, as_on_gpu):
+def test_training(task, gpu):
     """Two iterations of both models, noise and all, end with the same weights."""
     network, changes, shape = PAIRS[task]
     preset = next(iter(PRESETS[task].values()))
@@ -334,11 +274,14 @@ def test_training(task, as_on_gpu):
             pass
 
     def numbers(models):
-        return numpy.concatenate([parameter.array.ravel() for model in models for parameter in model.params()])
+        return numpy.concatenate([
+            chainer.cuda.to_cpu(parameter.array).ravel() for model in models for parameter in model.params()])
     pair, pair_on_gpu = build(), build()
+    for model in pair_on_gpu:
+        model.to_device(gpu)
     start = numbers(pair)
     run(pair)
-    as_on_gpu(lambda: run(pair_on_gpu))
+    run(pair_on_gpu)
     step = abs(numbers(pair) - start).max()
     assert step > 1e-5
     numpy.testing.assert_allclose(numbers(pair_on_gpu), numbers(pair), rtol=0, atol=1e-3 * step)

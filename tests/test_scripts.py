@@ -18,7 +18,7 @@ import types
 import numpy
 import pytest
 from chainer import serializers
-from conftest import ROOT, assert_same_run, read_run
+from conftest import GPU_STAND_IN, ROOT, assert_same_run, is_stand_in, read_run
 from PIL import Image
 
 import ddgm
@@ -176,8 +176,10 @@ def test_times_leave_pictures_out(tmp_path, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize('task', TASKS)
-def test_split_run_on_a_gpu(task, run_script, tmp_path):
+def test_split_run_on_a_gpu(task, run_script, tmp_path, monkeypatch):
     """The GPU twin of a whole run: trains, stops, resumes without being told the device, scores and draws."""
+    if is_stand_in():
+        monkeypatch.setenv('PYTHONPATH', str(GPU_STAND_IN))
     assert run_script(task, *TINY, '-d', 0, '-o', 'straight').returncode == 0
     for n, more in (('7', ['-d', '0']), ('12', ['--resume'])):
         assert run_script(task, *TINY, '-n', n, '-o', 'split', *more).returncode == 0

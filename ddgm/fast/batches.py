@@ -169,7 +169,7 @@ def in_the_order_of(x, whole):
     """
     shape = n_rows(len(x)), *x.shape[1:]
     order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-    return share_of(whole.reshape([shape[axis] for axis in order]).transpose(numpy.argsort(order)))
+    return share_of(whole.reshape([shape[axis] for axis in order]).transpose(*numpy.argsort(order)))
 
 
 def n_numbers(x):

@@ -1,0 +1,1 @@
+"""Named by Chainer, used by none of what is tested."""

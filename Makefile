@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test faults test-parity test-mpi lint figures classifier failures table differences studies tables speed gpu large-data clean
+.PHONY: demo test faults test-parity test-mpi lint figures classifier measure tables speed gpu large-data clean
 
 # An interrupted demo goes on where it was, and says so by what is exported here.
 demo: export DDGM_TO_GO_ON = make demo
@@ -45,24 +45,12 @@ figures: $(VENV)/installed
 classifier: $(VENV)/installed
 	$(RUN) benchmarks/classifier.py --data $(MNIST)
 
-# How often which setting collapses: an hour or two.
-failures: $(VENV)/installed
-	$(RUN) -m ddgm.studies failures --seeds 5 --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES))
-
-# The tables of the plane in docs/results.md: sixteen seeds of both tasks, some twenty minutes on two cores.
-table: $(VENV)/installed
-	$(RUN) benchmarks/quality.py --record
-
-# What the choices of other implementations do in the plane, for docs/differences.md: an hour or two.
-differences: $(VENV)/installed
-	$(RUN) -m ddgm.studies differences
-
-# The post's open questions, for docs/question-*.md: hours, at the lengths that the commands have by themselves.
-#     make studies IMAGES=path [MNIST=path]
-studies: $(VENV)/installed
-	for study in entropy activations calibration digits correlations analogies $(if $(IMAGES),detector); do \
-		$(RUN) -m ddgm.studies $$study --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) || exit; \
-	done
+# Everything that the documents show, measured with the present code where it was not yet: hours, on a machine that does
+# nothing else.  LIST=1 only says what is left, and ONLY names some of docs/results/.
+#     make measure IMAGES=path [MNIST=path] [ONLY='plane density'] [LIST=1]
+measure: $(VENV)/installed-pytorch $(VENV)/installed-mpi
+	$(RUN) benchmarks/measure.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(LIST),--list)
 
 # Fill the tables of README.md and docs/ from docs/results/*.json.
 tables: $(VENV)/installed

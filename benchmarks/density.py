@@ -22,6 +22,7 @@ from ddgm.evaluation.tasks import open_task  # noqa: E402
 from ddgm.presets import PRESETS  # noqa: E402
 from ddgm.runs.command_line import OneLineParser, as_path, whole_number  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
+from ddgm.support.tables import markdown, rounded  # noqa: E402
 
 SHOWN = {
     'gaussian_mixture': (
@@ -29,7 +30,6 @@ SHOWN = {
         'coverage'),
     'swiss_roll': ('within_0.05', 'within_0.1', 'arc_kl', 'blurred_js', 'coverage'),
 }
-NAMES = {'gaussian_mixture': 'mixture', 'swiss_roll': 'roll'}
 
 
 def run(task, seed, out):
@@ -43,10 +43,6 @@ def run(task, seed, out):
     if not (refined / 'metrics.json').exists():
         start('-m', 'ddgm.refine', folder, '--out', refined)
     return [json.loads((path / 'metrics.json').read_text(encoding='utf-8')) for path in (folder, refined)]
-
-
-def shown(value):
-    return None if value is None else float('{:.4g}'.format(value))
 
 
 def start(*words):
@@ -76,14 +72,13 @@ def main():
         reference = open_task(task)
         real = reference.score(reference.real_data(N_SCORED), reference.exact_energy)
         rows = [
-            [kind, *([shown(scores[task, seed][i][name]) for seed in range(arguments.seeds)] for name in names)]
+            [kind, *([rounded(scores[task, seed][i][name]) for seed in range(arguments.seeds)] for name in names)]
             for i, kind in enumerate(('samples of the generator', 'refined under the energy model'))]
-        rows.append(['real data', *(shown(real.get(name)) for name in names)])
-        tables[NAMES[task]] = {
+        rows.append(['real data', *(rounded(real.get(name)) for name in names)])
+        tables[task] = {
             'columns': ['samples', *map('`{}`'.format, names)], 'rows': rows,
             'made': {'iterations': PRESETS[task]['density'].settings.iterations}}
-        for row in rows:
-            print(*row)
+        print('\n{}\n\n{}'.format(task, markdown(tables[task])), end='')
     if arguments.record:
         record.write('density', tables, seeds=list(range(arguments.seeds)))
 

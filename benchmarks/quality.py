@@ -20,7 +20,6 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import record  # noqa: E402
-import tables  # noqa: E402
 from chainer import serializers  # noqa: E402
 from ddgm import presets  # noqa: E402
 from ddgm.evaluation import sampling  # noqa: E402
@@ -28,7 +27,7 @@ from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
 from ddgm.evaluation.tasks import build_models, open_task  # noqa: E402
 from ddgm.runs.command_line import OneLineParser, as_path, whole_number  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
-from ddgm.studies import study  # noqa: E402
+from ddgm.support import tables  # noqa: E402
 from ddgm.support.files import write_json  # noqa: E402
 
 LENGTHS = (10_000, 20_000)
@@ -84,9 +83,8 @@ def run(task, seed, out):
     return scores
 
 
-def as_shown(value):
-    """A number with the digits that the tables have."""
-    return None if value is None else float('{:.4g}'.format(value))
+def shown(value):
+    return tables.rounded(value, 4)
 
 
 def quartiles(values):
@@ -94,7 +92,7 @@ def quartiles(values):
     if None in values:
         return None
     low, middle, high = numpy.percentile(values, [25, 50, 75])
-    return {'value': as_shown(middle), 'from': as_shown(low), 'to': as_shown(high)}
+    return {'value': shown(middle), 'from': shown(low), 'to': shown(high)}
 
 
 def rank_sum_p(values, others):
@@ -122,7 +120,7 @@ def table(task, i, runs, real_data):
             '`{}`'.format(name), quartiles(finished), AIMS[task].get(name, (None, None))[i],
             '{} (seed 1 alone)'.format(tables.number(theirs[0])) if theirs and len(theirs) == 1 else theirs,
             round(rank_sum_p(finished, theirs), 2) if comparable else None,
-            as_shown(real_data.get(name)), as_shown(None if None in running else float(numpy.median(running)))])
+            shown(real_data.get(name)), shown(None if None in running else float(numpy.median(running)))])
     return {'columns': columns, 'rows': rows, 'made': {'iterations': LENGTHS[i]}}
 
 
@@ -143,18 +141,17 @@ def main():
             scores[futures[future]] = future.result()
             print('{} of {}: {}, seed {}'.format(n, len(due), *futures[future]), flush=True)
     results = {}
-    for task, short in (('gaussian_mixture', 'mixture'), ('swiss_roll', 'roll')):
+    for task in CODE_OF_2016:
         reference = open_task(task)
         real_data = reference.score(reference.real_data(N_SCORED), reference.exact_energy)
         runs = [scores[task, seed] for seed in range(arguments.seeds)]
         for i, length in enumerate(LENGTHS):
-            name = '{}_{}'.format(short, length)
+            name = '{}_{}'.format(task, length)
             results[name] = table(task, i, runs, real_data)
             print('\n{}, {:,} iterations\n'.format(task, length))
-            study.print_table(results[name]['columns'], [
-                [tables.show(cell, None) for cell in row] for row in results[name]['rows']])
+            print(tables.markdown(results[name]), end='')
     if arguments.record:
-        record.write('plane', results, command='make table', seeds=list(range(arguments.seeds)))
+        record.write('plane', results, seeds=list(range(arguments.seeds)))
 
 
 if __name__ == '__main__':

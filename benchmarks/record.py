@@ -6,10 +6,13 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# What results are made by.
+CODE = ('ddgm', *sorted(path.name for path in ROOT.glob('train_*.py')))
 
 
 def write(name, tables, packages=('Chainer', 'NumPy'), **made):
@@ -21,17 +24,52 @@ def write(name, tables, packages=('Chainer', 'NumPy'), **made):
         packages: Whose versions are told, beside Python's.
         made: What is not known here of how it was made, ``seeds`` and ``iterations`` for example.
     """
-    commit = subprocess.run(
-        ['git', 'describe', '--always', '--dirty'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     versions = ['Python ' + platform.python_version()] + [
         '{} {}'.format(package, importlib.metadata.version(package)) for package in packages]
     made = {
-        'command': ' '.join(['python', *sys.argv]), 'commit': commit or None,
+        'command': command(), 'commit': commit(),
         'date': datetime.date.today().isoformat(), 'seeds': None, 'iterations': None,
         'machine': '{} cores, {}'.format(os.cpu_count(), processor()), 'versions': ', '.join(versions), **made}
     path = ROOT / 'docs' / 'results' / (name + '.json')
-    path.write_text(json.dumps({'made': made, 'tables': tables}, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    path.write_text(as_text(made, tables), encoding='utf-8')
     print('{}: now python benchmarks/tables.py'.format(path.relative_to(ROOT)))
+
+
+def as_text(made, tables):
+    """The file's text: JSON, a line for each row of a table."""
+    lines = []
+
+    def kept(row):
+        lines.append(json.dumps(row, ensure_ascii=False))
+        return 'row {}'.format(len(lines) - 1)
+    short = {name: {**table, 'columns': kept(table['columns']), 'rows': [*map(kept, table['rows'])]}
+             for name, table in tables.items()}
+    text = json.dumps({'made': made, 'tables': short}, indent=2, ensure_ascii=False)
+    return re.sub('"row ([0-9]+)"', lambda match: lines[int(match[1])], text) + '\n'
+
+
+def command():
+    """What was started, without where results of the machine at hand go and data lies."""
+    words = iter(sys.argv[1:])
+    kept = ['python', os.path.relpath(os.path.abspath(sys.argv[0]), ROOT)]
+    for word in words:
+        if word in ('--out', '--jobs'):
+            next(words)
+        else:
+            kept += [word, next(words) and 'folder'] if word in ('--mnist', '--images', '--data') else [word]
+    return ' '.join(kept)
+
+
+def commit():
+    """The commit of the code, marked where the code is not as it was committed; ``None`` outside a repository."""
+    name = git('rev-parse', '--short', 'HEAD')
+    return name and name + ('-dirty' if git('status', '--porcelain', '--', *CODE, 'benchmarks') else '')
+
+
+def git(*words):
+    """What git answers, or ``None`` where it fails."""
+    outcome = subprocess.run(['git', *words], cwd=ROOT, capture_output=True, text=True)
+    return None if outcome.returncode else outcome.stdout.strip()
 
 
 def processor():

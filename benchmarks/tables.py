@@ -4,20 +4,21 @@
     <!-- table NAME.TABLE -->                a table and what it was measured on, up to <!-- end -->
     <!-- figure NAME.TABLE.ROW.COLUMN -->    one figure within a sentence, up to <!-- end --> on the same line
 
-docs/results/NAME.json holds ``made`` (command, commit, date, seeds, iterations, machine, versions) and ``tables``.  A
-table has ``columns``, ``rows`` and, where it differs, its own ``made``; the first cell of a row names it.  A cell is a
-text, a number, null, a list with a number a seed (shown as median and seeds; ``"seeds": false`` in a table: the median
-alone), {"value", "from", "to"} for a figure and its range, or {"from": "NAME.TABLE.ROW.COLUMN"} for another's cell.
+docs/results/NAME.json holds ``made`` (command, commit, date, seeds, iterations, machine, versions) and ``tables``,
+which are as ddgm/support/tables.py has them.  Here a cell may also be {"from": "NAME.TABLE.ROW.COLUMN"}: another's.
 """
 
 import argparse
 import json
 import pathlib
 import re
-import statistics
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ddgm.support import tables  # noqa: E402
+
 TABLE = re.compile(r'((?<!`)<!-- table (\S+) -->\n)(.*?)(<!-- end -->)', re.DOTALL)
 FIGURE = re.compile(r'((?<!`)<!-- figure ([^>\n]+) -->)([^\n]*?)(<!-- end -->)')
 MADE = ('command', 'seeds', 'iterations', 'machine', 'versions', 'date', 'commit')
@@ -39,26 +40,11 @@ def find_cell(name, results):
         for cells in content['rows'] for title, cell in zip(content['columns'], cells)}[rest]
 
 
-def number(value):
-    """A number as text, with a true minus and commas between thousands; a text as it is; a dash for null."""
-    if value is None or isinstance(value, str):
-        return value or '–'
-    return ('{:,.4g}' if isinstance(value, float) and abs(value) < 1000 else '{:,.0f}').format(value).replace('-', '−')
-
-
 def show(cell, results, seeds=True):
-    """A cell as text; ``seeds``: with the seeds behind a median, the range of a figure."""
+    """A cell as text, another's where it refers to one."""
     if isinstance(cell, dict) and 'value' not in cell:
         cell = find_cell(cell['from'], results)
-    if isinstance(cell, dict):
-        return number(cell['value']) + (' ({}–{})'.format(number(cell['from']), number(cell['to'])) if seeds else '')
-    if not isinstance(cell, list):
-        return number(cell)
-    each = ', '.join(number(value) for value in cell)
-    if len(cell) < 3:
-        return each
-    median = number(None if None in cell else statistics.median(cell))
-    return '**{}** ({})'.format(median, each) if seeds else median
+    return tables.show(cell, seeds)
 
 
 def describe(made, medians):
@@ -78,10 +64,8 @@ def describe(made, medians):
 def markdown(name, results):
     """The table NAME.TABLE with the line below it."""
     table, made = find_table(name, results)
-    seeds = table.get('seeds', True)
-    rows = [table['columns'], ['---'] * len(table['columns'])]
-    rows += [[show(cell, results, seeds) for cell in row] for row in table['rows']]
-    return ''.join('| {} |\n'.format(' | '.join(row)) for row in rows) + '\n' + describe(made, not seeds) + '\n'
+    lines = tables.markdown(table, lambda cell, seeds: show(cell, results, seeds))
+    return lines + '\n' + describe(made, not table.get('seeds', True)) + '\n'
 
 
 def fill(text, results):

@@ -20,5 +20,10 @@ def measure(case, seed, iterations, data, out):
     return {'seed': seed}
 
 
-def report(results, out):
-    print(results)
+def tables(results):
+    return {'runs': {'columns': ['case', 'seeds'], 'rows': [
+        [case, [run['seed'] for run in runs]] for case, runs in results.items()]}}
+
+
+def draw(results, out):
+    pass

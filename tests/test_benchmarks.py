@@ -15,13 +15,16 @@ from ddgm.fast import links
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line
 from ddgm.runs.log import Log
+from ddgm.studies.__main__ import STUDIES
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import convolution  # noqa: E402
 import gpu  # noqa: E402
 import large_data  # noqa: E402
+import measure  # noqa: E402
 import post_pictures  # noqa: E402
+import published  # noqa: E402
 import quality  # noqa: E402
 import random_pictures  # noqa: E402
 import record  # noqa: E402
@@ -92,10 +95,10 @@ def test_convolutions_take_turns_and_are_recorded(tmp_path, pictures_folder, mon
         monkeypatch.setattr(getattr(links, link), 'forward', getattr(links, link).forward)
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     (tmp_path / 'docs' / 'results').mkdir(parents=True)
-    monkeypatch.setattr(sys, 'argv', ['convolution.py', '--images', str(pictures_folder), '--record'])
+    monkeypatch.setattr(sys, 'argv', [str(tmp_path / 'convolution.py'), '--images', str(pictures_folder), '--record'])
     convolution.main()
     written = json.loads((tmp_path / 'docs' / 'results' / 'convolution.json').read_text())
-    assert written['made']['command'].startswith('python convolution.py --images')
+    assert written['made']['command'] == 'python convolution.py --images folder --record'
     assert 'NumPy' in written['made']['versions']
     (case, ours, theirs, ratio, rounds), = written['tables']['steps']['rows']
     assert case == '`post`, width 0.03, batches of 4'
@@ -166,6 +169,132 @@ def test_table_of_quality():
     assert rows['`log_likelihood`'][2] == '−11.7 (seed 1 alone)'
     runs[3] = [{'finished': {}, 'running': {}}] * 2
     assert quality.table('swiss_roll', 1, runs, {})['rows'][0][1:] == [None, None, [0.638, 0.402], None, None, None]
+
+
+def test_table_of_published_runs():
+    scores = {('post', 2_400): 3, ('post', 24_000): 3, ('last_commit', 8_000): 3}
+    names = published.METRICS['mnist']
+
+    def run(seed):
+        return {**dict.fromkeys(names, 0.5 + seed / 8), 'collapsed': seed == 2, 'classifier': 'abc'}
+    scores = {each: [run(seed) for seed in range(n)] for each, n in scores.items()}
+    table = published.table('mnist', scores, run(0))
+    assert table['columns'] == [
+        'metric', '`post`, 2,400 iterations', '`post`, 24,000 iterations', 'aim', 'real data',
+        '`last_commit`, 8,000 iterations']
+    rows = {row[0]: row[1:] for row in table['rows']}
+    assert rows['`collapsed`'] == ['1 of 3', '1 of 3', '0 of 3', '0 of 1', '1 of 3']
+    assert rows['`recall`'] == [[0.5, 0.625, 0.75], [0.5, 0.625, 0.75], None, 0.5, [0.5, 0.625, 0.75]]
+    assert rows['`classifier`'] == ['abc', 'abc', None, 'abc', 'abc']
+    assert published.table('images', {('post', 4_000): [run(0)]}, None)['columns'] == [
+        'metric', '`post`, 4,000 iterations', 'aim']
+
+
+def test_published_presets_are_those_of_the_scripts():
+    for task, runs in published.RUNS.items():
+        for preset, lengths in runs:
+            command_line.parse(task, '', ['--preset', preset, '--data', 'x', *published.FLAGS[task]])
+            assert list(lengths) == sorted(lengths)
+    assert published.RUNS['mnist'][0][1][-1] == PRESETS['mnist']['post'].settings.iterations
+
+
+# ---- measuring everything
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A repository with a package, a program that measures and its result, where ``measure`` and ``record`` look."""
+    def git(*words):
+        subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=b', *words], cwd=tmp_path, check=True,
+                       capture_output=True)
+
+    def commit():
+        git('add', '-A')
+        git('commit', '-m', 'x', '--allow-empty')
+    for folder in ('ddgm', 'benchmarks', 'docs/results'):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / 'ddgm' / 'code.py').write_text('1')
+    (tmp_path / 'benchmarks' / 'one.py').write_text(
+        "import json, pathlib, subprocess\n"
+        "commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout\n"
+        "pathlib.Path('docs/results/one.json').write_text(json.dumps({'made': {'commit': commit.strip()}}))\n"
+        "print('measured')\n")
+    (tmp_path / 'benchmarks' / 'tables.py').write_text('')
+    git('init')
+    commit()
+    monkeypatch.setattr(record, 'ROOT', tmp_path)
+    monkeypatch.setattr(record, 'CODE', ('ddgm',))
+    monkeypatch.setattr(measure, 'ROOT', tmp_path)
+    monkeypatch.setattr(measure, 'RESULTS', tmp_path / 'docs' / 'results')
+    monkeypatch.setattr(measure, 'ALL', (measure.Result(('one',), ('benchmarks/one.py',), 90, keeps=False),))
+    monkeypatch.setattr(sys, 'argv', ['measure.py'])
+    return tmp_path, commit
+
+
+def test_results_of_the_present_code_are_not_measured_again(project, capfd):
+    root, commit = project
+    program = root / 'benchmarks' / 'one.py'
+    measure.main()
+    assert 'measured' in capfd.readouterr().out
+    for change, again in (
+            (lambda: None, False), (lambda: (root / 'README').write_text('2'), False),
+            (lambda: (root / 'ddgm' / 'code.py').write_text('2'), True),
+            (lambda: program.write_text(program.read_text() + '#'), True),
+            (lambda: (root / 'docs' / 'results' / 'one.json').write_text('{"made": {"commit": null}}'), True)):
+        change()
+        commit()
+        measure.main()
+        printed = capfd.readouterr().out
+        assert printed.startswith('0 of 1' if again else '1 of 1')
+        assert ('measured' in printed) == again
+
+
+def test_list_of_what_is_left(project, capfd, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['measure.py', '--list'])
+    measure.main()
+    assert capfd.readouterr().out == (
+        '0 of 1 results are of the present code; left: 1.5 hours\n   90 min  one\n')
+    monkeypatch.setattr(sys, 'argv', ['measure.py', '--only', 'two'])
+    assert refusal(measure.main) == '--only: no two: there are one'
+
+
+def test_nothing_is_measured_with_code_that_is_not_committed(project, monkeypatch):
+    root, _ = project
+    (root / 'ddgm' / 'code.py').write_text('2')
+    assert 'commit first' in refusal(measure.main)
+    assert not list((root / 'docs' / 'results').iterdir())
+
+
+def test_every_result_has_a_command():
+    """Each file of docs/results/ but the summary, which holds references alone."""
+    names = [name for result in measure.ALL for name in result.names]
+    recorded = {path.stem for path in measure.RESULTS.glob('*.json')} - {'summary', 'gpu'}
+    assert recorded <= set(names)
+    assert len(names) == len(set(names))
+    for result in measure.ALL:
+        assert result.study in (None, *STUDIES)
+        assert (ROOT / result.words[0]).is_file() or result.words[0] == '-m'
+
+
+def test_rows_beside_those_of_a_study():
+    tables = {name: {'columns': ['run', 'iterations', '`coverage`', '`log_likelihood`'], 'rows': []} for name in (
+        'gaussian_mixture', 'swiss_roll', 'mnist')}
+    rows = {name: table['rows'] for name, table in measure.with_rows_beside('calibration', tables).items()}
+    assert rows['swiss_roll'] == [
+        ['`default`', 20_000, {'from': 'plane.swiss_roll_20000.coverage.ours'},
+         {'from': 'plane.swiss_roll_20000.log_likelihood.ours'}], ['aim', None, '≥ 0.85', None]]
+    assert rows['gaussian_mixture'][1] == [
+        'real data', None, {'from': 'plane.gaussian_mixture_20000.coverage.real data'},
+        {'from': 'plane.gaussian_mixture_20000.log_likelihood.real data'}]
+
+
+def test_recorded_command_and_rows(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [
+        str(ROOT / 'benchmarks' / 'x.py'), '--record', '--out', '/somewhere', '--mnist', '/else', '--seeds', '3'])
+    assert record.command() == 'python benchmarks/x.py --record --mnist folder --seeds 3'
+    content = {'made': {'seeds': [0]}, 'tables': {'a': {'columns': ['x'], 'rows': [['row 0'], [[1, 2.5]]]}}}
+    text = record.as_text(**content)
+    assert json.loads(text) == content
+    assert '        [[1, 2.5]]\n' in text
 
 
 def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_path):

@@ -35,6 +35,7 @@ from ddgm.studies import (
     failures,
     study,
 )
+from ddgm.support import tables
 from ddgm.support.errors import RunFailed, UsageError
 
 MODULES = {
@@ -61,6 +62,9 @@ def test_quick_study_of_the_plane(name, cases, iterations, pictures, tmp_path, c
     __main__.main(arguments)
     printed = capsys.readouterr().out
     assert printed.count('seed 1\n') == len(cases)
+    kept = json.loads((tmp_path / name / 'tables.json').read_text())
+    assert kept['seeds'] == [0, 1]
+    assert all(markdown in printed for markdown in map(tables.markdown, kept['tables'].values()))
     for case in cases:
         assert case.split('/')[1] in printed
     for picture in pictures:
@@ -80,7 +84,7 @@ def test_quick_study_of_the_plane(name, cases, iterations, pictures, tmp_path, c
     ('failures', 'mnist/last_commit', ['failures.png']),
     ('failures', 'images/weight_normalized', ['failures.png']),
 ])
-def test_quick_study_of_pictures(name, case, pictures, digits_folder, pictures_folder, tmp_path, capsys, monkeypatch):
+def test_quick_study_of_pictures(name, case, pictures, digits_folder, pictures_folder, tmp_path, monkeypatch):
     class Small:  # a classifier that took no time
         def features_and_probabilities(self, x):
             brightness = x.mean(axis=1)
@@ -97,8 +101,11 @@ def test_quick_study_of_pictures(name, case, pictures, digits_folder, pictures_f
     monkeypatch.setattr(study, 'settings_of', small)
     module, data = MODULES[name], {'mnist': str(digits_folder), 'images': str(pictures_folder)}
     result = module.measure(case, 0, 4, data, tmp_path)
-    module.report({case: [json.loads(json.dumps(result))]}, tmp_path)
-    assert '| --- |' in capsys.readouterr().out
+    results = {case: [json.loads(json.dumps(result))]}
+    for table in module.tables(results).values():
+        assert {len(row) for row in table['rows']} == {len(table['columns'])}
+        assert '| --- |' in tables.markdown(table)
+    module.draw(results, tmp_path)
     for picture in pictures:
         assert (tmp_path / picture).exists()
 
@@ -176,7 +183,10 @@ def test_a_study_that_is_ended_leaves_its_results_and_no_process(case, error, tm
         time.sleep(0.1)
     assert not multiprocessing.active_children()
     study.carry_out(ending_study, {}, 2, 1, None, tmp_path, ['quick'])
-    assert "{'quick': [{'seed': 0}, {'seed': 1}]}" in capsys.readouterr().out
+    assert '| quick | 0, 1 |' in capsys.readouterr().out
+    kept = json.loads((tmp_path / 'tables.json').read_text())
+    assert kept['left_out'] == [name for name in ending_study.CASES if name != 'quick']
+    assert kept['tables']['runs']['rows'] == [['quick', [0, 1]]]
 
 
 def test_lost_connection(tmp_path):
@@ -281,7 +291,7 @@ def test_analogies_of_a_generator_that_is_linear(rng):
         assert found[name]['chance'] == pytest.approx(0.5, abs=0.03)
         assert found[name]['z'] > 0.8
         assert found[name]['pixels'] == pytest.approx(found[name]['z'], abs=0.08)
-    assert found['between'] == pytest.approx({**found['between'], 'z': 1, 'pixels': 1, 'chance': 1})
+    assert found['half-way'] == pytest.approx({**found['half-way'], 'z': 1, 'pixels': 1, 'chance': 1})
 
 
 def test_analogies_need_two_classes(rng):
@@ -322,11 +332,6 @@ def test_held_out_share_of_a_linear_relation(rng):
 def test_metrics_that_are_shown_are_measured(tmp_path):
     measured = differences.measure('swiss_roll/none', 0, 2, {}, tmp_path)
     assert set(differences.SHOWN['swiss_roll']) <= measured['metrics'].keys()
-
-
-def test_shown_medians():
-    assert study.show([0.5, 0.25, 1.0]) == '**0.5** (0.5, 0.25, 1)'
-    assert study.show([0.5, None, 1.0]) == '– (0.5, –, 1)'
 
 
 def changed(change, rng):

@@ -1,7 +1,8 @@
-"""Metrics in columns on the terminal: letter by letter, and in blocks where a line has no room for all."""
+"""Tables of the terminal, letter by letter and in blocks where a line has no room for all; and those in Markdown."""
 
 import pytest
 
+from ddgm.support import tables
 from ddgm.support.terminal import print_table
 
 COLUMNS = [
@@ -58,3 +59,25 @@ def test_long_title(printed):
     lines = printed([COLUMNS[0], (title, {'iterations': 3}), COLUMNS[1]])
     assert [lines[i].strip() for i in (0, 4, 8)] == ['run_1', title, 'run_2']
     assert lines[5] == 'iterations' + '3'.rjust(14 + 152)
+
+
+# ---- in Markdown
+
+@pytest.mark.parametrize(('cell', 'shown', 'alone'), [
+    ([0.5, 0.25, 1.0], '**0.5** (0.5, 0.25, 1)', '0.5'), ([0.5, None, 1.0], '**–** (0.5, –, 1)', '–'),
+    ([1.5, 2.0], '1.5, 2', '1.5, 2'), (None, '–', '–'), ('a text', 'a text', 'a text'), (-1234.5, '−1,234', '−1,234'),
+    (12345, '12,345', '12,345'), (-0.25, '−0.25', '−0.25'),
+    ({'value': 0.5, 'from': 0.25, 'to': 1.0}, '0.5 (0.25–1)', '0.5')])
+def test_cells(cell, shown, alone):
+    assert tables.show(cell) == shown
+    assert tables.show(cell, seeds=False) == alone
+
+
+def test_rounded():
+    assert tables.rounded([0.12345, None, 123456.0]) == [0.123, None, 123000]
+    assert tables.rounded(0.12345, 2) == 0.12
+
+
+def test_table_in_markdown():
+    table = {'columns': ['run', 'score'], 'rows': [['a', [1, 2, 4]], ['b', None]], 'seeds': False}
+    assert tables.markdown(table) == '| run | score |\n| --- | --- |\n| a | 2 |\n| b | – |\n'

@@ -57,10 +57,13 @@ def measure(case, seed, iterations, data, out):
     return {'metrics': open_task(task).score(x, energy), 'x': x[:600].tolist()}
 
 
-def report(results, out):
-    for task, names, cases in study.by_task(results, SHOWN):
-        print(task + '\n')
-        study.print_metrics('', names, cases)
+def tables(results):
+    return {
+        task: study.table_of_metrics('networks', names, cases) for task, names, cases in study.by_task(results, SHOWN)}
+
+
+def draw(results, out):
+    for task, _, cases in study.by_task(results, SHOWN):
         plots.draw_comparison(
             out / 'activations_{}.png'.format(task), plots.Panel('data', open_task(task).shown_data(600)),
             [plots.Panel(case, numpy.array(runs[0]['x'])) for case, runs in cases.items()], [])

@@ -17,13 +17,17 @@ from ddgm.figures import post
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support import randomness
+from ddgm.support.tables import rounded
 
 CASES = {'mnist/post': ('mnist', 'post', {}), 'mnist/calibrated': ('mnist', 'calibrated', {}),
          'images/post': ('images', 'post', {'width': 0.25, 'batchsize': 32})}
 ITERATIONS, NEEDS = 4_000, ()
 LENGTH = {'images': 3 / 8}  # of a run, over that of digits, which cost less
 N_PAIRS = 1000
-METHODS = ('z₁ − z₂ + z₃', 'z − z̄ₐ + z̄ᵦ', 'between')
+SHOWN = {
+    'z': 'right by z', 'pixels': 'by pixels', 'chance': 'by chance', 'z_kept': 'like samples, by z',
+    'pixels_kept': 'like samples, by pixels'}
+METHODS = ('z₁ − z₂ + z₃', 'means of a class', 'half-way')
 
 
 def answers(generate, z, x, label, rng):
@@ -124,19 +128,25 @@ def measure(case, seed, iterations, data, out):
     shown = row_of_answers(generate, z, labels, classes) if len(classes) > 1 else x[:10]
     path = out / 'shown-{}-seed{}.npz'.format(case.replace('/', '-'), seed)
     numpy.savez_compressed(path, x=(255 * shown).round().astype(numpy.uint8))
-    return {'answers': found, 'shown': path.name}
+    return {'answers': found, 'shown': path.name, 'iterations': iterations}
 
 
-def report(results, out):
-    rows = []
+def tables(results):
+    return {
+        task: {
+            'columns': ['analogy', *SHOWN.values()], 'seeds': False,
+            'rows': [
+                ['`{}`, {}'.format(preset, method), *(
+                    rounded([run['answers'] and run['answers'][method][key] for run in runs], 2)
+                    for key in SHOWN)]
+                for preset, runs in cases.items() for method in METHODS],
+            'made': {'iterations': next(iter(cases.values()))[0]['iterations']}}
+        for task, _, cases in study.by_task(results, {'mnist': None, 'images': None})}
+
+
+def draw(results, out):
     for case, runs in results.items():
-        known = [run['answers'] for run in runs]
-        for name in METHODS:
-            rows.append([case, name, *(
-                study.show([answers and answers[name][key] for answers in known], 2)
-                for key in ('z', 'pixels', 'chance', 'z_kept', 'pixels_kept'))])
         shown = numpy.load(out / runs[0]['shown'])['x'] / 255
         post.draw_small_grid(
             out / 'analogies_{}.png'.format(case.replace('/', '_')),
             shown.reshape(-1, SIDE, SIDE) if shown.ndim == 2 else shown)
-    study.print_table(['', 'analogy', 'right by z', 'by pixels', 'by chance', 'like samples, by z', 'by pixels'], rows)

@@ -7,8 +7,10 @@ from ddgm.evaluation.tasks import open_task
 from ddgm.figures import plots
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
+from ddgm.support.tables import rounded
 
-CHANGES = {
+# In shorter runs of the mixture, one piece changed at a time.
+PIECES = {
     'calibrated': {},
     'no penalty': {'energy_penalty': 0.0},
     'penalty 0.03': {'energy_penalty': 0.03},
@@ -20,12 +22,19 @@ CHANGES = {
     'models not averaged': {'averaged': False},
     'networks of the post': {'feature_layers': 2, 'generator_layers': 2, 'n_latent': 4},
 }
-CASES = {'gaussian_mixture/' + name: change for name, change in CHANGES.items()}
-CASES['swiss_roll/calibrated'] = {}
-CASES['mnist/calibrated'] = {}
-CASES['mnist/post'] = {}
+SHORT = 'short, '
+# By case: its length over ITERATIONS, and what it changes.
+CASES = {
+    'gaussian_mixture/calibrated': (1, {}),
+    'gaussian_mixture/twice as long': (2, {}),
+    **{'gaussian_mixture/' + SHORT + name: (0.3, change) for name, change in PIECES.items()},
+    'swiss_roll/calibrated': (0.6, {}),
+    'mnist/calibrated': (0.6, {}),
+    'mnist/-b 128': (0.4, {'batchsize': 128}),
+    'mnist/-b 128, no penalty': (0.4, {'batchsize': 128, 'energy_penalty': 0.0}),
+    'mnist/post': (0.4, {}),
+}
 ITERATIONS, NEEDS = 10_000, ()
-LENGTH = {'swiss_roll': 0.6, 'mnist': 0.4}  # of a run, over that of the mixture
 N_MARKS = 4
 SHOWN = {
     'gaussian_mixture': (
@@ -37,8 +46,9 @@ SHOWN = {
 
 def measure(case, seed, iterations, data, out):
     task, name = case.split('/')
-    iterations = max(1, round(iterations * LENGTH.get(task, 1)))
-    settings = study.settings_of(task, 'post' if name == 'post' else 'calibrated', seed, iterations, **CASES[case])
+    length, changes = CASES[case]
+    iterations = max(1, round(iterations * length))
+    settings = study.settings_of(task, 'post' if name == 'post' else 'calibrated', seed, iterations, **changes)
     reference = open_task(task, data.get(task), settings)
     trace = []
     marks = study.marks_of(iterations, N_MARKS)[1:]
@@ -48,16 +58,49 @@ def measure(case, seed, iterations, data, out):
     return {'trace': trace}
 
 
-def report(results, out):
-    drawn = []
+def half_way(run):
+    return run['trace'][len(run['trace']) // 2 - 1]
+
+
+def at_the_end(run):
+    return run['trace'][-1]
+
+
+def parts(results):
+    """For each task its name, what is shown of it, and its cases; the short runs by themselves, as ``pieces``."""
     for task, names, cases in study.by_task(results, SHOWN):
-        print(task + ', half-way and at the end\n')
-        study.print_table(['', 'iterations', *map('`{}`'.format, names)], [
-            [case, '{:,}'.format(runs[0]['trace'][at]['iteration']),
-             *(study.show([run['trace'][at][key] for run in runs]) for key in names)]
-            for case, runs in cases.items() for at in (len(runs[0]['trace']) // 2 - 1, -1)])
-        drawn += [plots.Plot('{}: {}'.format(task, key), 'iteration', {
+        short = {case[len(SHORT):]: runs for case, runs in cases.items() if case.startswith(SHORT)}
+        whole = {case: runs for case, runs in cases.items() if not case.startswith(SHORT)}
+        yield from ((part, names, found) for part, found in ((task, whole), ('pieces', short)) if found)
+
+
+def tables(results):
+    """A table a task, half-way and at the end; and ``pieces``, what one piece changed does."""
+    found = {}
+    for part, names, cases in parts(results):
+        columns = [*map('`{}`'.format, names)]
+        if part == 'pieces':
+            rows = [[case, rounded([half_way(run)[names[0]] for run in runs]),
+                     *(rounded([at_the_end(run)[name] for run in runs]) for name in names)]
+                    for case, runs in cases.items()]
+            found[part] = {
+                'columns': ['one piece changed', columns[0] + ', half-way', *columns], 'rows': rows, 'seeds': False,
+                'made': {'iterations': at_the_end(next(iter(cases.values()))[0])['iteration']}}
+            continue
+        looks = (('`{}`, half-way', half_way), ('`{}`', at_the_end))
+        rows = [[label.format(case), entry(runs[0])['iteration'],
+                 *(rounded([entry(run)[name] for run in runs]) for name in names)]
+                for case, runs in cases.items() for label, entry in looks]
+        found[part] = {
+            'columns': ['run', 'iterations', *columns], 'rows': rows, 'seeds': part != 'mnist',
+            'made': {'iterations': None}}
+    return found
+
+
+def draw(results, out):
+    plots.draw_plots(out / 'calibration.png', [
+        plots.Plot('{}: {}'.format(part, key), 'iteration', {
             case: ([entry['iteration'] for entry in runs[0]['trace']],
                    [[float('nan') if entry[key] is None else entry[key] for entry in run['trace']] for run in runs])
-            for case, runs in cases.items()}) for key in names[:4]]
-    plots.draw_plots(out / 'calibration.png', drawn)
+            for case, runs in cases.items()})
+        for part, names, cases in parts(results) for key in names[:4]])

@@ -7,6 +7,7 @@ from ddgm.evaluation import metrics, sampling
 from ddgm.figures import plots
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
+from ddgm.support.tables import rounded
 
 CASES = {
     'gaussian_mixture/default': ('gaussian_mixture', 'default'), 'swiss_roll/default': ('swiss_roll', 'default'),
@@ -75,16 +76,26 @@ def concentration(moved):
     return float((squares[heard].max(axis=1) / squares[heard].sum(axis=1)).mean())
 
 
-def report(results, out):
-    rows, drawn = [], []
+def tables(results):
+    rows = []
     for case, runs in results.items():
-        n_latent = len(runs[0]['moved'][0])
-
         def mean(key, at, runs=runs):
-            return study.show([numpy.mean(run['trace'][at][key]) for run in runs], 2)
+            return rounded([float(numpy.mean(run['trace'][at][key])) for run in runs], 2)
         rows.append([
-            case, mean('f', 0), mean('f', -1), mean('x', -1), mean('chance', -1), mean('read', 0), mean('read', -1),
-            study.show([concentration(run['moved']) for run in runs], 2), '{:.2g}'.format(1 / n_latent)])
+            '`{}`'.format(case), mean('f', 0), mean('f', -1), mean('x', -1), mean('chance', -1), mean('read', 0),
+            mean('read', -1), rounded([concentration(run['moved']) for run in runs], 2),
+            rounded(1 / len(runs[0]['moved'][0]), 2)])
+    return {'correlations': {
+        'columns': [
+            'run', 'f(G(z)) and z, at the start', 'f(G(z)) and z, at the end', 'G(z) and z', 'f and another z',
+            'z read from f, at the start', 'z read from f, at the end', "an expert's largest share of one z",
+            'if every z counted the same'],
+        'rows': rows, 'seeds': False}}
+
+
+def draw(results, out):
+    drawn = []
+    for case, runs in results.items():
         iterations = [entry['iteration'] for entry in runs[0]['trace']]
         drawn.append(plots.Plot(case + ': canonical correlations', 'iteration', {
             name: (iterations, [[reduce(entry[key]) for entry in run['trace']] for run in runs])
@@ -95,7 +106,4 @@ def report(results, out):
         plots.draw_matrix(
             out / 'correlations_{}.png'.format(case.replace('/', '_')), moved[numpy.argsort(-moved.sum(axis=1))][:32],
             'which z move which experts, nats', 'number of z', 'expert, those that move most first')
-    study.print_table(
-        ['', 'f and z at the start', 'at the end', 'x and z', 'by chance', 'z read from f at the start', 'at the end',
-         'an expert’s main z', 'were all alike'], rows)
     plots.draw_plots(out / 'correlations.png', drawn, columns=3)

@@ -9,6 +9,7 @@ from ddgm.figures import plots
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support import randomness
+from ddgm.support.tables import rounded
 
 CASES = {name: name for name in ('post', 'grey', 'calibrated')}
 ITERATIONS, NEEDS = 4_000, ('mnist', 'images')
@@ -61,11 +62,20 @@ def measure(case, seed, iterations, data, out):
     return {'trace': trace}
 
 
-def report(results, out):
-    names = [name for name in next(iter(results.values()))[0]['trace'][0] if name != 'iteration']
-    study.print_table(['AUROC of E: test digits against', *results], [
-        [name, *(study.show([run['trace'][-1][name] for run in runs], 2) for runs in results.values())]
-        for name in names])
+def names_in(results):
+    return [name for name in next(iter(results.values()))[0]['trace'][0] if name != 'iteration']
+
+
+def tables(results):
+    return {'auroc': {
+        'columns': ['test digits against', *map('`{}`'.format, results)],
+        'rows': [
+            [name, *(rounded([run['trace'][-1][name] for run in runs], 2) for runs in results.values())]
+            for name in names_in(results)]}}
+
+
+def draw(results, out):
+    names = names_in(results)
     plots.draw_plots(out / 'detector.png', [
         plots.Plot('{}: AUROC of E'.format(case), 'iteration', {
             name: ([entry['iteration'] for entry in runs[0]['trace']],

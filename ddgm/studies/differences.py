@@ -97,7 +97,11 @@ def measure(case, seed, iterations, data, out):
     return {'metrics': open_task(task).score(x, energy) if numpy.isfinite(x).all() else None}
 
 
-def report(results, out):
-    for task, names, cases in study.by_task(results, SHOWN):
-        print(task + '\n')
-        study.print_metrics('change', names, cases)
+def tables(results):
+    return {
+        task: study.table_of_metrics('change', names, {'`{}`'.format(case): runs for case, runs in cases.items()})
+        for task, names, cases in study.by_task(results, SHOWN)}
+
+
+def draw(results, out):
+    """No pictures."""

@@ -15,20 +15,22 @@ from ddgm.figures import plots, post
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support import randomness
+from ddgm.support.tables import rounded
 
 CASES = {name: name for name in ('post', 'grey', 'batch_normalized_energy', 'weight_normalized_energy', 'last_commit')}
 CASES['weight_normalized_generator'] = 'last_commit'  # without weight normalization in the DEM
 CHANGES = {'weight_normalized_generator': {'energy_normalization': 'none'}}
 ITERATIONS, NEEDS = 2_000, ('mnist',)
 N_MARKS = 10
+# Of what is measured, its head in the table and in the plots.
 QUANTITIES = {
-    'diversity': 'diversity of samples over that of data',
-    'energy_gap': 'E(samples) − E(data), nats',
-    'gradient_of_energy': 'norm of G’s gradient from the energy',
-    'gradient_of_entropy': 'norm of G’s gradient from the entropy',
-    'pull': 'norm of ∂E/∂x at samples, median',
-    'spread_of_pull': 'norm of the mean ∂E/∂x over the mean norm',
-    'passed': 'share of that norm behind G’s sigmoids (at most ¼), median',
+    'diversity': '`diversity`',
+    'energy_gap': 'energy gap, nats',
+    'gradient_of_energy': "G's gradient from the energy",
+    'gradient_of_entropy': "G's gradient from the entropy",
+    'pull': 'slope ∂E/∂x at samples',
+    'passed': "share behind G's sigmoids",
+    'spread_of_pull': 'mean slope over mean size',
 }
 
 
@@ -74,19 +76,24 @@ def measure(case, seed, iterations, data, out):
     return {'trace': trace, 'x': x[:20].tolist()}
 
 
-def report(results, out):
-    def late(runs, name):
-        return study.show([numpy.median([entry[name] for entry in run['trace'][-5:]]) for run in runs])
-    study.print_table(
-        ['preset', 'collapsed', *map('`{}`'.format, QUANTITIES)],
-        [[case, '{} of {}'.format(
-            sum(numpy.median([entry['diversity'] for entry in run['trace'][-3:]]) < metrics.COLLAPSED for run in runs),
-            len(runs)),
-          *(late(runs, name) for name in QUANTITIES)] for case, runs in results.items()])
-    print('medians of the last five looks at each run; {}'.format(
-        '; '.join('{}: {}'.format(*item) for item in QUANTITIES.items())))
+def late(run, name, n):
+    """The median of the last n looks at a run."""
+    return float(numpy.median([entry[name] for entry in run['trace'][-n:]]))
+
+
+def tables(results):
+    return {'gradients': {
+        'columns': ['preset', 'collapsed', *QUANTITIES.values()], 'seeds': False,
+        'rows': [
+            ['`{}`'.format(case),
+             '{} of {}'.format(sum(late(run, 'diversity', 3) < metrics.COLLAPSED for run in runs), len(runs)),
+             *(rounded([late(run, name, 5) for run in runs]) for name in QUANTITIES)]
+            for case, runs in results.items()]}}
+
+
+def draw(results, out):
     plots.draw_plots(out / 'digits.png', [
-        plots.Plot(title, 'iteration', {
+        plots.Plot(title.replace('`', ''), 'iteration', {
             case: ([entry['iteration'] for entry in runs[0]['trace']][1:],
                    [[entry[name] for entry in run['trace'][1:]] for run in runs])
             for case, runs in results.items()}, logarithmic=name in ('gradient_of_energy', 'pull', 'passed'))

@@ -4,6 +4,8 @@ Over training: the proxy H(γ), the entropy of samples, and the angle between th
 end: what the weight of the entropy decides, its sum or mean over γ, and its place taken by the true entropy.
 """
 
+import math
+
 import chainer
 import numpy
 
@@ -15,6 +17,7 @@ from ddgm.fast.links import BatchNormalization, Linear
 from ddgm.figures import plots
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
+from ddgm.support.tables import rounded
 
 N_GAMMAS = 256  # of G
 CHANGES = {
@@ -94,24 +97,40 @@ def measure(case, seed, iterations, data, out):
             *([entry[key] for entry in trace[1:]] for key in ('proxy', 'entropy')))[0, 1])}
 
 
-def report(results, out):
-    drawn = []
+def tables(results):
+    """For each task the entropy beside its proxy, and the metrics; then what halving the last layer does."""
+    found, halved = {}, []
     for task, names, cases in study.by_task(results, SHOWN):
-        print('{}: after training\n'.format(task))
-        study.print_metrics('entropy', names, cases)
-        print('{}: proxy and true entropy\n'.format(task))
-        study.print_table(
-            ['entropy', 'correlation over training', 'change of H(γ)', 'change of the true one',
-             'cosine of their gradients, in γ', 'over all of G', 'share of the true one in γ'],
-            [[case, study.show([run['correlation'] for run in runs], 2),
-              *(study.show([run['trace'][-1][key] - run['trace'][1][key] for run in runs])
-                for key in ('proxy', 'entropy')),
-              *(study.show([numpy.mean([entry[key] for entry in run['trace'][1:]]) for run in runs], 2)
-                for key in ('cosine_gamma', 'cosine_all', 'share_in_gamma'))]
-             for case, runs in cases.items()])
-        halved = [run['halved'] for runs in cases.values() for run in runs]
-        print('{}, last layer halved: H(γ) changes by {:.3f}, the true entropy by {:.3f}; 2 log ½ = {:.3f}\n'.format(
-            task, *numpy.median(halved, axis=0), 2 * numpy.log(0.5)))
+        def change(run, key):
+            return run['trace'][-1][key] - run['trace'][1][key]
+
+        def mean(run, key):
+            return float(numpy.mean([entry[key] for entry in run['trace'][1:]]))
+        scores = study.table_of_metrics('entropy', names, cases)
+        found[task] = {
+            'columns': [
+                'entropy', 'correlation with the true entropy', 'change of H(γ), nats',
+                'change of the true entropy, nats', 'cosine of the gradients, in γ', 'cosine over all of G',
+                'share of the true gradient in γ', *scores['columns'][1:]],
+            'rows': [
+                [case, rounded([run['correlation'] for run in runs], 2),
+                 *(rounded([change(run, key) for run in runs]) for key in ('proxy', 'entropy')),
+                 *(rounded([mean(run, key) for run in runs], 2)
+                   for key in ('cosine_gamma', 'cosine_all', 'share_in_gamma')),
+                 *cells[1:]]
+                for (case, runs), cells in zip(cases.items(), scores['rows'])],
+            'seeds': False}
+        changes = numpy.median([run['halved'] for runs in cases.values() for run in runs], axis=0)
+        halved.append(['`{}`'.format(task), *map(rounded, [*changes, 2 * math.log(0.5)])])
+    found['halved'] = {
+        'columns': ['last layer halved', 'change of H(γ), nats', 'change of the true entropy, nats', '2 log ½'],
+        'rows': halved}
+    return found
+
+
+def draw(results, out):
+    drawn = []
+    for task, _, cases in study.by_task(results, SHOWN):
         drawn += [
             plots.Plot('{}: {}'.format(task, title), 'iteration', {
                 case: ([entry['iteration'] for entry in runs[0]['trace']][1:],

@@ -8,6 +8,7 @@ from ddgm.evaluation import metrics, sampling
 from ddgm.figures import plots
 from ddgm.studies import study
 from ddgm.support import randomness
+from ddgm.support.tables import rounded
 
 ITERATIONS, NEEDS = 6_000, ()
 CASES = {  # the length of a run, over that
@@ -57,14 +58,26 @@ def measure(case, seed, iterations, data, out):
     return {'trace': trace}
 
 
-def report(results, out):
-    collapses = {case: [collapse(run['trace']) for run in runs] for case, runs in results.items()}
-    study.print_table(['preset', 'iterations', 'collapsed', 'from iteration', 'diversity at the end'], [
-        ['`{}`'.format(case), '{:,}'.format(runs[0]['trace'][-1][0]),
-         '{} of {}'.format(sum(start is not None for start in collapses[case]), len(runs)),
-         ', '.join('–' if start is None else '{:,}'.format(start) for start in collapses[case]),
-         ', '.join('{:.2f}'.format(sorted(diversity for _, diversity in run['trace'][-3:])[1]) for run in runs)]
-        for case, runs in results.items()])
+def tables(results):
+    """A table a task, of the same columns."""
+    found = {}
+    for task, _, cases in study.by_task(results, CHANGES):
+        rows = []
+        for preset, runs in cases.items():
+            starts = [collapse(run['trace']) for run in runs]
+            rows.append([
+                '`{}`'.format(preset), runs[0]['trace'][-1][0],
+                '{} of {}'.format(sum(start is not None for start in starts), len(runs)),
+                ', '.join('–' if start is None else '{:,}'.format(start) for start in starts),
+                rounded([sorted(diversity for _, diversity in run['trace'][-3:])[1] for run in runs], 2)])
+        sizes = ', '.join('{} {}'.format(*change) for change in CHANGES[task].items())
+        found[task] = {
+            'columns': ['preset', 'iterations', 'collapsed', 'from iteration', '`diversity` at the end'], 'rows': rows,
+            'made': {'iterations': sizes or None}}
+    return found
+
+
+def draw(results, out):
     plots.draw_plots(out / 'failures.png', [
         plots.Plot(case + ': diversity', 'iteration', {
             'seed {}'.format(seed): tuple(zip(*run['trace'])) for seed, run in enumerate(runs)})

@@ -1,4 +1,4 @@
-"""What all studies share: runs of several seeds side by side, their results on disk, tables.
+"""What all studies share: runs of several seeds side by side, their results on disk.
 
 A study is a module with
 
@@ -7,7 +7,9 @@ A study is a module with
 - ``ITERATIONS``: how long its runs are; ``NEEDS``: of ``'mnist'`` and ``'images'``, whose data all cases read, whatever
   their names begin with;
 - ``measure(case, seed, iterations, data, out)``: one run; returns what JSON can hold;
-- ``report(results, out)``: prints tables and draws pictures from ``{case: [what measure returned, one a seed]}``.
+- ``tables(results)``: by name, what is printed, as ``ddgm.support.tables`` has it; ``results`` are ``{case: [what
+  measure returned, one a seed]}``;
+- ``draw(results, out)``: pictures of the same.
 
 ``out`` is the study's own folder; what it trains it may keep in :func:`trained`, where other studies find it.
 """
@@ -20,7 +22,6 @@ import json
 import multiprocessing
 import multiprocessing.resource_tracker
 import signal
-import statistics
 
 import chainer
 import numpy
@@ -32,12 +33,15 @@ from ddgm.evaluation.tasks import build_models, open_task
 from ddgm.runs import run_folder, stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.files import open_atomically, write_json
+from ddgm.support.tables import markdown, rounded
 
 KEEP_INTERVAL = 1_000  # iterations between two states that are kept for other studies
 
 
 def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
-    """Measure all cases of a study with seeds 0 to ``seeds`` − 1, ``jobs`` at a time, then report.
+    """Measure all cases of a study with seeds 0 to ``seeds`` − 1, ``jobs`` at a time, then print tables and draw.
+
+    The tables are also written to ``tables.json``, with the cases that they lack.
 
     Args:
         module: The study.
@@ -86,9 +90,15 @@ def carry_out(module, data, seeds, jobs, iterations, out, cases=None):
     results = {
         case: [json.loads(path_of(case, seed).read_text(encoding='utf-8')) for seed in range(seeds)]
         for case in cases}
-    print('\nSeeds 0 to {}, {:,} iterations: medians, and in brackets each seed\n'.format(seeds - 1, iterations))
-    module.report(results, out)
-    print('\nPictures: {}'.format(out))
+    print('\nSeeds 0 to {}, {:,} iterations: medians, and in brackets each seed'.format(seeds - 1, iterations))
+    tables = module.tables(results)
+    for name, table in tables.items():
+        print('\n{}{}\n\n{}'.format(name, ', medians' * (not table.get('seeds', True)), markdown(table)), end='')
+    write_json(out / 'tables.json', {
+        'seeds': list(range(seeds)), 'iterations': iterations,
+        'left_out': [case for case in module.CASES if case not in cases], 'tables': tables})
+    module.draw(results, out)
+    print('\nTables and pictures: {}'.format(out))
 
 
 def _cases_to_measure(module, data, cases):
@@ -184,14 +194,6 @@ def marks_of(iterations, n):
     return sorted({round(iterations * i / n) for i in range(n + 1)})
 
 
-def show(values, digits=3):
-    """The median of several seeds, then each; a dash where a run has no such number."""
-    def text(value):
-        return '–' if value is None else '{:.{}g}'.format(value, digits)
-    median = '–' if None in values else '**{}**'.format(text(statistics.median(values)))
-    return '{} ({})'.format(median, ', '.join(map(text, values)))
-
-
 def by_task(results, shown):
     """For each task that has cases: its name, what ``shown`` has of it, and its cases by what follows the name."""
     for task, names in shown.items():
@@ -200,16 +202,9 @@ def by_task(results, shown):
             yield task, names, cases
 
 
-def print_metrics(head, names, cases):
+def table_of_metrics(head, names, cases):
     """A table of the ``'metrics'`` of runs that have these names; a run may have ``None``."""
-    print_table([head, *map('`{}`'.format, names)], [
-        [case, *(show([run['metrics'] and run['metrics'][name] for run in runs]) for name in names)]
-        for case, runs in cases.items()])
-
-
-def print_table(names, rows):
-    """A table in Markdown; ``rows`` are lists of texts."""
-    print('| {} |\n|{}'.format(' | '.join(names), ' --- |' * len(names)))
-    for row in rows:
-        print('| {} |'.format(' | '.join(row)))
-    print()
+    return {
+        'columns': [head, *map('`{}`'.format, names)],
+        'rows': [[case, *(rounded([run['metrics'] and run['metrics'][name] for run in runs]) for name in names)]
+                 for case, runs in cases.items()]}

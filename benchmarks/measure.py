@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Measure everything that the documents show, and fill them: hours, so it can be stopped and started at will.
+
+Results are measured in order of worth.  One that is recorded in docs/results/ from the present code is not measured
+again; of one that was interrupted, what is finished in --out is kept, as long as the code stays the same.  So commit
+first, and measure then.  --list says what is left, and how long it takes on two cores that do nothing else.  What a GPU
+shows is measured by benchmarks/gpu.py alone.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
+
+import ddgm  # noqa: E402, F401, I001  (before Chainer)
+import record  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E402
+from ddgm.runs.exit_status import run_script  # noqa: E402
+from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
+
+RESULTS = ROOT / 'docs' / 'results'
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One file of docs/results/, or several that one command writes.
+
+    Attributes:
+        names (tuple): The files.
+        words (tuple): The command after ``python``; a study of the package records nothing by itself.
+        minutes (int): About, on two cores.
+        needs (tuple): Of ``'mnist'`` and ``'images'``, the folders of data that are handed over.
+        keeps (bool): Whether it keeps what is finished, in ``--out``.
+    """
+
+    names: tuple
+    words: tuple
+    minutes: int
+    needs: tuple = ()
+    keeps: bool = True
+
+    @property
+    def study(self):
+        return self.words[2] if self.words[:2] == ('-m', 'ddgm.studies') else None
+
+    @property
+    def program(self):
+        """The file that decides, besides the package, what is measured."""
+        return self.words[0] if self.study is None else 'ddgm'
+
+
+def study(name, study, minutes, needs=(), *flags):
+    return Result((name,), ('-m', 'ddgm.studies', study, *flags), minutes, needs)
+
+
+ALL = (
+    Result(('plane',), ('benchmarks/quality.py', '--record'), 25),
+    Result(('density',), ('benchmarks/density.py', '--record'), 30),
+    Result(('digits', 'icons'), ('benchmarks/published.py', '--record'), 100, ('mnist', 'images')),
+    Result(('speed',), ('benchmarks/speed.py', '--record'), 20, keeps=False),
+    Result(('speed_sizes',), (
+        'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 30, keeps=False),
+    Result(('speed_startup',), ('benchmarks/speed.py', '--startup', '--record', '--rounds', '2'), 10, keeps=False),
+    Result(('convolution',), ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False),
+    study('calibration', 'calibration', 150, ('mnist',)),
+    study('entropy', 'entropy', 30),
+    study('activations', 'activations', 20),
+    study('average_digit', 'digits', 10, ('mnist',), '-n', '600', '--seeds', '5'),
+    study('collapses', 'failures', 90, ('mnist', 'images'), '--seeds', '5'),
+    study('differences', 'differences', 60),
+    study('detector', 'detector', 60, ('mnist', 'images')),
+    study('features_and_z', 'correlations', 30, ('mnist',)),
+    study('analogies', 'analogies', 60, ('mnist', 'images')),
+    Result(('processes',), ('benchmarks/processes.py',), 15, ('mnist', 'images'), keeps=False),
+    Result(('scaling',), ('benchmarks/scaling.py',), 5, keeps=False),
+    Result(('large_data',), ('benchmarks/large_data.py',), 15, keeps=False),
+    Result(('reliability',), (
+        '-m', 'pytest', 'tests/test_faults.py', 'tests/test_fuzz.py', 'tests/test_processes.py', '--thorough',
+        '--record', '-n', 'auto', '--dist', 'worksteal'), 20, keeps=False),
+)
+# Rows that stand beside those of a study, from other results; and what is aimed at.
+BESIDE = {
+    ('calibration', 'gaussian_mixture'): [
+        ['`default`', 20_000, 'plane.gaussian_mixture_20000.{}.ours'],
+        ['real data', None, 'plane.gaussian_mixture_20000.{}.real data'],
+        ['aim', None, {
+            'log_likelihood': '≥ −1.6', 'kl_generator_data': '≤ 0.3', 'hq_2sigma': '≥ 0.82', 'coverage': '≥ 0.93',
+            'mode_kl': '≤ 0.004'}]],
+    ('calibration', 'swiss_roll'): [
+        ['`default`', 20_000, 'plane.swiss_roll_20000.{}.ours'],
+        ['aim', None, {'within_0.1': '≥ 0.95', 'coverage': '≥ 0.85'}]],
+    ('calibration', 'mnist'): [['aim', None, {'class_kl': '≤ 0.05', 'frechet': '≤ 62, a third of `post`'}]],
+}
+
+
+def code_of(commit, program):
+    """What names the code of a result at a commit: hashes of the package, of the scripts and of its own program."""
+    paths = [*record.CODE, *([program] if program != 'ddgm' else [])]
+    hashes = [record.git('rev-parse', '{}:{}'.format(commit, path)) for path in paths]
+    return None if None in hashes else ' '.join(hashes)
+
+
+def is_current(result):
+    """Whether all files of a result are there, and measured with the present code."""
+    for name in result.names:
+        try:
+            commit = json.loads((RESULTS / (name + '.json')).read_text(encoding='utf-8'))['made']['commit']
+        except FileNotFoundError:
+            return False
+        if not commit or commit.endswith('-dirty'):
+            return False
+        if code_of(commit, result.program) != code_of('HEAD', result.program):
+            return False
+    return True
+
+
+def with_rows_beside(name, tables):
+    """The tables of a study, and below them the rows of ``BESIDE``."""
+    for (of, table), rows in BESIDE.items():
+        if of != name:
+            continue
+        for head, iterations, cells in rows:
+            metrics = [column.strip('`') for column in tables[table]['columns'][2:]]
+            tables[table]['rows'].append([head, iterations, *(
+                {'from': cells.format(metric)} if isinstance(cells, str) else cells.get(metric) for metric in metrics)])
+    return tables
+
+
+def measure(result, data, out):
+    """Carry out one result's command and record what it says; raises ``RunFailed`` where it fails."""
+    flags = [word for name in result.needs for word in ('--' + name, data[name])]
+    if result.study:
+        flags += ['--out', str(out / 'studies')]
+    elif result.keeps:
+        flags += ['--out', str(out / result.names[0])]
+    outcome = subprocess.run([sys.executable, *result.words, *flags], cwd=ROOT)
+    if outcome.returncode:
+        raise RunFailed('{} failed; the same command goes on'.format(' '.join(result.words)))
+    if result.study:
+        found = json.loads((out / 'studies' / result.study / 'tables.json').read_text(encoding='utf-8'))
+        if found['left_out']:
+            raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))
+        name, = result.names
+        record.write(
+            name, with_rows_beside(name, found['tables']), seeds=found['seeds'], iterations=found['iterations'],
+            command=' '.join(['python', *result.words, *(word for need in result.needs for word in (
+                '--' + need, 'folder'))]))
+
+
+def main():
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument('--mnist', metavar='DIR', type=path_name, default='data/mnist', help='(default: %(default)s)')
+    parser.add_argument('--images', metavar='DIR', type=path_name, help='folder of the icons')
+    parser.add_argument('--only', metavar='NAME', nargs='+', help='only these files of docs/results/')
+    parser.add_argument('--list', action='store_true', help='only say what is left')
+    parser.add_argument('--out', metavar='DIR', type=as_path, default=pathlib.Path('result/measured'))
+    arguments = parser.parse_args()
+    names = [name for result in ALL for name in result.names]
+    unknown = sorted(set(arguments.only or ()) - set(names))
+    if unknown:
+        raise UsageError('--only: no {}: there are {}'.format(', '.join(unknown), ', '.join(names)))
+    due = [result for result in ALL if not is_current(result) and (
+        not arguments.only or set(result.names) & set(arguments.only))]
+    data = {name: folder and os.path.abspath(folder) for name, folder in (
+        ('mnist', arguments.mnist), ('images', arguments.images))}
+    print('{} of {} results are of the present code; left: {:.1f} hours'.format(
+        len(ALL) - len([result for result in ALL if not is_current(result)]), len(ALL),
+        sum(result.minutes for result in due) / 60))
+    for result in due:
+        print('{:>5} min  {}'.format(result.minutes, ', '.join(result.names)), flush=True)
+    if arguments.list or not due:
+        return
+    if any('images' in result.needs for result in due) and not arguments.images:
+        raise UsageError('this needs data: give its folder to --images, or results without to --only')
+    if record.commit() is None or record.commit().endswith('-dirty'):
+        raise UsageError('the code is not as it was committed: commit first, so that results can name their commit')
+    for result in due:
+        print('\n{} ...'.format(', '.join(result.names)), flush=True)
+        measure(result, data, arguments.out.absolute() / code_of('HEAD', 'ddgm').partition(' ')[0][:12])
+    subprocess.run([sys.executable, 'benchmarks/tables.py'], cwd=ROOT, check=True)
+
+
+if __name__ == '__main__':
+    run_script(main)

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Digits and pictures with the published presets, several seeds each: the tables of docs/results.md.
+
+Each run is the training script's own; one that is scored on the way is resumed.  What is there is not repeated, so this
+can be stopped and started at will.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
+
+import ddgm  # noqa: E402, F401, I001  (before Chainer)
+import record  # noqa: E402
+from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
+from ddgm.evaluation.tasks import open_task  # noqa: E402
+from ddgm.presets import PRESETS, default_preset  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, as_path, path_name, whole_number  # noqa: E402
+from ddgm.runs.exit_status import run_script  # noqa: E402
+from ddgm.support.files import write_json  # noqa: E402
+from ddgm.support.tables import markdown, rounded  # noqa: E402
+
+# By task, in order of worth: a preset, and the iterations at which it is scored.
+RUNS = {
+    'mnist': (('post', (2_400, 24_000)), ('batch_normalized_energy', (4_000,)), ('last_commit', (8_000,))),
+    'images': (('post', (4_000,)),),
+}
+FLAGS = {'mnist': (), 'images': ('--width', '0.25', '--batchsize', '64')}
+METRICS = {
+    'mnist': (
+        'collapsed', 'diversity', 'class_kl', 'mode_score', 'frechet', 'precision', 'recall', 'density', 'coverage',
+        'nearest_train', 'classifier'),
+    'images': ('collapsed', 'diversity', 'frechet', 'coverage', 'recall', 'nearest_train'),
+}
+# After so many iterations of ``post``.
+AIMS = {
+    'mnist': {
+        'collapsed': '0 of 3', 'class_kl': '≤ 0.15', 'frechet': '≤ 111, half of that at 2,400'},
+    'images': {'collapsed': '0 of 3', 'diversity': '≥ 0.7'},
+}
+
+
+def run(task, preset, lengths, seed, data, out):
+    """Train with one seed through all lengths: the metrics at each."""
+    folder, scores = out / '{}-{}-seed{}'.format(task, preset, seed), []
+    for length in lengths:
+        kept = out / '{}-{}-seed{}-{}.json'.format(task, preset, seed, length)
+        if not kept.exists():
+            resume = ['--resume'] if (folder / 'settings.json').exists() else []
+            subprocess.run(
+                [sys.executable, str(ROOT / 'train_{}.py'.format(task)), '--preset', preset, '--data', str(data),
+                 *FLAGS[task], '--seed', str(seed), '--iterations', str(length), '--figure_interval', '0', '--out',
+                 str(folder), *resume],
+                check=True, stdout=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+            write_json(kept, json.loads((folder / 'metrics.json').read_text(encoding='utf-8')))
+        scores.append(json.loads(kept.read_text(encoding='utf-8')))
+    return scores
+
+
+def table(task, scores, real_data):
+    """A column for each preset and length; ``scores`` by both, the metrics of each seed."""
+    def cell(runs, name):
+        if name == 'collapsed':
+            return '{} of {}'.format(sum(run[name] for run in runs), len(runs))
+        if name == 'classifier':  # by which digits are judged: one for all
+            return ', '.join(sorted({run[name] for run in runs}))
+        return rounded([run[name] for run in runs])
+    n = len(RUNS[task][0][1])  # aims, and what real data has, follow the columns of ``post``
+    columns = ['`{}`, {:,} iterations'.format(*each) for each in scores]
+    beside = ['aim', 'real data'] if real_data else ['aim']
+    rows = []
+    for name in METRICS[task]:
+        cells = [cell(runs, name) for runs in scores.values()]
+        real = [cell([real_data], name) if name in ('collapsed', 'classifier') else rounded(real_data[name], 4)
+                ] if real_data else []
+        rows.append(['`{}`'.format(name), *cells[:n], AIMS[task].get(name), *real, *cells[n:]])
+    return {'columns': ['metric', *columns[:n], *beside, *columns[n:]], 'rows': rows}
+
+
+def main():
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument('--mnist', metavar='DIR', type=path_name, help='folder of the four IDX files')
+    parser.add_argument('--images', metavar='DIR', type=path_name, help='folder of pictures')
+    parser.add_argument(
+        '--seeds', type=whole_number(1), default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
+    parser.add_argument(
+        '--jobs', type=whole_number(1), default=2, metavar='N',
+        help='runs at a time, of one thread each (default: %(default)s)')
+    parser.add_argument('--out', type=as_path, default=pathlib.Path('result/published'), metavar='DIR')
+    parser.add_argument('--record', action='store_true', help='write docs/results/digits.json and icons.json')
+    arguments = parser.parse_args()
+    data = {task: folder for task, folder in (('mnist', arguments.mnist), ('images', arguments.images)) if folder}
+    if not data:
+        parser.error('this needs data: give its folder to --mnist or --images')
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    due = [(task, *each, seed) for task in data for each in RUNS[task] for seed in range(arguments.seeds)]
+    found = {}
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        futures = {pool.submit(run, *each, data[each[0]], arguments.out.absolute()): each for each in due}
+        for n, future in enumerate(concurrent.futures.as_completed(futures), 1):
+            task, preset, _, seed = futures[future]
+            found[task, preset, seed] = future.result()
+            print('{} of {}: {}, {}, seed {}'.format(n, len(due), task, preset, seed), flush=True)
+    for task, name in (('mnist', 'digits'), ('images', 'icons')):
+        if task not in data:
+            continue
+        scores = {
+            (preset, length): [found[task, preset, seed][i] for seed in range(arguments.seeds)]
+            for preset, lengths in RUNS[task] for i, length in enumerate(lengths)}
+        reference = open_task(task, data[task], PRESETS[task][default_preset(task)].settings)
+        points = reference.real_data(N_SCORED)
+        result = table(task, scores, None if points is None else reference.score(points))
+        print('\n{}\n\n{}'.format(task, markdown(result)), end='')
+        if arguments.record:
+            record.write(name, {'published': result}, seeds=list(range(arguments.seeds)))
+
+
+if __name__ == '__main__':
+    run_script(main)

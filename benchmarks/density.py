@@ -23,6 +23,7 @@ from ddgm.presets import PRESETS  # noqa: E402
 from ddgm.runs.command_line import OneLineParser, as_path, whole_number  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support.tables import markdown, rounded  # noqa: E402
+from quality import without_rounding  # noqa: E402
 
 SHOWN = {
     'gaussian_mixture': (
@@ -74,7 +75,7 @@ def main():
         rows = [
             [kind, *([rounded(scores[task, seed][i][name]) for seed in range(arguments.seeds)] for name in names)]
             for i, kind in enumerate(('samples of the generator', 'refined under the energy model'))]
-        rows.append(['real data', *(rounded(real.get(name)) for name in names)])
+        rows.append(['real data', *(without_rounding(real.get(name)) for name in names)])
         tables[task] = {
             'columns': ['samples', *map('`{}`'.format, names)], 'rows': rows,
             'made': {'iterations': PRESETS[task]['density'].settings.iterations}}

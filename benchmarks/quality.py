@@ -83,16 +83,17 @@ def run(task, seed, out):
     return scores
 
 
-def shown(value):
-    return tables.rounded(value, 4)
-
-
 def quartiles(values):
     """Median and quartiles as a cell of a table; ``None`` where a run lacks the number."""
     if None in values:
         return None
     low, middle, high = numpy.percentile(values, [25, 50, 75])
-    return {'value': shown(middle), 'from': shown(low), 'to': shown(high)}
+    return {'value': tables.rounded(middle), 'from': tables.rounded(low), 'to': tables.rounded(high)}
+
+
+def without_rounding(value):
+    """A number as tables have it, 0 where it is no more than the rounding of an integral."""
+    return 0.0 if value is not None and abs(value) < 1e-9 else tables.rounded(value)
 
 
 def rank_sum_p(values, others):
@@ -120,7 +121,7 @@ def table(task, i, runs, real_data):
             '`{}`'.format(name), quartiles(finished), AIMS[task].get(name, (None, None))[i],
             '{} (seed 1 alone)'.format(tables.number(theirs[0])) if theirs and len(theirs) == 1 else theirs,
             round(rank_sum_p(finished, theirs), 2) if comparable else None,
-            shown(real_data.get(name)), shown(None if None in running else float(numpy.median(running)))])
+            without_rounding(real_data.get(name)), tables.rounded(None if None in running else float(numpy.median(running)))])
     return {'columns': columns, 'rows': rows, 'made': {'iterations': LENGTHS[i]}}
 
 

@@ -55,7 +55,10 @@ def describe(made, medians):
             return value and {'command': '`{}`', 'commit': 'commit {}'}.get(name, '{}').format(value)
         if name == 'iterations':
             return '{:,} iterations'.format(value)
-        return ('medians of ' if medians else '') + 'seeds {}'.format(', '.join(map(str, value)))
+        first, last = value[0], value[-1]
+        seeds = ', '.join(map(str, value)) if value != [*range(first, last + 1)] or len(value) < 6 else (
+            '{} to {}'.format(first, last))
+        return ('medians of ' if medians else '') + 'seeds ' + seeds
     unknown = ', '.join(name for name in ('machine', 'versions', 'commit') if not made.get(name))
     parts = [*map(text, MADE), unknown and unknown + ': before this was recorded']
     return '<sub>{}.</sub>'.format('; '.join(filter(None, parts)))

@@ -164,7 +164,7 @@ def test_table_of_quality():
         [{'finished': dict.fromkeys(names, 1.0 + seed), 'running': {'coverage': 0.5}}] * 2 for seed in range(16)]
     rows = {row[0]: row[1:] for row in quality.table('swiss_roll', 1, runs, {'coverage': 0.96412})['rows']}
     assert rows['`coverage`'] == [
-        {'value': 8.5, 'from': 4.75, 'to': 12.25}, '≥ 0.45', [0.577, 0.379], 0.01, 0.9641, 0.5]
+        {'value': 8.5, 'from': 4.75, 'to': 12.2}, '≥ 0.45', [0.577, 0.379], 0.01, 0.964, 0.5]
     assert rows['`blurred_js`'][2:] == [None, None, None, None]
     assert rows['`log_likelihood`'][2] == '−11.7 (seed 1 alone)'
     runs[3] = [{'finished': {}, 'running': {}}] * 2

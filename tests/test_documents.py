@@ -128,7 +128,7 @@ def test_changed_figure_is_named(tmp_path):
     assert page == (
         'As <!-- figure x.t.two.a.b -->0.5<!-- end --> says:\n\n<!-- table x.t -->\n'
         '| run | `a.b` | c |\n| --- | --- | --- |\n'
-        '| `one` | **0.5** (0.5, −1.25, 3) | 2 (1–4,000) |\n| two | **0.5** (0.5, −1.25, 3) | – |\n\n'
+        '| `one` | **0.5** (0.5, −1.25, 3) | 2 (1 to 4,000) |\n| two | **0.5** (0.5, −1.25, 3) | – |\n\n'
         '<sub>`make x`; seeds 0, 1, 2; 1,000 iterations; '
         'machine, versions, commit: before this was recorded.</sub>\n<!-- end -->\n')
     assert differing({'page.md': page}, tmp_path) == []

@@ -67,7 +67,7 @@ def test_long_title(printed):
     ([0.5, 0.25, 1.0], '**0.5** (0.5, 0.25, 1)', '0.5'), ([0.5, None, 1.0], '**–** (0.5, –, 1)', '–'),
     ([1.5, 2.0], '1.5, 2', '1.5, 2'), (None, '–', '–'), ('a text', 'a text', 'a text'), (-1234.5, '−1,234', '−1,234'),
     (12345, '12,345', '12,345'), (-0.25, '−0.25', '−0.25'),
-    ({'value': 0.5, 'from': 0.25, 'to': 1.0}, '0.5 (0.25–1)', '0.5')])
+    ({'value': 0.5, 'from': 0.25, 'to': 1.0}, '0.5 (0.25 to 1)', '0.5')])
 def test_cells(cell, shown, alone):
     assert tables.show(cell) == shown
     assert tables.show(cell, seeds=False) == alone

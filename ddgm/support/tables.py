@@ -25,7 +25,7 @@ def number(value):
 def show(cell, seeds=True):
     """A cell as text; ``seeds``: with the seeds behind a median, the range of a figure."""
     if isinstance(cell, dict):
-        return number(cell['value']) + (' ({}–{})'.format(number(cell['from']), number(cell['to'])) if seeds else '')
+        return number(cell['value']) + (' ({} to {})'.format(number(cell['from']), number(cell['to'])) if seeds else '')
     if not isinstance(cell, list):
         return number(cell)
     each = ', '.join(map(number, cell))

@@ -135,6 +135,15 @@ class MNISTSettings(Settings):
     noise: float = 0.3  # standard deviation in the feature extractor
     start_size: int = 6000  # images, or z, from which weight normalization starts
 
+    # Beyond the paper.
+    convolutional: bool = False  # both networks
+    BEYOND_THE_PAPER: ClassVar = Settings.BEYOND_THE_PAPER + ('convolutional',)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.convolutional and {self.energy_normalization, self.generator_normalization} != {'none'}:
+            raise ValueError('convolutional is for presets without weight or batch normalization of the energy model')
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageSettings(Settings):
@@ -244,6 +253,13 @@ PRESETS = {
                 iterations=6_000, binarized=False, batchsize=256, energy_learning_rate=1e-3,
                 generator_learning_rate=1e-3, energy_penalty=1e-4, decay_from=1_500, averaged=True),
             'five to twenty minutes'),
+        'convolutional': Preset(
+            "beyond the post: the same with convolutions, of a larger z",
+            _mnist(
+                iterations=8_000, convolutional=True, binarized=False, batchsize=128, n_latent=32,
+                energy_learning_rate=1e-3, generator_learning_rate=1e-3, energy_penalty=1e-4, decay_from=2_000,
+                averaged=True),
+            'ten to thirty minutes'),
     },
     'images': {
         'post': Preset(

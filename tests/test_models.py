@@ -382,6 +382,32 @@ def test_published_networks_of_mnist(preset, energy, batch_normalized, generator
         (10 + generator) * 500 + 2 * 500 + (500 + generator) * 500 + 2 * 500 + (500 + generator) * 784)
 
 
+def test_convolutional_networks_of_mnist(device, rng):
+    energy_model, generative_model = models = build('mnist', 'convolutional', rng)
+    f, _, samples = passed_through(models, (784,), device, rng)
+    assert f.shape == (4, 128)
+    assert abs(f).max() <= 1
+    assert samples.min() >= 0
+    assert samples.max() <= 1
+    flat = 64 * 7 * 7
+    assert count(energy_model) == (
+        convolutions(4, 1, 32, 64) + (flat + 1) * 256 + (256 + 1) * 128 + (128 + 1) * 128 + 784)
+    assert count(generative_model) == (32 + 1) * flat + 2 * flat + convolutions(4, 64, 32, 1) + 2 * 32
+
+
+def test_convolutional_features_of_a_pixel(rng):
+    """x is read as rows of 28 pixels: without noise, another corner changes other places of the first convolution."""
+    f = mnist.ConvolutionalFeatureExtractor(3, 0.0, initializers.Normal(1.0, rng=rng))
+    x = numpy.zeros((2, 784), dtype=numpy.float32)
+    x[1, 28 * 20 + 9] = 1
+    shown = {}
+    f.c1.forward = lambda h: shown.setdefault('h', type(f.c1).forward(f.c1, h))
+    with noise.source(rng):
+        f(x)
+    changed = numpy.argwhere((shown['h'].array[1] != shown['h'].array[0]).any(axis=0))
+    assert {tuple(place) for place in changed} == {(9, 4), (9, 5), (10, 4), (10, 5)}
+
+
 def test_batch_normalization_comes_before_each_elu(device, rng):
     """f against its equation in float64, in training with noise of size 0."""
     with chainer.using_config('dtype', numpy.float64):

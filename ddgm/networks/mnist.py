@@ -11,7 +11,8 @@ from ddgm.fast.noise import add_noise
 from ddgm.links import WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
-N_PIXELS = 784
+SIDE = 28
+N_PIXELS = SIDE * SIDE
 
 
 def _linear(in_size, out_size, initial_weight):
@@ -80,9 +81,57 @@ class GenerativeModel(DeepGenerativeModel):
         return F.sigmoid(self.l3(h))
 
 
+# ---- beyond the paper: convolutions, kernels of 4, stride 2
+
+class ConvolutionalFeatureExtractor(chainer.Chain):
+    """f(x): 28² → Conv 32·14² → Conv 64·7² → 256, each with ELU and noise, → n_features tanh."""
+
+    def __init__(self, n_features, noise, initial_weight):
+        super().__init__()
+        self.noise = noise
+        with self.init_scope():
+            self.c1 = L.Convolution2D(1, 32, 4, 2, 1, initialW=initial_weight)
+            self.c2 = L.Convolution2D(32, 64, 4, 2, 1, initialW=initial_weight)
+            self.l1 = _linear(64 * 7 * 7, 256, initial_weight)
+            self.l2 = _linear(256, n_features, initial_weight)
+
+    def forward(self, x):
+        """(N, 784) to (N, n_features) in −1…1."""
+        h = F.reshape(x, (len(x), 1, SIDE, SIDE))
+        for convolution in (self.c1, self.c2):
+            h = add_noise(F.elu(convolution(h)), self.noise)
+        h = add_noise(F.elu(self.l1(F.reshape(h, (len(x), -1)))), self.noise)
+        return F.tanh(self.l2(h))
+
+
+class ConvolutionalGenerativeModel(DeepGenerativeModel):
+    """G(z): z → 64·7² BN ReLU → Deconv 32·14² BN ReLU → Deconv 28² sigmoid."""
+
+    def __init__(self, n_latent, initial_weight):
+        super().__init__(n_latent)
+        with self.init_scope():
+            self.l1 = _linear(n_latent, 64 * 7 * 7, initial_weight)
+            self.bn1 = L.BatchNormalization(64 * 7 * 7)
+            self.d1 = L.Deconvolution2D(64, 32, 4, 2, 1, initialW=initial_weight)
+            self.bn2 = L.BatchNormalization(32)
+            self.d2 = L.Deconvolution2D(32, 1, 4, 2, 1, initialW=initial_weight)
+
+    def forward(self, z):
+        """(N, n_latent) to (N, 784) in 0…1."""
+        h = F.reshape(F.relu(self.bn1(self.l1(z))), (len(z), 64, 7, 7))
+        h = F.relu(self.bn2(self.d1(h)))
+        return F.reshape(F.sigmoid(self.d2(h)), (len(z), N_PIXELS))
+
+
 def build_models(settings, rng):
     """A DEM and a DGM, as ``settings`` say, weights drawn from the NumPy generator ``rng``."""
     initial_weight = initializers.Normal(0.05, rng=rng)
+    if settings.convolutional:
+        return DeepEnergyModel(
+            ConvolutionalFeatureExtractor(settings.n_experts, settings.noise, initial_weight),
+            _linear(settings.n_experts, settings.n_experts, initial_weight),
+            n_visible=N_PIXELS, sigma=settings.sigma, initial_bias=initial_weight), ConvolutionalGenerativeModel(
+                settings.n_latent, initial_weight)
     sizes = N_PIXELS, 1000, 500, 250, settings.n_experts
     linear = WeightNormalizedLinear if settings.energy_normalization == 'weight' else _linear
     if settings.energy_normalization == 'batch':

@@ -90,6 +90,7 @@ _BEYOND_THE_PAPER = {
     'averaged': 'finish with averages over the last part of the run',
     'feature_layers': 'layers of f(x)',
     'generator_layers': 'hidden layers of G(z)',
+    'convolutional': 'both networks of convolutions',
 }
 
 

@@ -32,6 +32,7 @@ CASES = {
     'mnist/calibrated': (0.6, {}),
     'mnist/-b 128': (0.4, {'batchsize': 128}),
     'mnist/-b 128, no penalty': (0.4, {'batchsize': 128, 'energy_penalty': 0.0}),
+    'mnist/convolutional': (0.8, {}),
     'mnist/post': (0.4, {}),
 }
 ITERATIONS, NEEDS = 10_000, ()
@@ -48,7 +49,8 @@ def measure(case, seed, iterations, data, out):
     task, name = case.split('/')
     length, changes = CASES[case]
     iterations = max(1, round(iterations * length))
-    settings = study.settings_of(task, 'post' if name == 'post' else 'calibrated', seed, iterations, **changes)
+    preset = name if name in ('convolutional', 'post') else 'calibrated'
+    settings = study.settings_of(task, preset, seed, iterations, **changes)
     reference = open_task(task, data.get(task), settings)
     trace = []
     marks = study.marks_of(iterations, N_MARKS)[1:]

@@ -302,7 +302,7 @@ def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_
     command = [
         sys.executable, str(ROOT / 'benchmarks' / 'gpu.py'), '--rehearse', '--mnist', str(digits_folder),
         '--images', str(pictures_folder), '--out', str(tmp_path / 'gpu')]
-    first, second = (subprocess.run(command, capture_output=True, text=True, timeout=300) for _ in range(2))
+    first, second = (subprocess.run(command, capture_output=True, text=True, timeout=900) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     results = {name: json.loads((tmp_path / 'gpu' / (name + '.json')).read_text()) for name in gpu.STEPS}
     assert [row[:2] for row in results['agreement']['rows']] == [

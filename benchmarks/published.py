@@ -17,6 +17,8 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import record  # noqa: E402
+from ddgm.data.mnist import MNIST  # noqa: E402
+from ddgm.evaluation.classifier import load_or_train  # noqa: E402
 from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
 from ddgm.evaluation.tasks import open_task  # noqa: E402
 from ddgm.presets import PRESETS, default_preset  # noqa: E402
@@ -99,6 +101,8 @@ def main():
         parser.error('this needs data: give its folder to --mnist or --images')
     arguments.out.mkdir(parents=True, exist_ok=True)
     due = [(task, *each, seed) for task in data for each in RUNS[task] for seed in range(arguments.seeds)]
+    if 'mnist' in data:
+        load_or_train(MNIST(data['mnist']))  # once, before runs that go side by side would each train one
     found = {}
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         futures = {pool.submit(run, *each, data[each[0]], arguments.out.absolute()): each for each in due}

@@ -121,7 +121,8 @@ def table(task, i, runs, real_data):
             '`{}`'.format(name), quartiles(finished), AIMS[task].get(name, (None, None))[i],
             '{} (seed 1 alone)'.format(tables.number(theirs[0])) if theirs and len(theirs) == 1 else theirs,
             round(rank_sum_p(finished, theirs), 2) if comparable else None,
-            without_rounding(real_data.get(name)), tables.rounded(None if None in running else float(numpy.median(running)))])
+            without_rounding(real_data.get(name)),
+            None if None in running else tables.rounded(float(numpy.median(running)))])
     return {'columns': columns, 'rows': rows, 'made': {'iterations': LENGTHS[i]}}
 
 

@@ -49,7 +49,7 @@ classifier: $(VENV)/installed
 # Everything that the documents show, measured with the present code where it was not yet: hours, on a machine that does
 # nothing else.  LIST=1 only says what is left, and ONLY names some of docs/results/.
 #     make measure IMAGES=path [MNIST=path] [ONLY='plane density'] [LIST=1]
-measure: $(VENV)/installed-pytorch $(VENV)/installed-mpi
+measure: $(if $(LIST),$(VENV)/installed,$(VENV)/installed-pytorch $(VENV)/installed-mpi)
 	$(RUN) benchmarks/measure.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(LIST),--list)
 

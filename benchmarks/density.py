@@ -5,7 +5,6 @@ Runs of both tasks with the preset `density`, by the training scripts; then `pyt
 each under its own energy model.  What is there is not repeated, so this can be stopped and started at will.
 """
 
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -17,13 +16,13 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import record  # noqa: E402
+import several_seeds  # noqa: E402
 from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
 from ddgm.evaluation.tasks import open_task  # noqa: E402
 from ddgm.presets import PRESETS  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, as_path, whole_number  # noqa: E402
+from ddgm.runs.command_line import OneLineParser  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support.tables import markdown, rounded  # noqa: E402
-from quality import without_rounding  # noqa: E402
 
 SHOWN = {
     'gaussian_mixture': (
@@ -54,20 +53,13 @@ def start(*words):
 
 def main():
     parser = OneLineParser(description=__doc__)
-    parser.add_argument(
-        '--seeds', type=whole_number(1), default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
-    parser.add_argument(
-        '--jobs', type=whole_number(1), default=2, metavar='N', help='runs at a time (default: %(default)s)')
-    parser.add_argument('--out', type=as_path, default=pathlib.Path('result/density'), metavar='DIR')
+    several_seeds.add_flags(parser, 'result/density')
     parser.add_argument('--record', action='store_true', help='write docs/results/density.json')
     arguments = parser.parse_args()
     out = arguments.out.absolute()
-    due, scores = [(task, seed) for task in SHOWN for seed in range(arguments.seeds)], {}
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = {pool.submit(run, *each, out): each for each in due}
-        for n, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            scores[futures[future]] = future.result()
-            print('{} of {}: {}, seed {}'.format(n, len(due), *futures[future]), flush=True)
+    scores = several_seeds.side_by_side(
+        lambda task, seed: run(task, seed, out), [(task, seed) for task in SHOWN for seed in range(arguments.seeds)],
+        arguments.jobs)
     tables = {}
     for task, names in SHOWN.items():
         reference = open_task(task)
@@ -75,7 +67,7 @@ def main():
         rows = [
             [kind, *([rounded(scores[task, seed][i][name]) for seed in range(arguments.seeds)] for name in names)]
             for i, kind in enumerate(('samples of the generator', 'refined under the energy model'))]
-        rows.append(['real data', *(without_rounding(real.get(name)) for name in names)])
+        rows.append(['real data', *(several_seeds.without_rounding(real.get(name)) for name in names)])
         tables[task] = {
             'columns': ['samples', *map('`{}`'.format, names)], 'rows': rows,
             'made': {'iterations': PRESETS[task]['density'].settings.iterations}}

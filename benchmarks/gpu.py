@@ -35,6 +35,7 @@ from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E4
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support.errors import RunFailed  # noqa: E402
 from ddgm.support.files import write_json  # noqa: E402
+from ddgm.support.tables import rounded  # noqa: E402
 from ddgm.support.terminal import duration  # noqa: E402
 
 SEED = 0
@@ -78,7 +79,7 @@ def agreement(request):
             settings = dataclasses.replace(preset.settings, iterations=n, seed=SEED, **size)
             expected, losses = (losses_of(task, settings, device) for device in ('@numpy', '@cupy:0'))
             difference = (abs(losses - expected) / numpy.maximum(1, abs(expected))).max()
-            rows.append(['{}, `{}`'.format(task, name), n, float('{:.1e}'.format(difference))])
+            rows.append(['{}, `{}`'.format(task, name), n, rounded(difference, 2)])
             print('    {}, {}: {:.1e}'.format(task, name, difference), flush=True)
     return {'columns': ['preset', 'iterations', 'largest relative difference of a loss'], 'rows': rows}
 
@@ -118,8 +119,7 @@ def speed(request):
             '--sides', *sides, '--out', measured)
         case, = json.loads(measured.read_text(encoding='utf-8'))['cases']
         ratios = [case['sides'][name].get('ratio') for name in sides]
-        rows.append([case['title'], float('{:.3g}'.format(1e3 * case['sides']['ours']['step'])), *(
-            ratio and float('{:.3g}'.format(ratio)) for ratio in ratios)])
+        rows.append([case['title'], rounded(1e3 * case['sides']['ours']['step']), *map(rounded, ratios)])
     titles = ['over PyTorch as written', 'over PyTorch tuned', 'over PyTorch compiled'][:len(sides)]
     return {'columns': ['case', 'ms a step', *titles], 'rows': rows}
 
@@ -151,7 +151,7 @@ def pictures(request, task, data, names, flags):
     scores = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
     return {'columns': ['run', 'iterations', 'seconds', *map('`{}`'.format, names)], 'rows': [[
         task, scores['iterations'], round(seconds), *(
-            None if scores.get(name) is None else float('{:.4g}'.format(scores[name])) for name in names)]]}
+            rounded(scores.get(name), 4) for name in names)]]}
 
 
 def run(what, *words):

@@ -164,13 +164,12 @@ def main():
     unknown = sorted(set(arguments.only or ()) - set(names))
     if unknown:
         raise UsageError('--only: no {}: there are {}'.format(', '.join(unknown), ', '.join(names)))
-    due = [result for result in ALL if not is_current(result) and (
-        not arguments.only or set(result.names) & set(arguments.only))]
+    left = [result for result in ALL if not is_current(result)]
+    due = [result for result in left if not arguments.only or set(result.names) & set(arguments.only)]
     data = {name: folder and os.path.abspath(folder) for name, folder in (
         ('mnist', arguments.mnist), ('images', arguments.images))}
     print('{} of {} results are of the present code; left: {:.1f} hours'.format(
-        len(ALL) - len([result for result in ALL if not is_current(result)]), len(ALL),
-        sum(result.minutes for result in due) / 60))
+        len(ALL) - len(left), len(ALL), sum(result.minutes for result in due) / 60))
     for result in due:
         print('{:>5} min  {}'.format(result.minutes, ', '.join(result.names)), flush=True)
     if arguments.list or not due:

@@ -5,7 +5,6 @@ Each run is the training script's own; one that is scored on the way is resumed.
 can be stopped and started at will.
 """
 
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -17,12 +16,13 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import record  # noqa: E402
+import several_seeds  # noqa: E402
 from ddgm.data.mnist import MNIST  # noqa: E402
 from ddgm.evaluation.classifier import load_or_train  # noqa: E402
 from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
 from ddgm.evaluation.tasks import open_task  # noqa: E402
 from ddgm.presets import PRESETS, default_preset  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, as_path, path_name, whole_number  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, path_name  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support.files import write_json  # noqa: E402
 from ddgm.support.tables import markdown, rounded  # noqa: E402
@@ -88,34 +88,26 @@ def main():
     parser = OneLineParser(description=__doc__)
     parser.add_argument('--mnist', metavar='DIR', type=path_name, help='folder of the four IDX files')
     parser.add_argument('--images', metavar='DIR', type=path_name, help='folder of pictures')
-    parser.add_argument(
-        '--seeds', type=whole_number(1), default=3, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
-    parser.add_argument(
-        '--jobs', type=whole_number(1), default=2, metavar='N',
-        help='runs at a time, of one thread each (default: %(default)s)')
-    parser.add_argument('--out', type=as_path, default=pathlib.Path('result/published'), metavar='DIR')
+    several_seeds.add_flags(parser, 'result/published')
     parser.add_argument('--record', action='store_true', help='write docs/results/digits.json and icons.json')
     arguments = parser.parse_args()
     data = {task: folder for task, folder in (('mnist', arguments.mnist), ('images', arguments.images)) if folder}
     if not data:
         parser.error('this needs data: give its folder to --mnist or --images')
     arguments.out.mkdir(parents=True, exist_ok=True)
-    due = [(task, *each, seed) for task in data for each in RUNS[task] for seed in range(arguments.seeds)]
+    lengths = {(task, preset): marks for task in data for preset, marks in RUNS[task]}
     if 'mnist' in data:
         load_or_train(MNIST(data['mnist']))  # once, before runs that go side by side would each train one
-    found = {}
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = {pool.submit(run, *each, data[each[0]], arguments.out.absolute()): each for each in due}
-        for n, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            task, preset, _, seed = futures[future]
-            found[task, preset, seed] = future.result()
-            print('{} of {}: {}, {}, seed {}'.format(n, len(due), task, preset, seed), flush=True)
+    found = several_seeds.side_by_side(
+        lambda task, preset, seed: run(
+            task, preset, lengths[task, preset], seed, data[task], arguments.out.absolute()),
+        [(*each, seed) for each in lengths for seed in range(arguments.seeds)], arguments.jobs)
     for task, name in (('mnist', 'digits'), ('images', 'icons')):
         if task not in data:
             continue
         scores = {
             (preset, length): [found[task, preset, seed][i] for seed in range(arguments.seeds)]
-            for preset, lengths in RUNS[task] for i, length in enumerate(lengths)}
+            for preset, marks in RUNS[task] for i, length in enumerate(marks)}
         reference = open_task(task, data[task], PRESETS[task][default_preset(task)].settings)
         points = reference.real_data(N_SCORED)
         result = table(task, scores, None if points is None else reference.score(points))

@@ -6,7 +6,6 @@ the samples that the generator gives with the running statistics of training, as
 there is not repeated, so this can be stopped and started at will.
 """
 
-import concurrent.futures
 import itertools
 import json
 import pathlib
@@ -20,12 +19,13 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import record  # noqa: E402
+import several_seeds  # noqa: E402
 from chainer import serializers  # noqa: E402
 from ddgm import presets  # noqa: E402
 from ddgm.evaluation import sampling  # noqa: E402
 from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
 from ddgm.evaluation.tasks import build_models, open_task  # noqa: E402
-from ddgm.runs.command_line import OneLineParser, as_path, whole_number  # noqa: E402
+from ddgm.runs.command_line import OneLineParser  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support import tables  # noqa: E402
 from ddgm.support.files import write_json  # noqa: E402
@@ -91,11 +91,6 @@ def quartiles(values):
     return {'value': tables.rounded(middle), 'from': tables.rounded(low), 'to': tables.rounded(high)}
 
 
-def without_rounding(value):
-    """A number as tables have it, 0 where it is no more than the rounding of an integral."""
-    return 0.0 if value is not None and abs(value) < 1e-9 else tables.rounded(value)
-
-
 def rank_sum_p(values, others):
     """The two-sided p-value of the rank-sum test, exact: whether ``others`` come from the distribution of ``values``.
 
@@ -121,27 +116,19 @@ def table(task, i, runs, real_data):
             '`{}`'.format(name), quartiles(finished), AIMS[task].get(name, (None, None))[i],
             '{} (seed 1 alone)'.format(tables.number(theirs[0])) if theirs and len(theirs) == 1 else theirs,
             round(rank_sum_p(finished, theirs), 2) if comparable else None,
-            without_rounding(real_data.get(name)),
+            several_seeds.without_rounding(real_data.get(name)),
             None if None in running else tables.rounded(float(numpy.median(running)))])
     return {'columns': columns, 'rows': rows, 'made': {'iterations': LENGTHS[i]}}
 
 
 def main():
     parser = OneLineParser(description=__doc__)
-    parser.add_argument(
-        '--seeds', type=whole_number(2), default=16, metavar='N', help='seeds 0 to N − 1 (default: %(default)s)')
-    parser.add_argument(
-        '--jobs', type=whole_number(1), default=2, metavar='N', help='runs at a time (default: %(default)s)')
-    parser.add_argument('--out', type=as_path, default=pathlib.Path('result/quality'), metavar='DIR')
+    several_seeds.add_flags(parser, 'result/quality', seeds=16, smallest=2)
     parser.add_argument('--record', action='store_true', help='write docs/results/plane.json')
     arguments = parser.parse_args()
-    due = [(task, seed) for seed in range(arguments.seeds) for task in CODE_OF_2016]
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = {pool.submit(run, *each, arguments.out): each for each in due}
-        scores = {}
-        for n, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            scores[futures[future]] = future.result()
-            print('{} of {}: {}, seed {}'.format(n, len(due), *futures[future]), flush=True)
+    scores = several_seeds.side_by_side(
+        lambda task, seed: run(task, seed, arguments.out),
+        [(task, seed) for seed in range(arguments.seeds) for task in CODE_OF_2016], arguments.jobs)
     results = {}
     for task in CODE_OF_2016:
         reference = open_task(task)

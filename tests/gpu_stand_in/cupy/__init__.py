@@ -8,6 +8,7 @@ them.  Kernels are compiled for the CPU.  It says nothing of speed, of memory on
 import functools
 import inspect
 import pathlib
+import sys
 import weakref
 
 import numpy
@@ -112,7 +113,7 @@ class ndarray:
             'explicitly.')
 
     def __array_ufunc__(self, function, method, *arguments, **options):
-        found = globals()['_ufunc'](function.__name__)
+        found = _ufunc(function.__name__)
         return (found if method == '__call__' else getattr(found, method))(*arguments, **options)
 
     def __array_function__(self, function, types, arguments, options):
@@ -351,7 +352,7 @@ def asnumpy(a, stream=None, order='C', out=None, *, blocking=True):
 
 def get_array_module(*arrays):
     from chainer import Variable
-    return __import__('cupy') if any(isinstance(each, (ndarray, Variable)) for each in arrays) else numpy
+    return sys.modules[__name__] if any(isinstance(each, (ndarray, Variable)) for each in arrays) else numpy
 
 
 def memoize(for_each_device=False):
@@ -363,11 +364,7 @@ def fuse(*arguments, **options):
 
 
 class _Pool:
-    def malloc(self, size):
-        raise NotImplementedError
-
-    def free_all_blocks(self):
-        pass
+    """Named by Chainer, asked for nothing."""
 
 
 def get_default_memory_pool():

@@ -120,7 +120,7 @@ class Declaration:
         return types
 
     def write(self, types, place):
-        """Arguments, declarations of raw arrays, and those of the numbers at a place."""
+        """In C++: what letters mean, the arguments, the raw arrays, and of each parameter its number at a place."""
         arguments, raws, numbers = [], [], []
         for number, (raw, kind, name) in enumerate(self.parameters):
             c_type = ('const ' if number < len(self.inputs) else '') + C_TYPES[str(known(kind) or types[kind])]

@@ -47,11 +47,12 @@ classifier: $(VENV)/installed
 	$(RUN) benchmarks/classifier.py --data $(MNIST)
 
 # Everything that the documents show, measured with the present code where it was not yet: hours, on a machine that does
-# nothing else.  LIST=1 only says what is left, and ONLY names some of docs/results/.
-#     make measure IMAGES=path [MNIST=path] [ONLY='plane density'] [LIST=1]
-measure: $(if $(LIST),$(VENV)/installed,$(VENV)/installed-pytorch $(VENV)/installed-mpi)
+# nothing else.  LIST=1 only says what is left, SAME_BITS=1 keeps what the present code would find again, and ONLY names
+# some of docs/results/.
+#     make measure IMAGES=path [MNIST=path] [ONLY='plane density'] [LIST=1] [SAME_BITS=1]
+measure: $(if $(LIST)$(SAME_BITS),$(VENV)/installed,$(VENV)/installed-pytorch $(VENV)/installed-mpi)
 	$(RUN) benchmarks/measure.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(ONLY),--only $(ONLY)) \
-		$(if $(LIST),--list)
+		$(if $(LIST),--list) $(if $(SAME_BITS),--same_bits)
 
 # Fill the tables of README.md and docs/ from docs/results/*.json.
 tables: $(VENV)/installed

@@ -3,8 +3,11 @@
 
 Results are measured in order of worth.  One that is recorded in docs/results/ from the present code is not measured
 again; of one that was interrupted, what is finished in --out is kept, as long as the code stays the same.  So commit
-first, and measure then.  --list says what is left, and how long it takes on two cores that do nothing else.  What a GPU
-shows is measured by benchmarks/gpu.py alone.
+first, and measure then.  --list says what is left, and how long it takes on two cores that do nothing else.
+
+Other code may compute the same bits.  --same_bits finds out, by short runs of the code that a result was measured with
+and of the present one, and records it of each result that need not be measured again.  What a GPU shows is measured by
+benchmarks/gpu.py alone.
 """
 
 import dataclasses
@@ -19,6 +22,7 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import record  # noqa: E402
+import same_bits  # noqa: E402
 from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
@@ -28,21 +32,23 @@ RESULTS = ROOT / 'docs' / 'results'
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One file of docs/results/, or several that one command writes.
+    """One file of docs/results/.
 
     Attributes:
-        names (tuple): The files.
+        name (str): The file's.
         words (tuple): The command after ``python``; a study of the package records nothing by itself.
         minutes (int): About, on two cores.
         needs (tuple): Of ``'mnist'`` and ``'images'``, the folders of data that are handed over.
         keeps (bool): Whether it keeps what is finished, in ``--out``.
+        presets (tuple): What it trains, where its figures follow from the bits that training computes.
     """
 
-    names: tuple
+    name: str
     words: tuple
     minutes: int
     needs: tuple = ()
     keeps: bool = True
+    presets: tuple = ()
 
     @property
     def study(self):
@@ -51,22 +57,34 @@ class Result:
     @property
     def program(self):
         """The file that decides, besides the package, what is measured."""
-        return self.words[0] if self.study is None else 'ddgm'
+        return next(word for word in self.words if word.endswith('.py')) if self.study is None else 'ddgm'
+
+    @property
+    def compared(self):
+        """What benchmarks/same_bits.py compares of it: nothing, where times are measured."""
+        return self.presets if self.study is None else (self.study,)
 
 
 def study(name, study, minutes, needs=(), *flags):
-    return Result((name,), ('-m', 'ddgm.studies', study, *flags), minutes, needs)
+    return Result(name, ('-m', 'ddgm.studies', study, *flags), minutes, needs)
 
 
 ALL = (
-    Result(('plane',), ('benchmarks/quality.py', '--record'), 25),
-    Result(('density',), ('benchmarks/density.py', '--record'), 30),
-    Result(('digits', 'icons'), ('benchmarks/published.py', '--record'), 100, ('mnist', 'images')),
-    Result(('speed',), ('benchmarks/speed.py', '--record'), 20, keeps=False),
-    Result(('speed_sizes',), (
+    Result(
+        'plane', ('benchmarks/quality.py', '--record'), 25,
+        presets=('gaussian_mixture/default', 'swiss_roll/default')),
+    Result(
+        'density', ('benchmarks/density.py', '--record'), 30,
+        presets=('gaussian_mixture/density', 'swiss_roll/density')),
+    Result(
+        'digits', ('benchmarks/published.py', '--record'), 60, ('mnist',),
+        presets=('mnist/post', 'mnist/batch_normalized_energy', 'mnist/last_commit')),
+    Result('icons', ('benchmarks/published.py', '--record'), 70, ('images',), presets=('images/post',)),
+    Result('speed', ('benchmarks/speed.py', '--record'), 20, keeps=False),
+    Result('speed_sizes', (
         'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 30, keeps=False),
-    Result(('speed_startup',), ('benchmarks/speed.py', '--startup', '--record', '--rounds', '2'), 10, keeps=False),
-    Result(('convolution',), ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False),
+    Result('speed_startup', ('benchmarks/speed.py', '--startup', '--record', '--rounds', '2'), 10, keeps=False),
+    Result('convolution', ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False),
     study('calibration', 'calibration', 150, ('mnist',)),
     study('entropy', 'entropy', 30),
     study('activations', 'activations', 20),
@@ -76,10 +94,10 @@ ALL = (
     study('detector', 'detector', 60, ('mnist', 'images')),
     study('features_and_z', 'correlations', 30, ('mnist',)),
     study('analogies', 'analogies', 60, ('mnist', 'images')),
-    Result(('processes',), ('benchmarks/processes.py',), 15, ('mnist', 'images'), keeps=False),
-    Result(('scaling',), ('benchmarks/scaling.py',), 5, keeps=False),
-    Result(('large_data',), ('benchmarks/large_data.py',), 15, keeps=False),
-    Result(('reliability',), (
+    Result('processes', ('benchmarks/processes.py',), 15, ('mnist', 'images'), keeps=False),
+    Result('scaling', ('benchmarks/scaling.py',), 5, keeps=False),
+    Result('large_data', ('benchmarks/large_data.py',), 15, keeps=False),
+    Result('reliability', (
         '-m', 'pytest', 'tests/test_faults.py', 'tests/test_fuzz.py', 'tests/test_processes.py', '--thorough',
         '--record', '-n', 'auto', '--dist', 'worksteal'), 20, keeps=False),
 )
@@ -100,23 +118,44 @@ BESIDE = {
 
 def code_of(commit, program):
     """What names the code of a result at a commit: hashes of the package, of the scripts and of its own program."""
-    paths = [*record.CODE, *([program] if program != 'ddgm' else [])]
-    hashes = [record.git('rev-parse', '{}:{}'.format(commit, path)) for path in paths]
+    hashes = [hash_of(commit, path) for path in (*record.CODE, *([program] if program != 'ddgm' else []))]
     return None if None in hashes else ' '.join(hashes)
 
 
+def hash_of(commit, path):
+    return record.git('rev-parse', '{}:{}'.format(commit, path))
+
+
+def commit_of(result):
+    """The commit that a result was measured at, or the last one that is known to compute its bits; or ``None``."""
+    try:
+        made = json.loads((RESULTS / (result.name + '.json')).read_text(encoding='utf-8'))['made']
+    except FileNotFoundError:
+        return None
+    commit = made.get('same_bits') or made['commit']
+    return None if commit and commit.endswith('-dirty') else commit
+
+
 def is_current(result):
-    """Whether all files of a result are there, and measured with the present code."""
-    for name in result.names:
-        try:
-            commit = json.loads((RESULTS / (name + '.json')).read_text(encoding='utf-8'))['made']['commit']
-        except FileNotFoundError:
-            return False
-        if not commit or commit.endswith('-dirty'):
-            return False
-        if code_of(commit, result.program) != code_of('HEAD', result.program):
-            return False
-    return True
+    """Whether a result is there, and what the present code gives."""
+    commit = commit_of(result)
+    code = commit and code_of(commit, result.program)
+    return code is not None and code == code_of('HEAD', result.program)
+
+
+def keep_what_has_the_same_bits(results, data):
+    """Record of each result whose code computes the same bits as the present one that it does.
+
+    Where a program in benchmarks/ was changed itself, its result is not compared.
+    """
+    for result in results:
+        commit = commit_of(result)
+        if not commit or not result.compared or (
+                result.study is None and hash_of(commit, result.program) != hash_of('HEAD', result.program)):
+            continue
+        print('\n{} ...'.format(result.name), flush=True)
+        if same_bits.compare(commit, data, ROOT / 'result' / 'same_bits', result.compared):
+            record.add(result.name, same_bits=record.commit())
 
 
 def with_rows_beside(name, tables):
@@ -137,7 +176,7 @@ def measure(result, data, out):
     if result.study:
         flags += ['--out', str(out / 'studies')]
     elif result.keeps:
-        flags += ['--out', str(out / result.names[0])]
+        flags += ['--out', str(out / result.name)]
     outcome = subprocess.run([sys.executable, *result.words, *flags], cwd=ROOT)
     if outcome.returncode:
         raise RunFailed('{} failed; the same command goes on'.format(' '.join(result.words)))
@@ -145,11 +184,10 @@ def measure(result, data, out):
         found = json.loads((out / 'studies' / result.study / 'tables.json').read_text(encoding='utf-8'))
         if found['left_out']:
             raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))
-        name, = result.names
         record.write(
-            name, with_rows_beside(name, found['tables']), seeds=found['seeds'], iterations=found['iterations'],
-            command=' '.join(['python', *result.words, *(word for need in result.needs for word in (
-                '--' + need, 'folder'))]))
+            result.name, with_rows_beside(result.name, found['tables']), seeds=found['seeds'],
+            iterations=found['iterations'], command=' '.join([
+                'python', *result.words, *(word for need in result.needs for word in ('--' + need, 'folder'))]))
 
 
 def main():
@@ -158,28 +196,32 @@ def main():
     parser.add_argument('--images', metavar='DIR', type=path_name, help='folder of the icons')
     parser.add_argument('--only', metavar='NAME', nargs='+', help='only these files of docs/results/')
     parser.add_argument('--list', action='store_true', help='only say what is left')
+    parser.add_argument(
+        '--same_bits', action='store_true', help='measure nothing; keep what the present code would find again')
     parser.add_argument('--out', metavar='DIR', type=as_path, default=pathlib.Path('result/measured'))
     arguments = parser.parse_args()
-    names = [name for result in ALL for name in result.names]
+    names = [result.name for result in ALL]
     unknown = sorted(set(arguments.only or ()) - set(names))
     if unknown:
         raise UsageError('--only: no {}: there are {}'.format(', '.join(unknown), ', '.join(names)))
     left = [result for result in ALL if not is_current(result)]
-    due = [result for result in left if not arguments.only or set(result.names) & set(arguments.only)]
+    due = [result for result in left if not arguments.only or result.name in arguments.only]
     data = {name: folder and os.path.abspath(folder) for name, folder in (
         ('mnist', arguments.mnist), ('images', arguments.images))}
     print('{} of {} results are of the present code; left: {:.1f} hours'.format(
         len(ALL) - len(left), len(ALL), sum(result.minutes for result in due) / 60))
     for result in due:
-        print('{:>5} min  {}'.format(result.minutes, ', '.join(result.names)), flush=True)
+        print('{:>5} min  {}'.format(result.minutes, result.name), flush=True)
     if arguments.list or not due:
         return
     if any('images' in result.needs for result in due) and not arguments.images:
         raise UsageError('this needs data: give its folder to --images, or results without to --only')
     if record.commit() is None or record.commit().endswith('-dirty'):
         raise UsageError('the code is not as it was committed: commit first, so that results can name their commit')
-    for result in due:
-        print('\n{} ...'.format(', '.join(result.names)), flush=True)
+    if arguments.same_bits:
+        keep_what_has_the_same_bits(due, {name: folder for name, folder in data.items() if folder})
+    for result in () if arguments.same_bits else due:
+        print('\n{} ...'.format(result.name), flush=True)
         measure(result, data, arguments.out.absolute() / code_of('HEAD', 'ddgm').partition(' ')[0][:12])
     subprocess.run([sys.executable, 'benchmarks/tables.py'], cwd=ROOT, check=True)
 

@@ -35,6 +35,13 @@ def write(name, tables, packages=('Chainer', 'NumPy'), **made):
     print('{}: now python benchmarks/tables.py'.format(path.relative_to(ROOT)))
 
 
+def add(name, **made):
+    """Add to how docs/results/``name``.json was made."""
+    path = ROOT / 'docs' / 'results' / (name + '.json')
+    content = json.loads(path.read_text(encoding='utf-8'))
+    path.write_text(as_text({**content['made'], **made}, content['tables']), encoding='utf-8')
+
+
 def as_text(made, tables):
     """The file's text: JSON, a line for each row of a table."""
     lines = []

@@ -3,7 +3,8 @@
 
 Moving code changes no bit.  Each preset of each script runs for a few iterations, once from a checkout of COMMIT and
 once from the files here, is stopped and resumed on the way, and every file of the two run folders is compared: log,
-snapshots, models, samples, metrics and pictures.  Only times, versions and the folders' own names may differ.
+snapshots, models, samples, metrics and pictures.  Only times, versions and the folders' own names may differ.  Studies,
+which --only can name, are compared by what a short one of one seed writes.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -21,27 +23,43 @@ sys.path.insert(0, str(ROOT))
 
 from ddgm import presets  # noqa: E402
 from ddgm.runs.command_line import as_path, path_name  # noqa: E402
+from ddgm.studies.__main__ import STUDIES  # noqa: E402
 
 SMALL = {'images': ['--width', '0.1', '--batchsize', '8']}
 UNSTABLE = ('elapsed_time', 'sha256', 'versions', 'data')
 
 
 def run(checkout, out, task, preset, data):
-    """Run a preset to its second iteration and resume it to its fourth, unless the folder has that already."""
-    if (out / 'done').exists():
-        return
+    """Run a preset to its second iteration and resume it to its fourth."""
     flags = [*SMALL.get(task, []), '--preset', preset, '--out', str(out / 'run')]
     if data:
         flags += ['--data', data]
     printed = ''
     for more in (['--iterations', '2', '--overwrite'], ['--iterations', '4', '--figure_interval', '1', '--resume']):
-        command = [sys.executable, str(checkout / 'train_{}.py'.format(task)), *flags, '--log_interval', '1', *more]
-        ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '2'})
-        if ended.returncode:
-            sys.exit('{}\n{}'.format(' '.join(command), ended.stderr))
-        printed += ended.stdout
+        printed += printed_by([
+            sys.executable, str(checkout / 'train_{}.py'.format(task)), *flags, '--log_interval', '1', *more], checkout)
     (out / 'printed').write_text(re.sub(r'\S*{}\S*|[\d.]+ s\b'.format(re.escape(str(out))), '', printed))
-    (out / 'done').touch()
+
+
+def run_study(checkout, out, name, data):
+    """A study of a few iterations: what it found of each case, and its tables."""
+    flags = [word for task, folder in data.items() for word in ('--' + task, folder)]
+    printed_by([
+        sys.executable, '-m', 'ddgm.studies', name, '--seeds', '1', '-n', '20', '--out', str(out / 'result'), *flags],
+        checkout)
+    (out / name).mkdir()
+    for path in (out / 'result' / name).glob('*.json'):
+        path.rename(out / name / path.name)
+    shutil.rmtree(out / 'result')
+
+
+def printed_by(command, folder):
+    """What a command printed; ends the program where it fails."""
+    ended = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '2'})
+    if ended.returncode:
+        sys.exit('{}\n{}'.format(' '.join(command), ended.stderr))
+    return ended.stdout
 
 
 def content(path):
@@ -67,36 +85,58 @@ def differences(first, second):
         if not (name in files[0] and name in files[1] and content(files[0][name]) == content(files[1][name])))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('commit', metavar='COMMIT')
-    parser.add_argument('--mnist', metavar='DIR', type=path_name, required=True, help='the four IDX files')
-    parser.add_argument('--images', metavar='DIR', type=path_name, required=True, help='folder of pictures')
-    parser.add_argument('--out', metavar='DIR', type=as_path, default=pathlib.Path('result/same_bits'))
-    arguments = parser.parse_args()
+def compare(commit, data, out, names):
+    """Print of each of ``names`` in which files the two differ; whether none does.
+
+    Args:
+        commit (str): What the files here are compared with.
+        data (dict): Folders by task.
+        out (pathlib.Path): What was run of that commit stays there for the next comparison.
+        names: ``task/preset``, or that of a study.
+    """
     commit = subprocess.run(
-        ['git', 'rev-parse', '--short', arguments.commit], cwd=ROOT, check=True, capture_output=True,
-        text=True).stdout.strip()
-    out = arguments.out.resolve()
+        ['git', 'rev-parse', '--short', commit], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
     checkout = out / commit / 'checkout'
     if not checkout.exists():
         checkout.mkdir(parents=True)
         archive = subprocess.run(['git', 'archive', commit], cwd=ROOT, check=True, capture_output=True)
         subprocess.run(['tar', '-x', '-C', str(checkout)], input=archive.stdout, check=True)
-    data = {'mnist': arguments.mnist, 'images': arguments.images}
-    failed = False
-    for task, named in presets.PRESETS.items():
-        for preset in named:
-            folders = [out / commit / '{}-{}'.format(task, preset), out / 'here' / '{}-{}'.format(task, preset)]
-            for folder in folders:
-                folder.mkdir(parents=True, exist_ok=True)
-            (folders[1] / 'done').unlink(missing_ok=True)
-            run(checkout, folders[0], task, preset, data.get(task))
-            run(ROOT, folders[1], task, preset, data.get(task))
-            found = differences(*folders)
-            failed = failed or bool(found)
-            print('{:<20}{:<28}{}'.format(task, preset, ', '.join(found) or 'the same'), flush=True)
-    sys.exit(failed)
+    all_same = True
+    for name in names:
+        folders = [out / commit / name.replace('/', '-'), out / 'here' / name.replace('/', '-')]
+        shutil.rmtree(folders[1], ignore_errors=True)
+        for code, folder in zip((checkout, ROOT), folders):
+            if (folder / 'done').exists():
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            if '/' in name:
+                task, preset = name.split('/')
+                run(code, folder, task, preset, data.get(task))
+            else:
+                run_study(code, folder, name, data)
+            (folder / 'done').touch()
+        found = differences(*folders)
+        all_same = all_same and not found
+        print('{:<44}{}'.format(name, ', '.join(found) or 'the same'), flush=True)
+    return all_same
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('commit', metavar='COMMIT')
+    parser.add_argument('--mnist', metavar='DIR', type=path_name, required=True, help='the four IDX files')
+    parser.add_argument('--images', metavar='DIR', type=path_name, required=True, help='folder of pictures')
+    parser.add_argument(
+        '--only', metavar='NAME', nargs='+', help='a preset as in mnist/post, or a study (default: all presets)')
+    parser.add_argument('--out', metavar='DIR', type=as_path, default=pathlib.Path('result/same_bits'))
+    arguments = parser.parse_args()
+    every = ['{}/{}'.format(task, preset) for task, named in presets.PRESETS.items() for preset in named]
+    unknown = set(arguments.only or ()) - {*every, *STUDIES}
+    if unknown:
+        parser.error('--only: no {}'.format(', '.join(sorted(unknown))))
+    data = {'mnist': os.path.abspath(arguments.mnist), 'images': os.path.abspath(arguments.images)}
+    sys.exit(not compare(arguments.commit, data, arguments.out.resolve(), arguments.only or every))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """The tools beside the package: what they decide and the commands that they run; not how long anything takes."""
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -225,7 +226,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(record, 'CODE', ('ddgm',))
     monkeypatch.setattr(measure, 'ROOT', tmp_path)
     monkeypatch.setattr(measure, 'RESULTS', tmp_path / 'docs' / 'results')
-    monkeypatch.setattr(measure, 'ALL', (measure.Result(('one',), ('benchmarks/one.py',), 90, keeps=False),))
+    monkeypatch.setattr(measure, 'ALL', (measure.Result('one', ('benchmarks/one.py',), 90, keeps=False),))
     monkeypatch.setattr(sys, 'argv', ['measure.py'])
     return tmp_path, commit
 
@@ -264,15 +265,51 @@ def test_nothing_is_measured_with_code_that_is_not_committed(project, monkeypatc
     assert not list((root / 'docs' / 'results').iterdir())
 
 
+@pytest.mark.parametrize('is_same', [True, False])
+def test_results_of_code_that_computes_the_same_bits_are_kept(is_same, project, capfd, monkeypatch):
+    root, commit = project
+    result = dataclasses.replace(measure.ALL[0], presets=('a/b',))
+    monkeypatch.setattr(measure, 'ALL', (result,))
+    measure.main()
+    commit()
+    measured = measure.commit_of(result)
+    (root / 'ddgm' / 'code.py').write_text('2')
+    commit()
+    compared = []
+    monkeypatch.setattr(same_bits, 'compare', lambda *arguments: compared.append(arguments) or is_same)
+    monkeypatch.setattr(sys, 'argv', ['measure.py', '--same_bits'])
+    made = json.loads((root / 'docs' / 'results' / 'one.json').read_text())
+    (root / 'docs' / 'results' / 'one.json').write_text(json.dumps({**made, 'tables': {}}))
+    measure.main()
+    assert [(arguments[0], arguments[3]) for arguments in compared] == [(measured, ('a/b',))]
+    assert measure.is_current(result) == is_same
+    assert json.loads((root / 'docs' / 'results' / 'one.json').read_text())['made']['commit'] == measured
+    assert capfd.readouterr().out.count('measured') == 1
+
+
+def test_what_a_changed_program_measured_is_not_compared(project, monkeypatch):
+    root, commit = project
+    monkeypatch.setattr(measure, 'ALL', (dataclasses.replace(measure.ALL[0], presets=('a/b',)),))
+    measure.main()
+    program = root / 'benchmarks' / 'one.py'
+    program.write_text(program.read_text() + '#')
+    commit()
+    monkeypatch.setattr(same_bits, 'compare', None)
+    monkeypatch.setattr(sys, 'argv', ['measure.py', '--same_bits'])
+    measure.main()
+    assert not measure.is_current(measure.ALL[0])
+
+
 def test_every_result_has_a_command():
     """Each file of docs/results/ but the summary, which holds references alone."""
-    names = [name for result in measure.ALL for name in result.names]
+    names = [result.name for result in measure.ALL]
     recorded = {path.stem for path in measure.RESULTS.glob('*.json')} - {'summary', 'gpu'}
     assert recorded <= set(names)
     assert len(names) == len(set(names))
     for result in measure.ALL:
         assert result.study in (None, *STUDIES)
-        assert (ROOT / result.words[0]).is_file() or result.words[0] == '-m'
+        assert (ROOT / result.program).exists()
+        assert set(result.presets) <= {'{}/{}'.format(task, preset) for task in PRESETS for preset in PRESETS[task]}
 
 
 def test_rows_beside_those_of_a_study():

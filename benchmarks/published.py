@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Digits and pictures with the published presets, several seeds each: the tables of docs/results.md.
+"""Digits and pictures, several seeds each: the tables of docs/results.md.
 
 Each run is the training script's own; one that is scored on the way is resumed.  What is there is not repeated, so this
 can be stopped and started at will.
@@ -30,7 +30,7 @@ from ddgm.support.tables import markdown, rounded  # noqa: E402
 # By task, in order of worth: a preset, and the iterations at which it is scored.
 RUNS = {
     'mnist': (('post', (2_400, 24_000)), ('batch_normalized_energy', (4_000,)), ('last_commit', (8_000,))),
-    'images': (('post', (4_000,)),),
+    'images': (('post', (4_000,)), ('calibrated', (4_000,))),
 }
 FLAGS = {'mnist': (), 'images': ('--width', '0.25', '--batchsize', '64')}
 METRICS = {
@@ -39,11 +39,12 @@ METRICS = {
         'nearest_train', 'classifier'),
     'images': ('collapsed', 'diversity', 'frechet', 'coverage', 'recall', 'nearest_train'),
 }
-# After so many iterations of ``post``.
+# By task and preset, after its last iteration.
 AIMS = {
-    'mnist': {
-        'collapsed': '0 of 3', 'class_kl': '≤ 0.15', 'frechet': '≤ 111, half of that at 2,400'},
-    'images': {'collapsed': '0 of 3', 'diversity': '≥ 0.7'},
+    ('mnist', 'post'): {'collapsed': '0 of 3', 'class_kl': '≤ 0.15', 'frechet': '≤ 111, half of that at 2,400'},
+    ('images', 'post'): {'collapsed': '0 of 3', 'diversity': '≥ 0.7'},
+    ('images', 'calibrated'): {
+        'collapsed': '0 of 3', 'diversity': '≥ 0.9', 'coverage': '≥ 0.6', 'frechet': '≤ half of `post`'},
 }
 
 
@@ -65,23 +66,35 @@ def run(task, preset, lengths, seed, data, out):
 
 
 def table(task, scores, real_data):
-    """A column for each preset and length; ``scores`` by both, the metrics of each seed."""
+    """A column for each preset and length, and for aims; ``scores`` by both, the metrics of each seed."""
     def cell(runs, name):
         if name == 'collapsed':
             return '{} of {}'.format(sum(run[name] for run in runs), len(runs))
         if name == 'classifier':  # by which digits are judged: one for all
             return ', '.join(sorted({run[name] for run in runs}))
         return rounded([run[name] for run in runs])
-    n = len(RUNS[task][0][1])  # aims, and what real data has, follow the columns of ``post``
-    columns = ['`{}`, {:,} iterations'.format(*each) for each in scores]
-    beside = ['aim', 'real data'] if real_data else ['aim']
-    rows = []
-    for name in METRICS[task]:
-        cells = [cell(runs, name) for runs in scores.values()]
-        real = [cell([real_data], name) if name in ('collapsed', 'classifier') else rounded(real_data[name], 4)
-                ] if real_data else []
-        rows.append(['`{}`'.format(name), *cells[:n], AIMS[task].get(name), *real, *cells[n:]])
-    return {'columns': ['metric', *columns[:n], *beside, *columns[n:]], 'rows': rows}
+
+    columns = {'metric': ['`{}`'.format(name) for name in METRICS[task]]}
+    for i, (preset, lengths) in enumerate(RUNS[task]):
+        for length in lengths:
+            columns['`{}`, {:,} iterations'.format(preset, length)] = [
+                cell(scores[preset, length], name) for name in METRICS[task]]
+        if (task, preset) in AIMS:
+            columns["`{}`'s aim".format(preset) if i else 'aim'] = [
+                AIMS[task, preset].get(name) for name in METRICS[task]]
+        if i == 0:
+            columns['real data'] = [
+                None if name not in real_data else cell([real_data], name) if name in ('collapsed', 'classifier') else
+                rounded(real_data[name], 4) for name in METRICS[task]]
+    return {'columns': [*columns], 'rows': [list(row) for row in zip(*columns.values())]}
+
+
+def real_data_of(task, folder, run):
+    """The metrics of training digits; of pictures only what a run's tell of one half of them beside the other."""
+    if 'frechet_between_halves' in run:
+        return {'frechet': run['frechet_between_halves']}
+    reference = open_task(task, folder, PRESETS[task][default_preset(task)].settings)
+    return reference.score(reference.real_data(N_SCORED))
 
 
 def main():
@@ -108,9 +121,8 @@ def main():
         scores = {
             (preset, length): [found[task, preset, seed][i] for seed in range(arguments.seeds)]
             for preset, marks in RUNS[task] for i, length in enumerate(marks)}
-        reference = open_task(task, data[task], PRESETS[task][default_preset(task)].settings)
-        points = reference.real_data(N_SCORED)
-        result = table(task, scores, None if points is None else reference.score(points))
+        first, *_ = scores.values()
+        result = table(task, scores, real_data_of(task, data[task], first[0]))
         print('\n{}\n\n{}'.format(task, markdown(result)), end='')
         if arguments.record:
             record.write(name, {'published': result}, seeds=list(range(arguments.seeds)))

@@ -101,13 +101,14 @@ class ToySettings(Settings):
     neighbour_entropy_weight: float = 0.0  # of the entropy that nearest neighbours tell
     neighbours: int = 10
     neighbour_batches: int = 5  # of fresh samples, among which the neighbours are looked for
-    proposals: int = 0  # drawn broadly in each iteration; x⁻ of the DEM are chosen among them
-    proposal_deviation: float = 2.0  # of the Gaussian that they are drawn from
+    proposals: int = 0  # drawn in each iteration; x⁻ of the DEM are chosen among them
+    proposal_deviation: float = 2.0  # of the Gaussian around the origin that they are drawn from
+    near_deviation: float = 0.0  # of Gaussians around G's samples, where one half of them comes from; 0: none does
     feature_layers: int = 2  # of f
     generator_layers: int = 2  # hidden ones
     BEYOND_THE_PAPER: ClassVar = Settings.BEYOND_THE_PAPER + (
         'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'feature_layers', 'generator_layers',
-        'proposals', 'proposal_deviation')
+        'proposals', 'proposal_deviation', 'near_deviation')
 
     def __post_init__(self):
         super().__post_init__()
@@ -192,7 +193,8 @@ def _calibrated_toy(**changes):
 
 
 def _density(**changes):
-    return _calibrated_toy(**{'energy_penalty': 0.0, 'langevin_steps': 0, 'proposals': 4_000, **changes})
+    return _calibrated_toy(**{
+        'energy_penalty': 0.0, 'langevin_steps': 0, 'proposals': 4_000, 'near_deviation': 0.1, **changes})
 
 
 # By task; the first of each is the script's default.
@@ -227,7 +229,7 @@ PRESETS = {
             'five minutes'),
         'density': Preset(
             "beyond the post: an energy with empty valleys, which can be sampled",
-            _density(n_experts=4), 'ten minutes'),
+            _density(), 'ten minutes'),
     },
     'mnist': {
         'post': Preset(
@@ -272,6 +274,12 @@ PRESETS = {
         'last_commit': Preset(
             "the last commit of 2016-11-20: minibatch discrimination, 512 experts",
             _images(network='last_commit', n_experts=512), 'two to seven hours'),
+        'calibrated': Preset(
+            "beyond the post: its networks with a penalty, high rates that fall, averaged models",
+            _images(
+                linear_experts=True, energy_learning_rate=1e-3, generator_learning_rate=1e-3, energy_penalty=1e-4,
+                decay_from=1_000, averaged=True),
+            'two to seven hours (--width 0.25 -b 64: a quarter of an hour or more)'),
         'author': Preset(
             "the paper author's own: 5×5 kernels, experts alone, AdaGrad, generator first",
             _images(

@@ -173,7 +173,7 @@ def test_table_of_quality():
 
 
 def test_table_of_published_runs():
-    scores = {('post', 2_400): 3, ('post', 24_000): 3, ('last_commit', 8_000): 3}
+    scores = {('post', 2_400): 3, ('post', 24_000): 3, ('batch_normalized_energy', 4_000): 3, ('last_commit', 8_000): 3}
     names = published.METRICS['mnist']
 
     def run(seed):
@@ -182,13 +182,24 @@ def test_table_of_published_runs():
     table = published.table('mnist', scores, run(0))
     assert table['columns'] == [
         'metric', '`post`, 2,400 iterations', '`post`, 24,000 iterations', 'aim', 'real data',
-        '`last_commit`, 8,000 iterations']
+        '`batch_normalized_energy`, 4,000 iterations', '`last_commit`, 8,000 iterations']
     rows = {row[0]: row[1:] for row in table['rows']}
-    assert rows['`collapsed`'] == ['1 of 3', '1 of 3', '0 of 3', '0 of 1', '1 of 3']
-    assert rows['`recall`'] == [[0.5, 0.625, 0.75], [0.5, 0.625, 0.75], None, 0.5, [0.5, 0.625, 0.75]]
-    assert rows['`classifier`'] == ['abc', 'abc', None, 'abc', 'abc']
-    assert published.table('images', {('post', 4_000): [run(0)]}, None)['columns'] == [
-        'metric', '`post`, 4,000 iterations', 'aim']
+    seeds = [0.5, 0.625, 0.75]
+    assert rows['`collapsed`'] == ['1 of 3', '1 of 3', '0 of 3', '0 of 1', '1 of 3', '1 of 3']
+    assert rows['`recall`'] == [seeds, seeds, None, 0.5, seeds, seeds]
+    assert rows['`classifier`'] == ['abc', 'abc', None, 'abc', 'abc', 'abc']
+
+
+def test_table_of_pictures_has_two_aims():
+    scores = {**dict.fromkeys(published.METRICS['images'], 0.5), 'frechet_between_halves': 0.02}
+    real = published.real_data_of('images', 'nowhere', scores)
+    table = published.table('images', {('post', 4_000): [scores], ('calibrated', 4_000): [scores]}, real)
+    assert table['columns'] == [
+        'metric', '`post`, 4,000 iterations', 'aim', 'real data', '`calibrated`, 4,000 iterations',
+        "`calibrated`'s aim"]
+    rows = {row[0]: row[1:] for row in table['rows']}
+    assert rows['`frechet`'] == [[0.5], None, 0.02, [0.5], '≤ half of `post`']
+    assert rows['`diversity`'] == [[0.5], '≥ 0.7', None, [0.5], '≥ 0.9']
 
 
 def test_published_presets_are_those_of_the_scripts():

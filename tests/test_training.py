@@ -9,7 +9,7 @@ import pytest
 
 from ddgm import objectives, training
 from ddgm.beyond_the_paper.energy_penalty import energy_penalty
-from ddgm.beyond_the_paper.importance import sample_by_importance
+from ddgm.beyond_the_paper.importance import mean_of_gaussians, sample_by_importance
 from ddgm.beyond_the_paper.options import handed_to_the_loop
 from ddgm.data.toy import GaussianMixture
 from ddgm.evaluation import sampling
@@ -415,23 +415,35 @@ def test_refined_samples_are_what_the_energy_model_sees():
     assert numpy.isfinite(float(losses['energy/negative']))
 
 
-@pytest.mark.parametrize('deviation', [1.0, 2.0])
-def test_chosen_proposals_follow_the_energy_model(deviation, device, rng):
-    """A Gaussian energy of another mean and width than the proposals'."""
+@pytest.mark.parametrize(('deviation', 'near_deviation'), [(1.0, 0.0), (2.0, 0.0), (2.0, 0.5)])
+def test_chosen_proposals_follow_the_energy_model(deviation, near_deviation, device, rng):
+    """A Gaussian energy of another mean and width than the proposals', wherever G's samples lie."""
     model = DeepEnergyModel(None, None, n_visible=2, sigma=2 ** 0.5 * 0.5, initial_bias=0)  # N(σ²b/2, 0.25 I)
     model.b.array[...] = [2.0, -4.0]
     model.to_device(device)
-    x = chainer.cuda.to_cpu(sample_by_importance(
-        model, device.send(numpy.zeros((5000, 2), dtype=numpy.float32)), 200_000, deviation, rng))
+    samples = rng.uniform(-3, 1, (40, 2)).astype(numpy.float32)
+    x = numpy.concatenate([chainer.cuda.to_cpu(sample_by_importance(
+        model, device.send(samples), 8_000, deviation, near_deviation, rng)) for _ in range(125)])
     assert (x.shape, x.dtype) == ((5000, 2), numpy.float32)
     numpy.testing.assert_allclose(x.mean(axis=0), [0.5, -1.0], atol=0.03)
     numpy.testing.assert_allclose(x.std(axis=0), 0.5, atol=0.02)
     assert abs(numpy.corrcoef(x[:-1, 0], x[1:, 0])[0, 1]) < 0.05  # in no order, whatever rows a process has of them
 
 
-def test_proposals_learn_the_maximum_of_the_likelihood(rng):
+def test_mean_of_gaussians(device, rng):
+    """Beside float64, one centre at a time."""
+    x, centres = (rng.uniform(-3, 3, (n, 2)).astype(numpy.float32) for n in (50, 7))
+    expected = numpy.mean([
+        numpy.exp(-0.5 * ((x.astype(numpy.float64) - centre) ** 2).sum(axis=1) / 0.3 ** 2) / 0.3 ** 2
+        for centre in centres], axis=0)
+    found = mean_of_gaussians(device.send(x), device.send(centres), 0.3)
+    numpy.testing.assert_allclose(chainer.cuda.to_cpu(found), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('near_deviation', [0.0, 0.5])
+def test_proposals_learn_the_maximum_of_the_likelihood(near_deviation, rng):
     """Of a Gaussian energy that is the mean of the data, wherever the generator's samples lie."""
-    settings = dataclasses.replace(SETTINGS, batchsize=200, proposals=4000)
+    settings = dataclasses.replace(SETTINGS, batchsize=200, proposals=4000, near_deviation=near_deviation)
     energy_model = DeepEnergyModel(None, None, n_visible=2)
     generative_model = toy.GenerativeModel(2, 8, chainer.initializers.Normal(0.3, rng=rng))
     for _ in training.train(

@@ -1,35 +1,63 @@
-"""Samples of a density in the plane without a Markov chain: drawn broadly, and chosen by their energy."""
+"""Samples of a density in the plane without a Markov chain: drawn broadly or near G's, and chosen by their energy."""
 
 import chainer
 import numpy
+from chainer import backend
 
 from ddgm.fast import batches
 
+_SMALLEST = 1e-37  # density of a proposal, as float32 still tells it from 0
 
-def sample_by_importance(energy_model, x, n_proposals, deviation, rng):
+
+def sample_by_importance(energy_model, x, n_proposals, deviation, near_deviation, rng):
     """As many points as ``x`` that follow P(x) = exp(−E(x))/Z, up to what few proposals miss.
 
-    Sampling–importance resampling (Rubin 1988): proposals come from a Gaussian q around the origin, and are chosen in
-    proportion to exp(−E(x))/q(x), whose sum stands for Z.  The choice is systematic: a point of weight w comes n·w
-    times, rounded up or down.  Proposals reach what the generator never visits, but the number of them that it takes
-    grows with the dimension, so this is for the plane.
+    Sampling–importance resampling (Rubin 1988): proposals come from a density q, and are chosen in proportion to
+    exp(−E(x))/q(x), whose sum stands for Z.  The choice is systematic: a point of weight w comes n·w times, rounded up
+    or down.  One half of q is a Gaussian around the origin, which reaches what the generator never visits; the other
+    half are Gaussians around the generator's samples, which fall where P is high, however narrow it is.  The number of
+    proposals that it takes grows with the dimension, so this is for the plane.
 
     Args:
         energy_model (DeepEnergyModel): The DEM, of points (N, D).
-        x: (N, D), an array on the model's device; of it only the shape counts.
+        x: (N, D), the generator's samples, an array on the model's device.
         n_proposals (int): Points drawn from q.
-        deviation (float): q's standard deviation.
+        deviation (float): Standard deviation of the Gaussian around the origin.
+        near_deviation (float): Of those around the samples; 0: there are none.
         rng: NumPy generator.
 
     Returns:
         (N, D) float32 on the model's device; some points may be the same.
     """
-    device, n = energy_model.device, batches.n_rows(len(x))
-    proposals = deviation * rng.standard_normal((n_proposals, *x.shape[1:]), dtype=numpy.float32)
+    device, centres = energy_model.device, batches.gathered(x)
+    n, n_near = len(centres), n_proposals // 2 if near_deviation else 0
+    noise = device.send(rng.standard_normal((n_proposals, *x.shape[1:]), dtype=numpy.float32))
+    proposals = deviation * noise
+    proposals[:n_near] = centres[device.xp.arange(n_near) % n] + near_deviation * noise[:n_near]
     with chainer.using_config('train', False), chainer.no_backprop_mode():
-        energies = chainer.cuda.to_cpu(energy_model(device.send(proposals)).array).astype(numpy.float64)
-    log_weights = 0.5 * (proposals.astype(numpy.float64) ** 2).sum(axis=1) / deviation ** 2 - energies
+        energies = energy_model(proposals).array
+    share = n_near / n_proposals
+    density = (1 - share) * mean_of_gaussians(proposals, device.xp.zeros_like(proposals[:1]), deviation)
+    if n_near:
+        density += share * mean_of_gaussians(proposals, centres, near_deviation)
+    log_weights = chainer.cuda.to_cpu(-energies - device.xp.log(density + _SMALLEST)).astype(numpy.float64)
     weights = numpy.exp(log_weights - log_weights.max()).cumsum()
     places = (numpy.arange(n) + rng.random()) / n * weights[-1]
     chosen = rng.permutation(weights.searchsorted(places).clip(max=n_proposals - 1))
-    return device.send(batches.share_of(proposals[chosen]))
+    return proposals[device.send(batches.share_of(chosen))]
+
+
+def mean_of_gaussians(x, centres, deviation):
+    """The mean of Gaussian densities of one standard deviation around ``centres``, (M, D), at ``x``: (N,) from (N, D).
+
+    They lack the factor (2π)^(−D/2).
+    """
+    xp = backend.get_array_module(x)
+
+    def half_squares(x):
+        return 0.5 * (x * x).sum(axis=1, keepdims=True)
+    x, centres = x / deviation, centres / deviation
+    exponents = x @ centres.T  # one matrix, which all that follows changes in place
+    exponents -= half_squares(x)
+    exponents -= half_squares(centres).T
+    return xp.exp(exponents, out=exponents).mean(axis=1) / deviation ** x.shape[1]

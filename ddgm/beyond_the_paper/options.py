@@ -20,7 +20,8 @@ def handed_to_the_loop(settings):
         return refine(energy_model, x, settings.langevin_steps, settings.langevin_step_size, rng)
 
     def chosen_proposals(energy_model, x, rng):
-        return sample_by_importance(energy_model, x, settings.proposals, settings.proposal_deviation, rng)
+        return sample_by_importance(
+            energy_model, x, settings.proposals, settings.proposal_deviation, settings.near_deviation, rng)
 
     def penalty(positive_energies, negative_energies):
         return energy_penalty(positive_energies, negative_energies, settings.energy_penalty)

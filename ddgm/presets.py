@@ -53,7 +53,7 @@ class Settings:
     # Of a batch of one, BatchNormalization would make zeros.
     MINIMUM: ClassVar = {
         'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2,
-        'langevin_steps': 0, 'decay_from': 0, 'proposals': 0}
+        'langevin_steps': 0, 'decay_from': 0, 'proposals': 0, 'proposals_from': 0}
     CHOICES: ClassVar = {
         'optimizer': ('adam', 'adagrad'),
         'energy_normalization': ('none', 'weight', 'batch'),
@@ -104,19 +104,22 @@ class ToySettings(Settings):
     proposals: int = 0  # drawn in each iteration; x⁻ of the DEM are chosen among them
     proposal_deviation: float = 2.0  # of the Gaussian around the origin that they are drawn from
     near_deviation: float = 0.0  # of Gaussians around G's samples, where one half of them comes from; 0: none does
+    proposals_from: int = 0  # iterations before proposals take the place of Langevin steps and of the penalty
     feature_layers: int = 2  # of f
     generator_layers: int = 2  # hidden ones
     BEYOND_THE_PAPER: ClassVar = Settings.BEYOND_THE_PAPER + (
         'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'feature_layers', 'generator_layers',
-        'proposals', 'proposal_deviation', 'near_deviation')
+        'proposals', 'proposal_deviation', 'near_deviation', 'proposals_from')
 
     def __post_init__(self):
         super().__post_init__()
         if self.neighbour_entropy_weight and self.neighbours > self.neighbour_batches * self.batchsize:
             raise ValueError('neighbours is {}, and neighbour_batches times batchsize is {}'.format(
                 self.neighbours, self.neighbour_batches * self.batchsize))
-        if self.proposals and self.langevin_steps:
-            raise ValueError('proposals is {}, so langevin_steps would move what no model sees'.format(self.proposals))
+        if self.proposals and not self.proposals_from and (self.langevin_steps or self.energy_penalty):
+            raise ValueError(
+                'proposals is {} from the first iteration on, in place of langevin_steps and energy_penalty: they must '
+                'be 0'.format(self.proposals))
         if self.proposals and not self.proposal_deviation:
             raise ValueError('proposals is {}, and proposal_deviation 0, so that all would be one point'.format(
                 self.proposals))
@@ -193,8 +196,7 @@ def _calibrated_toy(**changes):
 
 
 def _density(**changes):
-    return _calibrated_toy(**{
-        'energy_penalty': 0.0, 'langevin_steps': 0, 'proposals': 4_000, 'near_deviation': 0.1, **changes})
+    return _calibrated_toy(**{'proposals': 4_000, 'near_deviation': 0.1, **changes})
 
 
 # By task; the first of each is the script's default.
@@ -212,7 +214,8 @@ PRESETS = {
         'calibrated': Preset(
             "beyond the post: an energy that is a density; larger networks", _calibrated_toy(), 'ten minutes'),
         'density': Preset(
-            "beyond the post: an energy with empty valleys, which can be sampled", _density(), 'ten minutes'),
+            "beyond the post: an energy with empty valleys, which can be sampled",
+            _density(iterations=15_000, proposals_from=1_500), 'fifteen minutes'),
     },
     'swiss_roll': {
         'default': Preset(
@@ -229,7 +232,7 @@ PRESETS = {
             'five minutes'),
         'density': Preset(
             "beyond the post: an energy with empty valleys, which can be sampled",
-            _density(), 'ten minutes'),
+            _density(energy_penalty=0.0, langevin_steps=0), 'ten minutes'),
     },
     'mnist': {
         'post': Preset(

@@ -1,5 +1,7 @@
 """From the settings of a run to what is handed to the loop: the one place that knows both."""
 
+import dataclasses
+
 import chainer
 
 from ddgm import training
@@ -9,6 +11,21 @@ from ddgm.beyond_the_paper.importance import sample_by_importance
 from ddgm.beyond_the_paper.langevin import refine
 from ddgm.fast import batches
 from ddgm.presets import ToySettings
+
+
+def parts_of(settings):
+    """The parts of a run, as pairs: a part's last iteration and what is handed to the loop until then.
+
+    Almost always there is one.  With ``proposals_from`` there are two: first x⁻ are the generator's samples, so that
+    the energy falls wherever these miss the data, and draws them there.  Once none is missed, x⁻ are proposals.
+    """
+    turn = settings.proposals_from if isinstance(settings, ToySettings) and settings.proposals else 0
+    if not turn:
+        return [(settings.iterations, handed_to_the_loop(settings))]
+    before = dataclasses.replace(settings, proposals=0)
+    after = dataclasses.replace(settings, proposals_from=0, langevin_steps=0, energy_penalty=0.0)
+    return [(min(turn, settings.iterations), handed_to_the_loop(before)),
+            (settings.iterations, handed_to_the_loop(after))]
 
 
 def handed_to_the_loop(settings):

@@ -86,6 +86,7 @@ _BEYOND_THE_PAPER = {
     'proposals': 'points drawn in each iteration, among which x⁻ of the energy model are chosen',
     'proposal_deviation': 'standard deviation of the Gaussian around the origin that they are drawn from',
     'near_deviation': "of Gaussians around the generator's samples, for one half of them; 0: for none",
+    'proposals_from': 'iterations before the proposals take the place of Langevin steps and of the penalty',
     'decay_from': 'iteration from which on the learning rates fall; 0: they stay',
     'decay_power': 'they fall as the iteration to the minus this power',
     'averaged': 'finish with averages over the last part of the run',

@@ -116,9 +116,13 @@ def start_state(settings, energy_model, generative_model):
 
 def iterations_of(state, draw_data, settings):
     """The loop of :func:`ddgm.training.train` from a state on, as ``settings`` say; the caller counts in the state."""
-    return training.train(
-        state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed,
-        state.iteration, settings.iterations, settings.generator_first, **options.handed_to_the_loop(settings))
+    done = state.iteration
+    for last, handed in options.parts_of(settings):
+        if done < last:
+            yield from training.train(
+                state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed, done,
+                last, settings.generator_first, **handed)
+            done = last
 
 
 def finish(state, settings):

@@ -74,12 +74,14 @@ ALL = (
         'plane', ('benchmarks/quality.py', '--record'), 25,
         presets=('gaussian_mixture/default', 'swiss_roll/default')),
     Result(
-        'density', ('benchmarks/density.py', '--record'), 30,
+        'density', ('benchmarks/density.py', '--record'), 45,
         presets=('gaussian_mixture/density', 'swiss_roll/density')),
     Result(
         'digits', ('benchmarks/published.py', '--record'), 60, ('mnist',),
         presets=('mnist/post', 'mnist/batch_normalized_energy', 'mnist/last_commit')),
-    Result('icons', ('benchmarks/published.py', '--record'), 70, ('images',), presets=('images/post',)),
+    Result(
+        'icons', ('benchmarks/published.py', '--record'), 130, ('images',),
+        presets=('images/post', 'images/calibrated')),
     Result('speed', ('benchmarks/speed.py', '--record'), 20, keeps=False),
     Result('speed_sizes', (
         'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 30, keeps=False),

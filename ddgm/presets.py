@@ -82,6 +82,11 @@ class Settings:
         """The smallest and the largest value of a setting that is a whole number."""
         return cls.MINIMUM.get(name, 1), math.inf if name == 'seed' else cls.LARGEST
 
+    @classmethod
+    def of_earlier_versions(cls):
+        """The settings that runs of earlier versions lack, as they stand for such a run: they change nothing."""
+        return {field.name: field.default for field in dataclasses.fields(cls) if field.name in cls.BEYOND_THE_PAPER}
+
     def deciding(self):
         """Those settings by name that decide what is computed up to an iteration."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.CHANGEABLE}

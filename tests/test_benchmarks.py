@@ -116,12 +116,13 @@ def test_what_differs_between_two_runs(tmp_path):
         folder.mkdir()
         numpy.savez(folder / 'snapshot.npz', W=numpy.float32(0.5), elapsed_time=i)
         (folder / 'log').write_text(json.dumps([{'iteration': 1, 'energy/loss': 0.25, 'elapsed_time': i}]))
-        (folder / 'settings.json').write_text(json.dumps({'seed': 0, 'versions': {'numpy': i}}))
+        (folder / 'settings.json').write_text(json.dumps({'seed': 0, 'versions': {'numpy': i}, 'new' * i: 1}))
     assert same_bits.differences(first, second) == []
     numpy.savez(second / 'snapshot.npz', W=numpy.nextafter(numpy.float32(0.5), numpy.float32(1)))
     (second / 'log').write_text('[]')
     (second / 'samples.npz').touch()
-    assert same_bits.differences(first, second) == ['log', 'samples.npz', 'snapshot.npz']
+    (second / 'settings.json').write_text(json.dumps({'seed': 1}))
+    assert same_bits.differences(first, second) == ['log', 'samples.npz', 'settings.json', 'snapshot.npz']
 
 
 def test_random_pictures_are_the_same_from_the_same_seed(tmp_path):

@@ -4,9 +4,11 @@ import errno
 import json
 import os
 
+import numpy
 import pytest
 
 import train_gaussian_mixture
+from ddgm.presets import ToySettings
 from ddgm.runs import run_folder
 from ddgm.runs.command_line import Request
 from ddgm.support import files
@@ -176,3 +178,23 @@ def test_system_without_locks(folder, monkeypatch):
     monkeypatch.setattr(files, 'fcntl', None)
     folder.lock()
     assert 'no locks there' in folder.why_shared()
+
+
+def test_run_of_an_earlier_version_goes_on(tmp_path):
+    """Neither its settings nor its snapshot tell of what leads beyond the paper."""
+    folder, later = tmp_path / 'run', ToySettings.of_earlier_versions()
+    train_gaussian_mixture.main(['-n', '2', '-o', str(folder)])
+    saved = files.read_json(folder / 'settings.json')
+    files.write_json(folder / 'settings.json', {name: value for name, value in saved.items() if name not in later})
+    arrays = files.read_arrays(folder / 'snapshot.npz')
+    run = json.loads(str(arrays['run']))
+    assert later.keys() < run.keys()
+    arrays['run'] = numpy.array(json.dumps({name: value for name, value in run.items() if name not in later}))
+    del arrays['sha256']
+    arrays['sha256'] = files.checksum(arrays)
+    with files.open_atomically(folder / 'snapshot.npz') as file:
+        files.write_arrays(file, arrays)
+    train_gaussian_mixture.main(['-n', '4', '-o', str(folder), '--resume'])
+    assert files.read_json(folder / 'settings.json')['iterations'] == 4
+    with pytest.raises(UsageError, match='energy_penalty'):
+        train_gaussian_mixture.main(['-n', '6', '-o', str(folder), '--resume', '--energy_penalty', '1'])

@@ -142,6 +142,15 @@ def test_of_another_run(folder):
     assert NEWEST in line
 
 
+def test_of_an_earlier_version_that_lacked_a_setting(folder):
+    """It counts as what changes nothing."""
+    state = State(numpy.zeros(1000))
+    assert snapshots.load(folder, state, {**RUN, 'new': 0}, unless_told={'new': 0}) == {}
+    assert state.value[0] == 1
+    with pytest.raises(UsageError, match='another run .new 0, not 1.'):
+        snapshots.load(folder, state, {**RUN, 'new': 1}, unless_told={'new': 0})
+
+
 def test_of_another_network(folder):
     assert 'does not fit this run' in refusal(folder, name='other')
 

@@ -181,7 +181,8 @@ class RunFolder:
         Returns lines about those that were not used, which :meth:`prepare` sets aside.  Raises ``UsageError`` where
         there are snapshots but none fits.
         """
-        passed_over = snapshots.load(self.path, state, self._identity())
+        passed_over = snapshots.load(
+            self.path, state, self._identity(), unless_told=self.settings.of_earlier_versions())
         self._damaged = list(passed_over)
         return ['{}: damaged ({}), so the run goes on from the snapshot before it'.format(path, reason)
                 for path, reason in passed_over.items()]

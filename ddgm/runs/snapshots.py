@@ -36,8 +36,11 @@ def save(folder, state, run):
         write_arrays(file, arrays)
 
 
-def load(folder, state, run):
+def load(folder, state, run, unless_told=()):
     """Load the newest snapshot that is whole into a state; see :func:`save`.
+
+    Args:
+        unless_told (dict): Parts of ``run`` that a snapshot of an earlier version may lack, and what it then means.
 
     Returns:
         dict: By the paths of those that had to be passed over, the reason.  All are untouched.  Where there is no
@@ -55,7 +58,7 @@ def load(folder, state, run):
         except ValueError as error:
             passed_over[path] = str(error)
             continue
-        _check_run(path, arrays, run)
+        _check_run(path, arrays, run, unless_told)
         try:
             _check_finite(arrays)
             with warnings.catch_warnings():
@@ -96,9 +99,9 @@ def _check_finite(arrays):
             raise FloatingPointError(name)
 
 
-def _check_run(path, arrays, run):
+def _check_run(path, arrays, run, unless_told):
     try:
-        theirs = dict(json.loads(str(arrays.get(_RUN))))
+        theirs = {**dict(unless_told), **json.loads(str(arrays.get(_RUN)))}
     except (ValueError, TypeError, RecursionError):
         theirs = {}
     if theirs != run:

@@ -220,7 +220,7 @@ PRESETS = {
             "beyond the post: an energy that is a density; larger networks", _calibrated_toy(), 'ten minutes'),
         'density': Preset(
             "beyond the post: an energy with empty valleys, which can be sampled",
-            _density(iterations=15_000, proposals_from=1_500), 'fifteen minutes'),
+            _density(proposals_from=1_500), 'ten minutes'),
     },
     'swiss_roll': {
         'default': Preset(

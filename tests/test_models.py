@@ -460,6 +460,7 @@ NARROW = {
     'post_softplus': ([2, 5, 13, 51], [26, 13, 6], (51, 4, 4)),
     'weight_normalized': ([2, 5, 13, 51], [26, 13, 6], (51, 4, 4)),
     'last_commit': ([2, 3, 10, 13], [26, 13, 6], (13 * 4 * 4 + 50,)),
+    'calibrated': ([2, 5, 13, 51], [26, 13, 6], (51, 4, 4)),
     'author': ([6, 13, 26, 51], [51, 26, 13, 6], (51, 4, 4)),
 }
 
@@ -481,7 +482,7 @@ def test_image_networks(preset, device, rng):
     assert kernels(energy_model) == {(n_out, n_in, side, side) for n_in, n_out in zip(channels, channels[1:])}
     channels = [*generator_channels, 3]
     assert kernels(generative_model) == {(n_in, n_out, side, side) for n_in, n_out in zip(channels, channels[1:])}
-    assert energy_model.linear_experts == (preset in ('post', 'weight_normalized'))
+    assert energy_model.linear_experts == (preset in ('post', 'weight_normalized', 'calibrated'))
     assert (energy_model.b is None) == (preset == 'author')
 
 

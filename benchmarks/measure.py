@@ -222,9 +222,10 @@ def main():
         raise UsageError('the code is not as it was committed: commit first, so that results can name their commit')
     if arguments.same_bits:
         keep_what_has_the_same_bits(due, {name: folder for name, folder in data.items() if folder})
-    for result in () if arguments.same_bits else due:
-        print('\n{} ...'.format(result.name), flush=True)
-        measure(result, data, arguments.out.absolute() / code_of('HEAD', 'ddgm').partition(' ')[0][:12])
+    else:
+        for result in due:
+            print('\n{} ...'.format(result.name), flush=True)
+            measure(result, data, arguments.out.absolute() / code_of('HEAD', 'ddgm').partition(' ')[0][:12])
     subprocess.run([sys.executable, 'benchmarks/tables.py'], cwd=ROOT, check=True)
 
 

@@ -74,6 +74,11 @@ def table(task, scores, real_data):
             return ', '.join(sorted({run[name] for run in runs}))
         return rounded([run[name] for run in runs])
 
+    def real_cell(name):
+        if name in real_data and name not in ('collapsed', 'classifier'):
+            return rounded(real_data[name], 4)
+        return cell([real_data], name) if name in real_data else None
+
     columns = {'metric': ['`{}`'.format(name) for name in METRICS[task]]}
     for i, (preset, lengths) in enumerate(RUNS[task]):
         for length in lengths:
@@ -83,9 +88,7 @@ def table(task, scores, real_data):
             columns["`{}`'s aim".format(preset) if i else 'aim'] = [
                 AIMS[task, preset].get(name) for name in METRICS[task]]
         if i == 0:
-            columns['real data'] = [
-                None if name not in real_data else cell([real_data], name) if name in ('collapsed', 'classifier') else
-                rounded(real_data[name], 4) for name in METRICS[task]]
+            columns['real data'] = [real_cell(name) for name in METRICS[task]]
     return {'columns': [*columns], 'rows': [list(row) for row in zip(*columns.values())]}
 
 

@@ -330,11 +330,10 @@ def read_run(path, cure):
         for text in (saved['preset'], saved['device'], *optional):
             if not isinstance(text, str) or '\0' in text:
                 raise ValueError('{!r} is neither a name nor a path'.format(text))
+        told = {**settings_type.of_earlier_versions(), **saved}
         return RunFolder(
             path, saved['task'], saved['preset'],
-            settings_type(**{
-                field.name: saved[field.name] for field in dataclasses.fields(settings_type)
-                if field.name in saved or field.name not in settings_type.BEYOND_THE_PAPER}),
+            settings_type(**{field.name: told[field.name] for field in dataclasses.fields(settings_type)}),
             saved['device'], saved.get('data'), saved.get('data_fingerprint'), saved.get('cache'))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); {}'.format(

@@ -1,3 +1,4 @@
+import functools
 import gzip
 import json
 import os
@@ -171,14 +172,17 @@ def pictures_folder(tmp_path_factory):
     return folder
 
 
+def run_script_in(folder, task, *arguments, **options):
+    """Run a training script as a user would, in a folder."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'train_{}.py'.format(task)), *map(str, arguments)],
+        cwd=folder, capture_output=True, text=True, timeout=300, **options)
+
+
 @pytest.fixture
 def run_script(tmp_path):
-    """Run a training script as a user would, in an empty folder: ``run_script('gaussian_mixture', '-n', '4')``."""
-    def run(task, *arguments, **options):
-        return subprocess.run(
-            [sys.executable, str(ROOT / 'train_{}.py'.format(task)), *map(str, arguments)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=300, **options)
-    return run
+    """Run a training script in an empty folder: ``run_script('gaussian_mixture', '-n', '4')``."""
+    return functools.partial(run_script_in, tmp_path)
 
 
 @pytest.fixture

@@ -194,9 +194,10 @@ def test_table_of_published_runs():
 def test_table_of_pictures_has_two_aims():
     scores = {**dict.fromkeys(published.METRICS['images'], 0.5), 'frechet_between_halves': 0.02}
     real = published.real_data_of('images', 'nowhere', scores)
-    table = published.table('images', {('post', 4_000): [scores], ('calibrated', 4_000): [scores]}, real)
+    runs = {(preset, length): [scores] for preset, (length,) in published.RUNS['images']}
+    table = published.table('images', runs, real)
     assert table['columns'] == [
-        'metric', '`post`, 4,000 iterations', 'aim', 'real data', '`calibrated`, 4,000 iterations',
+        'metric', '`post`, 2,500 iterations', 'aim', 'real data', '`calibrated`, 2,500 iterations',
         "`calibrated`'s aim"]
     rows = {row[0]: row[1:] for row in table['rows']}
     assert rows['`frechet`'] == [[0.5], None, 0.02, [0.5], '≤ half of `post`']

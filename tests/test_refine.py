@@ -2,22 +2,31 @@
 
 import json
 import math
+import shutil
 
 import numpy
 import pytest
 from conftest import refusal
 
+import train_gaussian_mixture
 from ddgm.beyond_the_paper import langevin
 from ddgm.models import DeepEnergyModel
 from ddgm.refine.__main__ import main
 
 
+@pytest.fixture(scope='module')
+def short_run(tmp_path_factory):
+    """A short run that has ended; only to be copied."""
+    folder = tmp_path_factory.mktemp('short') / 'run'
+    train_gaussian_mixture.main(['-n', '20', '-o', str(folder)])
+    return folder
+
+
 @pytest.fixture
-def run(run_script, tmp_path, monkeypatch):
-    """A short run that has ended."""
+def run(short_run, tmp_path, monkeypatch):
+    """A short run that has ended, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    assert run_script('gaussian_mixture', '-n', '20', '-o', 'run').returncode == 0
-    return tmp_path / 'run'
+    return shutil.copytree(short_run, tmp_path / 'run')
 
 
 def test_tuned_steps_leave_the_density(rng):

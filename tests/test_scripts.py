@@ -1,6 +1,7 @@
 """Each script as a user runs it: a tiny run from end to end, going on, stopping, failing, and every bad input."""
 
 import fcntl
+import functools
 import io
 import json
 import os
@@ -18,7 +19,7 @@ import types
 import numpy
 import pytest
 from chainer import serializers
-from conftest import GPU_STAND_IN, ROOT, assert_same_run, is_stand_in, read_run
+from conftest import GPU_STAND_IN, ROOT, assert_same_run, is_stand_in, read_run, run_script_in
 from PIL import Image
 
 import ddgm
@@ -47,6 +48,17 @@ METRICS = {
 LOG = {
     'iteration', 'elapsed_time', 'energy/positive', 'energy/negative', 'energy/loss', 'generator/loss',
     'generator/energy', 'generator/entropy'}
+
+
+@pytest.fixture(scope='module')
+def tiny_run(tmp_path_factory):
+    """``tiny_run(task)``: a run by ``TINY`` that has ended, the same for every test: only to be read and copied."""
+    @functools.lru_cache(None)
+    def run(task):
+        folder = tmp_path_factory.mktemp(task)
+        assert run_script_in(folder, task, *TINY, '-o', 'run').returncode == 0
+        return folder / 'run'
+    return run
 
 
 def assert_refused(result, *words):
@@ -109,14 +121,12 @@ def test_tiny_run(task, run_script, tmp_path):
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_split_run_is_the_straight_run(task, run_script, tmp_path):
+def test_split_run_is_the_straight_run(task, tiny_run, run_script, tmp_path):
     """Stopped at 5, 7 and 11 by a smaller --iterations, on and off the intervals: the same bits as straight."""
-    straight = run_script(task, *TINY, '-o', 'straight')
-    assert straight.returncode == 0
     for n, more in (('5', []), ('7', ['--resume']), ('11', ['-r']), ('12', ['-r'])):
         result = run_script(task, *TINY, '-n', n, '-o', 'split', *more)
         assert result.returncode == 0, result.stderr
-    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+    assert_same_run(tiny_run(task), tmp_path / 'split')
 
 
 def test_intervals_change_nothing(run_script, tmp_path):
@@ -138,19 +148,19 @@ def test_intervals_change_nothing(run_script, tmp_path):
         assert a['log'][0][name] == pytest.approx(numpy.mean([entry[name] for entry in b['log']]))
 
 
-def test_models_of_a_run_give_its_samples(run_script, tmp_path):
+def test_models_of_a_run_give_its_samples(tiny_run):
     """generative_model.npz, loaded as any Chainer model, turns the z of samples.npz into its x."""
-    assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
+    run = tiny_run('gaussian_mixture')
     energy_model, generative_model = build_models(
         PRESETS['gaussian_mixture']['default'].settings, numpy.random.default_rng(0))
-    serializers.load_npz(tmp_path / 'run' / 'energy_model.npz', energy_model)
-    serializers.load_npz(tmp_path / 'run' / 'generative_model.npz', generative_model)
-    with numpy.load(tmp_path / 'run' / 'samples.npz') as samples:
+    serializers.load_npz(run / 'energy_model.npz', energy_model)
+    serializers.load_npz(run / 'generative_model.npz', generative_model)
+    with numpy.load(run / 'samples.npz') as samples:
         # The script runs with one thread, this test perhaps with more, which round differently.
         numpy.testing.assert_allclose(sampling.sample(generative_model, samples['z']), samples['x'], atol=1e-5)
         gap = sampling.energy_function(energy_model)(samples['x']).mean() - sampling.energy_function(energy_model)(
             GaussianMixture().sample(2500, randomness.metric_generator(randomness.REFERENCE_DATA))).mean()
-    assert read_run(tmp_path / 'run')['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-4)
+    assert read_run(run)['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-4)
 
 
 def test_times_leave_pictures_out(tmp_path, monkeypatch):
@@ -188,10 +198,9 @@ def test_split_run_on_a_gpu(task, run_script, tmp_path, monkeypatch):
     numpy.testing.assert_allclose(first['samples']['x'], second['samples']['x'], atol=1e-4)
 
 
-def test_seeds_differ(run_script, tmp_path):
-    for seed in (0, 1):
-        assert run_script('gaussian_mixture', *TINY, '-s', seed, '-o', seed).returncode == 0
-    a, b = read_run(tmp_path / '0'), read_run(tmp_path / '1')
+def test_seeds_differ(tiny_run, run_script, tmp_path):
+    assert run_script('gaussian_mixture', *TINY, '-s', 1, '-o', 'run').returncode == 0
+    a, b = read_run(tiny_run('gaussian_mixture')), read_run(tmp_path / 'run')
     assert (a['samples']['x'] != b['samples']['x']).any()
     numpy.testing.assert_array_equal(a['samples']['z'], b['samples']['z'])  # the metrics' own
 
@@ -267,9 +276,8 @@ def test_killed_run_goes_on_from_its_snapshot(start_script, run_script, tmp_path
     assert_same_run(tmp_path / 'straight', tmp_path / 'split')
 
 
-def test_resuming_a_finished_run_finishes_its_pictures(run_script, tmp_path):
-    assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
-    before = read_run(tmp_path / 'run')
+def test_resuming_a_finished_run_finishes_its_pictures(tiny_run, run_script, tmp_path):
+    before = read_run(shutil.copytree(tiny_run('gaussian_mixture'), tmp_path / 'run'))
     (tmp_path / 'run' / 'figures' / 'energy.png').unlink()
     (tmp_path / 'run' / 'metrics.json').unlink()
     shutil.rmtree(tmp_path / 'run' / 'figures' / 'frames')
@@ -284,19 +292,19 @@ def test_resuming_a_finished_run_finishes_its_pictures(run_script, tmp_path):
     assert before['metrics'] == after['metrics']
 
 
-def test_resuming_before_the_first_snapshot_starts_over(run_script, tmp_path):
-    assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
-    assert run_script('gaussian_mixture', *TINY, '-o', 'straight').returncode == 0
+def test_resuming_before_the_first_snapshot_starts_over(tiny_run, run_script, tmp_path):
+    straight = tiny_run('gaussian_mixture')
+    shutil.copytree(straight, tmp_path / 'run')
     for name in ('snapshot.npz', 'snapshot_earlier.npz'):
         (tmp_path / 'run' / name).unlink()
     assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
-    assert_same_run(tmp_path / 'run', tmp_path / 'straight')
+    assert_same_run(tmp_path / 'run', straight)
 
 
-def test_overwrite(run_script, tmp_path):
-    assert run_script('gaussian_mixture', *TINY, '-o', 'run', '-s', 5).returncode == 0
-    assert run_script('gaussian_mixture', *TINY, '-o', 'run', '--overwrite').returncode == 0
-    assert run_script('gaussian_mixture', *TINY, '-o', 'other').returncode == 0
+def test_overwrite(tiny_run, run_script, tmp_path):
+    shutil.copytree(tiny_run('gaussian_mixture'), tmp_path / 'run')
+    assert run_script('gaussian_mixture', *TINY, '-o', 'run', '-s', 5, '--overwrite').returncode == 0
+    assert run_script('gaussian_mixture', *TINY, '-o', 'other', '-s', 5).returncode == 0
     assert_same_run(tmp_path / 'run', tmp_path / 'other')
 
 
@@ -373,8 +381,8 @@ def test_folder_without_write_permission(run_script, tmp_path):
     assert_refused(run_script('gaussian_mixture', '-o', 'closed/run'), 'closed/run', '--out')
 
 
-def test_folder_that_holds_another_run(run_script, tmp_path):
-    assert run_script('gaussian_mixture', *TINY, '-o', 'run').returncode == 0
+def test_folder_that_holds_another_run(tiny_run, run_script, tmp_path):
+    shutil.copytree(tiny_run('gaussian_mixture'), tmp_path / 'run')
     files = {path: path.read_bytes() for path in (tmp_path / 'run').rglob('*') if path.is_file()}
 
     assert_refused(run_script('gaussian_mixture', '-o', 'run'), 'holds a run', '--resume', '--overwrite')
@@ -594,7 +602,6 @@ def test_progress_bar_on_a_terminal(tmp_path):
     assert not any(line.lstrip().startswith('10 ') for line in text.splitlines())
 
 
-def test_same_bits_with_and_without_a_terminal(run_script, tmp_path):
+def test_same_bits_with_and_without_a_terminal(tiny_run, tmp_path):
     on_terminal(tmp_path, *TINY, '-o', 'terminal')
-    assert run_script('gaussian_mixture', *TINY, '-o', 'pipe').returncode == 0
-    assert_same_run(tmp_path / 'terminal', tmp_path / 'pipe')
+    assert_same_run(tmp_path / 'terminal', tiny_run('gaussian_mixture'))

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How good a density of the plane is, and what samples of it are worth: the table of docs/beyond-the-post.md.
 
-Runs of both tasks with the preset `density`, by the training scripts; then `python -m ddgm.refine` moves the samples of
-each under its own energy model.  What is there is not repeated, so this can be stopped and started at will.
+Runs of both tasks with the preset `density`, by the training scripts; then `python -m ddgm.refine` draws samples of
+each run's energy model.  What is there is not repeated, so this can be stopped and started at will.
 """
 
 import json
@@ -41,7 +41,7 @@ def run(task, seed, out):
         start('train_{}.py'.format(task), '--preset', 'density', '--seed', seed, '--figure_interval', 0,
               '--out', folder, *resume)
     if not (refined / 'metrics.json').exists():
-        start('-m', 'ddgm.refine', folder, '--out', refined)
+        start('-m', 'ddgm.refine', folder, '--proposals', 400_000, '--out', refined)
     return [json.loads((path / 'metrics.json').read_text(encoding='utf-8')) for path in (folder, refined)]
 
 

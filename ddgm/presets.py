@@ -53,7 +53,7 @@ class Settings:
     # Of a batch of one, BatchNormalization would make zeros.
     MINIMUM: ClassVar = {
         'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2,
-        'langevin_steps': 0, 'decay_from': 0, 'proposals': 0, 'proposals_from': 0}
+        'langevin_steps': 0, 'decay_from': 0, 'proposals': 0, 'proposals_from': 0, 'binary_latents': 0}
     CHOICES: ClassVar = {
         'optimizer': ('adam', 'adagrad'),
         'energy_normalization': ('none', 'weight', 'batch'),
@@ -112,9 +112,10 @@ class ToySettings(Settings):
     proposals_from: int = 0  # iterations before proposals take the place of Langevin steps and of the penalty
     feature_layers: int = 2  # of f
     generator_layers: int = 2  # hidden ones
+    binary_latents: int = 0  # numbers of z, besides n_latent, that are −1 or 1
     BEYOND_THE_PAPER: ClassVar = Settings.BEYOND_THE_PAPER + (
         'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'feature_layers', 'generator_layers',
-        'proposals', 'proposal_deviation', 'near_deviation', 'proposals_from')
+        'proposals', 'proposal_deviation', 'near_deviation', 'proposals_from', 'binary_latents')
 
     def __post_init__(self):
         super().__post_init__()
@@ -128,10 +129,10 @@ class ToySettings(Settings):
         if self.proposals and not self.proposal_deviation:
             raise ValueError('proposals is {}, and proposal_deviation 0, so that all would be one point'.format(
                 self.proposals))
-        if self.volume_entropy_weight and self.n_latent > 2:
+        if self.volume_entropy_weight and self.n_latent + self.binary_latents > 2:
             raise ValueError(
                 'volume_entropy_weight needs z of at most 2 numbers: preset calibrated has 2, this one {}'.format(
-                    self.n_latent))
+                    self.n_latent + self.binary_latents))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _calibrated_toy(**changes):
 
 
 def _density(**changes):
-    return _calibrated_toy(**{'proposals': 4_000, 'near_deviation': 0.1, **changes})
+    return _calibrated_toy(**{'proposals': 4_000, 'near_deviation': 0.1, 'binary_latents': 6, **changes})
 
 
 # By task; the first of each is the script's default.
@@ -220,7 +221,7 @@ PRESETS = {
             "beyond the post: an energy that is a density; larger networks", _calibrated_toy(), 'ten minutes'),
         'density': Preset(
             "beyond the post: an energy with empty valleys, which can be sampled",
-            _density(proposals_from=1_500), 'ten minutes'),
+            _density(proposals_from=1_500, neighbour_entropy_weight=1.2), 'ten minutes'),
     },
     'swiss_roll': {
         'default': Preset(

@@ -90,7 +90,8 @@ def test_bad_usage_is_one_line(arguments):
 
 
 @pytest.mark.parametrize('arguments', [
-    '--volume_entropy_weight 1', '--neighbours 501 --neighbour_entropy_weight 1',
+    '--volume_entropy_weight 1', '--volume_entropy_weight 1 --preset calibrated --binary_latents 1',
+    '--neighbours 501 --neighbour_entropy_weight 1',
     '--proposals 10 --langevin_steps 2', '--proposals 10 --energy_penalty 1', '--proposals 10 --proposal_deviation 0',
     '--langevin_step_size 0 --langevin_steps 1'])
 def test_settings_that_do_not_go_together(arguments):

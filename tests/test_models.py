@@ -343,6 +343,23 @@ def test_published_sizes(models, device, rng):
     assert {'/feature_extractor/l1/V', '/experts/g', '/b'} <= names
 
 
+def test_binary_latents_join_the_others(device, rng):
+    """Beside the same others as without them; G may have any number of layers."""
+    drawn = []
+    for changes in ({'n_latent': 10}, {'n_latent': 4, 'binary_latents': 6}):
+        energy_model, generative_model = models = build('gaussian_mixture', 'default', rng, **changes)
+        passed_through(models, (2,), device, rng)
+        assert generative_model.n_latent == 10
+        assert generative_model.l1.W.shape == (128, 10)
+        assert {name for name, _ in generative_model.namedparams()} == {
+            '/l1/W', '/l1/b', '/bn1/gamma', '/bn1/beta', '/l2/W', '/l2/b', '/bn2/gamma', '/bn2/beta', '/l3/W', '/l3/b'}
+        drawn.append(generative_model.draw_latent(1000, numpy.random.default_rng(0)))
+    plain, binary = drawn
+    assert binary.dtype == numpy.float32
+    numpy.testing.assert_array_equal(binary[:, :4], plain[:, :4])
+    numpy.testing.assert_array_equal(binary[:, 4:], numpy.sign(plain[:, 4:]))
+
+
 def passed_through(models, shape, device, rng):
     """What four data points and four latent vectors become: f(x), E(x) and G(z)."""
     energy_model, generative_model = models

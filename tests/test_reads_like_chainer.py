@@ -42,7 +42,7 @@ def test_every_network_on_chainers_own(task, preset, train, device):
         rng = numpy.random.default_rng(1)
         with chainer.using_config('dtype', numpy.dtype(numpy.float64)):
             energy_model, generative_model = module.build_models(settings, rng)
-        z = rng.uniform(-1, 1, size=(16, settings.n_latent))
+        z = rng.uniform(-1, 1, size=(16, generative_model.n_latent))
         x = rng.random((16, *{'mnist': (784,), 'images': (3, 64, 64)}.get(task, (2,))))
         for model, batch in ((energy_model, x), (generative_model, z)):
             model.to_device(device)

@@ -1,16 +1,21 @@
 """python -m ddgm.refine: samples of an energy model itself."""
 
+import dataclasses
 import json
 import math
 import shutil
 
 import numpy
 import pytest
+from chainer import serializers
 from conftest import refusal
 
 import train_gaussian_mixture
 from ddgm.beyond_the_paper import langevin
+from ddgm.evaluation import sampling
 from ddgm.models import DeepEnergyModel
+from ddgm.networks import toy
+from ddgm.presets import PRESETS
 from ddgm.refine.__main__ import main
 
 
@@ -63,6 +68,34 @@ def test_refined_samples_follow_the_energy_model(run, capsys):
     assert metrics['log_z'] == json.loads((run / 'metrics.json').read_text())['log_z']
 
 
+def test_chosen_proposals_follow_the_energy_model(run):
+    """Though G draws one narrow cloud, and steps that hardly move keep what was chosen; by sums over a grid."""
+    main(['run', '-n', '1', '--step_size', '1e-9', '--proposals', '100000', '-o', 'refined'])
+    metrics = json.loads((run.parent / 'refined' / 'metrics.json').read_text())
+    assert metrics['proposals'] == 100_000
+    with numpy.load(run.parent / 'refined' / 'samples.npz') as file:
+        x = file['x']
+    energy_model, _ = toy.build_models(
+        PRESETS['gaussian_mixture']['default'].settings, numpy.random.default_rng(0))
+    serializers.load_npz(run / 'energy_model.npz', energy_model)
+    axis = numpy.linspace(-8, 8, 321, dtype=numpy.float32)
+    grid = numpy.stack(numpy.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    weights = numpy.exp(-sampling.energy_function(energy_model)(grid).astype(numpy.float64))
+    mean = numpy.average(grid, axis=0, weights=weights)
+    deviation = numpy.average((grid - mean) ** 2, axis=0, weights=weights) ** 0.5
+    assert x.shape == (2500, 2)
+    assert x.mean(axis=0) == pytest.approx(mean, abs=0.1)
+    assert x.std(axis=0) == pytest.approx(deviation, rel=0.05)
+
+
+def test_proposals_are_for_the_plane(run):
+    settings = {
+        **json.loads((run / 'settings.json').read_text()), 'task': 'mnist', 'preset': 'post', 'data': 'x',
+        **dataclasses.asdict(PRESETS['mnist']['post'].settings)}
+    (run / 'settings.json').write_text(json.dumps(settings))
+    assert 'no run in the plane' in refusal(main, ['run', '--proposals', '10'])
+
+
 def test_size_that_is_given(run):
     main(['run', '-n', '2', '--step_size', '0.25'])
     assert json.loads((run.parent / 'result' / 'refined' / 'metrics.json').read_text())['step_size'] == 0.25
@@ -75,6 +108,7 @@ def test_size_that_is_given(run):
     (['run', '-o', 'run/log/x'], 'lies in a run'),
     (['run', '--step_size', '0'], 'give a number above 0'),
     (['run', '-n', '0'], 'give a whole number from 1 on'),
+    (['run', '--proposals', '0'], 'give a whole number from 1 on'),
     (['unfinished'], 'no finished energy model'),
     (['without'], 'no samples'),
     (['run', '-o', 'run.txt'], 'give another folder to --out'),

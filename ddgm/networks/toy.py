@@ -4,6 +4,7 @@ Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as i
 """
 
 import chainer
+import numpy
 from chainer import initializers
 
 from ddgm.fast import functions as F, links as L
@@ -73,16 +74,28 @@ class LayeredFeatureExtractor(chainer.Chain):
 
 
 class LayeredGenerativeModel(DeepGenerativeModel):
-    """G(z): z → 128 BN ReLU → … → 2, with ``n_layers`` hidden ones."""
+    """G(z): z → 128 BN ReLU → … → 2, with ``n_layers`` hidden ones.
 
-    def __init__(self, n_latent, n_hidden, initial_weight, n_layers):
-        super().__init__(n_latent)
+    The last ``n_binary`` numbers of z are −1 or 1.  Data may lie in pieces.  A continuous G would have to cross what is
+    between them; from one of these z to another it jumps.
+    """
+
+    def __init__(self, n_latent, n_hidden, initial_weight, n_layers, n_binary=0):
+        super().__init__(n_latent + n_binary)
         self.n_layers = n_layers
-        sizes = [n_latent] + n_layers * [n_hidden]
+        self.n_binary = n_binary
+        sizes = [self.n_latent] + n_layers * [n_hidden]
         for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:]), 1):
             self.add_link('l{}'.format(i), L.Linear(n_in, n_out, initialW=initial_weight))
             self.add_link('bn{}'.format(i), L.BatchNormalization(n_out))
         self.add_link('l{}'.format(n_layers + 1), L.Linear(n_hidden, 2, initialW=initial_weight))
+
+    def draw_latent(self, n, rng):
+        """As the paper's, and the sign alone of the last ``n_binary`` numbers."""
+        z = super().draw_latent(n, rng)
+        binary = z[:, self.n_latent - self.n_binary:]
+        binary[...] = numpy.where(binary < 0, -1, 1)
+        return z
 
     @static_graph
     def forward(self, z):
@@ -106,6 +119,7 @@ def build_models(settings, rng):
     energy_model = EnergyModel(
         feature_extractor, WeightNormalizedLinear(settings.n_hidden, settings.n_experts, initial_weight),
         n_visible=2, sigma=settings.sigma, initial_bias=initial_weight)
-    if settings.generator_layers == 2:
+    if settings.generator_layers == 2 and not settings.binary_latents:
         return energy_model, GenerativeModel(settings.n_latent, *sizes)
-    return energy_model, LayeredGenerativeModel(settings.n_latent, *sizes, settings.generator_layers)
+    return energy_model, LayeredGenerativeModel(
+        settings.n_latent, *sizes, settings.generator_layers, settings.binary_latents)

@@ -92,6 +92,7 @@ _BEYOND_THE_PAPER = {
     'averaged': 'finish with averages over the last part of the run',
     'feature_layers': 'layers of f(x)',
     'generator_layers': 'hidden layers of G(z)',
+    'binary_latents': 'numbers of z, besides the others, that are −1 or 1',
     'convolutional': 'both networks of convolutions',
 }
 

@@ -88,6 +88,15 @@ def test_chosen_proposals_follow_the_energy_model(run):
     assert x.std(axis=0) == pytest.approx(deviation, rel=0.05)
 
 
+@pytest.mark.parametrize('n_proposals', [1, 3])
+def test_no_more_proposals_than_asked_for(run, n_proposals):
+    main(['run', '-n', '1', '--step_size', '1e-12', '--proposals', str(n_proposals), '-o', 'refined'])
+    with numpy.load(run.parent / 'refined' / 'samples.npz') as file:
+        x = file['x']
+    assert x.shape == (2500, 2)
+    assert len(numpy.unique(x.round(2), axis=0)) <= n_proposals
+
+
 def test_proposals_are_for_the_plane(run):
     settings = {
         **json.loads((run / 'settings.json').read_text()), 'task': 'mnist', 'preset': 'post', 'data': 'x',

@@ -50,11 +50,12 @@ def refine_run(path, n_steps, step_size, n_proposals, out):
     refined = x
     if n_proposals:
         print('Choosing {:,} of {:,} proposals ...'.format(len(x), n_proposals), flush=True)
+        n_parts = min(_N_PARTS, n_proposals)
         refined = numpy.concatenate([
             sample_by_importance(
-                energy_model, part, max(1, n_proposals // _N_PARTS),
+                energy_model, part, len(range(index, n_proposals, n_parts)),
                 run.settings.proposal_deviation or ToySettings.proposal_deviation, run.settings.near_deviation, rng)
-            for part in numpy.array_split(x, _N_PARTS)])
+            for index, part in enumerate(numpy.array_split(x, n_parts))])
     if step_size is None:
         print('Looking for the size of a step ...', flush=True)
         refined, step_size = langevin.tune_step_size(

@@ -39,7 +39,7 @@ def run(checkout, out, task, preset, data):
     for more in (['--iterations', '2', '--overwrite'], ['--iterations', '4', '--figure_interval', '1', '--resume']):
         printed += printed_by([
             sys.executable, str(checkout / 'train_{}.py'.format(task)), *flags, '--log_interval', '1', *more], checkout)
-    (out / 'printed').write_text(re.sub(r'\S*{}\S*|[\d.]+ s\b'.format(re.escape(str(out))), '', printed))
+    (out / 'printed').write_text(without_times(printed.replace(str(out), '')))
 
 
 def run_study(checkout, out, name, data):
@@ -61,6 +61,10 @@ def printed_by(command, folder):
     if ended.returncode:
         sys.exit('{}\n{}'.format(' '.join(command), ended.stderr))
     return ended.stdout
+
+
+def without_times(printed):
+    return re.sub(r'\d+:\d\d:\d\d|[\d.]+ s\b', '', printed)
 
 
 def content(path):

@@ -125,6 +125,12 @@ def test_what_differs_between_two_runs(tmp_path):
     assert same_bits.differences(first, second) == ['log', 'samples.npz', 'settings.json', 'snapshot.npz']
 
 
+def test_times_are_no_difference_between_what_two_runs_print():
+    same = {same_bits.without_times('Trained: 4 iterations in {}, figures in {} s'.format(*times))
+            for times in (('0:00:02', 1.5), ('0:12:00', 12))}
+    assert same == {'Trained: 4 iterations in , figures in '}
+
+
 def test_random_pictures_are_the_same_from_the_same_seed(tmp_path):
     for folder in ('a', 'b', 'c'):
         for number in (0, 1, 20_001):

@@ -32,6 +32,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Some tests send Ctrl-C.  A shell starts what it runs in the background with that ignored, and its processes inherit
 # it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, 'SIGHUP') and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    # After nohup: the tests outlive a lost connection, but what they start does not begin with the signal ignored.
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def refusal(function, *arguments, **options):

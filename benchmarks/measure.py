@@ -25,6 +25,7 @@ import record  # noqa: E402
 import same_bits  # noqa: E402
 from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
+from ddgm.studies.calibration import CASES  # noqa: E402
 from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
 
 RESULTS = ROOT / 'docs' / 'results'
@@ -87,7 +88,10 @@ ALL = (
         'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 30, keeps=False),
     Result('speed_startup', ('benchmarks/speed.py', '--startup', '--record', '--rounds', '2'), 10, keeps=False),
     Result('convolution', ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False),
-    study('calibration', 'calibration', 150, ('mnist',)),
+    study('calibration', 'calibration', 60, (), '--cases', *(case for case in CASES if not case.startswith('mnist/'))),
+    study(
+        'calibrated_digits', 'calibration', 90, ('mnist',),
+        '--cases', *(case for case in CASES if case.startswith('mnist/'))),
     study('entropy', 'entropy', 30),
     study('activations', 'activations', 20),
     study('average_digit', 'digits', 10, ('mnist',), '-n', '600', '--seeds', '5'),
@@ -114,7 +118,7 @@ BESIDE = {
     ('calibration', 'swiss_roll'): [
         ['`default`', 20_000, 'plane.swiss_roll_20000.{}.ours'],
         ['aim', None, {'within_0.1': '≥ 0.95', 'coverage': '≥ 0.85'}]],
-    ('calibration', 'mnist'): [['aim', None, {'class_kl': '≤ 0.05', 'frechet': '≤ 62, a third of `post`'}]],
+    ('calibrated_digits', 'mnist'): [['aim', None, {'class_kl': '≤ 0.05', 'frechet': '≤ 62, a third of `post`'}]],
 }
 
 
@@ -184,12 +188,15 @@ def measure(result, data, out):
         raise RunFailed('{} failed; the same command goes on'.format(' '.join(result.words)))
     if result.study:
         found = json.loads((out / 'studies' / result.study / 'tables.json').read_text(encoding='utf-8'))
-        if found['left_out']:
+        command = ['python', *result.words]
+        if '--cases' in result.words:
+            command = ['python', 'benchmarks/measure.py', '--only', result.name]
+        elif found['left_out']:
             raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))
         record.write(
             result.name, with_rows_beside(result.name, found['tables']), seeds=found['seeds'],
-            iterations=found['iterations'], command=' '.join([
-                'python', *result.words, *(word for need in result.needs for word in ('--' + need, 'folder'))]))
+            iterations=found['iterations'],
+            command=' '.join([*command, *(word for need in result.needs for word in ('--' + need, 'folder'))]))
 
 
 def main():

@@ -21,7 +21,7 @@ from ddgm.support import tables  # noqa: E402
 
 TABLE = re.compile(r'((?<!`)<!-- table (\S+) -->\n)(.*?)(<!-- end -->)', re.DOTALL)
 FIGURE = re.compile(r'((?<!`)<!-- figure ([^>\n]+) -->)([^\n]*?)(<!-- end -->)')
-MADE = ('command', 'seeds', 'iterations', 'machine', 'versions', 'date', 'commit', 'same_bits')
+MADE = ('command', 'seeds', 'iterations', 'machine', 'versions', 'classifier', 'date', 'commit', 'same_bits')
 
 
 def find_table(name, results):
@@ -52,8 +52,9 @@ def describe(made, medians):
     def text(name):
         value = made.get(name)
         if not value or isinstance(value, str):
-            return value and {'command': '`{}`', 'commit': 'commit {}', 'same_bits': 'the same bits at {}'}.get(
-                name, '{}').format(value)
+            return value and {
+                'command': '`{}`', 'classifier': 'classifier {}', 'commit': 'commit {}',
+                'same_bits': 'the same bits at {}'}.get(name, '{}').format(value)
         if name == 'iterations':
             return '{:,} iterations'.format(value)
         first, last = value[0], value[-1]

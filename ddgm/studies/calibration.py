@@ -93,9 +93,12 @@ def tables(results):
         rows = [[label.format(case), entry(runs[0])['iteration'],
                  *(rounded([entry(run)[name] for run in runs]) for name in names)]
                 for case, runs in cases.items() for label, entry in looks]
+        made = {'iterations': None}
+        if part == 'mnist':
+            made['classifier'] = ', '.join(sorted({
+                at_the_end(run)['classifier'] for runs in cases.values() for run in runs}))
         found[part] = {
-            'columns': ['run', 'iterations', *columns], 'rows': rows, 'seeds': part != 'mnist',
-            'made': {'iterations': None}}
+            'columns': ['run', 'iterations', *columns], 'rows': rows, 'seeds': part != 'mnist', 'made': made}
     return found
 
 

@@ -12,6 +12,8 @@ def measure(case, seed, iterations, data, out):
     if case == 'killed':
         os.kill(os.getpid(), signal.SIGKILL)
     if case == 'interrupting':
+        while not [*out.glob('quick-*.json')]:  # which is being written: an interrupt then may leave a file open
+            time.sleep(0.01)
         os.kill(os.getppid(), signal.SIGINT)
         time.sleep(300)
     if case == 'hanging_up':

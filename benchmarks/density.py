@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How good a density of the plane is, and what samples of it are worth: the table of docs/beyond-the-post.md.
+"""How good a density of the plane is, and what samples of it are worth: tables and pictures of docs/beyond-the-post.md.
 
 Runs of both tasks with the preset `density`, by the training scripts; then `python -m ddgm.refine` draws samples of
 each run's energy model.  What is there is not repeated, so this can be stopped and started at will.
@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import record  # noqa: E402
 import several_seeds  # noqa: E402
+from post_pictures import make_small  # noqa: E402
 from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
 from ddgm.evaluation.tasks import open_task  # noqa: E402
 from ddgm.presets import PRESETS  # noqa: E402
@@ -54,7 +55,7 @@ def start(*words):
 def main():
     parser = OneLineParser(description=__doc__)
     several_seeds.add_flags(parser, 'result/density')
-    parser.add_argument('--record', action='store_true', help='write docs/results/density.json')
+    parser.add_argument('--record', action='store_true', help='write docs/results/density.json and docs/density_*.png')
     arguments = parser.parse_args()
     out = arguments.out.absolute()
     scores = several_seeds.side_by_side(
@@ -74,6 +75,9 @@ def main():
         print('\n{}\n\n{}'.format(task, markdown(tables[task])), end='')
     if arguments.record:
         record.write('density', tables, seeds=list(range(arguments.seeds)))
+        for task in SHOWN:
+            make_small(
+                out / '{}-seed0-refined'.format(task) / 'samples.png', ROOT / 'docs' / 'density_{}.png'.format(task))
 
 
 if __name__ == '__main__':

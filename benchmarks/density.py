@@ -31,6 +31,14 @@ SHOWN = {
         'coverage'),
     'swiss_roll': ('within_0.05', 'within_0.1', 'arc_kl', 'blurred_js', 'coverage'),
 }
+# Of the generator's samples, and of the refined ones.
+AIMS = {
+    'gaussian_mixture': (
+        {'log_likelihood': '≥ −1.45', 'kl_energy_data': '≤ 0.05', 'kl_generator_data': '≤ 0.15'},
+        {'log_likelihood': '≥ −1.45', 'kl_energy_data': '≤ 0.05', 'kl_generator_data': '≤ 0.1',
+         'hq_2sigma': '0.855 to 0.885', 'entropy_knn': '1.38 to 1.46', 'coverage': '≥ 0.96'}),
+    'swiss_roll': ({}, {'within_0.1': '≥ 0.99', 'coverage': '≥ 0.95'}),
+}
 
 
 def run(task, seed, out):
@@ -65,9 +73,12 @@ def main():
     for task, names in SHOWN.items():
         reference = open_task(task)
         real = reference.score(reference.real_data(N_SCORED), reference.exact_energy)
-        rows = [
-            [kind, *([rounded(scores[task, seed][i][name]) for seed in range(arguments.seeds)] for name in names)]
-            for i, kind in enumerate(('samples of the generator', 'refined under the energy model'))]
+        rows = []
+        for i, kind in enumerate(('samples of the generator', 'refined under the energy model')):
+            rows.append([
+                kind, *([rounded(scores[task, seed][i][name]) for seed in range(arguments.seeds)] for name in names)])
+            if AIMS[task][i]:
+                rows.append(['aim' if i == 0 else 'aim, refined', *map(AIMS[task][i].get, names)])
         rows.append(['real data', *(several_seeds.without_rounding(real.get(name)) for name in names)])
         tables[task] = {
             'columns': ['samples', *map('`{}`'.format, names)], 'rows': rows,

@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT)]
 import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import record  # noqa: E402
 import same_bits  # noqa: E402
+from post_pictures import make_small  # noqa: E402
 from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.studies.calibration import CASES  # noqa: E402
@@ -42,6 +43,7 @@ class Result:
         needs (tuple): Of ``'mnist'`` and ``'images'``, the folders of data that are handed over.
         keeps (bool): Whether it keeps what is finished, in ``--out``.
         presets (tuple): What it trains, where its figures follow from the bits that training computes.
+        pictures (tuple): Of a study, those that the documents show: its own name, that in docs/, and the width there.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Result:
     needs: tuple = ()
     keeps: bool = True
     presets: tuple = ()
+    pictures: tuple = ()
 
     @property
     def study(self):
@@ -66,8 +69,8 @@ class Result:
         return self.presets if self.study is None else (self.study,)
 
 
-def study(name, study, minutes, needs=(), *flags):
-    return Result(name, ('-m', 'ddgm.studies', study, *flags), minutes, needs)
+def study(name, study, minutes, needs=(), *flags, pictures=()):
+    return Result(name, ('-m', 'ddgm.studies', study, *flags), minutes, needs, pictures=pictures)
 
 
 ALL = (
@@ -92,14 +95,21 @@ ALL = (
     study(
         'calibrated_digits', 'calibration', 90, ('mnist',),
         '--cases', *(case for case in CASES if case.startswith('mnist/'))),
-    study('entropy', 'entropy', 30),
-    study('activations', 'activations', 20),
-    study('average_digit', 'digits', 10, ('mnist',), '-n', '600', '--seeds', '5'),
+    study('entropy', 'entropy', 20, pictures=(('entropy.png', 'studies_entropy.png', 1100),)),
+    study('activations', 'activations', 15, pictures=(
+        ('activations_gaussian_mixture.png', 'studies_activations.png', 900),)),
+    study(
+        'average_digit', 'digits', 10, ('mnist',), '-n', '600', '--seeds', '5', pictures=(
+            ('digits.png', 'studies_digits.png', 1100), ('digits_samples.png', 'studies_digits_samples.png', 600))),
     study('collapses', 'failures', 90, ('mnist', 'images'), '--seeds', '5'),
     study('differences', 'differences', 60),
-    study('detector', 'detector', 60, ('mnist', 'images')),
-    study('features_and_z', 'correlations', 30, ('mnist',)),
-    study('analogies', 'analogies', 60, ('mnist', 'images')),
+    study('detector', 'detector', 60, ('mnist', 'images'), pictures=(('detector.png', 'studies_detector.png', 1100),)),
+    study('features_and_z', 'correlations', 30, ('mnist',), pictures=(
+        ('correlations.png', 'studies_correlations.png', 1000),
+        ('correlations_mnist_post.png', 'studies_experts.png', 500))),
+    study('analogies', 'analogies', 60, ('mnist', 'images'), pictures=(
+        ('analogies_mnist_calibrated.png', 'studies_analogies.png', 300),
+        ('analogies_images_post.png', 'studies_analogies_icons.png', 500))),
     Result('processes', ('benchmarks/processes.py',), 15, ('mnist', 'images'), keeps=False),
     Result('scaling', ('benchmarks/scaling.py',), 5, keeps=False),
     Result('large_data', ('benchmarks/large_data.py',), 15, keeps=False),
@@ -197,6 +207,8 @@ def measure(result, data, out):
             result.name, with_rows_beside(result.name, found['tables']), seeds=found['seeds'],
             iterations=found['iterations'],
             command=' '.join([*command, *(word for need in result.needs for word in ('--' + need, 'folder'))]))
+        for name, copy, width in result.pictures:
+            make_small(out / 'studies' / result.study / name, ROOT / 'docs' / copy, width)
 
 
 def main():

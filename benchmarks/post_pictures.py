@@ -89,9 +89,9 @@ WIDTH = {'.png': 440, '.gif': 240}
 N_FRAMES, N_COLOURS = 30, 128
 
 
-def make_small(source, target):
+def make_small(source, target, width=None):
     """A copy of a picture without its white margin, or of some frames of a video's folder, in the documents' size."""
-    width = WIDTH[target.suffix]
+    width = width or WIDTH[target.suffix]
 
     def shrink(image):
         return image.resize((width, round(width * image.height / image.width)), Image.Resampling.LANCZOS)

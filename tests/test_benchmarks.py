@@ -331,6 +331,34 @@ def test_every_result_has_a_command():
         assert result.study in (None, *STUDIES)
         assert (ROOT / result.program).exists()
         assert set(result.presets) <= {'{}/{}'.format(task, preset) for task in PRESETS for preset in PRESETS[task]}
+    copies = {copy for result in measure.ALL for _, copy, _ in result.pictures}
+    assert copies == {path.name for path in (ROOT / 'docs').glob('studies_*.png')}
+
+
+def test_a_study_is_recorded_with_its_pictures(tmp_path, monkeypatch):
+    table = {'columns': ['case', 'found'], 'rows': [['a', [1, 2]]]}
+
+    def carry_out(words, cwd):
+        assert words[1:] == ['-m', 'ddgm.studies', 'entropy', '--mnist', 'digits', '--out', str(tmp_path / 'studies')]
+        out = tmp_path / 'studies' / 'entropy'
+        out.mkdir(parents=True)
+        (out / 'tables.json').write_text(json.dumps(
+            {'seeds': [0, 1], 'iterations': 5, 'left_out': [], 'tables': {'runs': table}}))
+        Image.new('RGB', (200, 100)).save(out / 'entropy.png')
+        return subprocess.CompletedProcess(words, 0)
+    (tmp_path / 'docs' / 'results').mkdir(parents=True)
+    monkeypatch.setattr(measure, 'ROOT', tmp_path)
+    monkeypatch.setattr(record, 'ROOT', tmp_path)
+    monkeypatch.setattr(record, 'commit', lambda: '0123456')
+    monkeypatch.setattr(subprocess, 'run', carry_out)
+    measure.measure(measure.study('answer', 'entropy', 1, ('mnist',), pictures=(('entropy.png', 'copy.png', 50),)), {
+        'mnist': 'digits'}, tmp_path)
+    recorded = json.loads((tmp_path / 'docs' / 'results' / 'answer.json').read_text())
+    assert recorded['tables'] == {'runs': table}
+    assert recorded['made']['command'] == 'python -m ddgm.studies entropy --mnist folder'
+    assert (recorded['made']['seeds'], recorded['made']['iterations']) == ([0, 1], 5)
+    with Image.open(tmp_path / 'docs' / 'copy.png') as image:
+        assert image.size == (50, 25)
 
 
 def test_rows_beside_those_of_a_study():

@@ -98,7 +98,7 @@ def measure(case, seed, iterations, data, out):
 
 
 def tables(results):
-    """For each task the entropy beside its proxy, and the metrics; then what halving the last layer does."""
+    """For each task the entropy beside its proxy, and the metrics, as ``…_samples``; then what halving a layer does."""
     found, halved = {}, []
     for task, names, cases in study.by_task(results, SHOWN):
         def change(run, key):
@@ -106,20 +106,19 @@ def tables(results):
 
         def mean(run, key):
             return float(numpy.mean([entry[key] for entry in run['trace'][1:]]))
-        scores = study.table_of_metrics('entropy', names, cases)
         found[task] = {
             'columns': [
                 'entropy', 'correlation with the true entropy', 'change of H(γ), nats',
                 'change of the true entropy, nats', 'cosine of the gradients, in γ', 'cosine over all of G',
-                'share of the true gradient in γ', *scores['columns'][1:]],
+                'share of the true gradient in γ'],
             'rows': [
                 [case, rounded([run['correlation'] for run in runs], 2),
                  *(rounded([change(run, key) for run in runs]) for key in ('proxy', 'entropy')),
                  *(rounded([mean(run, key) for run in runs], 2)
-                   for key in ('cosine_gamma', 'cosine_all', 'share_in_gamma')),
-                 *cells[1:]]
-                for (case, runs), cells in zip(cases.items(), scores['rows'])],
+                   for key in ('cosine_gamma', 'cosine_all', 'share_in_gamma'))]
+                for case, runs in cases.items()],
             'seeds': False}
+        found[task + '_samples'] = {**study.table_of_metrics('entropy', names, cases), 'seeds': False}
         changes = numpy.median([run['halved'] for runs in cases.values() for run in runs], axis=0)
         halved.append(['`{}`'.format(task), *map(rounded, [*changes, 2 * math.log(0.5)])])
     found['halved'] = {

@@ -11,6 +11,7 @@ benchmarks/gpu.py alone.
 """
 
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
@@ -26,7 +27,6 @@ import same_bits  # noqa: E402
 from post_pictures import make_small  # noqa: E402
 from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
-from ddgm.studies.calibration import CASES  # noqa: E402
 from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
 
 RESULTS = ROOT / 'docs' / 'results'
@@ -43,6 +43,7 @@ class Result:
         needs (tuple): Of ``'mnist'`` and ``'images'``, the folders of data that are handed over.
         keeps (bool): Whether it keeps what is finished, in ``--out``.
         presets (tuple): What it trains, where its figures follow from the bits that training computes.
+        tasks (tuple): Of a study, whose cases alone are measured; none: all cases.
         pictures (tuple): Of a study, those that the documents show: its own name, that in docs/, and the width there.
     """
 
@@ -52,6 +53,7 @@ class Result:
     needs: tuple = ()
     keeps: bool = True
     presets: tuple = ()
+    tasks: tuple = ()
     pictures: tuple = ()
 
     @property
@@ -69,8 +71,8 @@ class Result:
         return self.presets if self.study is None else (self.study,)
 
 
-def study(name, study, minutes, needs=(), *flags, pictures=()):
-    return Result(name, ('-m', 'ddgm.studies', study, *flags), minutes, needs, pictures=pictures)
+def study(name, study, minutes, needs=(), *flags, **more):
+    return Result(name, ('-m', 'ddgm.studies', study, *flags), minutes, needs, **more)
 
 
 ALL = (
@@ -91,10 +93,8 @@ ALL = (
         'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 30, keeps=False),
     Result('speed_startup', ('benchmarks/speed.py', '--startup', '--record', '--rounds', '2'), 10, keeps=False),
     Result('convolution', ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False),
-    study('calibration', 'calibration', 60, (), '--cases', *(case for case in CASES if not case.startswith('mnist/'))),
-    study(
-        'calibrated_digits', 'calibration', 90, ('mnist',),
-        '--cases', *(case for case in CASES if case.startswith('mnist/'))),
+    study('calibration', 'calibration', 60, tasks=('gaussian_mixture', 'swiss_roll')),
+    study('calibrated_digits', 'calibration', 90, ('mnist',), tasks=('mnist',)),
     study('entropy', 'entropy', 20, pictures=(('entropy.png', 'studies_entropy.png', 1100),)),
     study('activations', 'activations', 15, pictures=(
         ('activations_gaussian_mixture.png', 'studies_activations.png', 900),)),
@@ -191,6 +191,9 @@ def measure(result, data, out):
     flags = [word for name in result.needs for word in ('--' + name, data[name])]
     if result.study:
         flags += ['--out', str(out / 'studies')]
+        if result.tasks:
+            cases = importlib.import_module('ddgm.studies.' + result.study).CASES
+            flags += ['--cases', *(case for case in cases if case.split('/')[0] in result.tasks)]
     elif result.keeps:
         flags += ['--out', str(out / result.name)]
     outcome = subprocess.run([sys.executable, *result.words, *flags], cwd=ROOT)
@@ -199,7 +202,7 @@ def measure(result, data, out):
     if result.study:
         found = json.loads((out / 'studies' / result.study / 'tables.json').read_text(encoding='utf-8'))
         command = ['python', *result.words]
-        if '--cases' in result.words:
+        if result.tasks:
             command = ['python', 'benchmarks/measure.py', '--only', result.name]
         elif found['left_out']:
             raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))

@@ -28,6 +28,7 @@ import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import chainer  # noqa: E402
 import numpy  # noqa: E402
 import record  # noqa: E402
+import speed_results  # noqa: E402
 from ddgm.evaluation import tasks  # noqa: E402
 from ddgm.presets import PRESETS  # noqa: E402
 from ddgm.runs import training_state  # noqa: E402
@@ -35,7 +36,7 @@ from ddgm.runs.command_line import OneLineParser, as_path, path_name  # noqa: E4
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support.errors import RunFailed  # noqa: E402
 from ddgm.support.files import write_json  # noqa: E402
-from ddgm.support.tables import rounded  # noqa: E402
+from ddgm.support.tables import rounded, show  # noqa: E402
 from ddgm.support.terminal import duration  # noqa: E402
 
 SEED = 0
@@ -55,12 +56,14 @@ class Request:
 # ---- the steps: each returns a table, {'columns', 'rows'}
 
 def tests(request):
-    """The GPU twins of the tests: how many pass."""
+    """The GPU twins of the tests: how many pass; tests.txt has what pytest says of the others."""
     report = request.out / 'tests.xml'
-    chosen = ['tests/test_layout.py'] if request.rehearsal else []
-    subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', '-m', 'gpu', '--junitxml', str(report.absolute()), *chosen], cwd=ROOT,
-        stdout=subprocess.DEVNULL)
+    chosen = ['tests/test_layout.py'] if request.rehearsal else [
+        '-n', str(min(8, os.cpu_count())), '--dist', 'worksteal']  # each process takes half a gigabyte of the card
+    with open(request.out / 'tests.txt', 'w', encoding='utf-8') as said:
+        subprocess.run(
+            [sys.executable, '-m', 'pytest', '-q', '-m', 'gpu', '--junitxml', str(report), *chosen], cwd=ROOT,
+            stdout=said, stderr=subprocess.STDOUT)
     try:
         suite = next(xml.etree.ElementTree.parse(str(report)).iter('testsuite'))
     except (OSError, StopIteration, xml.etree.ElementTree.ParseError) as error:
@@ -74,14 +77,15 @@ def agreement(request):
     """The largest difference of all losses from the CPU's, in float64, relative to those of more than a nat."""
     n, rows = (2, []) if request.rehearsal else (20, [])
     for task, presets in PRESETS.items():
+        differences = []
         for name, preset in presets.items():
             size = {} if task != 'images' else TINY if request.rehearsal else SMALL
             settings = dataclasses.replace(preset.settings, iterations=n, seed=SEED, **size)
             expected, losses = (losses_of(task, settings, device) for device in ('@numpy', '@cupy:0'))
-            difference = (abs(losses - expected) / numpy.maximum(1, abs(expected))).max()
-            rows.append(['{}, `{}`'.format(task, name), n, rounded(difference, 2)])
-            print('    {}, {}: {:.1e}'.format(task, name, difference), flush=True)
-    return {'columns': ['preset', 'iterations', 'largest relative difference of a loss'], 'rows': rows}
+            differences.append((abs(losses - expected) / numpy.maximum(1, abs(expected))).max())
+            print('    {}, {}: {:.1e}'.format(task, name, differences[-1]), flush=True)
+        rows.append([speed_results.NAMES.get(task, 'roll'), len(presets), n, rounded(max(differences), 2)])
+    return {'columns': ['task', 'presets', 'iterations', 'largest relative difference of a loss'], 'rows': rows}
 
 
 def losses_of(task, settings, device):
@@ -106,9 +110,9 @@ def losses_of(task, settings, device):
 
 
 def speed(request):
-    """The time of a step beside PyTorch on the same card."""
+    """The time of a step beside PyTorch on the same card: the median of the rounds, and the range of its ratios."""
     rows = []
-    device, few, size = 0, ['--rounds', '5'], ['--batchsize', '128']
+    device, few, size = 0, ['--rounds', '5'], []
     sides = ['pytorch', 'pytorch_tuned', 'pytorch_compiled']
     if request.rehearsal:  # PyTorch has no stand-in
         device, sides, size = -1, ['pytorch'], flags_of(TINY)
@@ -118,40 +122,41 @@ def speed(request):
         run('speed of ' + task, 'benchmarks/speed.py', '--task', task, '--device', device, *flags, *few,
             '--sides', *sides, '--out', measured)
         case, = json.loads(measured.read_text(encoding='utf-8'))['cases']
-        ratios = [case['sides'][name].get('ratio') for name in sides]
-        rows.append([case['title'], rounded(1e3 * case['sides']['ours']['step']), *map(rounded, ratios)])
-    titles = ['over PyTorch as written', 'over PyTorch tuned', 'over PyTorch compiled'][:len(sides)]
-    return {'columns': ['case', 'ms a step', *titles], 'rows': rows}
+        rows.append([speed_results.describe(case), rounded(1e3 * case['sides']['ours']['step']), *(
+            speed_results.ratio_cell(case['sides'][name]) for name in sides)])
+    return {'columns': ['case', 'ms a step', *('over ' + speed_results.PEERS[name] for name in sides)], 'rows': rows}
 
 
 def digits(request):
     """MNIST with the preset `post`, to its pictures."""
-    return pictures(request, 'mnist', request.mnist, ('frechet', 'class_kl', 'coverage'), [])
+    return pictures(request, 'mnist', request.mnist, ('frechet', 'class_kl', 'coverage'), ['post'])
 
 
 def images(request):
-    """Pictures at full width, to their pictures."""
+    """Pictures at full width, the post's and calibrated, after as many iterations as docs/results/icons.json has."""
+    flags = flags_of(TINY) if request.rehearsal else ['--iterations', '2500']
     return pictures(
-        request, 'images', request.images, ('frechet', 'diversity', 'coverage'),
-        flags_of(TINY) if request.rehearsal else [])
+        request, 'images', request.images, ('frechet', 'diversity', 'coverage'), ['post', 'calibrated'], flags)
 
 
 def flags_of(settings):
     return [word for name, value in settings.items() for word in ('--' + name, str(value))]
 
 
-def pictures(request, task, data, names, flags):
-    folder = request.out / task
-    length = ['--iterations', '2'] if request.rehearsal else []
-    resume = ['--resume'] if (folder / 'settings.json').exists() else []
-    start = time.perf_counter()
-    run(task, 'train_{}.py'.format(task), '--device', 0, '--data', data, '--out', folder, *flags, *length,
-        *resume)
-    seconds = time.perf_counter() - start
-    scores = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
-    return {'columns': ['run', 'iterations', 'seconds', *map('`{}`'.format, names)], 'rows': [[
-        task, scores['iterations'], round(seconds), *(
-            rounded(scores.get(name), 4) for name in names)]]}
+def pictures(request, task, data, names, presets, flags=()):
+    """A run of each preset, from the command line: a row for each.  One that was there is not repeated either."""
+    rows = []
+    for preset in presets:
+        folder = request.out / '{}_{}'.format(task, preset)
+        if not (folder / 'metrics.json').exists():
+            started = (folder / 'settings.json').exists()
+            run('{}, {}'.format(task, preset), 'train_{}.py'.format(task), '--data', data, '--out', folder,
+                *(['--resume'] if started else ['--device', 0, '--preset', preset, *flags]),
+                *(['--iterations', '2'] if request.rehearsal else []))
+        scores = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
+        rows.append(['{}, `{}`'.format(task, preset), scores['iterations'], *(
+            rounded(scores.get(name), 4) for name in names)])
+    return {'columns': ['run', 'iterations', *map('`{}`'.format, names)], 'rows': rows}
 
 
 def run(what, *words):
@@ -170,8 +175,9 @@ STEPS = {'tests': tests, 'agreement': agreement, 'speed': speed, 'mnist': digits
 def machine(device):
     """The card and what drives it."""
     runtime = device.xp.cuda.runtime
-    return '{}, CUDA {}, driver {}'.format(
-        runtime.getDeviceProperties(0)['name'].decode(), runtime.runtimeGetVersion(), runtime.driverGetVersion())
+    return '{}, CuPy {}, CUDA {}'.format(
+        runtime.getDeviceProperties(0)['name'].decode(), device.xp.__version__,
+        '{}.{}'.format(*divmod(runtime.runtimeGetVersion() // 10, 100)))
 
 
 def main():
@@ -180,10 +186,15 @@ def main():
     parser.add_argument('--images', metavar='DIR', type=path_name, help='folder of pictures (default: left out)')
     parser.add_argument('--out', type=as_path, default=None, metavar='DIR', help='(default: result/gpu)')
     parser.add_argument('--rehearse', action='store_true', help='a stand-in for CuPy, on the CPU, and few iterations')
+    parser.add_argument(
+        '--only', nargs='+', metavar='STEP', choices=STEPS, default=[*STEPS],
+        help='some of {} (default: all)'.format(', '.join(STEPS)))
     parser.add_argument('--record', action='store_true', help='write docs/results/gpu.json')
     parsed = parser.parse_args()
     if parsed.rehearse and parsed.record:
         parser.error('a rehearsal has nothing to --record')
+    if parsed.record and set(parsed.only) != set(STEPS):
+        parser.error('--record is for all steps: leave out --only, and those that have ended are not repeated')
     out = parsed.out or pathlib.Path('result/gpu_rehearsal' if parsed.rehearse else 'result/gpu')
     folders = [folder and os.path.abspath(folder) for folder in (parsed.mnist, parsed.images)]
     request = Request(parsed.rehearse, *folders, out.absolute())
@@ -191,7 +202,7 @@ def main():
     print('Device: {}'.format(machine(device)))
     out.mkdir(parents=True, exist_ok=True)
     results = {}
-    for name, step in STEPS.items():
+    for name in parsed.only:
         kept = out / (name + '.json')
         if name == 'images' and not request.images:
             print('images: left out, give a folder of pictures to --images')
@@ -199,11 +210,11 @@ def main():
         start = time.perf_counter()
         if not kept.exists():
             print('{} ...'.format(name), flush=True)
-            write_json(kept, step(request))
+            write_json(kept, STEPS[name](request))
         results[name] = json.loads(kept.read_text(encoding='utf-8'))
         print('{}: {}'.format(name, duration(time.perf_counter() - start)))
         for row in results[name]['rows']:
-            print('    ' + ', '.join(map(str, row)))
+            print('    ' + ', '.join(map(show, row)))
     if parsed.record:
         packages = ['Chainer', 'NumPy']
         with contextlib.suppress(ImportError):

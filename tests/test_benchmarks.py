@@ -391,14 +391,14 @@ def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_
     first, second = (subprocess.run(command, capture_output=True, text=True, timeout=900) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     results = {name: json.loads((tmp_path / 'gpu' / (name + '.json')).read_text()) for name in gpu.STEPS}
-    assert [row[:2] for row in results['agreement']['rows']] == [
-        ['{}, `{}`'.format(task, name), 2] for task, presets in PRESETS.items() for name in presets]
-    assert max(row[2] for row in results['agreement']['rows']) < 1e-9
-    assert max(row[2] for row in results['agreement']['rows']) > 0  # another way of computing it
+    assert [row[1:3] for row in results['agreement']['rows']] == [[len(presets), 2] for presets in PRESETS.values()]
+    assert max(row[3] for row in results['agreement']['rows']) < 1e-9
+    assert max(row[3] for row in results['agreement']['rows']) > 0  # another way of computing it
     assert results['tests']['rows'][0][2] == 0
-    for name in ('mnist', 'images'):
-        assert (tmp_path / 'gpu' / name / 'figures' / 'samples.png').exists()
-        assert results[name]['rows'][0][1] == 2
+    for name, presets in (('mnist', ['post']), ('images', ['post', 'calibrated'])):
+        assert [row[:2] for row in results[name]['rows']] == [['{}, `{}`'.format(name, each), 2] for each in presets]
+        for preset in presets:
+            assert (tmp_path / 'gpu' / '{}_{}'.format(name, preset) / 'figures' / 'samples.png').exists()
     assert [len(row) for row in results['speed']['rows']] == 3 * [3]
     assert '...' in first.stdout
     assert '...' not in second.stdout

@@ -38,6 +38,15 @@ def test_moves_where_it_is_asked_to(xp):
     assert float(there.sum()) == 13
 
 
+@pytest.mark.parametrize(('order', 'kept'), [((0, 1, 2), True), ((2, 1, 0), True), ((2, 0, 1), False)])
+def test_moves_into_an_order_of_its_own(order, kept, xp):
+    """CuPy's copy of an array of NumPy lies in C or in Fortran's order, whatever was given."""
+    x = numpy.zeros((2, 3, 4)).transpose(order)
+    there = xp.asarray(x)
+    assert (there.strides == x.strides) == kept
+    assert there.flags.c_contiguous != (order == (2, 1, 0))
+
+
 @pytest.mark.parametrize(('unknown', 'error', 'message'), [
     (lambda xp: xp.nonsense, AttributeError, 'nonsense'),
     (lambda xp: xp.vecdot(xp.ones(3), xp.ones(3)), AttributeError, 'vecdot'),

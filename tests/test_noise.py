@@ -7,6 +7,7 @@ import chainer
 import chainer.functions as F
 import numpy
 import pytest
+from conftest import send
 
 from ddgm.fast import noise
 
@@ -14,7 +15,7 @@ KINDS = {'gaussian': lambda x: noise.add_noise(x, 0.3), 'dropout': lambda x: noi
 
 
 def variable(array, device, dtype=numpy.float32):
-    return chainer.Variable(device.send(numpy.asarray(array, dtype=dtype)))
+    return chainer.Variable(send(device, numpy.asarray(array, dtype=dtype)))
 
 
 def with_noise(kind, x, seed):

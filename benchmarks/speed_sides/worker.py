@@ -40,7 +40,8 @@ class Worker:
         self.name = name
         threads = {
             name: str(case.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')}
-        path = os.pathsep.join(map(str, (BENCHMARKS, ROOT, ROOT / 'tests')))
+        path = os.pathsep.join(filter(None, [
+            *map(str, (BENCHMARKS, ROOT, ROOT / 'tests')), os.environ.get('PYTHONPATH')]))
         # What importing ddgm set for this process is not the other sides'; this project's sets it again.
         others = {name: value for name, value in os.environ.items() if name != 'OPENBLAS_THREAD_TIMEOUT'}
         self.process = subprocess.Popen(

@@ -80,7 +80,7 @@ import ddgm
 from ddgm.figures import post
 from ddgm.runs import command_line, run_folder
 folder = run_folder.open_run(command_line.parse('images', '', [
-    '--data', '.', '--out', sys.argv[1], '--figure_interval', '1', '--iterations', sys.argv[2]]))
+    '--data', 'docs', '--out', sys.argv[1], '--figure_interval', '1', '--iterations', sys.argv[2]]))
 start = time.perf_counter()
 post.write_gif(sys.argv[1] + '.gif', folder.frames(int(sys.argv[2])))
 print(time.perf_counter() - start)

@@ -404,6 +404,15 @@ def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_
     assert '...' not in second.stdout
 
 
+def test_long_runs_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_data, 'ENTRIES', 100)
+    monkeypatch.setattr(large_data, 'FRAMES', 5)
+    rows = large_data.measure_run(tmp_path)['rows']
+    assert len(rows) == 4
+    assert all(seconds > 0 for _, seconds, _ in rows)
+    assert (tmp_path / 'run.gif').exists()
+
+
 @pytest.mark.skipif(importlib.util.find_spec('cupy') and not is_stand_in(), reason='CuPy is installed')
 def test_gpu_command_without_a_gpu(tmp_path):
     outcome = subprocess.run(

@@ -84,7 +84,7 @@ def agreement(request):
             expected, losses = (losses_of(task, settings, device) for device in ('@numpy', '@cupy:0'))
             differences.append((abs(losses - expected) / numpy.maximum(1, abs(expected))).max())
             print('    {}, {}: {:.1e}'.format(task, name, differences[-1]), flush=True)
-        rows.append([speed_results.NAMES.get(task, 'roll'), len(presets), n, rounded(max(differences), 2)])
+        rows.append([task, len(presets), n, rounded(max(differences), 2)])
     return {'columns': ['task', 'presets', 'iterations', 'largest relative difference of a loss'], 'rows': rows}
 
 
@@ -175,9 +175,9 @@ STEPS = {'tests': tests, 'agreement': agreement, 'speed': speed, 'mnist': digits
 def machine(device):
     """The card and what drives it."""
     runtime = device.xp.cuda.runtime
-    return '{}, CuPy {}, CUDA {}'.format(
+    return '{}, CuPy {}, CUDA {}.{}'.format(
         runtime.getDeviceProperties(0)['name'].decode(), device.xp.__version__,
-        '{}.{}'.format(*divmod(runtime.runtimeGetVersion() // 10, 100)))
+        *divmod(runtime.runtimeGetVersion() // 10, 100))
 
 
 def main():

@@ -328,7 +328,7 @@ def array(obj, dtype=None, copy=True, order='K', subok=False, ndmin=0, *, blocki
     """The one way from NumPy, with :func:`asarray` and its kin; of orders, C and Fortran's alone outlive it."""
     copied = numpy.array(_given(obj), dtype, order=order, ndmin=ndmin)
     kept = isinstance(obj, ndarray) or copied.flags.f_contiguous
-    return ndarray._of(copied if kept else numpy.ascontiguousarray(copied).reshape(copied.shape))
+    return ndarray._of(copied if kept else numpy.ascontiguousarray(copied))
 
 
 def asarray(a, dtype=None, order=None, *, blocking=False):

@@ -363,24 +363,30 @@ print(images.ImageFolder(sys.argv[1], cache=sys.argv[2]).fingerprint)
 '''.format(str(ROOT))
 
 
+@pytest.fixture
 def reader(folder, cache):
-    """A process that reads the pictures; its script has no guard for those who import it."""
+    """``reader()`` starts a process that reads the pictures; its script has no guard for those who import it."""
     script = folder.parent / 'read.py'
-    script.write_text(READ)
-    return subprocess.Popen(
-        [sys.executable, str(script), str(folder), str(cache)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True)
+    script.write_text(READ)  # once: what starts beside its writing would find it empty
+    with contextlib.ExitStack() as stack:
+        def start():
+            process = stack.enter_context(subprocess.Popen(
+                [sys.executable, str(script), str(folder), str(cache)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, start_new_session=True))
+            stack.callback(process.kill)  # where the test has failed; nothing where it has ended
+            return process
+        yield start
 
 
-def test_script_without_a_guard(folder, cache, plain):
-    process = reader(folder, cache)
+def test_script_without_a_guard(reader, plain):
+    process = reader()
     out, error = process.communicate(timeout=60)
     assert (error, process.returncode) == ('', 0)
     assert out.splitlines()[-1] == plain.fingerprint
 
 
-def test_two_at_once(folder, cache, plain):
-    processes = [reader(folder, cache) for _ in range(3)]
+def test_two_at_once(reader, cache, plain):
+    processes = [reader() for _ in range(3)]
     for process in processes:
         out, error = process.communicate(timeout=60)
         assert (error, process.returncode) == ('', 0)
@@ -401,11 +407,11 @@ def is_alive(number):
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/task'), reason='a system that does not list processes')
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_processes_end_with_the_one_that_started_them(folder, cache, plain, number):
+def test_processes_end_with_the_one_that_started_them(reader, folder, cache, plain, number):
     """However it ends; and the next one goes on."""
     for i in range(1500):
         shutil.copy(folder / 'a' / '00.png', folder / 'c{:04}.png'.format(i))
-    process = reader(folder, cache)
+    process = reader()
     deadline = time.monotonic() + 60
     while not list(cache.glob('*.npz')) and time.monotonic() < deadline:
         time.sleep(0.01)

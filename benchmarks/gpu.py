@@ -134,25 +134,26 @@ def digits(request):
 
 def images(request):
     """Pictures at full width, the post's and calibrated, after as many iterations as docs/results/icons.json has."""
-    flags = flags_of(TINY) if request.rehearsal else ['--iterations', '2500']
     return pictures(
-        request, 'images', request.images, ('frechet', 'diversity', 'coverage'), ['post', 'calibrated'], flags)
+        request, 'images', request.images, ('frechet', 'diversity', 'coverage'), ['post', 'calibrated'],
+        flags_of({'iterations': 2500}), flags_of(TINY))
 
 
 def flags_of(settings):
     return [word for name, value in settings.items() for word in ('--' + name, str(value))]
 
 
-def pictures(request, task, data, names, presets, flags=()):
+def pictures(request, task, data, names, presets, flags=(), in_rehearsal=()):
     """A run of each preset, from the command line: a row for each.  One that was there is not repeated either."""
+    if request.rehearsal:
+        flags = [*in_rehearsal, *flags_of({'iterations': 2})]
     rows = []
     for preset in presets:
         folder = request.out / '{}_{}'.format(task, preset)
         if not (folder / 'metrics.json').exists():
             started = (folder / 'settings.json').exists()
             run('{}, {}'.format(task, preset), 'train_{}.py'.format(task), '--data', data, '--out', folder,
-                *(['--resume'] if started else ['--device', 0, '--preset', preset, *flags]),
-                *(['--iterations', '2'] if request.rehearsal else []))
+                *(['--resume'] if started else ['--device', 0, '--preset', preset, *flags]))
         scores = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
         rows.append(['{}, `{}`'.format(task, preset), scores['iterations'], *(
             rounded(scores.get(name), 4) for name in names)])

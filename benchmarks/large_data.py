@@ -23,6 +23,7 @@ import ddgm  # noqa: E402, F401, I001  (before Chainer)
 import random_pictures  # noqa: E402
 import record  # noqa: E402
 from ddgm.runs import command_line, exit_status  # noqa: E402
+from ddgm.support.tables import rounded  # noqa: E402
 
 FEW, MANY, CELEBA = 10_000, 100_000, 202_599
 SEARCHED_SAMPLES = 2_500
@@ -106,8 +107,7 @@ def measure(code, *arguments):
     """Seconds that a piece of code prints, and the most private memory of its process and their children, in MB."""
     with tempfile.TemporaryFile('w+') as out:
         process = subprocess.Popen(
-            [sys.executable, '-c', code, *map(str, arguments)], cwd=record.ROOT, stdout=out,
-            env={**os.environ, 'PYTHONPATH': str(record.ROOT)})
+            [sys.executable, '-c', code, *map(str, arguments)], cwd=record.ROOT, stdout=out)
         most = 0
         while process.poll() is None:
             most = max(most, private(process.pid))
@@ -117,7 +117,7 @@ def measure(code, *arguments):
         out.seek(0)
         seconds = float(out.read().split()[-1])
     print('{:.3g} s, {:.0f} MB'.format(seconds, most / 1e6), flush=True)
-    return seconds, round(most / 1e6)
+    return seconds, most / 1e6
 
 
 def write_log(path):
@@ -168,7 +168,7 @@ def measure_pictures(pictures, scratch):
         ['a batch of 64, ms', 1e3 * few_batch, 1e3 * batch, None],
         ['scoring 2,500 samples, s', few_score, score, score + (CELEBA / MANY - 1) * (score - few_score)],
         ['memory of scoring, MB', few_score_memory, score_memory, None]]
-    return {'columns': ['what', *names], 'rows': [row[:1] + [_rounded(value) for value in row[1:]] for row in starts]}
+    return {'columns': ['what', *names], 'rows': [[what, *rounded(figures)] for what, *figures in starts]}
 
 
 def measure_run(scratch):
@@ -179,14 +179,10 @@ def measure_run(scratch):
             ('`--resume` looks at the log', RESUME, (scratch / 'log', ENTRIES)),
             ('the same, where it is longer than the snapshot', RESUME, (scratch / 'log', ENTRIES - 1)),
             ('the curves', CURVES, (scratch / 'log', scratch / 'curves.png'))):
-        rows.append(['{:,} entries: {}'.format(ENTRIES, what), *map(_rounded, measure(code, *arguments))])
+        rows.append(['{:,} entries: {}'.format(ENTRIES, what), *rounded(measure(code, *arguments))])
     write_frames(scratch / 'run')
-    rows.append(['{:,} frames: the video'.format(FRAMES), *map(_rounded, measure(VIDEO, scratch / 'run', FRAMES))])
+    rows.append(['{:,} frames: the video'.format(FRAMES), *rounded(measure(VIDEO, scratch / 'run', FRAMES))])
     return {'columns': ['what', 's', 'MB'], 'rows': rows}
-
-
-def _rounded(value):
-    return value if value is None or isinstance(value, int) else float('{:.3g}'.format(value))
 
 
 def main():

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from ddgm.figures import post
+from ddgm.support.tables import rounded
 
 AIMS = {'gaussian_mixture': 0.8, 'mnist': 0.9, ('images', 1): 0.95, ('images', 0.25): 1.0}  # beside tuned PyTorch
 PEERS = {
@@ -20,12 +21,6 @@ def describe(case):
     width = case['settings'].get('width', 1)
     return '{}{}, batches of {:,}'.format(
         NAMES[case['task']], ', width {:g}'.format(width) if width != 1 else '', case['settings']['batchsize'])
-
-
-def rounded(value, digits=3):
-    """A measured number as the tables have it; whole where its digits are."""
-    value = float('{:.{}g}'.format(value, digits))
-    return int(value) if value.is_integer() else value
 
 
 def ratio_cell(side):

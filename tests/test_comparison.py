@@ -868,5 +868,5 @@ except SystemExit as exit:
 def test_help_is_quick_to_import(arguments, status):
     """--help and a mistyped flag need neither Chainer nor matplotlib."""
     result = subprocess.run(
-        [sys.executable, '-c', HELP.format(arguments=arguments)], capture_output=True, text=True, timeout=60, cwd=ROOT)
+        [sys.executable, '-c', HELP.format(arguments=arguments)], capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert result.stdout.splitlines()[-1] == '{} []'.format(status)

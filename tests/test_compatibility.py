@@ -101,7 +101,7 @@ assert (other.predictor.W.array == model.predictor.W.array).all()
 
 def run(code, *arguments):
     return subprocess.run(
-        [sys.executable, '-c', code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        [sys.executable, '-c', code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300,
         env={**os.environ, 'MPLBACKEND': 'Agg'})
 
 

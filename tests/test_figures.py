@@ -502,7 +502,7 @@ def test_backend_of_the_user_stays():
     code = 'import ddgm.figures, matplotlib, os; print(matplotlib.rcParams["backend"], os.environ["MPLBACKEND"])'
     result = subprocess.run(
         [sys.executable, '-c', code], env={**os.environ, 'MPLBACKEND': 'svg', 'PYTHONPATH': str(ROOT)},
-        capture_output=True, text=True, timeout=60)
+        capture_output=True, text=True, timeout=300)
     assert result.stdout == 'svg svg\n'
     with matplotlib.rc_context({'font.size': 25}):
         with post.defaults():

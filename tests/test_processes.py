@@ -52,7 +52,7 @@ def begun(tmp_path):
 
 
 def until(is_so):
-    for _ in range(3000):
+    for _ in range(15_000):
         if is_so():
             return
         time.sleep(0.02)
@@ -119,7 +119,7 @@ def test_resumed_by_another_number(mpiexec, run_script, tmp_path):
 def test_a_signal_to_any_process(number, begun, mpiexec, tmp_path, tell):
     process, ranks = begun
     os.kill(ranks[number], signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     line, = own_lines(errors)
     iteration = int(re.search(r'interrupted at iteration (\d+), a snapshot is saved', line)[1])
@@ -134,7 +134,7 @@ def test_a_process_that_dies(number, begun, mpiexec, tmp_path, tell):
     """All end, the last snapshot stays, and the run goes on from there."""
     process, ranks = begun
     os.kill(ranks[number], signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode != 0
     until(lambda: not pathlib.Path('/proc', str(ranks[1 - number])).exists())
     with numpy.load(tmp_path / 'run' / 'snapshot.npz') as file:
@@ -181,7 +181,7 @@ def test_what_the_first_can_not_write_ends_all(begun, tmp_path, tell):
     log = tmp_path / 'run' / 'log'
     log.rename(tmp_path / 'log')
     log.mkdir()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     line, = own_lines(errors)
     assert 'the run stopped' in line

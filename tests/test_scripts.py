@@ -74,7 +74,7 @@ def interrupt(process, *numbers):
     """Send signals: exit status 130, one line on standard error that says how to go on; returns the line."""
     for number in numbers:
         process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.count('\n') == 1
     assert 'a snapshot is saved' in errors
@@ -236,7 +236,7 @@ def test_demo_names_itself(tmp_path):
     while 'E(x+)' not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.endswith(', a snapshot is saved: go on with make demo\n')
 
@@ -421,7 +421,7 @@ def test_help_is_quick_to_import(task, run_script):
     """--help needs neither Chainer nor matplotlib."""
     script = pathlib.Path(ROOT, 'train_{}.py'.format(task))
     code = HELP.format(script=str(script))
-    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert result.stdout.splitlines()[-1] == '0 []'
 
 
@@ -451,7 +451,7 @@ def on_terminal(folder, *arguments, columns=80):
             break
         text += part
     os.close(primary)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     return text.decode()
 
 
@@ -530,7 +530,7 @@ def test_closed_terminal(run_script, tmp_path):
     while b'E(x+)' not in text:
         text += os.read(primary, 10_000)
     os.close(primary)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=300) == 130
     with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
         done = int(snapshot['iteration'])
     intervals = [*TINY[2:6], '--snapshot_interval', '0', '--figure_interval', '0']
@@ -547,7 +547,7 @@ def test_closed_pipe(start_script, run_script, tmp_path):
         assert process.poll() is None
     process.stdout.close()
     errors = process.stderr.read()
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=300) == 130
     with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
         done = int(snapshot['iteration'])
     assert errors == (
@@ -563,7 +563,7 @@ def test_commands_whose_pipe_is_closed(command):
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run(
-        [sys.executable, *command.split()], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60,
+        [sys.executable, *command.split()], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300,
         env={**os.environ, 'PYTHONUNBUFFERED': ''})
     os.close(writer)
     assert (result.returncode, result.stderr) == (130, '')
@@ -587,7 +587,7 @@ def test_nohup(start_script, tmp_path):
     while 'E(x+)' not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGHUP)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, '')
     assert 'Pictures: ' in output
 

@@ -14,6 +14,8 @@ import numpy
 import pytest
 from conftest import ROOT, assert_same_run, read_run
 
+from ddgm.runs import snapshots
+
 pytest.importorskip('mpi4py', reason='no mpi4py: make test-mpi')
 MPIEXEC = shutil.which('mpiexec', path=os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']]))
 if MPIEXEC is None:
@@ -137,7 +139,9 @@ def test_a_process_that_dies(number, begun, mpiexec, tmp_path, tell):
     process.communicate(timeout=300)
     assert process.returncode != 0
     until(lambda: not pathlib.Path('/proc', str(ranks[1 - number])).exists())
-    with numpy.load(tmp_path / 'run' / 'snapshot.npz') as file:
+    # Between two renames there is only the earlier one.
+    newest = next(path for path in (tmp_path / 'run' / name for name in snapshots.NAMES) if path.exists())
+    with numpy.load(newest) as file:
         iteration = int(file['iteration'])
     assert iteration >= 20
     resumed = mpiexec(2, 'gaussian_mixture', '--resume', '-n', iteration + 5, '-o', 'run')

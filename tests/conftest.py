@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import gzip
 import json
@@ -8,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 # Before NumPy is imported, for the tests and the scripts that they start: with small arrays, and several tests at a
 # time, threads only wait for each other.
@@ -23,6 +25,7 @@ if any(map(shutil.which, ('c++', 'g++', 'clang++'))):  # which compiles its kern
     sys.path.append(str(GPU_STAND_IN))
 
 import ddgm  # noqa: E402, F401  (before Chainer)
+from ddgm.runs import snapshots  # noqa: E402
 from ddgm.support.errors import UsageError  # noqa: E402
 
 import chainer  # noqa: E402  # isort: skip
@@ -173,6 +176,22 @@ def pictures_folder(tmp_path_factory):
         pixels[(x - centre_x) ** 2 + (y - centre_y) ** 2 < radius ** 2] = rng.integers(256, size=3)
         Image.fromarray(pixels).save(folder / '{:02d}.png'.format(i))
     return folder
+
+
+def until(is_so):
+    """Wait for something, and fail where it does not come: on a busy machine a start takes its time."""
+    end = time.monotonic() + 300
+    while not is_so():
+        assert time.monotonic() < end, 'it hangs'
+        time.sleep(0.01)
+
+
+def newest_iteration(run):
+    """That of the newest snapshot in a run folder, 0 where there is none; between two renames it is the earlier one."""
+    for name in snapshots.NAMES:
+        with contextlib.suppress(FileNotFoundError), numpy.load(run / name) as file:
+            return int(file['iteration'])
+    return 0
 
 
 def run_script_in(folder, task, *arguments, **options):

@@ -15,7 +15,7 @@ import tracemalloc
 import fault_runs
 import numpy
 import pytest
-from conftest import assert_same_run
+from conftest import assert_same_run, newest_iteration, until
 
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log, curves_of
@@ -48,20 +48,10 @@ def go_on(folder, flags):
     return [*flags, '--resume'] if (folder / 'run' / 'settings.json').exists() else flags
 
 
-def newest_iteration(folder):
-    """That of the newest snapshot, 0 where there is none."""
-    for name in snapshots.NAMES:
-        with contextlib.suppress(FileNotFoundError), numpy.load(folder / 'run' / name) as file:
-            return int(file['iteration'])
-    return 0
-
-
 def wait_for(folder, text):
     """Until a run has written that."""
-    path, end = folder / 'stdout', time.monotonic() + 120
-    while not path.exists() or text not in path.read_text():
-        assert time.monotonic() < end, 'it hangs'
-        time.sleep(0.01)
+    path = folder / 'stdout'
+    until(lambda: path.exists() and text in path.read_text())
 
 
 def assert_ends_like_a_straight_run(folder, straight, task, flags, iterations):
@@ -114,7 +104,7 @@ def test_killed_at_random(task, flags, new_folder, rng, thorough, tell):
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        before, done = done, newest_iteration(folder)
+        before, done = done, newest_iteration(folder / 'run')
         assert done >= before
         in_snapshots += any(folder.rglob('snapshot.npz.*.tmp'))
     assert done > 0
@@ -134,7 +124,7 @@ def test_stopped_at_random(number, new_folder, rng, thorough, tell):
         os.kill(process.pid, number)
         outcome = fault_runs.finish(process, folder)
         assert_one_line(outcome, 130)
-    assert_ends_like_a_straight_run(folder, straight, 'gaussian_mixture', PLANE, newest_iteration(folder) + 4)
+    assert_ends_like_a_straight_run(folder, straight, 'gaussian_mixture', PLANE, newest_iteration(folder / 'run') + 4)
     tell('faults', '{} at a random moment'.format(number.name), n_stops, 0,
          'status 130, a snapshot, went on, same bits')
 
@@ -151,7 +141,7 @@ def test_two_processes(new_folder, tell):
         assert 'another process is at work' in outcome.stderr
     process.kill()
     process.join()
-    assert_ends_like_a_straight_run(folder, straight, 'gaussian_mixture', PLANE, newest_iteration(folder) + 4)
+    assert_ends_like_a_straight_run(folder, straight, 'gaussian_mixture', PLANE, newest_iteration(folder / 'run') + 4)
     tell('faults', 'a second process on the run folder', 2, 0, 'refused, status 2')
 
 

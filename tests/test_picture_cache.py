@@ -9,11 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy
 import pytest
-from conftest import ROOT, refusal
+from conftest import ROOT, refusal, until
 from PIL import Image
 
 from ddgm.data import decoders, images, picture_cache
@@ -412,17 +411,13 @@ def test_processes_end_with_the_one_that_started_them(reader, folder, cache, pla
     for i in range(1500):
         shutil.copy(folder / 'a' / '00.png', folder / 'c{:04}.png'.format(i))
     process = reader()
-    deadline = time.monotonic() + 300
-    while not list(cache.glob('*.npz')) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: list(cache.glob('*.npz')))
     children = children_of(process)
     assert children
     os.killpg(process.pid, number)
     process.communicate(timeout=300)
     assert process.returncode != 0
-    while any(map(is_alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(map(is_alive, children))
+    until(lambda: not any(map(is_alive, children)))
     assert_same(ImageFolder(folder, cache=cache), ImageFolder(folder, cache=picture_cache.NONE))
     assert files_in(cache) == ['.lock', '.npz', '.pixels']
 

@@ -8,13 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy
 import pytest
-from conftest import ROOT, assert_same_run, read_run
-
-from ddgm.runs import snapshots
+from conftest import ROOT, assert_same_run, newest_iteration, read_run, until
 
 pytest.importorskip('mpi4py', reason='no mpi4py: make test-mpi')
 MPIEXEC = shutil.which('mpiexec', path=os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']]))
@@ -51,14 +48,6 @@ def begun(tmp_path):
     finally:
         mpiexec.kill()
         mpiexec.communicate()
-
-
-def until(is_so):
-    for _ in range(15_000):
-        if is_so():
-            return
-        time.sleep(0.02)
-    raise AssertionError('it does not come')
 
 
 def ranks_below(pid):
@@ -139,10 +128,7 @@ def test_a_process_that_dies(number, begun, mpiexec, tmp_path, tell):
     process.communicate(timeout=300)
     assert process.returncode != 0
     until(lambda: not pathlib.Path('/proc', str(ranks[1 - number])).exists())
-    # Between two renames there is only the earlier one.
-    newest = next(path for path in (tmp_path / 'run' / name for name in snapshots.NAMES) if path.exists())
-    with numpy.load(newest) as file:
-        iteration = int(file['iteration'])
+    iteration = newest_iteration(tmp_path / 'run')
     assert iteration >= 20
     resumed = mpiexec(2, 'gaussian_mixture', '--resume', '-n', iteration + 5, '-o', 'run')
     assert resumed.returncode == 0, resumed.stderr

@@ -6,14 +6,13 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 
 import chainer
 import chainer.functions as F
 import ending_study
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import ROOT, until
 
 from ddgm import presets, training
 from ddgm.data.toy import GaussianMixture
@@ -178,10 +177,7 @@ def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
 def test_a_study_that_is_ended_leaves_its_results_and_no_process(case, error, tmp_path, capsys):
     with pytest.raises(error):
         study.carry_out(ending_study, {}, 2, 1, None, tmp_path, ['quick', case])
-    deadline = time.monotonic() + 300
-    while multiprocessing.active_children() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not multiprocessing.active_children()
+    until(lambda: not multiprocessing.active_children())
     study.carry_out(ending_study, {}, 2, 1, None, tmp_path, ['quick'])
     assert '| quick | 0, 1 |' in capsys.readouterr().out
     kept = json.loads((tmp_path / 'tables.json').read_text())

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, refusal, until
 from PIL import Image
 
-from ddgm.data import decoders, images, picture_cache
+from ddgm.data import decoders, images, picture_cache, picture_index
 from ddgm.data.images import ImageFolder
 
 N = 36
@@ -256,7 +256,7 @@ def test_cache_of_another_folder(folder, cache, made, plain, capsys, tmp_path):
 
 def test_cache_of_another_version(folder, cache, plain, capsys, monkeypatch):
     with monkeypatch.context() as context:
-        context.setattr(picture_cache, '_VERSION', '0, Pillow 9')
+        context.setattr(picture_index, '_VERSION', '0, Pillow 9')
         ImageFolder(folder, cache=cache)
     capsys.readouterr()
     assert_made_anew(folder, cache, plain, capsys, 'made by another version (0, Pillow 9) than ')

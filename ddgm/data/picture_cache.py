@@ -19,18 +19,16 @@ import time
 import zlib
 
 import numpy
-import PIL
 
 from ddgm.data import decoders
 from ddgm.data.decoding import SIDE, Unsuitable
+from ddgm.data.picture_index import Index, Unusable, joined
 from ddgm.support.errors import one_line
-from ddgm.support.files import Lock, checksum, leftovers, open_atomically, read_arrays, user_cache, write_arrays
+from ddgm.support.files import Lock, leftovers, user_cache
 from ddgm.support.terminal import CountingBar
 
 NONE = 'none'  # in the place of a folder: pictures are kept in memory
 
-# What decides the pixels and the form of the list.  To be counted up where decoding makes other pixels than before.
-_VERSION = '1, Pillow {}'.format(PIL.__version__)
 _SHAPE = (3, SIDE, SIDE)
 _BYTES = 3 * SIDE * SIDE
 _LOOKED_AT = 64  # pictures whose checksums are tried when a cache is opened
@@ -56,107 +54,12 @@ class Pixels:
     """
 
     images: numpy.ndarray
-    index: 'Index'
+    index: Index
     path: pathlib.Path = None
-
-
-class _Unusable(Exception):
-    """Why a cache is not used; the message is for the user."""
 
 
 class _NotWritten(Exception):
     """Why a cache can't be written."""
-
-
-# ---- the list
-
-@dataclasses.dataclass
-class Index:
-    """Which files were read, and what they came to.
-
-    Attributes:
-        source (str): The absolute path of their folder or archive.
-        source_stamp: Of an archive, (1, 2) int64; of a folder (0, 2).
-        name_bytes (bytes): The names of all files, each followed by a zero, in order.
-        stamps: (files, 3) int64; see :class:`ddgm.data.picture_files.PictureFile`.
-        rows: (files,) int64, where the pixels of each are; -1 for what was left out.
-        reasons (list of str): Why, in the order of the files that were.
-        checksums: (pictures,) uint32 of their pixels.
-        fingerprint (str): Says whether two sources hold the same; empty as long as not all was read.
-        pixels (str): The name of the file with the pixels.
-    """
-
-    source: str
-    source_stamp: numpy.ndarray
-    name_bytes: bytes
-    stamps: numpy.ndarray
-    rows: numpy.ndarray
-    reasons: list
-    checksums: numpy.ndarray
-    fingerprint: str = ''
-    pixels: str = ''
-
-    _TEXTS = 'source', 'fingerprint', 'pixels'
-
-    def is_of(self, source):
-        """Whether it lists all that a source holds now."""
-        return bool(self.fingerprint) and source.is_listed_in(self)
-
-    def names(self):
-        """The names of all files."""
-        return [name.decode('utf-8', 'surrogatepass') for name in self.name_bytes.split(b'\0')[:-1]]
-
-    def has_names(self, names):
-        """Whether these are the names of all files."""
-        return self.name_bytes == joined(names)
-
-    def pictures(self):
-        """The names of the pictures."""
-        return [name for name, row in zip(self.names(), self.rows.tolist()) if row >= 0]
-
-    def left_out(self):
-        """Pairs of the name of each file that is no picture, and the reason."""
-        if not self.reasons:
-            return []
-        return list(zip([name for name, row in zip(self.names(), self.rows.tolist()) if row < 0], self.reasons))
-
-    def save(self, path):
-        """Write it to a file that is whole or as before."""
-        arrays = {
-            'version': _bytes_of(_VERSION), **{name: _bytes_of(getattr(self, name)) for name in self._TEXTS},
-            'source_stamp': self.source_stamp, 'name_bytes': numpy.frombuffer(self.name_bytes, dtype=numpy.uint8),
-            'stamps': self.stamps, 'rows': self.rows, 'reasons': _bytes_of(''.join(
-                reason + '\0' for reason in self.reasons)), 'checksums': self.checksums}
-        with open_atomically(path) as file:
-            write_arrays(file, {**arrays, 'sha256': checksum(arrays)})
-
-    @classmethod
-    def load(cls, path):
-        """Read what :meth:`save` wrote; raises ``_Unusable`` with the reason where it can't be used."""
-        try:
-            arrays = read_arrays(path)
-        except ValueError as error:
-            raise _Unusable('damaged: {}'.format(error)) from error
-        found = arrays.pop('sha256', None)
-        if found is None or not numpy.array_equal(found, checksum(arrays)):
-            raise _Unusable('damaged: its checksum is wrong')
-        version = arrays.get('version', numpy.zeros(0)).tobytes().decode(errors='replace')
-        if version != _VERSION:
-            raise _Unusable('made by another version ({}) than {}'.format(one_line(version), _VERSION))
-        texts = {name: arrays[name].tobytes().decode('utf-8', 'surrogatepass') for name in cls._TEXTS}
-        return cls(
-            **texts, source_stamp=arrays['source_stamp'], name_bytes=arrays['name_bytes'].tobytes(),
-            stamps=arrays['stamps'], rows=arrays['rows'], checksums=arrays['checksums'],
-            reasons=arrays['reasons'].tobytes().decode('utf-8', 'surrogatepass').split('\0')[:-1])
-
-
-def joined(names):
-    """Names as bytes, each followed by a zero."""
-    return ''.join(name + '\0' for name in names).encode('utf-8', 'surrogatepass')
-
-
-def _bytes_of(text):
-    return numpy.frombuffer(text.encode('utf-8', 'surrogatepass'), dtype=numpy.uint8)
 
 
 # ---- reading a source
@@ -173,9 +76,9 @@ def read(source, folder=None):
     if str(folder) == NONE:
         return read_into_memory(source)
     cache = _Cache(source, pathlib.Path(folder or default_folder()))
-    with contextlib.suppress(_Unusable):
+    with contextlib.suppress(Unusable):
         found = cache.open()
-        if cache.is_current(found):
+        if found.index.is_of(source):
             return found
     try:
         with cache.locked():
@@ -197,7 +100,7 @@ def read_into_memory(source, n_processes=None):
     images = numpy.frombuffer(pixels, dtype=numpy.uint8).reshape(-1, *_SHAPE)
     index, order = reading.index(), reading.order()
     if order is not None:
-        images, index = images[index.rows[order][index.rows[order] >= 0]], _ordered(index, order)
+        images, index = images[index.rows[order][index.rows[order] >= 0]], index.ordered(order)
     index.fingerprint = reading.fingerprint() if order is None else _fingerprint(images)
     return Pixels(images, index)
 
@@ -303,17 +206,6 @@ class _Reading:
         return numpy.array([last[name] for name in sorted(last)])
 
 
-def _ordered(index, order):
-    """The index of those files alone, in that order, for pixels that are in it too."""
-    names, rows = index.names(), index.rows[order]
-    is_picture = rows >= 0
-    reasons = dict(zip(numpy.flatnonzero(index.rows < 0).tolist(), index.reasons))
-    return dataclasses.replace(
-        index, name_bytes=joined(names[i] for i in order), stamps=index.stamps[order],
-        rows=numpy.where(is_picture, numpy.cumsum(is_picture) - 1, -1), checksums=index.checksums[rows[is_picture]],
-        reasons=[reasons[i] for i in order.tolist() if i in reasons])
-
-
 def _fingerprint(images):
     digest = hashlib.sha256()
     for first in range(0, len(images), _COPIED):
@@ -336,23 +228,19 @@ class _Cache:
         self._new_paths = []
 
     def open(self):
-        """What it holds; raises ``_Unusable``."""
+        """What it holds; raises ``Unusable``."""
         if not self.path.exists():
-            raise _Unusable('')
+            raise Unusable('')
         index = Index.load(self.path)
         if index.source != self._where:
-            raise _Unusable('made from {}'.format(one_line(index.source)))
+            raise Unusable('made from {}'.format(one_line(index.source)))
         # Of one that is not finished, pixels may have been written behind those that are listed.
         images = _mapped(
             self.folder / pathlib.Path(index.pixels).name, len(index.checksums), is_finished=bool(index.fingerprint))
         for row in numpy.linspace(0, len(images) - 1, min(_LOOKED_AT, len(images))).astype(int):
             if zlib.crc32(images[row].tobytes()) != index.checksums[row]:
-                raise _Unusable('damaged: the pixels of its picture {:,} are others'.format(row + 1))
+                raise Unusable('damaged: the pixels of its picture {:,} are others'.format(row + 1))
         return Pixels(images, index, self.path)
-
-    def is_current(self, pixels):
-        """Whether it is finished, and the source has not changed since."""
-        return bool(pixels.index.fingerprint) and self._source.is_listed_in(pixels.index)
 
     @contextlib.contextmanager
     def locked(self):
@@ -380,9 +268,9 @@ class _Cache:
         earlier = None
         try:
             earlier = self.open()
-            if self.is_current(earlier):
+            if earlier.index.is_of(self._source):
                 return earlier  # another process has made it
-        except _Unusable as error:
+        except Unusable as error:
             if str(error):
                 print('{}: {}, so it is made anew'.format(one_line(self.path), error), flush=True)
         self._check_room()
@@ -460,7 +348,7 @@ class _Cache:
 
     def _in_order(self, index, order, pixels):
         images, rows, sorted_path = _mapped(pixels, len(index.checksums)), index.rows[order], self._new_path()
-        rows, index = rows[rows >= 0], _ordered(index, order)
+        rows, index = rows[rows >= 0], index.ordered(order)
         with open(sorted_path, 'wb') as file:
             for first in range(0, len(rows), _COPIED):
                 file.write(images[rows[first:first + _COPIED]].tobytes())
@@ -501,13 +389,13 @@ def _writing():
 
 
 def _mapped(path, n, is_finished=True):
-    """The pixels of n pictures in a file, (n, 3, 64, 64), read-only; raises ``_Unusable``."""
+    """The pixels of n pictures in a file, (n, 3, 64, 64), read-only; raises ``Unusable``."""
     try:
         size = path.stat().st_size
         if size < n * _BYTES or is_finished and size != n * _BYTES:
-            raise _Unusable('damaged: its pixels have {:,} bytes in the place of {:,}'.format(size, n * _BYTES))
+            raise Unusable('damaged: its pixels have {:,} bytes in the place of {:,}'.format(size, n * _BYTES))
         if not n:
             return numpy.zeros((0, *_SHAPE), dtype=numpy.uint8)
         return numpy.memmap(path, dtype=numpy.uint8, mode='r', shape=(n, *_SHAPE)).view(numpy.ndarray)
     except OSError as error:
-        raise _Unusable('damaged: {}: {}'.format(path.name, error.strerror)) from error
+        raise Unusable('damaged: {}: {}'.format(path.name, error.strerror)) from error

@@ -11,7 +11,7 @@ import zipfile
 
 import numpy
 import pytest
-from conftest import ROOT, refusal
+from conftest import HANGS_AFTER, ROOT, refusal
 from PIL import Image
 
 from ddgm.data import archives, decoders, images, picture_cache
@@ -267,7 +267,7 @@ def test_training_from_an_archive(folder, plain, tmp_path):
     def run(*arguments):
         return subprocess.run(
             [sys.executable, str(ROOT / 'train_images.py'), *map(str, arguments)], cwd=tmp_path, capture_output=True,
-            text=True, timeout=300)
+            text=True, timeout=HANGS_AFTER)
     for data, out in ((path, 'zip'), (folder, 'folder')):
         result = run('--data', data, '-o', out, '-n', 2, *flags)
         assert (result.returncode, result.stderr) == (0, '')

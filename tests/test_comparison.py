@@ -10,7 +10,7 @@ import types
 
 import numpy
 import pytest
-from conftest import ROOT, refusal
+from conftest import HANGS_AFTER, ROOT, refusal
 from PIL import Image
 from test_entries import make_run
 from test_image_scripts import METRICS as IMAGE_METRICS
@@ -794,7 +794,7 @@ def run_compare(tmp_path):
     def run_compare(*arguments):
         return subprocess.run(
             [sys.executable, '-m', 'ddgm.compare', *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True,
-            timeout=300, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+            timeout=HANGS_AFTER, env={**os.environ, 'PYTHONPATH': str(ROOT)})
     return run_compare
 
 
@@ -868,5 +868,6 @@ except SystemExit as exit:
 def test_help_is_quick_to_import(arguments, status):
     """--help and a mistyped flag need neither Chainer nor matplotlib."""
     result = subprocess.run(
-        [sys.executable, '-c', HELP.format(arguments=arguments)], capture_output=True, text=True, timeout=300, cwd=ROOT)
+        [sys.executable, '-c', HELP.format(arguments=arguments)], capture_output=True, text=True, cwd=ROOT,
+        timeout=HANGS_AFTER)
     assert result.stdout.splitlines()[-1] == '{} []'.format(status)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from conftest import ROOT
+from conftest import HANGS_AFTER, ROOT
 
 WORK = '''
 import ddgm, chainer, numpy, io
@@ -101,7 +101,7 @@ assert (other.predictor.W.array == model.predictor.W.array).all()
 
 def run(code, *arguments):
     return subprocess.run(
-        [sys.executable, '-c', code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300,
+        [sys.executable, '-c', code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_AFTER,
         env={**os.environ, 'MPLBACKEND': 'Agg'})
 
 

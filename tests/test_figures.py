@@ -8,7 +8,7 @@ import sys
 import matplotlib
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import HANGS_AFTER, ROOT
 from matplotlib import colors
 from PIL import Image
 
@@ -489,7 +489,7 @@ legend.frameon: True
         # What matplotlib itself calls by an older name is not what this looks for.
         result = subprocess.run(
             [sys.executable, '-W', 'error', '-W', 'ignore::DeprecationWarning', '-c', EVERY_KIND, name], cwd=tmp_path,
-            env={**surroundings, **more}, capture_output=True, text=True, timeout=300)
+            env={**surroundings, **more}, capture_output=True, text=True, timeout=HANGS_AFTER)
         assert (result.returncode, result.stderr) == (0, '')
     pictures = {path.name: path.read_bytes() for path in (tmp_path / 'plain').iterdir()}
     assert len(pictures) == 6
@@ -502,7 +502,7 @@ def test_backend_of_the_user_stays():
     code = 'import ddgm.figures, matplotlib, os; print(matplotlib.rcParams["backend"], os.environ["MPLBACKEND"])'
     result = subprocess.run(
         [sys.executable, '-c', code], env={**os.environ, 'MPLBACKEND': 'svg', 'PYTHONPATH': str(ROOT)},
-        capture_output=True, text=True, timeout=300)
+        capture_output=True, text=True, timeout=HANGS_AFTER)
     assert result.stdout == 'svg svg\n'
     with matplotlib.rc_context({'font.size': 25}):
         with post.defaults():

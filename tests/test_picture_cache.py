@@ -12,7 +12,7 @@ import sys
 
 import numpy
 import pytest
-from conftest import ROOT, refusal, until
+from conftest import HANGS_AFTER, ROOT, refusal, until
 from PIL import Image
 
 from ddgm.data import decoders, images, picture_cache, picture_index
@@ -379,7 +379,7 @@ def reader(folder, cache):
 
 def test_script_without_a_guard(reader, plain):
     process = reader()
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=HANGS_AFTER)
     assert (error, process.returncode) == ('', 0)
     assert out.splitlines()[-1] == plain.fingerprint
 
@@ -387,7 +387,7 @@ def test_script_without_a_guard(reader, plain):
 def test_two_at_once(reader, cache, plain):
     processes = [reader() for _ in range(3)]
     for process in processes:
-        out, error = process.communicate(timeout=300)
+        out, error = process.communicate(timeout=HANGS_AFTER)
         assert (error, process.returncode) == ('', 0)
         assert out.splitlines()[-1] == plain.fingerprint
     assert files_in(cache) == ['.lock', '.npz', '.pixels']
@@ -415,7 +415,7 @@ def test_processes_end_with_the_one_that_started_them(reader, folder, cache, pla
     children = children_of(process)
     assert children
     os.killpg(process.pid, number)
-    process.communicate(timeout=300)
+    process.communicate(timeout=HANGS_AFTER)
     assert process.returncode != 0
     until(lambda: not any(map(is_alive, children)))
     assert_same(ImageFolder(folder, cache=cache), ImageFolder(folder, cache=picture_cache.NONE))

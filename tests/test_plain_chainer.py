@@ -8,7 +8,7 @@ import sys
 import chainer
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import HANGS_AFTER, ROOT
 from PIL import Image
 
 from ddgm import training
@@ -144,7 +144,7 @@ def test_the_script_runs_by_itself(tmp_path):
     """From another folder: it finds this project, prints a line each 500 iterations and draws both clouds."""
     process = subprocess.run(
         [sys.executable, str(SCRIPT), '--iterations', '500', '--out', 'new/picture.png'], cwd=tmp_path,
-        capture_output=True, text=True, timeout=300)
+        capture_output=True, text=True, timeout=HANGS_AFTER)
     assert (process.returncode, process.stderr) == (0, '')
     line, = process.stdout.splitlines()
     assert line.startswith('   500  energy of data ')

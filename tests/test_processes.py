@@ -11,7 +11,7 @@ import sys
 
 import numpy
 import pytest
-from conftest import ROOT, assert_same_run, newest_iteration, read_run, until
+from conftest import HANGS_AFTER, ROOT, assert_same_run, newest_iteration, read_run, until
 
 pytest.importorskip('mpi4py', reason='no mpi4py: make test-mpi')
 MPIEXEC = shutil.which('mpiexec', path=os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']]))
@@ -32,7 +32,8 @@ def mpiexec(tmp_path):
     """Start a script in n processes and wait: ``mpiexec(2, 'gaussian_mixture', '-n', '4')``."""
     def run(*arguments, **options):
         return subprocess.run(
-            [MPIEXEC, *command(*arguments)], cwd=tmp_path, capture_output=True, text=True, timeout=300, **options)
+            [MPIEXEC, *command(*arguments)], cwd=tmp_path, capture_output=True, text=True,
+            timeout=HANGS_AFTER, **options)
     return run
 
 
@@ -110,7 +111,7 @@ def test_resumed_by_another_number(mpiexec, run_script, tmp_path):
 def test_a_signal_to_any_process(number, begun, mpiexec, tmp_path, tell):
     process, ranks = begun
     os.kill(ranks[number], signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=HANGS_AFTER)
     assert process.returncode == 130
     line, = own_lines(errors)
     iteration = int(re.search(r'interrupted at iteration (\d+), a snapshot is saved', line)[1])
@@ -125,7 +126,7 @@ def test_a_process_that_dies(number, begun, mpiexec, tmp_path, tell):
     """All end, the last snapshot stays, and the run goes on from there."""
     process, ranks = begun
     os.kill(ranks[number], signal.SIGKILL)
-    process.communicate(timeout=300)
+    process.communicate(timeout=HANGS_AFTER)
     assert process.returncode != 0
     until(lambda: not pathlib.Path('/proc', str(ranks[1 - number])).exists())
     iteration = newest_iteration(tmp_path / 'run')
@@ -171,7 +172,7 @@ def test_what_the_first_can_not_write_ends_all(begun, tmp_path, tell):
     log = tmp_path / 'run' / 'log'
     log.rename(tmp_path / 'log')
     log.mkdir()
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=HANGS_AFTER)
     assert process.returncode == 1
     line, = own_lines(errors)
     assert 'the run stopped' in line

@@ -19,7 +19,7 @@ import types
 import numpy
 import pytest
 from chainer import serializers
-from conftest import GPU_STAND_IN, ROOT, assert_same_run, is_stand_in, read_run, run_script_in
+from conftest import GPU_STAND_IN, HANGS_AFTER, ROOT, assert_same_run, is_stand_in, read_run, run_script_in
 from PIL import Image
 
 import ddgm
@@ -74,7 +74,7 @@ def interrupt(process, *numbers):
     """Send signals: exit status 130, one line on standard error that says how to go on; returns the line."""
     for number in numbers:
         process.send_signal(number)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=HANGS_AFTER)
     assert process.returncode == 130
     assert errors.count('\n') == 1
     assert 'a snapshot is saved' in errors
@@ -236,7 +236,7 @@ def test_demo_names_itself(tmp_path):
     while 'E(x+)' not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=HANGS_AFTER)
     assert process.returncode == 130
     assert errors.endswith(', a snapshot is saved: go on with make demo\n')
 
@@ -332,7 +332,7 @@ def test_divergence(task, run_script, tmp_path):
     """A loss that is not finite: exit status 1, one line with the iteration; the snapshot and the log of 5 stay."""
     result = subprocess.run(
         [sys.executable, '-c', DIVERGING.format(root=str(ROOT), task=task), *TINY, '-o', 'run'],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        cwd=tmp_path, capture_output=True, text=True, timeout=HANGS_AFTER)
     assert result.returncode == 1, result.stderr
     assert result.stderr.count('\n') == 1
     assert 'not finite at iteration 8' in result.stderr
@@ -421,7 +421,7 @@ def test_help_is_quick_to_import(task, run_script):
     """--help needs neither Chainer nor matplotlib."""
     script = pathlib.Path(ROOT, 'train_{}.py'.format(task))
     code = HELP.format(script=str(script))
-    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=HANGS_AFTER, cwd=ROOT)
     assert result.stdout.splitlines()[-1] == '0 []'
 
 
@@ -451,7 +451,7 @@ def on_terminal(folder, *arguments, columns=80):
             break
         text += part
     os.close(primary)
-    assert process.wait(timeout=300) == 0
+    assert process.wait(timeout=HANGS_AFTER) == 0
     return text.decode()
 
 
@@ -530,7 +530,7 @@ def test_closed_terminal(run_script, tmp_path):
     while b'E(x+)' not in text:
         text += os.read(primary, 10_000)
     os.close(primary)
-    assert process.wait(timeout=300) == 130
+    assert process.wait(timeout=HANGS_AFTER) == 130
     with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
         done = int(snapshot['iteration'])
     intervals = [*TINY[2:6], '--snapshot_interval', '0', '--figure_interval', '0']
@@ -547,7 +547,7 @@ def test_closed_pipe(start_script, run_script, tmp_path):
         assert process.poll() is None
     process.stdout.close()
     errors = process.stderr.read()
-    assert process.wait(timeout=300) == 130
+    assert process.wait(timeout=HANGS_AFTER) == 130
     with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
         done = int(snapshot['iteration'])
     assert errors == (
@@ -563,8 +563,8 @@ def test_commands_whose_pipe_is_closed(command):
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run(
-        [sys.executable, *command.split()], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300,
-        env={**os.environ, 'PYTHONUNBUFFERED': ''})
+        [sys.executable, *command.split()], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True,
+        timeout=HANGS_AFTER, env={**os.environ, 'PYTHONUNBUFFERED': ''})
     os.close(writer)
     assert (result.returncode, result.stderr) == (130, '')
 
@@ -573,7 +573,7 @@ def test_without_standard_streams(tmp_path):
     """As a service starts it: with none of the three."""
     script = 'exec {} {} -n 3 -o {} <&- >&- 2>&-'.format(
         sys.executable, ROOT / 'train_gaussian_mixture.py', tmp_path / 'run')
-    assert subprocess.run(['sh', '-c', script], timeout=300).returncode == 0
+    assert subprocess.run(['sh', '-c', script], timeout=HANGS_AFTER).returncode == 0
     assert (tmp_path / 'run' / 'metrics.json').exists()
 
 
@@ -587,7 +587,7 @@ def test_nohup(start_script, tmp_path):
     while 'E(x+)' not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGHUP)
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=HANGS_AFTER)
     assert (process.returncode, errors) == (0, '')
     assert 'Pictures: ' in output
 

@@ -9,7 +9,7 @@ import sys
 
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import HANGS_AFTER, ROOT
 
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
@@ -295,7 +295,7 @@ def test_a_run_whose_losses_are_no_longer_finite():
 def command(*arguments, **options):
     return subprocess.run(
         [sys.executable, str(ROOT / 'benchmarks' / 'speed.py'), *arguments], capture_output=True, text=True,
-        timeout=300, **options)
+        timeout=HANGS_AFTER, **options)
 
 
 def test_one_case_from_the_command_line(tmp_path):

@@ -26,8 +26,8 @@ from ddgm.runs.command_line import as_path, path_name  # noqa: E402
 from ddgm.studies.__main__ import STUDIES  # noqa: E402
 
 SMALL = {'images': ['--width', '0.1', '--batchsize', '8']}
-# Of a snapshot, ``run`` is what settings.json has too.
-UNSTABLE = ('elapsed_time', 'sha256', 'versions', 'data', 'run')
+# Of a snapshot, ``run`` is what settings.json has too.  Of metrics, the name of a classifier says no more than they do.
+UNSTABLE = ('elapsed_time', 'sha256', 'versions', 'data', 'run', 'classifier')
 
 
 def run(checkout, out, task, preset, data):
@@ -76,17 +76,22 @@ def content(path):
                 name: (arrays[name].dtype.str, arrays[name].shape, arrays[name].tobytes())
                 for name in arrays if name not in UNSTABLE}
     if path.name == 'log' or path.suffix == '.json':
-        read = json.loads(path.read_text())
-        entries = read if isinstance(read, list) else [read]
-        return [{name: value for name, value in entry.items() if name not in UNSTABLE} for entry in entries]
+        return stable(json.loads(path.read_text()))
     return path.read_bytes()
+
+
+def stable(read):
+    """What JSON holds, without what is unstable in it, however deep."""
+    if isinstance(read, dict):
+        return {name: stable(value) for name, value in read.items() if name not in UNSTABLE}
+    return [*map(stable, read)] if isinstance(read, list) else read
 
 
 def are_same(first, second):
     """Whether two files hold the same; of settings, those that both commits know: a new one has changed no bit yet."""
     contents = content(first), content(second)
     if first.name == 'settings.json':
-        (one,), (other,) = contents
+        one, other = contents
         return all(one[name] == other[name] for name in one.keys() & other.keys())
     return contents[0] == contents[1]
 

@@ -4,11 +4,9 @@ Its file name carries a hash of its weights, which metrics name too, so that num
 compared by mistake.
 """
 
-import hashlib
-import io
+import contextlib
 import os
 import pathlib
-import zipfile
 
 import chainer
 import chainer.functions as F
@@ -21,7 +19,7 @@ from ddgm.fast import noise
 from ddgm.fast.links import Convolution2D
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
-from ddgm.support.files import open_atomically, user_cache
+from ddgm.support.files import checksum, open_atomically, read_arrays, user_cache, write_arrays
 
 N_EPOCHS = 6
 _BATCHSIZE = 128
@@ -121,28 +119,25 @@ def load_or_train(data, folder=None, n_epochs=N_EPOCHS):
     folder = pathlib.Path(folder or default_folder())
     name = 'classifier-{}-'.format(data.fingerprint)
     for path in sorted(folder.glob(name + '*.npz')):
-        content = path.read_bytes()
-        if _hash(content) == path.stem[len(name):]:
-            classifier = Classifier(numpy.random.default_rng(0))
-            try:
-                with numpy.load(io.BytesIO(content), allow_pickle=False) as file:
-                    serializers.NpzDeserializer(file).load(classifier)
-            except (ValueError, KeyError, TypeError, zipfile.BadZipFile):  # of another version of this class
-                continue
-            return classifier, _hash(content)
+        # What is damaged, and what another version of this class made.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            arrays = read_arrays(path)
+            if _hash(arrays) == path.stem[len(name):]:
+                classifier = Classifier(numpy.random.default_rng(0))
+                serializers.NpzDeserializer(arrays).load(classifier)
+                return classifier, _hash(arrays)
 
     print('Training the classifier of the metrics, once (some minutes) ...', flush=True)
-    classifier = train(data, n_epochs)
-    buffer = io.BytesIO()
-    serializers.save_npz(buffer, classifier, compression=False)
-    content = buffer.getvalue()
-    path = folder / '{}{}.npz'.format(name, _hash(content))
+    classifier, arrays = train(data, n_epochs), {}
+    serializers.DictionarySerializer(arrays).save(classifier)
+    path = folder / '{}{}.npz'.format(name, _hash(arrays))
     folder.mkdir(parents=True, exist_ok=True)
     with open_atomically(path) as file:
-        file.write(content)
+        write_arrays(file, arrays)
     print('{:.2%} of the test images are classified rightly; kept as {}'.format(classifier.accuracy, path), flush=True)
-    return classifier, _hash(content)
+    return classifier, _hash(arrays)
 
 
-def _hash(content):
-    return hashlib.sha256(content).hexdigest()[:12]
+def _hash(arrays):
+    """Of arrays by name, in whatever order: Chainer's differs from one process to the next."""
+    return checksum(arrays).tobytes().hex()[:12]

@@ -3,7 +3,8 @@
 
 Results are measured in order of worth.  One that is recorded in docs/results/ from the present code is not measured
 again; of one that was interrupted, what is finished in --out is kept, as long as the code stays the same.  So commit
-first, and measure then.  --list says what is left, and how long it takes on two cores that do nothing else.
+first, and measure then.  What times steps follows the code of steps alone.  --list says what is left, and how long it
+takes on two cores that do nothing else.
 
 Other code may compute the same bits.  --same_bits finds out, by short runs of the code that a result was measured with
 and of the present one, and records it of each result that need not be measured again.  What a GPU shows is measured by
@@ -30,6 +31,10 @@ from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
 
 RESULTS = ROOT / 'docs' / 'results'
+# What decides how long a step takes.  Presets are apart: those that are timed are the post's, which stay.
+STEP = tuple('ddgm/' + name for name in (
+    'training.py', 'models.py', 'objectives.py', 'equations.py', 'links.py', 'networks', 'data', 'beyond_the_paper',
+    'fast', 'runs', 'support'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Result:
         minutes (int): About, on two cores.
         needs (tuple): Of ``'mnist'`` and ``'images'``, the folders of data that are handed over.
         keeps (bool): Whether it keeps what is finished, in ``--out``.
+        steps (bool): Whether it times steps alone, whatever scores, draws and compares runs.
         presets (tuple): What it trains, where its figures follow from the bits that training computes.
         tasks (tuple): Of a study, whose cases alone are measured; none: all cases.
         pictures (tuple): Of a study, those that the documents show: its own name, that in docs/, and the width there.
@@ -52,6 +58,7 @@ class Result:
     minutes: int
     needs: tuple = ()
     keeps: bool = True
+    steps: bool = False
     presets: tuple = ()
     tasks: tuple = ()
     pictures: tuple = ()
@@ -62,8 +69,13 @@ class Result:
 
     @property
     def program(self):
-        """The file that decides, besides the package, what is measured."""
-        return next(word for word in self.words if word.endswith('.py')) if self.study is None else 'ddgm'
+        """The file that measures it, ``None`` for a study of the package."""
+        return None if self.study else next(word for word in self.words if word.endswith('.py'))
+
+    @property
+    def code(self):
+        """The files and folders that decide what is measured."""
+        return (*(STEP if self.steps else record.CODE), *([self.program] if self.program else []))
 
     @property
     def compared(self):
@@ -88,11 +100,12 @@ ALL = (
     Result(
         'icons', ('benchmarks/published.py', '--record'), 85, ('images',),
         presets=('images/post', 'images/calibrated')),
-    Result('speed', ('benchmarks/speed.py', '--record'), 20, keeps=False),
+    Result('speed', ('benchmarks/speed.py', '--record'), 20, keeps=False, steps=True),
     Result('speed_sizes', (
-        'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 30, keeps=False),
+        'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 30, keeps=False,
+        steps=True),
     Result('speed_startup', ('benchmarks/speed.py', '--startup', '--record', '--rounds', '2'), 10, keeps=False),
-    Result('convolution', ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False),
+    Result('convolution', ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False, steps=True),
     study('calibration', 'calibration', 60, tasks=('gaussian_mixture', 'swiss_roll')),
     study('calibrated_digits', 'calibration', 90, ('mnist',), tasks=('mnist',)),
     study('entropy', 'entropy', 20, pictures=(('entropy.png', 'studies_entropy.png', 1100),)),
@@ -111,7 +124,7 @@ ALL = (
         ('analogies_mnist_calibrated.png', 'studies_analogies.png', 300),
         ('analogies_images_post.png', 'studies_analogies_icons.png', 500))),
     Result('processes', ('benchmarks/processes.py',), 15, ('mnist', 'images'), keeps=False),
-    Result('scaling', ('benchmarks/scaling.py',), 5, keeps=False),
+    Result('scaling', ('benchmarks/scaling.py',), 5, keeps=False, steps=True),
     Result('large_data', ('benchmarks/large_data.py',), 15, keeps=False),
     Result('reliability', (
         '-m', 'pytest', 'tests/test_faults.py', 'tests/test_fuzz.py', 'tests/test_processes.py', '--thorough',
@@ -134,9 +147,9 @@ BESIDE = {
 }
 
 
-def code_of(commit, program):
-    """What names the code of a result at a commit: hashes of the package, of the scripts and of its own program."""
-    hashes = [hash_of(commit, path) for path in (*record.CODE, *([program] if program != 'ddgm' else []))]
+def code_of(commit, paths):
+    """What names code at a commit, the hashes of files and folders; ``None`` where one of them is not there."""
+    hashes = [hash_of(commit, path) for path in paths]
     return None if None in hashes else ' '.join(hashes)
 
 
@@ -157,8 +170,8 @@ def commit_of(result):
 def is_current(result):
     """Whether a result is there, and what the present code gives."""
     commit = commit_of(result)
-    code = commit and code_of(commit, result.program)
-    return code is not None and code == code_of('HEAD', result.program)
+    code = commit and code_of(commit, result.code)
+    return code is not None and code == code_of('HEAD', result.code)
 
 
 def keep_what_has_the_same_bits(results, data):
@@ -249,7 +262,7 @@ def main():
     else:
         for result in due:
             print('\n{} ...'.format(result.name), flush=True)
-            measure(result, data, arguments.out.absolute() / code_of('HEAD', 'ddgm').partition(' ')[0][:12])
+            measure(result, data, arguments.out.absolute() / code_of('HEAD', record.CODE).partition(' ')[0][:12])
     subprocess.run([sys.executable, 'benchmarks/tables.py'], cwd=ROOT, check=True)
 
 

@@ -270,6 +270,22 @@ def test_results_of_the_present_code_are_not_measured_again(project, capfd):
         assert ('measured' in printed) == again
 
 
+def test_a_result_of_steps_follows_the_code_of_steps_alone(project, monkeypatch):
+    root, commit = project
+    result = dataclasses.replace(measure.ALL[0], steps=True)
+    monkeypatch.setattr(measure, 'STEP', ('ddgm/fast',))
+    (root / 'ddgm' / 'fast').mkdir()
+    for file, stays in (('ddgm/fast/code.py', False), ('ddgm/code.py', True), ('benchmarks/one.py', False)):
+        (root / file).touch()
+        commit()
+        measure.measure(result, {}, root)
+        commit()
+        assert measure.is_current(result)
+        (root / file).write_text('2')
+        commit()
+        assert measure.is_current(result) == stays
+
+
 def test_list_of_what_is_left(project, capfd, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['measure.py', '--list'])
     measure.main()
@@ -329,7 +345,7 @@ def test_every_result_has_a_command():
     assert len(names) == len(set(names))
     for result in measure.ALL:
         assert result.study in (None, *STUDIES)
-        assert (ROOT / result.program).exists()
+        assert all((ROOT / path).exists() for path in result.code)
         assert set(result.presets) <= {'{}/{}'.format(task, preset) for task in PRESETS for preset in PRESETS[task]}
     copies = {copy for result in measure.ALL for _, copy, _ in result.pictures}
     assert copies == {path.name for path in (ROOT / 'docs').glob('studies_*.png')}

@@ -100,9 +100,9 @@ ALL = (
     Result(
         'icons', ('benchmarks/published.py', '--record'), 85, ('images',),
         presets=('images/post', 'images/calibrated')),
-    Result('speed', ('benchmarks/speed.py', '--record'), 20, keeps=False, steps=True),
+    Result('speed', ('benchmarks/speed.py', '--record'), 35, keeps=False, steps=True),
     Result('speed_sizes', (
-        'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 30, keeps=False,
+        'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 15, keeps=False,
         steps=True),
     Result('speed_startup', ('benchmarks/speed.py', '--startup', '--record', '--rounds', '2'), 10, keeps=False),
     Result('convolution', ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False, steps=True),
@@ -124,8 +124,8 @@ ALL = (
         ('analogies_mnist_calibrated.png', 'studies_analogies.png', 300),
         ('analogies_images_post.png', 'studies_analogies_icons.png', 500))),
     Result('processes', ('benchmarks/processes.py',), 15, ('mnist', 'images'), keeps=False),
-    Result('scaling', ('benchmarks/scaling.py',), 5, keeps=False, steps=True),
-    Result('large_data', ('benchmarks/large_data.py',), 15, keeps=False),
+    Result('scaling', ('benchmarks/scaling.py',), 1, keeps=False, steps=True),
+    Result('large_data', ('benchmarks/large_data.py',), 5, keeps=False),
     Result('reliability', (
         '-m', 'pytest', 'tests/test_faults.py', 'tests/test_fuzz.py', 'tests/test_processes.py', '--thorough',
         '--record', '-n', 'auto', '--dist', 'worksteal'), 20, keeps=False),

@@ -3,7 +3,7 @@
 
 Results are measured in order of worth.  One that is recorded in docs/results/ from the present code is not measured
 again; of one that was interrupted, what is finished in --out is kept, as long as the code stays the same.  So commit
-first, and measure then.  What times steps follows the code of steps alone.  --list says what is left, and how long it
+first, and measure then.  What is about steps alone follows their code.  --list says what is left, and how long it
 takes on two cores that do nothing else.
 
 Other code may compute the same bits.  --same_bits finds out, by short runs of the code that a result was measured with
@@ -47,7 +47,7 @@ class Result:
         minutes (int): About, on two cores.
         needs (tuple): Of ``'mnist'`` and ``'images'``, the folders of data that are handed over.
         keeps (bool): Whether it keeps what is finished, in ``--out``.
-        steps (bool): Whether it times steps alone, whatever scores, draws and compares runs.
+        steps (bool): Whether it is about steps alone, whatever scores, draws and compares runs.
         presets (tuple): What it trains, where its figures follow from the bits that training computes.
         tasks (tuple): Of a study, whose cases alone are measured; none: all cases.
         pictures (tuple): Of a study, those that the documents show: its own name, that in docs/, and the width there.

@@ -147,6 +147,11 @@ def test_classifier_learns_and_is_kept(digits, trained, tmp_path, capsys):
     classifier.load_or_train(digits, tmp_path, n_epochs=1)
     assert 'Training the classifier' in capsys.readouterr().out
 
+    # Nor is a whole one whose weights are others than its name says.
+    path.rename(str(path).replace(first_hash, weights_hash))
+    classifier.load_or_train(digits, tmp_path, n_epochs=1)
+    assert 'Training the classifier' in capsys.readouterr().out
+
 
 KEPT = """
 import sys

@@ -122,20 +122,22 @@ def load_or_train(data, folder=None, n_epochs=N_EPOCHS):
         # What is damaged, and what another version of this class made.
         with contextlib.suppress(ValueError, KeyError, TypeError):
             arrays = read_arrays(path)
-            if _hash(arrays) == path.stem[len(name):]:
+            weights_hash = _hash(arrays)
+            if path.stem == name + weights_hash:
                 classifier = Classifier(numpy.random.default_rng(0))
                 serializers.NpzDeserializer(arrays).load(classifier)
-                return classifier, _hash(arrays)
+                return classifier, weights_hash
 
     print('Training the classifier of the metrics, once (some minutes) ...', flush=True)
     classifier, arrays = train(data, n_epochs), {}
     serializers.DictionarySerializer(arrays).save(classifier)
-    path = folder / '{}{}.npz'.format(name, _hash(arrays))
+    weights_hash = _hash(arrays)
+    path = folder / '{}{}.npz'.format(name, weights_hash)
     folder.mkdir(parents=True, exist_ok=True)
     with open_atomically(path) as file:
         write_arrays(file, arrays)
     print('{:.2%} of the test images are classified rightly; kept as {}'.format(classifier.accuracy, path), flush=True)
-    return classifier, _hash(arrays)
+    return classifier, weights_hash
 
 
 def _hash(arrays):

@@ -14,7 +14,7 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, refusal
 from PIL import Image
 
-from ddgm.data import archives, decoders, images, picture_cache
+from ddgm.data import archives, decoders, images, picture_cache, picture_reading
 from ddgm.data.images import ImageFolder
 from ddgm.prepare.__main__ import main as prepare
 
@@ -71,7 +71,7 @@ def assert_same(data, plain):
 def cached(monkeypatch):
     """Few pictures are kept in a cache as well."""
     monkeypatch.setattr(images, '_FEW', 0)
-    monkeypatch.setattr(picture_cache, '_PER_CHUNK', 5)
+    monkeypatch.setattr(picture_reading, '_PER_CHUNK', 5)
     monkeypatch.setattr(decoders, 'n_cores', lambda: 2)
 
 
@@ -121,13 +121,13 @@ def test_interruption_is_gone_on_from(folder, tmp_path, kind, monkeypatch, capsy
     path = packed(folder, tmp_path / kind)
     plain = ImageFolder(path, cache=picture_cache.NONE)
     with monkeypatch.context() as context:
-        add = picture_cache._Reading._add
+        add = picture_reading.Reading._add
 
         def add_some(reading, *arguments):
             if len(reading) == 7:
                 raise KeyboardInterrupt
             add(reading, *arguments)
-        context.setattr(picture_cache._Reading, '_add', add_some)
+        context.setattr(picture_reading.Reading, '_add', add_some)
         with pytest.raises(KeyboardInterrupt):
             ImageFolder(path, cache=tmp_path / 'cache')
     assert 'Interrupted: 7 pictures are kept' in capsys.readouterr().out

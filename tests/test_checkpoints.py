@@ -21,6 +21,7 @@ from ddgm.models import DeepGenerativeModel
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
 from ddgm.runs.run_folder import MODELS
+from ddgm.support.serialization import arrays_of
 from ddgm.weights import __main__ as weights, checkpoints, pytorch_names
 
 SETTINGS = PRESETS['gaussian_mixture']['default'].settings
@@ -354,8 +355,7 @@ def test_chainer_npz(beginning, tmp_path, rng):
     model, other = Described(), Described()
     z = rng.standard_normal((6, 3)).astype(numpy.float32)
     model(z)
-    arrays = {}
-    serializers.DictionarySerializer(arrays).save(model)
+    arrays = arrays_of(model)
     assert 'body/1/avg_var' in arrays
     numpy.savez(tmp_path / 'model.npz', **under(beginning, arrays))
     read = checkpoints.part_of(checkpoints.read(tmp_path / 'model.npz'), beginning if beginning == 'gm_' else None)
@@ -369,8 +369,7 @@ def test_chainer_npz(beginning, tmp_path, rng):
 def test_norms_of_the_2016_code(rng):
     """There g is (n, 1); one of another length is refused."""
     energy_model = started('gaussian_mixture', 'default', rng)[0]
-    arrays = {}
-    serializers.DictionarySerializer(arrays).save(energy_model)
+    arrays = arrays_of(energy_model)
     assert arrays['experts/g'].shape == (4,)
     arrays['experts/g'] = arrays['experts/g'][:, None]
     assert_same(loaded(0, arrays)[1], pytorch_names.export(energy_model))
@@ -567,8 +566,7 @@ def test_musyoku(sample, tmp_path, rng):
     """Names and layers are those of this project's generator of the mixture."""
     h5py = pytest.importorskip('h5py', reason='h5py is installed by make test-parity')
     model = started('gaussian_mixture', 'default', rng)[1]
-    arrays = {}
-    serializers.DictionarySerializer(arrays).save(model)
+    arrays = arrays_of(model)
     names = {'l1': 'link_0', 'bn1': 'link_1', 'l2': 'link_3', 'bn2': 'link_4', 'l3': 'link_6'}
     (tmp_path / 'model').mkdir()
     with h5py.File(tmp_path / 'model' / 'generative_model.hdf5', 'w') as file:

@@ -15,7 +15,7 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, refusal, until
 from PIL import Image
 
-from ddgm.data import decoders, images, picture_cache, picture_index
+from ddgm.data import decoders, images, picture_cache, picture_index, picture_reading
 from ddgm.data.images import ImageFolder
 
 N = 36
@@ -39,7 +39,7 @@ def folder(tmp_path, rng):
 def cache(tmp_path, monkeypatch):
     """A folder for the cache, which is used for few pictures too, read in small parts."""
     monkeypatch.setattr(images, '_FEW', 0)
-    monkeypatch.setattr(picture_cache, '_PER_CHUNK', 5)
+    monkeypatch.setattr(picture_reading, '_PER_CHUNK', 5)
     monkeypatch.setattr(decoders, 'n_cores', lambda: 2)
     return tmp_path / 'cache'
 
@@ -297,7 +297,7 @@ def test_disk_with_too_little_room(folder, cache, plain, capsys, monkeypatch):
 @pytest.mark.skipif(sys.platform == 'win32', reason='no limits of files there')
 def test_disk_that_fills_up(folder, cache, plain, capsys, monkeypatch):
     """In the middle: nothing of it stays there."""
-    monkeypatch.setattr(picture_cache, '_SECONDS', 0)  # a list after each chunk
+    monkeypatch.setattr(picture_reading, '_SECONDS', 0)  # a list after each chunk
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
@@ -316,13 +316,13 @@ class Interrupting:
     """Paths that raise in the middle."""
 
     def __init__(self, monkeypatch, after):
-        add, n = picture_cache._Reading._add, itertools.count()
+        add, n = picture_reading.Reading._add, itertools.count()
 
         def add_or_raise(*arguments):
             if next(n) == after:
                 raise KeyboardInterrupt
             add(*arguments)
-        monkeypatch.setattr(picture_cache._Reading, '_add', add_or_raise)
+        monkeypatch.setattr(picture_reading.Reading, '_add', add_or_raise)
 
 
 @pytest.mark.parametrize('after', [0, 1, 17, N + 2])
@@ -356,8 +356,8 @@ def test_interrupted_renewal_leaves_what_is_of_more_use(folder, cache, made, dec
 READ = '''
 import sys
 sys.path.insert(0, {!r})
-from ddgm.data import images, picture_cache
-images._FEW, picture_cache._SECONDS, picture_cache._PER_CHUNK = 0, 0, 2
+from ddgm.data import images, picture_reading
+images._FEW, picture_reading._SECONDS, picture_reading._PER_CHUNK = 0, 0, 2
 print(images.ImageFolder(sys.argv[1], cache=sys.argv[2]).fingerprint)
 '''.format(str(ROOT))
 

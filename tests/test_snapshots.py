@@ -4,7 +4,6 @@ import os
 
 import numpy
 import pytest
-from chainer import serializers
 
 from ddgm.runs import snapshots
 from ddgm.runs.snapshots import EARLIER, NEWEST
@@ -22,12 +21,6 @@ class State:
 
     def serialize(self, serializer):
         self.value = serializer(self.name, self.value)
-
-    def arrays(self):
-        return {self.name: self.value}
-
-    def load(self, arrays):
-        serializers.NpzDeserializer(arrays).load(self)
 
 
 @pytest.fixture

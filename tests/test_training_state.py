@@ -11,6 +11,7 @@ from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS, ToySettings
 from ddgm.runs import run_folder, training_state
 from ddgm.runs.command_line import Request
+from ddgm.support.serialization import arrays_of
 
 BUILD = {
     'gaussian_mixture': toy.build_models, 'swiss_roll': toy.build_models, 'mnist': mnist.build_models,
@@ -39,10 +40,6 @@ def test_every_preset_goes_on_to_the_same_bits(task, preset, tmp_path, device):
             state.summary.add(losses)
             assert all(numpy.isfinite(float(loss)) for loss in losses.values())
 
-    def arrays(state):
-        saved = {}
-        chainer.serializers.DictionarySerializer(saved).save(state)
-        return saved
     folder = run_folder.open_run(request)
     straight, split, resumed = build(), build(), build()
     train(straight, 5)
@@ -52,7 +49,7 @@ def test_every_preset_goes_on_to_the_same_bits(task, preset, tmp_path, device):
     assert folder.load_snapshot(resumed) == []
     assert resumed.iteration == 2
     train(resumed, 5)
-    expected, actual = arrays(straight), arrays(resumed)
+    expected, actual = arrays_of(straight), arrays_of(resumed)
     assert expected.keys() == actual.keys()
     assert len(expected) > 40
     for name in expected:

@@ -12,7 +12,7 @@ import chainer
 import chainer.functions as F
 import chainer.links as L
 import numpy
-from chainer import initializers, optimizers, serializers
+from chainer import initializers, optimizers
 
 from ddgm.data.mnist import N_CLASSES, SIDE
 from ddgm.fast import noise
@@ -20,6 +20,7 @@ from ddgm.fast.links import Convolution2D
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 from ddgm.support.files import checksum, open_atomically, read_arrays, user_cache, write_arrays
+from ddgm.support.serialization import arrays_of, load_arrays
 
 N_EPOCHS = 6
 _BATCHSIZE = 128
@@ -125,12 +126,12 @@ def load_or_train(data, folder=None, n_epochs=N_EPOCHS):
             weights_hash = _hash(arrays)
             if path.stem == name + weights_hash:
                 classifier = Classifier(numpy.random.default_rng(0))
-                serializers.NpzDeserializer(arrays).load(classifier)
+                load_arrays(classifier, arrays)
                 return classifier, weights_hash
 
     print('Training the classifier of the metrics, once (some minutes) ...', flush=True)
-    classifier, arrays = train(data, n_epochs), {}
-    serializers.DictionarySerializer(arrays).save(classifier)
+    classifier = train(data, n_epochs)
+    arrays = arrays_of(classifier)
     weights_hash = _hash(arrays)
     path = folder / '{}{}.npz'.format(name, weights_hash)
     folder.mkdir(parents=True, exist_ok=True)

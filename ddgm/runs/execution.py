@@ -20,6 +20,7 @@ from ddgm.runs.training_state import build_state, environment, finish, iteration
 from ddgm.support import randomness
 from ddgm.support.errors import Interrupted, RunFailed, UsageError
 from ddgm.support.files import write_json
+from ddgm.support.serialization import arrays_of, load_arrays
 from ddgm.support.terminal import Progress, duration, print_table
 
 # What a user types to go on with a run that was stopped; `make demo` names itself.
@@ -91,7 +92,7 @@ def _begin(folder, experiment):
     if processes.is_first:
         _prepare(folder, experiment, state, device)
     if processes.size > 1:
-        state.load(processes.from_first(state.arrays))
+        load_arrays(state, processes.from_first(lambda: arrays_of(state)))
     return state
 
 

@@ -7,7 +7,6 @@ import pathlib
 import re
 
 import numpy
-from chainer import serializers
 
 from ddgm.data import picture_cache, picture_files
 from ddgm.presets import default_preset, settings_class
@@ -25,6 +24,7 @@ from ddgm.support.files import (
     write_arrays,
     write_json,
 )
+from ddgm.support.serialization import arrays_of, load_arrays
 
 FIGURES, FRAMES = 'figures', 'figures/frames'
 SETTINGS, LOG, SAMPLES, METRICS = 'settings.json', 'log', 'samples.npz', 'metrics.json'
@@ -195,10 +195,8 @@ class RunFolder:
 
     def save(self, name, model):
         """Save a model; an earlier file stays until this one is whole."""
-        arrays = {}
-        serializers.DictionarySerializer(arrays).save(model)
         with open_atomically(self.path / name) as file:
-            write_arrays(file, arrays)
+            write_arrays(file, arrays_of(model))
 
     def load(self, name, model, cure):
         """Load what :meth:`save` wrote into ``model`` and return whether there is such a file.
@@ -209,8 +207,7 @@ class RunFolder:
         if not path.exists():
             return False
         try:
-            # Chainer's load_npz would allow pickled objects.
-            serializers.NpzDeserializer(read_arrays(path)).load(model)
+            load_arrays(model, read_arrays(path))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError('{}: damaged or of another run ({}); {}'.format(
                 path, one_line(error), cure)) from error

@@ -7,6 +7,7 @@ import numpy
 
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import checksum, open_atomically, read_arrays, write_arrays
+from ddgm.support.serialization import arrays_of, load_arrays
 
 NAMES = NEWEST, EARLIER = 'snapshot.npz', 'snapshot_earlier.npz'
 
@@ -22,13 +23,13 @@ def save(folder, state, run):
 
     Args:
         folder (pathlib.Path): The run folder.
-        state: Something with the ``arrays`` and ``load`` of :class:`ddgm.runs.training_state.TrainingState`.
+        state: Something with a ``serialize``, as :class:`ddgm.runs.training_state.TrainingState`.
         run (dict): What tells this run from others, JSON values by name.
 
     Raises:
         FloatingPointError: With the name of a number that is not finite; no file has changed.
     """
-    arrays = state.arrays()
+    arrays = arrays_of(state)
     _check_finite(arrays)
     arrays[_FORMAT], arrays[_RUN] = numpy.array(FORMAT), numpy.array(json.dumps(run))
     arrays[_CHECKSUM] = checksum(arrays)
@@ -63,7 +64,7 @@ def load(folder, state, run, unless_told=()):
             _check_finite(arrays)
             with warnings.catch_warnings():
                 warnings.simplefilter('error')  # Chainer's, of numbers that it misses
-                state.load(arrays)
+                load_arrays(state, arrays)
         except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError, Warning) as error:
             raise UsageError('{}: does not fit this run ({}): {}'.format(
                 path, one_line(error), START_OVER)) from error

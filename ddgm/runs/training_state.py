@@ -4,7 +4,6 @@ import platform
 
 import chainer
 import numpy
-from chainer import serializers
 
 import ddgm
 from ddgm import training
@@ -38,16 +37,6 @@ class TrainingState:
     def finished_models(self):
         """The DEM and the DGM as a run leaves them: averages where it keeps some, else as they are."""
         return self.energy_optimizer.averaged_model(), self.generator_optimizer.averaged_model()
-
-    def arrays(self):
-        """All of it, as :meth:`load` takes it: arrays by name."""
-        arrays = {}
-        serializers.DictionarySerializer(arrays).save(self)
-        return arrays
-
-    def load(self, arrays):
-        """Take another state's arrays."""
-        serializers.NpzDeserializer(arrays).load(self)
 
     def serialize(self, serializer):
         """Save or load through a Chainer serializer; raises ``ValueError`` where a run can't be in that state."""

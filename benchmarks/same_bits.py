@@ -64,8 +64,9 @@ def printed_by(command, folder):
 
 
 def without_chance(printed):
-    """Lines without times, nor those of a classifier that is trained in the first run alone."""
-    return re.sub(r'\d+:\d\d:\d\d|[\d.]+ s\b|Training the classifier.*\n.*classified rightly.*\n', '', printed)
+    """Lines without times, the name of a classifier, and those of one that is trained in the first run alone."""
+    return re.sub(
+        r'\d+:\d\d:\d\d|[\d.]+ s\b|classifier  .*\n|Training the classifier.*\n.*classified rightly.*\n', '', printed)
 
 
 def content(path):

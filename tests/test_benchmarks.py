@@ -126,11 +126,12 @@ def test_what_differs_between_two_runs(tmp_path):
 
 
 def test_what_two_runs_print_differs_not_by_chance():
-    """Times, and a classifier that only the first of them trains, make no difference."""
+    """Times, a classifier's name, and that only the first of them trains it, make no difference."""
     classifier = 'Training the classifier of the metrics ...\n99% of ... are classified rightly; kept as x.npz\n'
-    same = {same_bits.without_chance('{}Trained: 4 iterations in {}, figures in {} s'.format(*varying))
-            for varying in (('', '0:00:02', 1.5), (classifier, '0:12:00', 12))}
-    assert same == {'Trained: 4 iterations in , figures in '}
+    same = {same_bits.without_chance(
+        '{}Trained: 4 iterations in {}, figures in {} s\nclassifier    {}\n'.format(*varying))
+        for varying in (('', '0:00:02', 1.5, 'f28b'), (classifier, '0:12:00', 12, '2f6f'))}
+    assert same == {'Trained: 4 iterations in , figures in \n'}
 
 
 def test_random_pictures_are_the_same_from_the_same_seed(tmp_path):

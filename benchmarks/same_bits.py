@@ -124,7 +124,8 @@ def compare(commit, data, out, names):
         subprocess.run(['tar', '-x', '-C', str(checkout)], input=archive.stdout, check=True)
     all_same = True
     for name in names:
-        folders = [out / commit / name.replace('/', '-'), out / 'here' / name.replace('/', '-')]
+        kept_as = '-'.join([*name.split('/'), *sorted(data)])
+        folders = [out / commit / kept_as, out / 'here' / kept_as]
         shutil.rmtree(folders[1], ignore_errors=True)
         for code, folder in zip((checkout, ROOT), folders):
             if (folder / 'done').exists():

@@ -267,9 +267,9 @@ PRESETS = {
         'convolutional': Preset(
             "beyond the post: convolutions, a larger z, rates that stay; the rest as calibrated",
             _mnist(
-                iterations=4_000, convolutional=True, binarized=False, batchsize=256, n_latent=32,
+                iterations=4_500, convolutional=True, binarized=False, batchsize=256, n_latent=32,
                 energy_learning_rate=1e-3, generator_learning_rate=1e-3, energy_penalty=1e-4, averaged=True),
-            'fifteen to forty minutes'),
+            'twenty to forty minutes'),
     },
     'images': {
         'post': Preset(

@@ -115,7 +115,8 @@ ALL = (
     study(
         'average_digit', 'digits', 10, ('mnist',), '-n', '600', '--seeds', '5', pictures=(
             ('digits.png', 'studies_digits.png', 1100), ('digits_samples.png', 'studies_digits_samples.png', 600))),
-    study('collapses', 'failures', 90, ('mnist', 'images'), '--seeds', '5'),
+    study('collapses_of_digits', 'failures', 90, ('mnist',), '--seeds', '5', tasks=('mnist',)),
+    study('collapses_of_icons', 'failures', 35, ('images',), '--seeds', '5', tasks=('images',)),
     study('differences', 'differences', 60),
     study('detector', 'detector', 60, ('mnist', 'images'), pictures=(('detector.png', 'studies_detector.png', 1100),)),
     study('features_and_z', 'correlations', 30, ('mnist',), pictures=(

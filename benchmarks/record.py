@@ -80,11 +80,16 @@ def git(*words):
 
 
 def processor():
-    """The processor's name, as far as the system tells."""
+    """The processor's name, as far as the system tells.
+
+    A virtual machine may tell nothing but a family's name, so the numbers of family and model stand behind it.
+    """
     try:
-        for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
+        lines = pathlib.Path('/proc/cpuinfo').read_text().split('\n\n')[0].splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(':') for line in lines)}
+    name = told.get('model name') or platform.processor() or platform.machine()
+    if {'cpu family', 'model'} <= told.keys():
+        name += ' (family {}, model {})'.format(told['cpu family'], told['model'])
+    return name

@@ -127,6 +127,7 @@ ALL = (
         ('analogies_images_post.png', 'studies_analogies_icons.png', 500))),
     Result('processes', ('benchmarks/processes.py',), 15, ('mnist', 'images'), keeps=False),
     Result('scaling', ('benchmarks/scaling.py',), 1, keeps=False, steps=True),
+    Result('rounding', ('benchmarks/rounding.py',), 5, ('mnist', 'images'), keeps=False),
     Result('large_data', ('benchmarks/large_data.py',), 5, keeps=False),
     Result('reliability', (
         '-m', 'pytest', 'tests/test_faults.py', 'tests/test_fuzz.py', 'tests/test_processes.py', '--thorough',

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -29,6 +30,7 @@ import published  # noqa: E402
 import quality  # noqa: E402
 import random_pictures  # noqa: E402
 import record  # noqa: E402
+import rounding  # noqa: E402
 import same_bits  # noqa: E402
 
 
@@ -350,6 +352,30 @@ def test_every_result_has_a_command():
         assert set(result.presets) <= {'{}/{}'.format(task, preset) for task in PRESETS for preset in PRESETS[task]}
     copies = {copy for result in measure.ALL for _, copy, _ in result.pictures}
     assert copies == {path.name for path in (ROOT / 'docs').glob('studies_*.png')}
+
+
+def test_processor_of_a_virtual_machine(monkeypatch):
+    """Of the first core, with what tells two machines apart that have one name."""
+    monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: (
+        'model name\t: AMD EPYC\ncpu family\t: 25\nmodel\t\t: 1\n\nmodel name\t: other\n'))
+    assert record.processor() == 'AMD EPYC (family 25, model 1)'
+
+
+@pytest.mark.parametrize(('task', 'n'), [('gaussian_mixture', 3), ('mnist', 2), ('images', 1)])
+def test_checksums_of_iterations(task, n, digits_folder, pictures_folder, monkeypatch, capsys):
+    """The same twice, another after each iteration, and another one with another seed."""
+    monkeypatch.setitem(rounding.RUNS, task, ('', n, {'batchsize': 8, **({'width': 0.05} if task == 'images' else {})}))
+    data, settings_of = {'mnist': str(digits_folder), 'images': str(pictures_folder)}, rounding.study.settings_of
+    printed = []
+    for seed in (0, 0, 1):
+        monkeypatch.setattr(rounding.study, 'settings_of', lambda task, preset, _, *arguments, seed=seed, **changes: (
+            settings_of(task, preset, seed, *arguments, **changes)))
+        rounding.print_checksums(task, data)
+        printed.append(capsys.readouterr().out.splitlines())
+    assert len(set(printed[0])) == n
+    assert rounding.verdict(*printed[:2]) == 'the same bits'
+    assert rounding.verdict(*printed[1:]) == 'differ from iteration 1 on'
+    assert rounding.verdict('aab', 'aac') == 'differ from iteration 3 on'
 
 
 def test_a_study_is_recorded_with_its_pictures(tmp_path, monkeypatch):

@@ -81,6 +81,7 @@ def main():
             sys.executable, '-m', 'pip', 'install', '-q', '--only-binary', 'numpy', '--target', folder,
             'numpy=={}'.format(OTHER_NUMPY)], check=True)
         others = {
+            'nothing': {},
             '`OMP_NUM_THREADS`, 2 instead of {}'.format(THREADS): {'OMP_NUM_THREADS': '2'},
             'processor (OpenBLAS\'s products for {} instead of {})'.format(*kinds): {'OPENBLAS_CORETYPE': core},
             'NumPy {} instead of {}'.format(OTHER_NUMPY, numpy.__version__): {'PYTHONPATH': folder},

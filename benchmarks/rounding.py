@@ -2,7 +2,7 @@
 """From which iteration on a run has other bits elsewhere, and write docs/results/rounding.json.
 
 The same short runs are repeated with another number of threads, with the products that OpenBLAS has for another
-processor, and with another NumPy, which is fetched.  After every iteration a checksum tells both models apart.
+processor, and with another NumPy, which is fetched.  Checksums of both models are compared after every iteration.
 """
 
 import argparse

@@ -27,9 +27,9 @@ from ddgm.support.files import checksum  # noqa: E402
 from ddgm.support.serialization import arrays_of  # noqa: E402
 
 RUNS = {  # what the table says of it, iterations, and what differs from the preset
-    'gaussian_mixture': ('mixture, 400 iterations', 400, {}),
-    'mnist': ('digits, 20 iterations', 20, {}),
-    'images': ('icons at full width, batches of 16, 6 iterations', 6, {'batchsize': 16}),
+    'gaussian_mixture': ('mixture, {} iterations', 400, {}),
+    'mnist': ('digits, {} iterations', 20, {}),
+    'images': ('icons at full width, batches of 16, {} iterations', 6, {'batchsize': 16}),
 }
 THREADS = '1'
 OTHER_NUMPY = '1.26.4'  # the last one before 2
@@ -77,23 +77,26 @@ def main():
         return
     core, *kinds = NARROWER['avx512f' in pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8')]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([
+        fetched = subprocess.run([
             sys.executable, '-m', 'pip', 'install', '-q', '--only-binary', 'numpy', '--target', folder,
-            'numpy=={}'.format(OTHER_NUMPY)], check=True)
+            'numpy=={}'.format(OTHER_NUMPY)])
+        if fetched.returncode:
+            raise RunFailed('NumPy {} can\'t be installed for this Python: take 3.9 to 3.12'.format(OTHER_NUMPY))
         others = {
             'nothing': {},
             '`OMP_NUM_THREADS`, 2 instead of {}'.format(THREADS): {'OMP_NUM_THREADS': '2'},
             'processor (OpenBLAS\'s products for {} instead of {})'.format(*kinds): {'OPENBLAS_CORETYPE': core},
             'NumPy {} instead of {}'.format(OTHER_NUMPY, numpy.__version__): {'PYTHONPATH': folder},
         }
-        rows = {name: [name] for name in others}
-        for task, (head, _, _) in RUNS.items():
+        heads, rows = ['what is another'], {name: [name] for name in others}
+        for task, (head, iterations, _) in RUNS.items():
+            heads.append(head.format(iterations))
             here = checksums(task, data)
             for name, environment in others.items():
-                rows[name].append(verdict(here, checksums(task, data, **environment)))
-                print('{}; {}: {}'.format(head, *rows[name][::len(rows[name]) - 1]), flush=True)
-    record.write('rounding', {'same_bits': {
-        'columns': ['what is another', *(head for head, _, _ in RUNS.values())], 'rows': [*rows.values()]}}, seeds=[0])
+                found = verdict(here, checksums(task, data, **environment))
+                rows[name].append(found)
+                print('{}; {}: {}'.format(heads[-1], name, found), flush=True)
+    record.write('rounding', {'same_bits': {'columns': heads, 'rows': [*rows.values()]}}, seeds=[0])
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import HANGS_AFTER, ROOT
 from PIL import Image
 
 from ddgm.figures import page
@@ -153,7 +153,7 @@ def look_at(path, folder):
         '--disable-component-update', '--disable-sync', '--allow-file-access-from-files', '--enable-logging=stderr',
         '--user-data-dir={}'.format(folder / 'browser'), '--virtual-time-budget=20000', '--dump-dom', viewer.as_uri()]
     outcome = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, 'HOME': str(folder)})
+        command, capture_output=True, text=True, timeout=HANGS_AFTER, env={**os.environ, 'HOME': str(folder)})
     seen = re.search(r'<pre id="seen">([^<]+)</pre>', outcome.stdout)
     assert seen, outcome.stderr
     complaints = [line for line in outcome.stderr.splitlines() if ':CONSOLE' in line]

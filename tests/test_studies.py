@@ -12,7 +12,7 @@ import chainer.functions as F
 import ending_study
 import numpy
 import pytest
-from conftest import ROOT, until
+from conftest import HANGS_AFTER, ROOT, until
 
 from ddgm import presets, training
 from ddgm.data.toy import GaussianMixture
@@ -191,8 +191,8 @@ def test_lost_connection(tmp_path):
         'exit_status.run_script(lambda: study.carry_out(ending_study, {}, 2, 2, None, pathlib.Path("x"), ' \
         '["quick", "hanging_up"]))'
     result = subprocess.run(
-        [sys.executable, '-c', code], cwd=tmp_path, start_new_session=True, capture_output=True, text=True, timeout=120,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')])})
+        [sys.executable, '-c', code], cwd=tmp_path, start_new_session=True, capture_output=True, text=True,
+        timeout=HANGS_AFTER, env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')])})
     assert (result.returncode, result.stderr) == (130, '-c: interrupted\n')
 
 

@@ -101,6 +101,7 @@ ALL = (
     Result(
         'icons', ('benchmarks/published.py', '--record'), 85, ('images',),
         presets=('images/post', 'images/calibrated')),
+    Result('beside_pytorch', ('benchmarks/beside_pytorch.py', '--record'), 10, presets=('gaussian_mixture/default',)),
     Result('speed', ('benchmarks/speed.py', '--record'), 35, keeps=False, steps=True),
     Result('speed_sizes', (
         'benchmarks/speed.py', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 15, keeps=False,

@@ -3,9 +3,12 @@
 The other side is torch_twin.py, which shares no code with ddgm; weights go there and back as a ``state_dict``.
 """
 
+import csv
 import dataclasses
 import functools
+import json
 import re
+import sys
 import typing
 
 import chainer
@@ -29,6 +32,9 @@ from ddgm.weights import pytorch_names
 torch = pytest.importorskip('torch', reason='PyTorch is not installed: make test-parity')
 
 import torch_twin  # noqa: E402  (which needs it)
+
+sys.path.append(str(ROOT / 'benchmarks'))
+import beside_pytorch  # noqa: E402, isort: skip
 
 NETWORKS = {'gaussian_mixture': toy, 'swiss_roll': toy, 'mnist': mnist, 'images': images}
 
@@ -406,6 +412,26 @@ def assert_same_in_test_mode(case, models, twins):
 
 
 # ---- docs/comparing.md
+
+def test_whole_runs(tmp_path, monkeypatch, capsys):
+    """Of the script and of PyTorch: the same losses for a hundred iterations, and both are scored."""
+    monkeypatch.setattr(sys, 'argv', [
+        'beside_pytorch.py', '--seeds', '1', '--iterations', '100', '--out', str(tmp_path)])
+    beside_pytorch.main()
+    ours, = json.loads((tmp_path / 'seed0' / 'log').read_text())
+    with open(tmp_path / 'pytorch-seed0.csv', newline='') as file:
+        theirs, = csv.DictReader(file)
+    assert ours['iteration'] == int(theirs.pop('iteration')) == 100
+    assert len(theirs) == 6
+    for name, value in theirs.items():
+        assert ours[name] == pytest.approx(float(value), abs=1e-4)
+    printed = capsys.readouterr().out
+    for name in beside_pytorch.SHOWN:
+        assert '| `{}` | '.format(name) in printed
+    before = (tmp_path / 'pytorch-seed0.npy').stat()
+    beside_pytorch.main()  # nothing is repeated
+    assert (tmp_path / 'pytorch-seed0.npy').stat() == before
+
 
 def test_lines_for_pytorch(tmp_path, monkeypatch):
     """They load a run's weights in PyTorch and write them back."""

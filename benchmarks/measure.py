@@ -50,7 +50,7 @@ class Result:
         keeps (bool): Whether it keeps what is finished, in ``--out``.
         steps (bool): Whether it is about steps alone, whatever scores, draws and compares runs.
         presets (tuple): What it trains, where its figures follow from the bits that training computes.
-        tasks (tuple): Of a study, whose cases alone are measured; none: all cases.
+        cases (tuple): Of a study, those that are measured, or tasks whose are; none: all.
         pictures (tuple): Of a study, those that the documents show: its own name, that in docs/, and the width there.
     """
 
@@ -61,7 +61,7 @@ class Result:
     keeps: bool = True
     steps: bool = False
     presets: tuple = ()
-    tasks: tuple = ()
+    cases: tuple = ()
     pictures: tuple = ()
 
     @property
@@ -108,16 +108,19 @@ ALL = (
         steps=True),
     Result('speed_startup', ('benchmarks/speed.py', '--startup', '--record', '--rounds', '2'), 10, keeps=False),
     Result('convolution', ('benchmarks/convolution.py', '--record'), 10, ('images',), keeps=False, steps=True),
-    study('calibration', 'calibration', 60, tasks=('gaussian_mixture', 'swiss_roll')),
-    study('calibrated_digits', 'calibration', 90, ('mnist',), tasks=('mnist',)),
+    study('calibration', 'calibration', 60, cases=('gaussian_mixture', 'swiss_roll')),
+    study('calibrated_digits', 'calibration', 90, ('mnist',), cases=('mnist',)),
     study('entropy', 'entropy', 20, pictures=(('entropy.png', 'studies_entropy.png', 1100),)),
     study('activations', 'activations', 15, pictures=(
         ('activations_gaussian_mixture.png', 'studies_activations.png', 900),)),
     study(
         'average_digit', 'digits', 10, ('mnist',), '-n', '600', '--seeds', '5', pictures=(
             ('digits.png', 'studies_digits.png', 1100), ('digits_samples.png', 'studies_digits_samples.png', 600))),
-    study('collapses_of_digits', 'failures', 90, ('mnist',), '--seeds', '5', tasks=('mnist',)),
-    study('collapses_of_icons', 'failures', 35, ('images',), '--seeds', '5', tasks=('images',)),
+    study('collapses_of_digits', 'failures', 90, ('mnist',), '--seeds', '5', cases=('mnist',)),
+    study('collapses_of_icons', 'failures', 35, ('images',), '--seeds', '5', cases=('images',)),
+    study(  # a sixth of these iterations
+        'collapses_of_icons_longer', 'failures', 30, ('images',), '--seeds', '5', '-n', '24000',
+        cases=('images/last_commit',)),
     study('differences', 'differences', 60),
     study('detector', 'detector', 60, ('mnist', 'images'), pictures=(('detector.png', 'studies_detector.png', 1100),)),
     study('features_and_z', 'correlations', 30, ('mnist',), pictures=(
@@ -211,9 +214,9 @@ def measure(result, data, out):
     flags = [word for name in result.needs for word in ('--' + name, data[name])]
     if result.study:
         flags += ['--out', str(out / 'studies')]
-        if result.tasks:
+        if result.cases:
             cases = importlib.import_module('ddgm.studies.' + result.study).CASES
-            flags += ['--cases', *(case for case in cases if case.split('/')[0] in result.tasks)]
+            flags += ['--cases', *(case for case in cases if {case, case.split('/')[0]} & set(result.cases))]
     elif result.keeps:
         flags += ['--out', str(out / result.name)]
     outcome = subprocess.run([sys.executable, *result.words, *flags], cwd=ROOT)
@@ -222,7 +225,7 @@ def measure(result, data, out):
     if result.study:
         found = json.loads((out / 'studies' / result.study / 'tables.json').read_text(encoding='utf-8'))
         command = ['python', *result.words]
-        if result.tasks:
+        if result.cases:
             command = ['python', 'benchmarks/measure.py', '--only', result.name]
         elif found['left_out']:
             raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))

@@ -9,6 +9,7 @@ repeated, so this can be stopped and started at will.  It needs PyTorch.
 import csv
 import dataclasses
 import functools
+import importlib.util
 import json
 import os
 import pathlib
@@ -23,16 +24,15 @@ import chainer  # noqa: E402
 import numpy  # noqa: E402
 import record  # noqa: E402
 import several_seeds  # noqa: E402
-import torch  # noqa: E402
-import torch_twin  # noqa: E402
 from ddgm.data.toy import GaussianMixture  # noqa: E402
 from ddgm.evaluation.metrics import N_SCORED  # noqa: E402
 from ddgm.networks.toy import build_models  # noqa: E402
 from ddgm.presets import PRESETS, default_preset  # noqa: E402
 from ddgm.runs import training_state  # noqa: E402
-from ddgm.runs.command_line import OneLineParser  # noqa: E402
+from ddgm.runs.command_line import OneLineParser, whole_number  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support import randomness  # noqa: E402
+from ddgm.support.errors import UsageError  # noqa: E402
 from ddgm.support.tables import markdown, rounded  # noqa: E402
 from ddgm.weights import pytorch_names  # noqa: E402
 from post_pictures import make_small  # noqa: E402
@@ -50,6 +50,9 @@ def train_in_pytorch(seed, iterations, samples, log):
 
     Its samples are drawn with BatchNormalization's running statistics, as PyTorch has them.
     """
+    import torch
+    import torch_twin
+    torch.set_num_threads(1)
     settings, data = dataclasses.replace(SETTINGS, seed=seed), GaussianMixture()
     models = training_state.build_state(settings, build_models, data.sample, chainer.get_device('@numpy')).models
     twins = torch_twin.build_models(TASK, settings)
@@ -99,11 +102,13 @@ def main():
     parser = OneLineParser(description=__doc__)
     several_seeds.add_flags(parser, 'result/beside_pytorch')
     parser.add_argument(
-        '--iterations', type=int, default=SETTINGS.iterations, metavar='N', help='of each run (default: %(default)s)')
+        '--iterations', type=whole_number(1), default=SETTINGS.iterations, metavar='N',
+        help='of each run (default: %(default)s)')
     parser.add_argument(
         '--record', action='store_true', help='write docs/results/beside_pytorch.json and docs/comparison.png')
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    if importlib.util.find_spec('torch') is None:
+        raise UsageError('this needs PyTorch: pip install torch')
     out = arguments.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     found = several_seeds.side_by_side(

@@ -11,9 +11,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
-import os
 import pathlib
-import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -33,8 +31,10 @@ from ddgm.runs.command_line import OneLineParser, whole_number  # noqa: E402
 from ddgm.runs.exit_status import run_script  # noqa: E402
 from ddgm.support import randomness  # noqa: E402
 from ddgm.support.errors import UsageError  # noqa: E402
+from ddgm.support.files import open_atomically  # noqa: E402
 from ddgm.support.tables import markdown, rounded  # noqa: E402
 from ddgm.weights import pytorch_names  # noqa: E402
+from density import start  # noqa: E402
 from post_pictures import make_small  # noqa: E402
 
 TASK = 'gaussian_mixture'
@@ -42,7 +42,6 @@ SETTINGS = PRESETS[TASK][default_preset(TASK)].settings
 SHOWN = (
     'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'kl_generator_data', 'sliced_wasserstein_2',
     'coverage')
-LOG_INTERVAL = 100
 
 
 def train_in_pytorch(seed, iterations, samples, log):
@@ -58,27 +57,20 @@ def train_in_pytorch(seed, iterations, samples, log):
     twins = torch_twin.build_models(TASK, settings)
     for model, twin in zip(models, twins):
         twin.load_state_dict({name: torch.from_numpy(array) for name, array in pytorch_names.export(model).items()})
-    entries, since = [], []
+    entries, summary = [], chainer.DictSummary()
     for iteration, losses in enumerate(torch_twin.train(
             *twins, settings, data.sample, functools.partial(randomness.generator, seed), iterations), 1):
-        since.append(losses)
-        if iteration % LOG_INTERVAL == 0 or iteration == iterations:
-            entries.append({
-                'iteration': iteration, **{name: numpy.mean([each[name] for each in since]) for name in losses}})
-            since = []
+        summary.add(losses)
+        if iteration % settings.log_interval == 0 or iteration == iterations:
+            entries.append({'iteration': iteration, **summary.compute_mean()})
+            summary = chainer.DictSummary()
     with open(log, 'w', newline='') as file:
         writer = csv.DictWriter(file, entries[0])
         writer.writeheader()
         writer.writerows(entries)
     z = models[1].draw_latent(N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
-    with torch.no_grad():
-        numpy.save(samples, twins[1].eval()(torch.from_numpy(z)).numpy())
-
-
-def start(*words):
-    subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    with torch.no_grad(), open_atomically(samples) as file:  # last: where they are, the log is too
+        numpy.save(file, twins[1].eval()(torch.from_numpy(z)).numpy())
 
 
 def run(seed, iterations, out):

@@ -18,6 +18,10 @@ __version__ = '1.0.0'
 # those of ddgm.fast.threads wait for them.
 os.environ.setdefault('OPENBLAS_THREAD_TIMEOUT', '20')  # 2²⁰ cycles of the processor, half a millisecond
 
+from ddgm.support import ranks  # noqa: E402
+
+ranks.share_cores()
+
 from ddgm.support import compatibility  # noqa: E402
 
 compatibility.prepare_for_chainer()

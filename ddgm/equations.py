@@ -1,7 +1,7 @@
 """The equations of the paper and of the layers that its code took from others, one function each.
 
 Each is a differentiable function of NumPy or CuPy arrays of any float type.  It has an analytic backward pass on plain
-arrays (:class:`ddgm.fast.differentiation.FirstOrderFunction`), so it can't be differentiated once more; trying to
+arrays (:class:`ddgm.fast.elementary.FirstOrderFunction`), so it can't be differentiated once more; trying to
 raises ``RuntimeError``.  What is many steps on arrays is one of :mod:`ddgm.fast.kernels` on a GPU.
 """
 
@@ -10,8 +10,7 @@ import math
 import numpy
 
 from ddgm.fast import kernels
-from ddgm.fast.differentiation import FirstOrderFunction
-from ddgm.fast.layout import matrix
+from ddgm.fast.elementary import FirstOrderFunction, as_matrix
 
 
 class _QuadraticTerm(FirstOrderFunction):
@@ -42,7 +41,7 @@ def quadratic_term(x, sigma=1.0):
 class _BiasTerm(FirstOrderFunction):
 
     def forward_array(self, x, b):
-        return -matrix(x).dot(b)
+        return -as_matrix(x).dot(b)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, b = inputs
@@ -50,7 +49,7 @@ class _BiasTerm(FirstOrderFunction):
         if 0 in indexes:
             gradients.append((-grad_output[:, None] * b).reshape(x.shape))
         if 1 in indexes:
-            gradients.append(-grad_output.dot(matrix(x)))
+            gradients.append(-grad_output.dot(as_matrix(x)))
         return gradients
 
 
@@ -162,8 +161,8 @@ def weight_normalization(V, g):
 
 class _MinibatchSimilarity(FirstOrderFunction):
 
-    def __init__(self, batches):
-        self.batches = batches
+    def __init__(self, n_splits):
+        self.n_splits = n_splits
 
     def forward_array(self, M):
         # (batches, n, n, kernels)
@@ -172,7 +171,7 @@ class _MinibatchSimilarity(FirstOrderFunction):
 
     def backward_arrays(self, indexes, inputs, grad_output):
         M, = inputs
-        grad_output = grad_output.reshape(self.batches, -1, M.shape[1])
+        grad_output = grad_output.reshape(self.n_splits, -1, M.shape[1])
         weighted = (grad_output[:, :, None] + grad_output[:, None]) * self.similarity
         return self.xp.stack(
             [-(weighted * self.xp.sign(difference)).sum(axis=2) for difference in self._differences(M)],
@@ -180,16 +179,16 @@ class _MinibatchSimilarity(FirstOrderFunction):
 
     def _differences(self, M):
         # A dimension at a time, so that (batches, n, n, kernels) is the largest array.
-        M = M.reshape(self.batches, -1, *M.shape[1:])
+        M = M.reshape(self.n_splits, -1, *M.shape[1:])
         return (M[:, :, None, :, i] - M[:, None, :, :, i] for i in range(M.shape[3]))
 
 
-def minibatch_similarity(M, batches=1):
+def minibatch_similarity(M, n_splits=1):
     """oᵢₖ = Σ_{j≠i} exp(−‖Mᵢₖ − Mⱼₖ‖₁), how much sample i is like the others (Salimans et al. 2016, section 3.2).
 
     ``M`` is (N, kernels, dimensions), the result (N, kernels).  M is that many batches of one size, one after the
-    other; a sample's others are those of its batch.  Raises ``ValueError`` where N is no multiple of ``batches``.
+    other; a sample's others are those of its batch.  Raises ``ValueError`` where N is no multiple of ``n_splits``.
     """
-    if batches < 1 or len(M) % batches:
-        raise ValueError('{} batches of one size are not {} samples'.format(batches, len(M)))
-    return _MinibatchSimilarity(batches)(M)
+    if n_splits < 1 or len(M) % n_splits:
+        raise ValueError('{} batches of one size are not {} samples'.format(n_splits, len(M)))
+    return _MinibatchSimilarity(n_splits)(M)

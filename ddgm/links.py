@@ -4,7 +4,7 @@ import chainer
 import numpy
 
 from ddgm.equations import minibatch_similarity, weight_normalization
-from ddgm.fast import batches, functions as F, links as L
+from ddgm.fast import functions as F, links as L, sharding
 
 
 class WeightNormalized(chainer.Link):
@@ -106,5 +106,5 @@ class MinibatchDiscrimination(chainer.Chain):
 
     def forward(self, x):
         M = F.reshape(self.T(x), (len(x), *self.shape))
-        similarity = minibatch_similarity(batches.all_rows(M), batches.n_joined_batches())
-        return F.concat((x, batches.rows_here(similarity)))
+        similarity = minibatch_similarity(sharding.all_gather(M), chainer.config.n_splits)
+        return F.concat((x, sharding.shard_of(similarity)))

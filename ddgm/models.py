@@ -4,9 +4,7 @@ import chainer
 import numpy
 
 from ddgm import equations
-from ddgm.fast import functions as F, links as L
-from ddgm.fast.batches import joined_batches
-from ddgm.fast.layout import joined
+from ddgm.fast import functions as F
 
 
 class DeepEnergyModel(chainer.Chain):
@@ -22,11 +20,14 @@ class DeepEnergyModel(chainer.Chain):
         linear_experts (bool): Add Σᵢ (Wᵢᵀf(x) + cᵢ) as it is, as the 2016 code did for images until 2016-11-04, instead
             of −Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)).
         experts_alone (bool): Leave out xᵀx/σ² and −bᵀx, as the paper author's code for images does.
+        joinable (bool): Whether E(x⁺) and E(x⁻) may come from one pass of both batches, one after the other: no sample
+            changes another's energy, or what couples them keeps the two batches apart (``chainer.config.n_splits``), as
+            the BatchNormalization of :mod:`ddgm.fast.links` and :class:`ddgm.links.MinibatchDiscrimination` do.
     """
 
     def __init__(
             self, feature_extractor, experts, n_visible, sigma=1.0, initial_bias=0, linear_experts=False,
-            experts_alone=False):
+            experts_alone=False, joinable=False):
         if (feature_extractor is None) != (experts is None):
             raise ValueError('feature_extractor and experts: give both, or None for both')
         if experts is None and experts_alone:
@@ -36,6 +37,7 @@ class DeepEnergyModel(chainer.Chain):
         super().__init__()
         self.sigma = sigma
         self.linear_experts = linear_experts
+        self.joinable = joinable
         with self.init_scope():
             self.feature_extractor = feature_extractor
             self.experts = experts
@@ -47,27 +49,6 @@ class DeepEnergyModel(chainer.Chain):
             return self.expert_term(x)
         gaussian = self.quadratic_term(x) + self.bias_term(x)
         return gaussian if self.experts is None else gaussian + self.expert_term(x)
-
-    def both_phases(self, x_positive, x_negative):
-        """E(x⁺) and E(x⁻), (N,) and (M,), from arrays: one pass of both, where neither changes the other's energies."""
-        n = len(x_positive)
-        if self.couples_phases or len(x_negative) != n:
-            return self(x_positive), self(x_negative)
-        with joined_batches(2):
-            energy = self(joined(x_positive, x_negative))
-        return energy[:n], energy[n:]
-
-    @property
-    def couples_phases(self):
-        """Whether E(x⁺) would depend on x⁻ in one pass of both, while training.
-
-        True where there is a BatchNormalization of Chainer's own, which does not know of
-        :func:`ddgm.fast.batches.joined_batches`.  Override it in a model that couples the samples of a batch in another
-        way.
-        """
-        return any(
-            isinstance(link, chainer.links.BatchNormalization) and not isinstance(link, L.BatchNormalization)
-            for link in self.links())
 
     def quadratic_term(self, x):
         """xᵀx/σ² in nats, (N, …) to (N,)."""

@@ -3,46 +3,73 @@
 It knows nothing of logs, pictures and files; its caller looks at the models between two iterations.
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
 import chainer
+import numpy
 
 from ddgm import objectives
-from ddgm.fast import batches, memory, noise, optimizers, static_graph
-from ddgm.fast.differentiation import gradients
-from ddgm.support import randomness
+from ddgm.fast import optimizers
+
+# The iteration whose generator draws what exists before the first one: the weights and the starting batch.
+START = 0
+
+
+def random_generator(seed: int, iteration: int) -> numpy.random.Generator:
+    """The one source of random numbers of an iteration of the run with this seed; both are integers from 0 on.
+
+    None of its state outlives the iteration, so a resumed run repeats the uninterrupted one without saving any.
+    """
+    return numpy.random.default_rng((seed, iteration))
 
 
 def make_optimizer(
-        model, learning_rate=2e-4, beta1=0.5, beta2=0.999, eps=1e-8, gradient_norm=10.0, weight_decay=0.0, name='adam',
-        decay_from=0, decay_power=1.0, averaged=False):
+        model: chainer.Link, learning_rate: float = 2e-4, beta1: float = 0.5, beta2: float = 0.999, eps: float = 1e-8,
+        gradient_norm: float = 10.0, weight_decay: float = 0.0, name: str = 'adam', decay_from: int = 0,
+        decay_power: float = 1.0, averaged: bool = False) -> chainer.Optimizer:
     """An optimizer of all parameters of one model, set up.
 
     Args:
-        model (chainer.Link): The model.
-        learning_rate (float): Adam's α or AdaGrad's learning rate.
-        beta1 (float), beta2 (float), eps (float): Adam's.
-        gradient_norm (float): To which the gradient of the whole model is clipped; 0: not clipped.
-        weight_decay (float): Rate of the L2 penalty on all parameters.
-        name (str): ``'adam'``, or ``'adagrad'`` as in the paper author's code.
-        decay_from (int), decay_power (float): From that update on the rate falls as (decay_from/t)^decay_power.
-        averaged (bool): Keep an average of the parameters over the last part of the run.
+        model: The model.
+        learning_rate: Adam's α or AdaGrad's learning rate.
+        beta1, beta2, eps: Adam's.
+        gradient_norm: To which the gradient of the whole model is clipped; 0: not clipped.
+        weight_decay: Rate of the L2 penalty on all parameters.
+        name: ``'adam'``, or ``'adagrad'`` as in the paper author's code.
+        decay_from, decay_power: From that update on the rate falls as (decay_from/t)^decay_power.
+        averaged: Keep an average of the parameters over the last part of the run.
+
+    Raises ``ValueError`` for another name.
     """
     options = {
         'gradient_norm': gradient_norm, 'weight_decay': weight_decay, 'decay_from': decay_from,
         'decay_power': decay_power, 'averaged': averaged}
     if name == 'adam':
         optimizer = optimizers.Adam(**options, alpha=learning_rate, beta1=beta1, beta2=beta2, eps=eps)
-    else:
+    elif name == 'adagrad':
         optimizer = optimizers.AdaGrad(**options, lr=learning_rate, eps=eps)
+    else:
+        raise ValueError("name is {!r}: give 'adam' or 'adagrad'".format(name))
     return optimizer.setup(model)
 
 
-def start_from_batch(model, inputs, rng):
-    """Let a batch of inputs, a NumPy array, set what weight normalization takes from its first batch.
+def start_from_batch(model: chainer.Link, inputs: numpy.ndarray, rng: numpy.random.Generator) -> None:
+    """Let a batch of inputs, (N, …), set what weight normalization takes from its first batch.
 
     ``rng`` is the source of the model's noise.
     """
-    with chainer.no_backprop_mode(), noise.source(rng):
+    with chainer.no_backprop_mode(), chainer.using_config('noise_generator', rng):
         model(model.device.send(inputs))
+
+
+def start_models(energy_model, generative_model, draw_data: Callable, n: int, rng: numpy.random.Generator) -> None:
+    """Start those models that take something from their first batch: the DEM from n data points, the DGM from n z."""
+    for model, draw_inputs in ((energy_model, draw_data), (generative_model, generative_model.draw_latent)):
+        if any(not parameter.is_initialized for parameter in model.params()):
+            start_from_batch(model, draw_inputs(n, rng), rng)
 
 
 def gamma_entropy(generative_model, z, x, rng):
@@ -50,29 +77,58 @@ def gamma_entropy(generative_model, z, x, rng):
     return generative_model.entropy()
 
 
+class AsWritten:
+    """How an iteration is computed: as the networks are written, each batch by itself, in this process alone.
+
+    What is faster, or spread over several processes, has the same methods: :class:`ddgm.fast.strategy.Fast`.
+    """
+
+    def iteration(self, rng: numpy.random.Generator, *models: chainer.Link) -> contextlib.AbstractContextManager:
+        """A context for one iteration of ``models``, in which networks draw their noise from ``rng``."""
+        return chainer.using_config('noise_generator', rng)
+
+    def shard_of(self, x: numpy.ndarray) -> numpy.ndarray:
+        """Of a batch (N, …), an array, what this process computes with."""
+        return x
+
+    def energies(self, energy_model, x_positive, x_negative) -> tuple[chainer.Variable, chainer.Variable]:
+        """E(x⁺) and E(x⁻), (N,) and (M,), of arrays; in two passes, so that neither batch changes the other's."""
+        return energy_model(x_positive), energy_model(x_negative)
+
+    def descend(self, optimizer: chainer.Optimizer, loss: chainer.Variable) -> None:
+        """One step of the optimizer's model down the gradient of ``loss``, (); no other weight gets a gradient."""
+        parameters = list(optimizer.target.params())
+        for parameter, gradient in zip(parameters, chainer.grad([loss], parameters)):
+            parameter.grad_var = gradient
+        optimizer.update()
+
+
 def train(
-        energy_optimizer, generator_optimizer, draw_data, batchsize, seed, done, iterations, generator_first=False,
-        refine=None, energy_term=None, entropies=None):
+        energy_optimizer: chainer.Optimizer, generator_optimizer: chainer.Optimizer, *, draw_data: Callable,
+        batchsize: int, seed: int, iterations: int, start: int = 0, generator_first: bool = False,
+        refine: Callable | None = None, energy_term: Callable | None = None, entropies: dict | None = None,
+        strategy: AsWritten | None = None) -> Iterator[tuple[int, dict]]:
     """Train both models, yielding after each iteration.
 
-    Under :func:`ddgm.fast.batches.shared` each process has its share of every batch, and what is observed are means
-    over that.
+    A model whose weight normalization has not seen a batch yet is started from one: the DEM from data, the DGM from z.
 
     Args:
         energy_optimizer, generator_optimizer: Chainer optimizers, set up with the two models.
-        draw_data: Called as ``draw_data(n, rng)``; returns n data points as a float32 NumPy array.
-        batchsize (int): Size of x⁺ and of x⁻.
-        seed (int): With the iteration, the source of every random number.
-        done (int): Iterations that these models have behind them.
-        iterations (int): Iterations after which to stop, ``done`` included.
-        generator_first (bool): Update the generator before the energy model.
+        draw_data: Called as ``draw_data(n, rng)``; returns n data points as a float32 NumPy array, (n, …).
+        batchsize: Size of x⁺ and of x⁻.
+        seed: With the iteration, the source of every random number.
+        iterations: Iterations after which to stop, ``start`` included.
+        start: Iterations that these models have behind them.
+        generator_first: Update the generator before the energy model.
         refine: ``refine(energy_model, x, rng)`` returns the x⁻ that the DEM sees in place of G's samples, an array;
             ``None``: the samples themselves, as in the paper.
         energy_term: ``energy_term(E(x⁺), E(x⁻))`` returns what is added to the DEM's loss, (), from (N,) and (M,);
             ``None``: nothing, as in the paper.
-        entropies (dict): By the name that the log gives it, a pair of an entropy of G and its weight in the DGM's loss;
+        entropies: By the name that the log gives it, a pair of an entropy of G and its weight in the DGM's loss;
             ``entropy(generative_model, z, x, rng)`` returns H in nats, (), of x = G(z).  ``None``: as in the paper,
             :func:`gamma_entropy` with weight 1.
+        strategy: How an iteration is computed; ``None``: :class:`AsWritten`.  What is observed are means over
+            what this process computes with.
 
     Yields:
         ``(iteration, observation)``: iteration counts from 1; the observation is a dict of 0-dimensional arrays in nats
@@ -80,24 +136,26 @@ def train(
     """
     energy_model, generative_model = energy_optimizer.target, generator_optimizer.target
     device = energy_model.device
+    strategy = strategy or AsWritten()
     entropies = entropies or {'entropy': (gamma_entropy, 1.0)}
+    start_models(energy_model, generative_model, draw_data, batchsize, random_generator(seed, START))
 
     def draw_latent(rng):
-        return device.send(batches.share_of(generative_model.draw_latent(batchsize, rng)))
+        return device.send(strategy.shard_of(generative_model.draw_latent(batchsize, rng)))
 
     def update_energy_model(rng):
         """Lower the energy of data, raise that of samples.  No graph leads from x⁻ back into G."""
-        x_positive = device.send(batches.share_of(draw_data(batchsize, rng)))
+        x_positive = device.send(strategy.shard_of(draw_data(batchsize, rng)))
         with chainer.no_backprop_mode():
             x_negative = generative_model(draw_latent(rng)).array
         if refine:
             x_negative = refine(energy_model, x_negative, rng)
-        energies = energy_model.both_phases(x_positive, x_negative)
+        energies = strategy.energies(energy_model, x_positive, x_negative)
         positive_phase, negative_phase = map(objectives.mean_energy, energies)
         loss = objectives.energy_model_loss(positive_phase, negative_phase)
         if energy_term:
             loss = loss + energy_term(*energies)
-        descend(energy_optimizer, loss)
+        strategy.descend(energy_optimizer, loss)
         return {
             'energy/positive': positive_phase.array, 'energy/negative': negative_phase.array,
             'energy/loss': loss.array}
@@ -110,27 +168,18 @@ def train(
         observed = {name: entropy(generative_model, z, x_negative, rng) for name, (entropy, _) in entropies.items()}
         weights = [weight for _, weight in entropies.values()]
         loss = objectives.generator_loss(negative_phase, objectives.weighted_sum(observed.values(), weights))
-        descend(generator_optimizer, loss)
+        strategy.descend(generator_optimizer, loss)
         return {
             'generator/loss': loss.array, 'generator/energy': negative_phase.array,
             **{'generator/' + name: entropy.array for name, entropy in observed.items()}}
 
-    def descend(optimizer, loss):
-        """One step of one model; no other weight gets a gradient."""
-        parameters = list(optimizer.target.params())
-        for parameter, gradient in zip(parameters, gradients(batches.part_of_mean(loss), parameters)):
-            parameter.grad = gradient
-        optimizer.update()
-
-    memory.keep_freed()
     updates = [update_energy_model, update_generative_model]
     if generator_first:
         updates.reverse()
-    graphs = {}
-    for iteration in range(done + 1, iterations + 1):
-        rng = randomness.generator(seed, iteration)
+    for iteration in range(start + 1, iterations + 1):
+        rng = random_generator(seed, iteration)
         observation = {}
-        with noise.source(rng), static_graph.recorded(graphs):
+        with strategy.iteration(rng, energy_model, generative_model):
             for update in updates:
                 observation.update(update(rng))
         yield iteration, observation

@@ -19,13 +19,12 @@ import numpy
 import pytest
 
 import ddgm
-from ddgm import models, objectives, training
+from ddgm import objectives, training
 from ddgm.data.toy import GaussianMixture
 from ddgm.evaluation import tasks
-from ddgm.fast import functions, links as fast_links, optimizers, static_graph
-from ddgm.fast.differentiation import FirstOrderFunction
+from ddgm.fast import functions, links as fast_links, optimizers, strategy
+from ddgm.fast.elementary import FirstOrderFunction
 from ddgm.presets import PRESETS
-from ddgm.support import randomness
 
 WARM_UP = 2  # iterations after which buffers and tables exist
 FOLDERS = tuple(os.path.dirname(package.__file__) + os.sep for package in (ddgm, chainer))
@@ -150,13 +149,13 @@ def build_loop(task):
     """Both optimizers by name, and the loop behind its warm-up."""
     changes, draw_data = TASKS[task]
     settings = dataclasses.replace(next(iter(PRESETS[task].values())).settings, **changes)
-    rng = randomness.generator(0, randomness.START)
+    rng = training.random_generator(0, training.START)
     pair = tasks.build_models(task, settings, rng)
-    for model, draw in zip(pair, (draw_data, pair[1].draw_latent)):
-        if any(not parameter.is_initialized for parameter in model.params()):
-            training.start_from_batch(model, draw(settings.start_size, rng), rng)
+    training.start_models(*pair, draw_data, settings.start_size, rng)
     optimizer_of = {name: training.make_optimizer(model) for name, model in zip(('energy', 'generator'), pair)}
-    loop = training.train(*optimizer_of.values(), draw_data, settings.batchsize, 0, 0, 1000)
+    loop = training.train(
+        *optimizer_of.values(), draw_data=draw_data, batchsize=settings.batchsize, seed=0, iterations=1000,
+        strategy=strategy.Fast())
     for _ in range(WARM_UP):
         next(loop)
     return optimizer_of, loop
@@ -227,10 +226,46 @@ def test_no_part_of_the_parameters_is_updated_twice():
         assert all(last == first for (_, last), (first, _) in zip(ends, ends[1:]))
 
 
+# ---- what a reader steps through
+
+def files_of_a_step(strategy):
+    """The files of ddgm that are called in an iteration of the ten Gaussians, without the data's own."""
+    pair = tasks.build_models(
+        'gaussian_mixture', PRESETS['gaussian_mixture']['default'].settings, training.random_generator(0, 0))
+    points = GaussianMixture().sample(100, numpy.random.default_rng(0))
+    loop = training.train(
+        *map(training.make_optimizer, pair), draw_data=lambda n, rng: points, batchsize=100, seed=0, iterations=9,
+        strategy=strategy)
+    next(loop)
+    files, previous = set(), sys.getprofile()
+
+    def see(frame, event, argument):
+        if event == 'call' and frame.f_code.co_filename.startswith(FOLDERS[0]):
+            files.add(frame.f_code.co_filename[len(FOLDERS[0]):].replace(os.sep, '/'))
+    sys.setprofile(see)
+    try:
+        next(loop)
+    finally:
+        sys.setprofile(previous)
+    return files
+
+
+def test_a_step_as_it_is_written_calls_nine_files():
+    assert files_of_a_step(None) == {
+        'training.py', 'objectives.py', 'models.py', 'equations.py', 'links.py', 'networks/toy.py',
+        'fast/elementary.py', 'fast/links.py', 'fast/optimizers.py'}
+
+
+def test_a_fast_step_calls_few_more():
+    more = files_of_a_step(strategy.Fast()) - files_of_a_step(None)
+    assert more <= {
+        'fast/strategy.py', 'fast/replay.py', 'fast/gradients.py', 'fast/layout.py', 'fast/sharding.py'}
+
+
 # ---- every limit is there for an optimization: without it the limit is passed
 
 def two_passes(patch):
-    patch.setattr(models.DeepEnergyModel, 'couples_phases', True)
+    patch.setattr(strategy.Fast, 'energies', training.AsWritten.energies)
 
 
 def gradients_of_everything(patch):
@@ -239,7 +274,7 @@ def gradients_of_everything(patch):
             variable.cleargrad()
         loss.backward()
         return [variable.grad for variable in variables]
-    patch.setattr(training, 'gradients', by_backward)
+    patch.setattr(strategy, 'gradients', by_backward)
 
 
 def layers_of_chainer(patch):
@@ -272,7 +307,7 @@ def inputs_kept(patch):
 
 
 def nothing_replayed(patch):
-    patch.setattr(static_graph, 'recorded', lambda graphs: contextlib.nullcontext())
+    patch.setattr(strategy.Replay, 'of', lambda *models: contextlib.nullcontext())
 
 
 def losses_kept(patch):

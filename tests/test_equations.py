@@ -10,7 +10,7 @@ from ddgm.beyond_the_paper import entropies
 from ddgm.beyond_the_paper.energy_penalty import mean_square
 from ddgm.evaluation import metrics
 from ddgm.fast import functions
-from ddgm.fast.differentiation import gradients
+from ddgm.fast.gradients import gradients
 
 N, D, UNITS = 5, 3, 4
 

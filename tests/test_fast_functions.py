@@ -8,9 +8,9 @@ import pytest
 from chainer import gradient_check
 from conftest import send
 
-from ddgm.fast import functions, links as fast_links, normalization
-from ddgm.fast.differentiation import gradients
-from ddgm.fast.normalization import batch_normalization
+from ddgm.fast import functions, links as fast_links
+from ddgm.fast.gradients import gradients
+from ddgm.fast.links import batch_normalization
 
 EPS = 2e-5
 N, UNITS = 6, 4
@@ -285,7 +285,7 @@ def test_parts_of_many_units_change_nothing(shape, rng, monkeypatch):
 
     inputs = SHAPES[shape](rng), rng.normal(size=UNITS), rng.normal(size=UNITS)
     whole = everything()
-    monkeypatch.setattr(normalization, '_PART', inputs[0].size // 2 // 3)  # one unit of four, then
+    monkeypatch.setattr(fast_links, '_PART', inputs[0].size // 2 // 3)  # one unit of four, then
     for array, expected in zip(everything(), whole):
         numpy.testing.assert_array_equal(array, expected)
 

@@ -12,7 +12,7 @@ from conftest import ROOT, send
 
 from ddgm import equations, training
 from ddgm.fast import functions, kernels, links as fast_links, noise, optimizers
-from ddgm.fast.normalization import batch_normalization
+from ddgm.fast.links import batch_normalization
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 
@@ -96,7 +96,7 @@ SHAPES = {
 
 def with_noise(function, *arguments):
     def call(x):
-        with noise.source(numpy.random.default_rng(4)):
+        with chainer.using_config('noise_generator', numpy.random.default_rng(4)):
             return function(x, *arguments)
     return call
 
@@ -270,7 +270,7 @@ def test_training(task, gpu):
     def run(models):
         # With Adam's own eps, gradients that are 0 but for rounding become whole steps in any direction.
         adams = [training.make_optimizer(model, eps=0.1) for model in models]
-        for _ in training.train(*adams, draw, 8, seed=0, done=0, iterations=2):
+        for _ in training.train(*adams, draw_data=draw, batchsize=8, seed=0, iterations=2):
             pass
 
     def numbers(models):

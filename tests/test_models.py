@@ -12,8 +12,8 @@ from chainer import gradient_check, initializers
 from ddgm import links
 from ddgm.beyond_the_paper.entropies import volume_entropy
 from ddgm.evaluation import sampling
-from ddgm.fast import functions, links as fast_links, noise
-from ddgm.fast.differentiation import gradients
+from ddgm.fast import functions, links as fast_links
+from ddgm.fast.gradients import gradients
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
@@ -366,7 +366,7 @@ def passed_through(models, shape, device, rng):
     for model in models:
         model.to_device(device)
     x = device.send(rng.random((4, *shape), dtype=numpy.float32))
-    with noise.source(rng):
+    with chainer.using_config('noise_generator', rng):
         f = energy_model.feature_extractor(x)
         energy = energy_model(x)
     samples = generative_model(device.send(generative_model.draw_latent(4, rng)))
@@ -419,7 +419,7 @@ def test_convolutional_features_of_a_pixel(rng):
     x[1, 28 * 20 + 9] = 1
     shown = {}
     f.c1.forward = lambda h: shown.setdefault('h', type(f.c1).forward(f.c1, h))
-    with noise.source(rng):
+    with chainer.using_config('noise_generator', rng):
         f(x)
     changed = numpy.argwhere((shown['h'].array[1] != shown['h'].array[0]).any(axis=0))
     assert {tuple(place) for place in changed} == {(9, 4), (9, 5), (10, 4), (10, 5)}
@@ -439,7 +439,7 @@ def test_batch_normalization_comes_before_each_elu(device, rng):
             h = numpy.where(h > 0, h, numpy.exp(h) - 1)
         expected = numpy.tanh(h @ last.W.array.T + last.b.array)
         f.to_device(device)
-        with noise.source(rng):
+        with chainer.using_config('noise_generator', rng):
             y = f(device.send(x)).array
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(y), expected, rtol=1e-10)
 

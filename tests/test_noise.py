@@ -19,7 +19,7 @@ def variable(array, device, dtype=numpy.float32):
 
 
 def with_noise(kind, x, seed):
-    with noise.source(numpy.random.default_rng(seed)):
+    with chainer.using_config('noise_generator', numpy.random.default_rng(seed)):
         return KINDS[kind](x)
 
 
@@ -46,7 +46,7 @@ def test_no_noise_in_test_mode(kind, device, rng):
     state = rng.bit_generator.state
     with chainer.using_config('train', False):
         device.xp.testing.assert_array_equal(KINDS[kind](x).array, x.array)
-        with noise.source(rng):
+        with chainer.using_config('noise_generator', rng):
             device.xp.testing.assert_array_equal(KINDS[kind](x).array, x.array)
     assert rng.bit_generator.state == state
 
@@ -55,7 +55,7 @@ def test_no_noise_in_test_mode(kind, device, rng):
 def test_needs_a_source(kind, device):
     x = variable(numpy.ones((2, 3)), device)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match=r'noise\.source'):
+        with pytest.raises(RuntimeError, match='noise_generator'):
             KINDS[kind](x)
         with_noise(kind, x, 0)  # which ends with its context
 
@@ -80,15 +80,15 @@ def test_follows_its_generator_alone(kind, dtype, device):
 @pytest.mark.parametrize('kind', KINDS)
 def test_two_draws_differ(kind, device, rng):
     x = variable(numpy.ones((50, 40)), device)
-    with noise.source(rng):
+    with chainer.using_config('noise_generator', rng):
         assert (KINDS[kind](x).array != KINDS[kind](x).array).any()
 
 
 def test_inner_source_ends(device):
     """A source inside another one takes over until its end."""
     x = variable(numpy.zeros((3, 2)), device)
-    with noise.source(numpy.random.default_rng(5)):
-        with noise.source(numpy.random.default_rng(6)):
+    with chainer.using_config('noise_generator', numpy.random.default_rng(5)):
+        with chainer.using_config('noise_generator', numpy.random.default_rng(6)):
             inner = noise.add_noise(x, 0.3)
         outer = noise.add_noise(x, 0.3)
     device.xp.testing.assert_array_equal(inner.array, with_noise('gaussian', x, 6).array)
@@ -108,7 +108,7 @@ class EveryNumberOnce:
 def test_every_level_of_the_gaussian(dtype, device):
     """Steps of equal probability: increasing, symmetric, their middles the quantiles but for the exact variance."""
     x = variable(numpy.zeros((2 ** 8, 2 ** 8)), device, dtype)
-    with noise.source(EveryNumberOnce()):
+    with chainer.using_config('noise_generator', EveryNumberOnce()):
         levels = chainer.cuda.to_cpu(noise.add_noise(x, 0.3).array).ravel()
     assert levels.dtype == dtype
     levels = levels.astype(numpy.float64)
@@ -124,7 +124,7 @@ def test_every_level_of_the_gaussian(dtype, device):
 @pytest.mark.parametrize('ratio', [0.0, 0.25, 0.4, 0.999])
 def test_dropout_drops_the_lowest_numbers(ratio, device):
     """Of all 65,536 numbers its share, exact to one of them."""
-    with noise.source(EveryNumberOnce()):
+    with chainer.using_config('noise_generator', EveryNumberOnce()):
         y = chainer.cuda.to_cpu(noise.dropout(variable(numpy.ones(2 ** 16), device), ratio).array)
     assert (y == 0).sum() == math.ceil(ratio * 2 ** 16)
     assert (numpy.diff(y) >= 0).all()
@@ -170,6 +170,6 @@ def test_gradient_of_dropout_passes_through_its_mask(device, rng):
 def test_noise_of_size_zero_draws_but_changes_nothing(kind, device, rng):
     x = variable(rng.normal(size=(4, 3)), device)
     state = rng.bit_generator.state
-    with noise.source(rng):
+    with chainer.using_config('noise_generator', rng):
         device.xp.testing.assert_array_equal(kind(x).array, x.array)
     assert rng.bit_generator.state != state

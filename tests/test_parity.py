@@ -20,12 +20,10 @@ from conftest import ROOT
 from ddgm import objectives, training
 from ddgm.data.toy import GaussianMixture, SwissRoll
 from ddgm.evaluation import sampling
-from ddgm.fast import noise
 from ddgm.fast.links import BatchNormalization
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 from ddgm.runs import training_state
-from ddgm.support import randomness
 from ddgm.support.files import read_arrays
 from ddgm.weights import pytorch_names
 
@@ -205,7 +203,7 @@ def test_energies_and_samples(case, train):
     x, z = inputs_of(case, models[1])
     for twin in twins:
         twin.train(train)
-    with chainer.using_config('train', train), noise.source(noise_source()), torch.no_grad():
+    with chainer.using_config('train', train), chainer.using_config('noise_generator', noise_source()), torch.no_grad():
         assert_close(models[0](x).array, twins[0](torch.from_numpy(x), torch_twin.Noise(noise_source())).numpy(), 1e-5)
         assert_close(models[1](z).array, twins[1](torch.from_numpy(z)).numpy(), 1e-5)
     for model, twin in zip(models, twins):
@@ -218,7 +216,7 @@ def test_gradients_of_the_energy_model(case):
     x_positive, z = inputs_of(case, generative_model)
     with chainer.no_backprop_mode():
         x_negative = generative_model(z)
-    with noise.source(noise_source()):
+    with chainer.using_config('noise_generator', noise_source()):
         loss = objectives.energy_model_loss(
             objectives.mean_energy(energy_model(x_positive)), objectives.mean_energy(energy_model(x_negative)))
     energy_model.cleargrads()
@@ -237,7 +235,7 @@ def test_gradient_of_the_energy(case):
     (energy_model, generative_model), (energy_twin, _) = stirred_pair(case)
     array, _ = inputs_of(case, generative_model)
     x, x_of_twin = chainer.Variable(array), torch.from_numpy(array).requires_grad_()
-    with noise.source(noise_source()):
+    with chainer.using_config('noise_generator', noise_source()):
         F.sum(energy_model(x)).backward()
     energy_twin(x_of_twin, torch_twin.Noise(noise_source())).sum().backward()
     assert_close(x.grad, x_of_twin.grad.numpy(), 1e-4)
@@ -247,7 +245,7 @@ def test_gradient_of_the_energy(case):
 def test_gradients_of_the_generative_model(case):
     (energy_model, generative_model), (energy_twin, generative_twin) = stirred_pair(case)
     _, z = inputs_of(case, generative_model)
-    with noise.source(noise_source()):
+    with chainer.using_config('noise_generator', noise_source()):
         loss = objectives.generator_loss(
             objectives.mean_energy(energy_model(generative_model(z))), generative_model.entropy())
     generative_model.cleargrads()
@@ -291,15 +289,15 @@ def train_ours(case, state, iterations):
         return [
             {name: float(value) for name, value in observation.items()}
             for _, observation in training.train(
-                state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed, done=0,
-                iterations=iterations, generator_first=settings.generator_first)]
+                state.energy_optimizer, state.generator_optimizer, draw_data=draw_data, batchsize=settings.batchsize,
+                seed=settings.seed, iterations=iterations, generator_first=settings.generator_first)]
 
 
 def train_twins(case, twins, iterations):
     """The same of the twins."""
     settings = settings_of(case)
     return list(torch_twin.train(
-        *twins, settings, data_of(case), functools.partial(randomness.generator, settings.seed), iterations))
+        *twins, settings, data_of(case), functools.partial(training.random_generator, settings.seed), iterations))
 
 
 def largest_difference(ours, theirs):

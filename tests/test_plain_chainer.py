@@ -72,7 +72,8 @@ def our_losses(models, batches, monkeypatch):
     optimizers = [training.make_optimizer(model) for model in models]
     return [
         {name: float(loss) for name, loss in observation.items()} for _, observation in training.train(
-            *optimizers, lambda n, rng: next(data), SETTINGS.batchsize, seed=0, done=0, iterations=len(batches))]
+            *optimizers, draw_data=lambda n, rng: next(data), batchsize=SETTINGS.batchsize, seed=0,
+            iterations=len(batches))]
 
 
 def their_losses(models, batches):

@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 from ddgm import training
-from ddgm.fast import functions, links, noise
+from ddgm.fast import functions, links
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 
@@ -47,7 +47,7 @@ def test_every_network_on_chainers_own(task, preset, train, device):
         for model, batch in ((energy_model, x), (generative_model, z)):
             model.to_device(device)
             training.start_from_batch(model, batch, rng)
-        with chainer.using_config('train', train), noise.source(numpy.random.default_rng(2)):
+        with chainer.using_config('train', train), chainer.using_config('noise_generator', numpy.random.default_rng(2)):
             samples = generative_model(device.send(z))
             outputs.append([
                 chainer.cuda.to_cpu(array) for array in (

@@ -154,7 +154,7 @@ class CountEps(chainer.LinkHook):
     def forward_postprocess(self, arguments):
         link = arguments.link
         if isinstance(link, BatchNormalization):
-            batches = getattr(chainer.config, 'joined_batches', 1)
+            batches = chainer.config.n_splits
             n = arguments.args[0].size / link.gamma.size / batches
             link.avg_var += (1 - link.decay ** batches) * n / (n - 1) * link.eps
 
@@ -197,8 +197,9 @@ def replay(family, record, device):
         trace = [
             {name: float(value) for name, value in observation.items()}
             for _, observation in training.train(
-                *map(training.make_optimizer, models), lambda n, rng: next(recorded_x).astype(chainer.config.dtype),
-                batchsize, seed=0, done=0, iterations=iterations)]
+                *map(training.make_optimizer, models), draw_data=lambda n,
+                rng: next(recorded_x).astype(chainer.config.dtype),
+                batchsize=batchsize, seed=0, iterations=iterations)]
     return models, trace
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import threading
+import time
 import warnings
 
 import numpy
@@ -10,9 +11,8 @@ import pytest
 
 from ddgm import training
 from ddgm.evaluation import tasks
-from ddgm.fast import convolution_schemes, normalization, optimizers, threads
+from ddgm.fast import convolution_schemes, links, optimizers, threads
 from ddgm.presets import PRESETS
-from ddgm.support import randomness
 
 
 @pytest.fixture
@@ -43,6 +43,20 @@ def test_errors_are_raised_when_all_have_ended(three_threads):
     with pytest.raises(ArithmeticError, match='the second one'):
         threads.for_each(fail_or_end, range(20))
     assert sorted(ended) == [0, *range(2, 20)]
+
+
+def test_calls_within_calls_from_two_threads_end(three_threads):
+    """Each would wait for the other's helpers, were they to wait within the pool."""
+    def nested(_):
+        return sum(threads.for_each(lambda i: time.sleep(0.001) or i, range(5)))
+    results = []
+    callers = [threading.Thread(  # daemons, so that a failure ends as well
+        target=lambda: results.append(threads.for_each(nested, range(8))), daemon=True) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert results == 2 * [8 * [10]]
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork on this system')
@@ -100,8 +114,9 @@ def test_numbers_alone_and_none_at_all(shape):
 def losses(task, changes, draw_data):
     """Of three iterations of a task's published preset."""
     settings = dataclasses.replace(next(iter(PRESETS[task].values())).settings, **changes)
-    pair = tasks.build_models(task, settings, randomness.generator(0, randomness.START))
-    loop = training.train(*map(training.make_optimizer, pair), draw_data, settings.batchsize, 0, 0, 3)
+    pair = tasks.build_models(task, settings, training.random_generator(0, training.START))
+    loop = training.train(*map(training.make_optimizer, pair), draw_data=draw_data, batchsize=settings.batchsize,
+    seed=0, iterations=3)
     return [float(value) for _, observation in loop for value in observation.values()]
 
 
@@ -111,7 +126,7 @@ def test_training_has_the_same_bits_with_any_number_of_threads(task, changes, sh
     def draw_data(n, rng):
         return rng.random((n, *shape), dtype=numpy.float32)
     for module, name, size in (
-            (threads, 'PART', 2 ** 10), (optimizers, '_PART', 2 ** 12), (normalization, '_PART', 2 ** 10),
+            (threads, 'PART', 2 ** 10), (optimizers, '_PART', 2 ** 12), (links, '_PART', 2 ** 10),
             (convolution_schemes, 'PART', 2 ** 14)):
         monkeypatch.setattr(module, name, size)
     results = []

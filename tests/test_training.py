@@ -15,6 +15,7 @@ from ddgm.data.toy import GaussianMixture
 from ddgm.evaluation import sampling
 from ddgm.fast import noise
 from ddgm.fast.links import BatchNormalization
+from ddgm.fast.strategy import Fast
 from ddgm.links import MinibatchDiscrimination
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import toy
@@ -47,8 +48,9 @@ def test_pair_on_a_gaussian_recovers_its_mean(rng):
     energy_model = DeepEnergyModel(None, None, n_visible=2)
     optimizers = [training.make_optimizer(model, learning_rate=1e-2) for model in (energy_model, generative_model)]
     for _ in training.train(
-            *optimizers, lambda n, rng: mean + (rng.standard_normal((n, 2)) * 0.5 ** 0.5).astype(numpy.float32),
-            batchsize=100, seed=0, done=0, iterations=600):
+            *optimizers, draw_data=lambda n, rng: mean + (rng.standard_normal((n,
+            2)) * 0.5 ** 0.5).astype(numpy.float32),
+            batchsize=100, seed=0, iterations=600):
         pass
     x = sampling.sample(generative_model, generative_model.draw_latent(5000, rng))
     numpy.testing.assert_allclose(x.mean(axis=0), mean, atol=0.15)
@@ -74,7 +76,7 @@ def test_energy_step_is_cut_off_from_the_generator():
             super().update(*arguments)
     energy_optimizer, generator_optimizer = Watched(lr=0).setup(energy_model), training.make_optimizer(generative_model)
     next(training.train(
-        energy_optimizer, generator_optimizer, GaussianMixture().sample, 10, seed=0, done=0, iterations=1))
+        energy_optimizer, generator_optimizer, draw_data=GaussianMixture().sample, batchsize=10, seed=0, iterations=1))
     assert len(seen) == 1
     assert all(seen[0].values())
 
@@ -93,8 +95,9 @@ def test_generator_step_leaves_the_energy_model_alone():
             after_own_step.append(state())
     before = generative_model.l3.W.array.copy()
     for _ in training.train(
-            Watched(lr=0.01).setup(energy_model), training.make_optimizer(generative_model), GaussianMixture().sample,
-            10, seed=0, done=0, iterations=1):
+            Watched(lr=0.01).setup(energy_model), training.make_optimizer(generative_model),
+            draw_data=GaussianMixture().sample,
+            batchsize=10, seed=0, iterations=1):
         pass
     after, = after_own_step
     assert any(gradient.any() for _, gradient in after.values())
@@ -115,8 +118,8 @@ def test_order_of_the_two_updates(generator_first):
             super().update(*arguments)
             updated.append(self.target)
     for _ in training.train(
-            *(Watched(lr=0.01).setup(model) for model in models), GaussianMixture().sample, 10, seed=0, done=0,
-            iterations=2, generator_first=generator_first):
+            *(Watched(lr=0.01).setup(model) for model in models), draw_data=GaussianMixture().sample, batchsize=10,
+            seed=0, iterations=2, generator_first=generator_first):
         pass
     order = [generative_model, energy_model] if generator_first else [energy_model, generative_model]
     assert updated == order * 2
@@ -132,24 +135,27 @@ def test_the_two_steps_never_share_noise(monkeypatch):
         return drawn[-1]
     monkeypatch.setattr(models[1], 'draw_latent', watched)
     for _ in training.train(
-            *map(training.make_optimizer, models), GaussianMixture().sample, 10, seed=0, done=0, iterations=3):
+            *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=10, seed=0,
+            iterations=3):
         pass
     assert len(drawn) == 6
     assert len({z.tobytes() for z in drawn}) == 6
 
 
-def draws_of_noise(make_experts, seed, done, iterations, device):
+def draws_of_noise(seed, done, iterations, device, strategy):
     """What a DEM with noise in it drew in training, call by call, for batches of ten."""
     draws = []
 
     def noisy(x):
         draws.append(chainer.cuda.to_cpu(noise.add_noise(0 * chainer.as_variable(x), 1.0).array))
         return x
-    models = DeepEnergyModel(noisy, make_experts(), n_visible=2), toy.GenerativeModel(2, 4, 0.1)
+    models = DeepEnergyModel(noisy, linear_experts(), n_visible=2, joinable=True), toy.GenerativeModel(
+        2, 4, 0.1)
     for model in models:
         model.to_device(device)
     for _ in training.train(
-            *map(training.make_optimizer, models), GaussianMixture().sample, 10, seed, done, iterations):
+            *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=10, seed=seed,
+            start=done, iterations=iterations, strategy=strategy):
         pass
     return draws
 
@@ -158,20 +164,11 @@ def linear_experts():
     return chainer.links.Linear(2, 3, initialW=0.1)
 
 
-def normalized_experts():
-    return chainer.Sequential(linear_experts(), BatchNormalization(3))
-
-
-def experts_normalized_by_chainer():
-    return chainer.Sequential(linear_experts(), chainer.links.BatchNormalization(3))
-
-
-@pytest.mark.parametrize(('make_experts', 'sizes'), [
-    (linear_experts, [20, 10]), (normalized_experts, [20, 10]), (experts_normalized_by_chainer, [10, 10, 10])])
-def test_networks_draw_new_noise_that_the_seed_repeats(make_experts, sizes, device):
+@pytest.mark.parametrize(('make_strategy', 'sizes'), [(training.AsWritten, [10, 10, 10]), (Fast, [20, 10])])
+def test_networks_draw_new_noise_that_the_seed_repeats(make_strategy, sizes, device):
     """In x⁺, in both x⁻ and in each iteration another; the same again for the same seed, and by iteration."""
     def drawn(*arguments):
-        return draws_of_noise(make_experts, *arguments, device)
+        return draws_of_noise(*arguments, device, make_strategy())
     draws = drawn(0, 0, 3)
     assert [len(draw) for draw in draws] == sizes * 3
     rows = [row.tobytes() for draw in draws for row in draw]
@@ -200,8 +197,8 @@ EXTRACTORS = {
 @pytest.mark.parametrize('name', EXTRACTORS)
 def test_phases_do_not_change_one_another(name, sizes, rng, monkeypatch, device):
     """E(x⁺), E(x⁻), gradients and running statistics are those of two passes, though a pass may be of both."""
-    make_extractor, one_pass = EXTRACTORS[name]
-    model = DeepEnergyModel(make_extractor(), chainer.links.Linear(4, 3), n_visible=2)
+    make_extractor, joinable = EXTRACTORS[name]
+    model = DeepEnergyModel(make_extractor(), chainer.links.Linear(4, 3), n_visible=2, joinable=joinable)
     model.to_device(device)
     passes, forward = [], DeepEnergyModel.forward
     monkeypatch.setattr(DeepEnergyModel, 'forward', lambda self, x: passes.append(len(x)) or forward(self, x))
@@ -218,8 +215,8 @@ def test_phases_do_not_change_one_another(name, sizes, rng, monkeypatch, device)
             **{path + name: getattr(link, name) for path, link in twin.namedlinks()
                for name in ('avg_mean', 'avg_var') if hasattr(link, name)}}
 
-    *phases, together = energies_gradients_statistics(lambda twin: twin.both_phases(x_positive, x_negative))
-    assert passes == ([sum(sizes)] if one_pass and sizes[0] == sizes[1] else list(sizes))
+    *phases, together = energies_gradients_statistics(lambda twin: Fast().energies(twin, x_positive, x_negative))
+    assert passes == ([sum(sizes)] if joinable and sizes[0] == sizes[1] else list(sizes))
     *alone, separately = energies_gradients_statistics(lambda twin: (twin(x_positive), twin(x_negative)))
     for phase, expected in zip(phases, alone):
         device.xp.testing.assert_allclose(phase, expected, rtol=1e-5, atol=1e-6)
@@ -313,6 +310,57 @@ def test_adagrad_with_weight_decay(device):
         assert float(model.a.b.array[0]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize('strategy', [None, Fast()], ids=['as written', 'fast'])
+@pytest.mark.parametrize('couple', [
+    lambda h: chainer.links.BatchNormalization(4)(h), lambda h: F.batch_normalization(h, *numpy.eye(2, 4, dtype='f')),
+    lambda h: chainer.links.DecorrelatedBatchNormalization(4, groups=2)(h),
+    lambda h: h - F.broadcast_to(F.mean(h, axis=0), h.shape)], ids=['link', 'function', 'decorrelated', 'mean'])
+def test_a_model_of_ones_own_sees_one_phase_at_a_time(couple, strategy, rng):
+    """However it couples the samples of a batch: what is observed are the energies of each batch by itself."""
+    x = rng.normal(size=(2, 10, 2)).astype(numpy.float32) * numpy.array([[[1]], [[3]]], dtype=numpy.float32)
+    models = [
+        DeepEnergyModel(chainer.Sequential(couple), chainer.Sequential(F.tanh), n_visible=4), MovedLatent(x[1])]
+    models[0].b.array = numpy.zeros(4, dtype=numpy.float32)
+    models[0].quadratic_term = models[0].bias_term = lambda x: F.sum(0 * x, axis=1)
+    wide = [numpy.concatenate([part, part], axis=1) for part in x]
+    models[1].x = wide[1]
+    expected = [float(F.mean(models[0](part)).array) for part in wide]
+    _, observed = next(training.train(
+        *map(training.make_optimizer, models), draw_data=lambda n, rng: wide[0], batchsize=10, seed=0, iterations=1,
+        strategy=strategy))
+    assert [float(observed['energy/' + phase]) for phase in ('positive', 'negative')] == pytest.approx(
+        expected, rel=1e-5)
+
+
+class MovedLatent(DeepGenerativeModel):
+    """A generator whose samples are given; one weight keeps it trainable."""
+
+    def __init__(self, x):
+        super().__init__(n_latent=2)
+        self.x = x
+        with self.init_scope():
+            self.bn = BatchNormalization(x.shape[1])
+
+    def forward(self, z):
+        return self.x + 0 * F.sum(self.bn.gamma)
+
+
+def test_weight_normalization_that_has_seen_no_batch_starts_from_data():
+    """Not from data and samples joined, whatever the strategy."""
+    started = []
+    for strategy in (training.AsWritten(), Fast()):
+        models = toy.build_models(SETTINGS, numpy.random.default_rng(0))
+        next(training.train(
+            *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=50, seed=3,
+            iterations=1, strategy=strategy))
+        started.append(models[0].feature_extractor.l1)
+    rng = training.random_generator(3, training.START)
+    expected = toy.build_models(SETTINGS, numpy.random.default_rng(0))[0]
+    expected(GaussianMixture().sample(50, rng))
+    for link in started:  # one step of Adam later
+        numpy.testing.assert_allclose(link.g.array, expected.feature_extractor.l1.g.array, atol=1e-3)
+
+
 def test_same_seed_same_bits_and_split_runs():
     """Ten iterations, and four then six by new calls, give the same weights; another seed gives others."""
     def weights(seed, *stops):
@@ -320,7 +368,8 @@ def test_same_seed_same_bits_and_split_runs():
         optimizers = [training.make_optimizer(model) for model in models]
         done = 0
         for stop in stops:
-            for _ in training.train(*optimizers, GaussianMixture().sample, 20, seed, done, stop):
+            for _ in training.train(*optimizers, draw_data=GaussianMixture().sample, batchsize=20, seed=seed,
+            start=done, iterations=stop):
                 pass
             done = stop
         return numpy.concatenate([p.array.ravel() for model in models for _, p in sorted(model.namedparams())])
@@ -334,7 +383,8 @@ def test_observation_stays_on_the_device(device):
     for model in models:
         model.to_device(device)
     iteration, observation = next(training.train(
-        *map(training.make_optimizer, models), GaussianMixture().sample, 10, seed=0, done=5, iterations=6))
+        *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=10, seed=0, start=5,
+        iterations=6))
     assert iteration == 6
     for name, value in observation.items():
         assert isinstance(value, device.xp.ndarray), name
@@ -358,7 +408,8 @@ def test_any_generative_model_trains():
             return self.out(self.bn(z))
     energy_model, _ = started_pair(0, GaussianMixture().sample)
     for _, observation in training.train(
-            *map(training.make_optimizer, (energy_model, Own())), GaussianMixture().sample, 10, 0, 0, 3):
+            *map(training.make_optimizer, (energy_model, Own())), draw_data=GaussianMixture().sample, batchsize=10,
+            seed=0, iterations=3):
         assert numpy.isfinite(float(observation['generator/loss']))
 
 
@@ -374,7 +425,7 @@ def test_true_entropy_gives_the_generator_the_density_of_the_energy(entropy, wei
     for _ in training.train(
             chainer.optimizers.SGD(lr=0).setup(energy_model),
             training.make_optimizer(generative_model, 1e-2, decay_from=150),
-            lambda n, rng: rng.standard_normal((n, 2)).astype(numpy.float32), batchsize=200, seed=0, done=0,
+            draw_data=lambda n, rng: rng.standard_normal((n, 2)).astype(numpy.float32), batchsize=200, seed=0,
             iterations=1000, **handed_to_the_loop(settings)):
         pass
     x = sampling.sample(generative_model, generative_model.draw_latent(5000, rng))
@@ -394,7 +445,8 @@ def test_penalty_keeps_the_energy_small():
     for penalty in (0.0, 1.0):
         models = started_pair(0, GaussianMixture().sample)
         *_, (_, losses) = training.train(
-            *map(training.make_optimizer, models), GaussianMixture().sample, 50, seed=0, done=0, iterations=150,
+            *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=50, seed=0,
+            iterations=150,
             **handed_to_the_loop(dataclasses.replace(SETTINGS, energy_penalty=penalty)))
         sizes.append(sum(abs(float(losses[name])) for name in ('energy/positive', 'energy/negative')))
     assert sizes[1] < 0.5 * sizes[0]
@@ -405,12 +457,12 @@ def test_refined_samples_are_what_the_energy_model_sees():
     refined = handed_to_the_loop(dataclasses.replace(SETTINGS, langevin_steps=20, langevin_step_size=1e-2))
     models = started_pair(0, GaussianMixture().sample)
     _, losses = next(training.train(
-        *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), GaussianMixture().sample, 500, seed=0, done=0,
-        iterations=1, **refined))
+        *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), draw_data=GaussianMixture().sample,
+        batchsize=500, seed=0, iterations=1, **refined))
     models[1].l3.W.array *= 30  # far out
     _, wide = next(training.train(
-        *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), GaussianMixture().sample, 500, seed=0, done=0,
-        iterations=1, **refined))
+        *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), draw_data=GaussianMixture().sample,
+        batchsize=500, seed=0, iterations=1, **refined))
     assert float(wide['energy/negative']) < float(wide['generator/energy'])
     assert numpy.isfinite(float(losses['energy/negative']))
 
@@ -449,8 +501,9 @@ def test_proposals_learn_the_maximum_of_the_likelihood(near_deviation, rng):
     for _ in training.train(
             training.make_optimizer(energy_model, 0.05, decay_from=50),
             chainer.optimizers.SGD(lr=0).setup(generative_model),
-            lambda n, rng: (rng.standard_normal((n, 2)) + [1, -0.5]).astype(numpy.float32), batchsize=200, seed=0,
-            done=0, iterations=300, **handed_to_the_loop(settings)):
+            draw_data=lambda n, rng: (rng.standard_normal((n, 2)) + [1, -0.5]).astype(numpy.float32), batchsize=200,
+            seed=0,
+            iterations=300, **handed_to_the_loop(settings)):
         pass
     numpy.testing.assert_allclose(energy_model.b.array / 2, [1, -0.5], atol=0.05)
 

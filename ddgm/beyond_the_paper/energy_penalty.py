@@ -1,6 +1,6 @@
 """A penalty on energies, which keeps them from running away."""
 
-from ddgm.fast.differentiation import FirstOrderFunction
+from ddgm.fast.elementary import FirstOrderFunction
 
 
 class _MeanSquare(FirstOrderFunction):

@@ -6,7 +6,7 @@ import numpy
 from chainer import backend
 
 from ddgm.fast import functions as F
-from ddgm.fast.differentiation import FirstOrderFunction
+from ddgm.fast.elementary import FirstOrderFunction
 
 
 class _NeighbourEntropy(FirstOrderFunction):

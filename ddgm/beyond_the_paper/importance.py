@@ -4,7 +4,7 @@ import chainer
 import numpy
 from chainer import backend
 
-from ddgm.fast import batches
+from ddgm.fast import sharding
 
 _SMALLEST = 1e-37  # density of a proposal, as float32 still tells it from 0
 
@@ -29,7 +29,7 @@ def sample_by_importance(energy_model, x, n_proposals, deviation, near_deviation
     Returns:
         (N, D) float32 on the model's device; some points may be the same.
     """
-    device, centres = energy_model.device, batches.gathered(x)
+    device, centres = energy_model.device, sharding.all_gather(x)
     n, n_near = len(centres), n_proposals // 2 if near_deviation else 0
     noise = device.send(rng.standard_normal((n_proposals, *x.shape[1:]), dtype=numpy.float32))
     proposals = deviation * noise
@@ -44,7 +44,7 @@ def sample_by_importance(energy_model, x, n_proposals, deviation, near_deviation
     weights = numpy.exp(log_weights - log_weights.max()).cumsum()
     places = (numpy.arange(n) + rng.random()) / n * weights[-1]
     chosen = rng.permutation(weights.searchsorted(places).clip(max=n_proposals - 1))
-    return proposals[device.send(batches.share_of(chosen))]
+    return proposals[device.send(sharding.shard_of(chosen))]
 
 
 def mean_of_gaussians(x, centres, deviation):

@@ -5,8 +5,8 @@ import math
 import chainer
 import numpy
 
-from ddgm.fast import batches, functions as F
-from ddgm.fast.differentiation import gradients
+from ddgm.fast import functions as F, sharding
+from ddgm.fast.gradients import gradients
 
 
 def refine(energy_model, x, n_steps, step_size, rng):
@@ -29,7 +29,7 @@ def refine(energy_model, x, n_steps, step_size, rng):
     if not n_steps:
         return x
     device, per_sample = energy_model.device, (-1,) + (1,) * (x.ndim - 1)
-    n_rows = batches.n_rows(len(x))
+    n_rows = sharding.n_rows(len(x))
 
     def at(x):
         variable = chainer.Variable(x)
@@ -44,13 +44,13 @@ def refine(energy_model, x, n_steps, step_size, rng):
         here = at(x)
         for _ in range(n_steps):
             x, energy, gradient = here
-            noise = device.send(batches.share_of(
+            noise = device.send(sharding.shard_of(
                 rng.standard_normal((n_rows, *x.shape[1:]), dtype=numpy.float32)))
             there = at((x - step_size * gradient + (2 * step_size) ** 0.5 * noise).astype(x.dtype))
             back = (x - there[0] + step_size * there[2]) / (2 * step_size) ** 0.5
             log_ratio = energy - there[1] + half_square(noise) - half_square(back)
             # log of a uniform number in (0, 1]
-            taken = device.send(numpy.log1p(-batches.share_of(rng.random(n_rows, dtype=numpy.float32)))) < log_ratio
+            taken = device.send(numpy.log1p(-sharding.shard_of(rng.random(n_rows, dtype=numpy.float32)))) < log_ratio
             xp = device.xp
             here = tuple(
                 xp.where(taken.reshape(per_sample) if new.ndim > 1 else taken, new, old)

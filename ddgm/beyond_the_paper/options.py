@@ -9,7 +9,7 @@ from ddgm.beyond_the_paper.energy_penalty import energy_penalty
 from ddgm.beyond_the_paper.entropies import neighbour_entropy, volume_entropy
 from ddgm.beyond_the_paper.importance import sample_by_importance
 from ddgm.beyond_the_paper.langevin import refine
-from ddgm.fast import batches
+from ddgm.fast import sharding
 from ddgm.presets import ToySettings
 
 
@@ -47,10 +47,10 @@ def handed_to_the_loop(settings):
         device = generative_model.device
         with chainer.no_backprop_mode():
             others = [
-                generative_model(device.send(batches.share_of(
+                generative_model(device.send(sharding.shard_of(
                     generative_model.draw_latent(settings.batchsize, rng)))).array
                 for _ in range(settings.neighbour_batches)]
-            others = batches.gathered(device.xp.concatenate(others))
+            others = sharding.all_gather(device.xp.concatenate(others))
         return neighbour_entropy(x, others, settings.neighbours)
 
     def entropy_of_volume(generative_model, z, x, rng):

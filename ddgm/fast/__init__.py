@@ -1,0 +1,15 @@
+"""Chainer's functions, links and optimizers, faster; and what :func:`ddgm.training.train` may be handed for speed.
+
+What passes a network beside its input stands in Chainer's configuration, as ``train`` does.  These are the entries that
+are added to it, with what they are unless told otherwise: one process that computes what is written.
+"""
+
+import chainer
+
+# A NumPy generator, the source of what networks draw: noise, dropout.
+chainer.global_config.noise_generator = None
+# How many batches of one size pass, one after the other.  What couples the samples of a batch keeps them apart: split
+# (ghost) batch statistics.
+chainer.global_config.n_splits = 1
+# Of a ddgm.fast.sharding.Shard, which rows of each batch this process has; None: all.
+chainer.global_config.shard = None

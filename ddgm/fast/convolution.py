@@ -8,7 +8,7 @@ order.
 import math
 
 from ddgm.fast.convolution_schemes import MinimalFiltering, Windows
-from ddgm.fast.differentiation import FirstOrderFunction
+from ddgm.fast.elementary import FirstOrderFunction
 from ddgm.fast.layout import sums_of_channels
 
 # Minimal filtering multiplies matrices (O, 4·channels) and (4·channels, tiles·N).  Where 4·channels or tiles·N is less

@@ -1,4 +1,4 @@
-"""Noise inside a network, in training only, drawn from the generator that the surrounding ``source`` names.
+"""Noise inside a network, in training only, drawn from the generator that ``chainer.config.noise_generator`` names.
 
 Chainer's own ``F.dropout`` and ``F.gaussian`` draw from a global generator, which no iteration can repeat.  Here every
 number takes 16 random bits, which is several times faster than drawing 32-bit floats and normals by rejection, and
@@ -12,16 +12,11 @@ import chainer
 import numpy
 from chainer import backend
 
-from ddgm.fast import batches, kernels
-from ddgm.fast.differentiation import FirstOrderFunction
+from ddgm.fast import kernels, sharding
+from ddgm.fast.elementary import FirstOrderFunction
 from ddgm.fast.threads import in_parts
 
 _LEVELS = 2 ** 16
-
-
-def source(rng):
-    """A context in which networks draw their noise from ``rng``, a NumPy generator, whatever their device."""
-    return chainer.using_config('noise_generator', rng)
 
 
 class _Gaussian(FirstOrderFunction):
@@ -45,7 +40,7 @@ class _Gaussian(FirstOrderFunction):
 
 
 def add_noise(x, standard_deviation):
-    """x + ε with ε ~ N(0, standard_deviation²) while training, else x.  Raises ``RuntimeError`` without a source.
+    """x + ε with ε ~ N(0, standard_deviation²) while training, else x.  Raises ``RuntimeError`` without a generator.
 
     ε takes 65,536 values of equal probability, the largest of them 4.3 standard deviations; its variance is exact.
     """
@@ -85,7 +80,7 @@ class _Dropout(FirstOrderFunction):
 def dropout(x, ratio=0.5):
     """x with a share ``ratio`` of its numbers set to 0, the others enlarged by 1/(1 − ratio), while training; else x.
 
-    Raises ``RuntimeError`` without a source.
+    Raises ``RuntimeError`` without a generator.
     """
     if not chainer.config.train:
         return x
@@ -94,12 +89,13 @@ def dropout(x, ratio=0.5):
 
 def _draw_bits(xp, x):
     """Sixteen random bits for each number of x, lying as x does: what NumPy mixes of orders is slow."""
-    rng = getattr(chainer.config, 'noise_generator', None)
+    rng = chainer.config.noise_generator
     if rng is None:
-        raise RuntimeError('a network with noise is trained outside "with noise.source(rng):"')
-    n = batches.n_numbers(x)
+        raise RuntimeError(
+            "a network with noise is trained outside \"with chainer.using_config('noise_generator', rng):\"")
+    n = sharding.n_numbers(x)
     bits = rng.integers(2 ** 64, size=(n + 3) // 4, dtype=numpy.uint64).view(numpy.uint16)[:n]
-    return batches.in_the_order_of(x, xp.asarray(bits))
+    return sharding.in_the_order_of(x, xp.asarray(bits))
 
 
 @functools.lru_cache(maxsize=8)

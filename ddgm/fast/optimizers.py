@@ -10,7 +10,7 @@ import math
 import numpy
 from chainer import optimizers
 
-from ddgm.fast import batches, kernels
+from ddgm.fast import kernels
 from ddgm.fast.threads import for_each
 
 _AVERAGE = 'average'  # the name of the averages among a parameter's states
@@ -58,8 +58,6 @@ class _WholeModel:
         self._gather()
         if any(parameter.grad is None for parameter in self._parameters):
             self.reallocate_cleared_grads()  # to zeros
-        if batches.are_shared():
-            self._sum_over_processes()
         self.call_hooks('pre')
         self.t += 1
         gradients = [parameter.grad for parameter in self._parameters]
@@ -79,7 +77,10 @@ class _WholeModel:
             if self.averaged:
                 average = self._states[_AVERAGE][part]
                 average += newest * (self._flat[part] - average)
-        for_each(update, self._parts)
+        if len(self._parts) == 1:
+            update(*self._parts)
+        else:
+            for_each(update, self._parts)
         self.call_hooks('post')
 
     def update_part(self, parameters, gradient, factor, *states):
@@ -108,12 +109,6 @@ class _WholeModel:
         for parameter in self._parameters:
             parameter.update_rule.t = self.t
         super().serialize(serializer)
-
-    def _sum_over_processes(self):
-        """Add up the gradients of all processes, in one reduction."""
-        total = batches.total(self._xp.concatenate([parameter.grad.ravel() for parameter in self._parameters]))
-        for parameter, place in zip(self._parameters, self._places):
-            parameter.grad = total[place].reshape(parameter.shape)
 
     def _clipping_rate(self, gradients):
         """What the gradient is multiplied with; on a GPU an array there, so that nothing waits for it."""

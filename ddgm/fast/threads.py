@@ -6,8 +6,10 @@ Into what parts work falls does not depend on the number of threads, so neither 
 import concurrent.futures
 import functools
 import os
+import threading
 
 PART = 2 ** 17  # numbers; of several arrays that many stay in a cache of 1 MB or more
+_in_for_each = threading.local()  # whether this thread is at work in for_each
 
 
 def in_parts(function, *arrays):
@@ -30,17 +32,22 @@ def for_each(function, items):
     """``[function(item) for item in items]``, spread over the threads.
 
     The functions must not write to what another one reads or writes, and spend their time in NumPy, where threads run
-    side by side.  What one raises is raised when all have ended.
+    side by side.  What one raises is raised when all have ended.  A call from within one of the functions stays in its
+    thread: if those of the pool waited for one another, they could wait for ever.
     """
     items = list(items)
     n_helpers = min(number(), len(items)) - 1
-    if n_helpers <= 0:
+    if n_helpers <= 0 or getattr(_in_for_each, 'now', False):
         return [function(item) for item in items]
     results, indexes = [None] * len(items), iter(range(len(items)))
 
     def work():
-        for i in indexes:
-            results[i] = function(items[i])
+        _in_for_each.now = True
+        try:
+            for i in indexes:
+                results[i] = function(items[i])
+        finally:
+            _in_for_each.now = False
     helpers = [_pool(os.getpid()).submit(work) for _ in range(n_helpers)]
     try:
         work()

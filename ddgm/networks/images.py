@@ -197,7 +197,7 @@ def build_models(settings, rng):
         energy_model = DeepEnergyModel(
             AuthorFeatureExtractor([3, *channels], initial_weight),
             L.Linear(channels[-1] * 4 * 4, settings.n_experts, initialW=initial_weight),
-            n_visible=N_NUMBERS, experts_alone=True)
+            n_visible=N_NUMBERS, experts_alone=True, joinable=True)
         return energy_model, AuthorGenerativeModel(settings.n_latent, [*channels[::-1], 3], initial_weight)
 
     initial_weight = initializers.Normal(0.05, rng=rng)
@@ -217,5 +217,5 @@ def build_models(settings, rng):
         generative_class = LastCommitGenerativeModel
     energy_model = DeepEnergyModel(
         feature_extractor, kind.linear(n_features, settings.n_experts), n_visible=N_NUMBERS, sigma=settings.sigma,
-        initial_bias=initial_weight, linear_experts=settings.linear_experts)
+        initial_bias=initial_weight, linear_experts=settings.linear_experts, joinable=True)
     return energy_model, generative_class(settings.n_latent, generator_channels, 7, (0, 1, 1), kind)

@@ -127,11 +127,11 @@ def build_models(settings, rng):
     """A DEM and a DGM, as ``settings`` say, weights drawn from the NumPy generator ``rng``."""
     initial_weight = initializers.Normal(0.05, rng=rng)
     if settings.convolutional:
-        return DeepEnergyModel(
+        energy_model = DeepEnergyModel(
             ConvolutionalFeatureExtractor(settings.n_experts, settings.noise, initial_weight),
             _linear(settings.n_experts, settings.n_experts, initial_weight),
-            n_visible=N_PIXELS, sigma=settings.sigma, initial_bias=initial_weight), ConvolutionalGenerativeModel(
-                settings.n_latent, initial_weight)
+            n_visible=N_PIXELS, sigma=settings.sigma, initial_bias=initial_weight, joinable=True)
+        return energy_model, ConvolutionalGenerativeModel(settings.n_latent, initial_weight)
     sizes = N_PIXELS, 1000, 500, 250, settings.n_experts
     linear = WeightNormalizedLinear if settings.energy_normalization == 'weight' else _linear
     if settings.energy_normalization == 'batch':
@@ -140,6 +140,6 @@ def build_models(settings, rng):
         feature_extractor = FeatureExtractor(sizes, linear, settings.noise, initial_weight)
     energy_model = DeepEnergyModel(
         feature_extractor, linear(settings.n_experts, settings.n_experts, initial_weight),
-        n_visible=N_PIXELS, sigma=settings.sigma, initial_bias=initial_weight)
+        n_visible=N_PIXELS, sigma=settings.sigma, initial_bias=initial_weight, joinable=True)
     linear = WeightNormalizedLinear if settings.generator_normalization == 'weight' else _linear
     return energy_model, GenerativeModel(settings.n_latent, 500, N_PIXELS, linear, initial_weight)

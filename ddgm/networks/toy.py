@@ -1,6 +1,9 @@
 """The networks for points in the plane, as ``forward`` methods that read like the diagrams.
 
 Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as in the 2016 code.
+
+These networks are ``replayable``: the scripts call ``forward`` once and then repeat what it did, so a breakpoint in it
+is hit once.  With ``--no-replay`` it is called every time, to the same bits; see :mod:`ddgm.fast.replay`.
 """
 
 import chainer
@@ -8,7 +11,6 @@ import numpy
 from chainer import initializers
 
 from ddgm.fast import functions as F, links as L
-from ddgm.fast.static_graph import static_graph
 from ddgm.links import WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
@@ -30,11 +32,13 @@ class FeatureExtractor(chainer.Chain):
 class EnergyModel(DeepEnergyModel):
     """E(x) of points in the plane."""
 
-    forward = static_graph(DeepEnergyModel.forward)
+    replayable = True
 
 
 class GenerativeModel(DeepGenerativeModel):
     """G(z): z → 128 BN ReLU → 128 BN ReLU → 2."""
+
+    replayable = True
 
     def __init__(self, n_latent, n_hidden, initial_weight):
         super().__init__(n_latent)
@@ -45,7 +49,6 @@ class GenerativeModel(DeepGenerativeModel):
             self.bn2 = L.BatchNormalization(n_hidden)
             self.l3 = L.Linear(n_hidden, 2, initialW=initial_weight)
 
-    @static_graph
     def forward(self, z):
         """(N, n_latent) to (N, 2)."""
         h = F.relu(self.bn1(self.l1(z)))
@@ -80,6 +83,8 @@ class LayeredGenerativeModel(DeepGenerativeModel):
     between them; from one of these z to another it jumps.
     """
 
+    replayable = True
+
     def __init__(self, n_latent, n_hidden, initial_weight, n_layers, n_binary=0):
         super().__init__(n_latent + n_binary)
         self.n_layers = n_layers
@@ -97,7 +102,6 @@ class LayeredGenerativeModel(DeepGenerativeModel):
         binary[...] = numpy.where(binary < 0, -1, 1)
         return z
 
-    @static_graph
     def forward(self, z):
         """(N, n_latent) to (N, 2)."""
         h = z
@@ -118,7 +122,7 @@ def build_models(settings, rng):
         feature_extractor = LayeredFeatureExtractor(*sizes, settings.feature_layers)
     energy_model = EnergyModel(
         feature_extractor, WeightNormalizedLinear(settings.n_hidden, settings.n_experts, initial_weight),
-        n_visible=2, sigma=settings.sigma, initial_bias=initial_weight)
+        n_visible=2, sigma=settings.sigma, initial_bias=initial_weight, joinable=True)
     if settings.generator_layers == 2 and not settings.binary_latents:
         return energy_model, GenerativeModel(settings.n_latent, *sizes)
     return energy_model, LayeredGenerativeModel(

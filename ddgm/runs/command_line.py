@@ -32,6 +32,7 @@ class Request:
         data (str): Folder or archive of the data, or ``None`` where none was given.
         cache (str): Where pixels are kept, or ``None`` where that was not given.
         communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
+        replay (bool): Whether networks that allow it are replayed in place of being called.
         changes (dict): Those settings that were given as flags.
     """
 
@@ -44,6 +45,7 @@ class Request:
     data: str = None
     cache: str = None
     communicator: str = None
+    replay: bool = True
     changes: dict = dataclasses.field(default_factory=dict)
 
     def settings(self):
@@ -278,6 +280,10 @@ def parse(task, description, arguments=None):
         processes.FLAG, metavar='NAME', choices=processes.NAMES,
         help="under mpiexec -n N, the processes of which share each batch: naive on CPUs, pure_nccl on GPUs, of "
              'which each process takes its own, from --device on')
+    parser.add_argument(
+        '--replay', action=argparse.BooleanOptionalAction, default=True,
+        help='repeat what a small network has computed without calling its forward (default); --no-replay: for '
+             'breakpoints there, slower, the same bits')
     parser.add_argument('--version', action='version', version=VERSION)
     beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
     types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}

@@ -12,7 +12,7 @@ import numpy
 
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
-from ddgm.fast import batches
+from ddgm.fast.strategy import Fast
 from ddgm.figures import plots, post
 from ddgm.runs import run_folder, stop_signals
 from ddgm.runs.log import curves_of
@@ -140,7 +140,8 @@ def _train(folder, state, draw_data, draw_present_frame):
     settings, processes = folder.settings, folder.processes
     on_cpu = state.models[0].xp is numpy
     stopwatch = _Stopwatch(state.elapsed_time)
-    loop = iterations_of(state, draw_data, settings)
+    strategy = Fast(processes.communicator, settings.batchsize, folder.replay)
+    loop = iterations_of(state, draw_data, settings, strategy)
 
     def save_snapshot():
         if not processes.is_first:
@@ -154,7 +155,7 @@ def _train(folder, state, draw_data, draw_present_frame):
         """Means over the batch by name, which are finite."""
         means = {name: float(value) for name, value in means.items()}
         if not already_of_all:
-            means = dict(zip(means, batches.mean_of(list(means.values()))))
+            means = dict(zip(means, strategy.mean_of(list(means.values()))))
         for name, value in means.items():
             if not math.isfinite(value):
                 raise processes.by_all(_not_finite(name, state.iteration))
@@ -170,8 +171,7 @@ def _train(folder, state, draw_data, draw_present_frame):
 
     # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's
     # type checks take a tenth of the time, for shapes that are the same in every iteration.
-    with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), \
-            batches.shared(processes.communicator, settings.batchsize), processes.in_step(), \
+    with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), processes.in_step(), \
             stop_signals.noted() as signals, Progress(settings.iterations) as progress:
         for iteration, observation in loop:
             state.iteration = iteration
@@ -189,7 +189,7 @@ def _train(folder, state, draw_data, draw_present_frame):
             with stopwatch.paused():
                 if processes.is_first and _is_due(iteration, settings.figure_interval):
                     draw_present_frame()
-                is_stopped = any(batches.mean_of([float(bool(signals or progress.error))]))
+                is_stopped = any(strategy.mean_of([float(bool(signals or progress.error))]))
                 if is_last or is_stopped or _is_due(iteration, settings.snapshot_interval):
                     save_snapshot()
             if is_stopped:

@@ -12,14 +12,12 @@ import sys
 import time
 
 from ddgm.runs import stop_signals
+from ddgm.support import ranks
 from ddgm.support.errors import UsageError, one_line
+from ddgm.support.ranks import FLAG
 
-FLAG = '--communicator'
 NAMES = 'naive', 'pure_nccl'  # of ChainerMN's communicators, those for NumPy and for CuPy
 _INSTALL = 'pip install mpi4py, and an MPI, mpich for instance'
-# What mpiexec and srun tell a process: its number, and how many are on its machine.
-_NUMBERS = 'PMI_RANK', 'OMPI_COMM_WORLD_RANK', 'PMIX_RANK'
-_COUNTS = 'MPI_LOCALNRANKS', 'OMPI_COMM_WORLD_LOCAL_SIZE'
 _SECONDS = 0.01  # between two looks at whether all have come
 
 
@@ -101,21 +99,9 @@ class Processes:
 _joined = Processes()
 
 
-def _number():
-    """The number of this process among those that were started together for one run, or ``None``."""
-    if not any(argument.split('=')[0] == FLAG for argument in sys.argv):
-        return None  # others that were started together may be runs of their own
-    return next((int(os.environ[name]) for name in _NUMBERS if os.environ.get(name, '').isdigit()), None)
-
-
 def prepare():
-    """Before NumPy is imported: share the cores, and keep all but the first process from printing."""
-    if _number() is None:
-        return
-    count = next((int(os.environ[name]) for name in _COUNTS if os.environ.get(name, '').isdigit()), 1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores // count)))
-    if _number():
+    """Keep all but the first process from printing."""
+    if ranks.rank():
         sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115 (it stays)
 
 
@@ -127,7 +113,7 @@ def join(name):
     global _joined
     if name is None:
         return Processes()
-    if _number() is None:
+    if ranks.rank() is None:
         raise UsageError('{0} {1}: start it by mpiexec -n N python {2} …, or leave out {0}'.format(
             FLAG, name, os.path.basename(sys.argv[0])))
     _joined = Processes(_communicator(name), name)
@@ -154,12 +140,12 @@ def outcome_of_all(status, line):
     All processes come to this call, but for those that have learned from another of its end.
     """
     joined = _joined
-    if not joined.communicator and _number() is not None and status:
+    if not joined.communicator and ranks.rank() is not None and status:
         # It has failed before it could join; others may not have.
         try:
             joined = Processes(_communicator('naive'))
         except UsageError:
-            return status, None if _number() else line
+            return status, None if ranks.rank() else line
     if not joined.communicator:
         return status, line
     if joined._is_in_step:

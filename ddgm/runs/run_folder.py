@@ -53,6 +53,7 @@ class RunFolder:
         resume (bool), overwrite (bool): What to do with the run that the folder holds.
         log (ddgm.runs.log.Log): Its log.
         processes (ddgm.runs.processes.Processes): Those that run it.
+        replay (bool): Whether networks that allow it are replayed.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class RunFolder:
         self.overwrite = overwrite
         self.log = Log(self.path / LOG)
         self.processes = Processes()
+        self.replay = True
         self._damaged = []
         self._lock = None
 
@@ -230,7 +232,7 @@ def open_run(request):
     if any(other != request for other in processes.exchange(request)):
         raise UsageError('the processes were started with different flags: give all of them the same')
     folder = processes.from_first(lambda: _open(request))
-    folder.processes = processes
+    folder.processes, folder.replay = processes, request.replay
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
             '--batchsize {} is too small for {} processes, of which each has two samples at least: give a larger one, '

@@ -10,6 +10,7 @@ from ddgm import training
 from ddgm.beyond_the_paper import options
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
+from ddgm.fast.strategy import Fast
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, one_line
 
@@ -79,17 +80,16 @@ def environment(device):
 
 def build_state(settings, build_models, draw_data, device):
     """Both models and their optimizers before the first iteration, weights and start drawn from the run's seed."""
-    rng = randomness.generator(settings.seed, randomness.START)
-    energy_model, generative_model = build_models(settings, rng)
-    for model, draw_inputs in ((energy_model, draw_data), (generative_model, generative_model.draw_latent)):
+    rng = training.random_generator(settings.seed, training.START)
+    models = build_models(settings, rng)
+    for model in models:
         model.to_device(device)
-        if any(not parameter.is_initialized for parameter in model.params()):  # weight normalization
-            try:
-                training.start_from_batch(model, draw_inputs(settings.start_size, rng), rng)
-            except ValueError as error:
-                raise UsageError('the data can\'t start this preset ({}): give other data or another --preset'.format(
-                    error)) from error
-    return start_state(settings, energy_model, generative_model)
+    try:
+        training.start_models(*models, draw_data, settings.start_size, rng)
+    except ValueError as error:
+        raise UsageError('the data can\'t start this preset ({}): give other data or another --preset'.format(
+            error)) from error
+    return start_state(settings, *models)
 
 
 def start_state(settings, energy_model, generative_model):
@@ -103,15 +103,19 @@ def start_state(settings, energy_model, generative_model):
             (generative_model, settings.generator_learning_rate, 0.0))))
 
 
-def iterations_of(state, draw_data, settings):
-    """The loop of :func:`ddgm.training.train` from a state on, as ``settings`` say; the caller counts in the state."""
-    done = state.iteration
+def iterations_of(state, draw_data, settings, strategy=None):
+    """The loop of :func:`ddgm.training.train` from a state on, as ``settings`` say; the caller counts in the state.
+
+    ``strategy`` is what the loop is handed, or ``None`` for :class:`ddgm.fast.strategy.Fast` in this process alone.
+    """
+    start, strategy = state.iteration, strategy or Fast()
     for last, handed in options.parts_of(settings):
-        if done < last:
+        if start < last:
             yield from training.train(
-                state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed, done,
-                last, settings.generator_first, **handed)
-            done = last
+                state.energy_optimizer, state.generator_optimizer, draw_data=draw_data, batchsize=settings.batchsize,
+                seed=settings.seed, start=start, iterations=last, generator_first=settings.generator_first,
+                strategy=strategy, **handed)
+            start = last
 
 
 def finish(state, settings):

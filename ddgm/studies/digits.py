@@ -10,7 +10,7 @@ from ddgm import objectives
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import metrics
 from ddgm.fast import noise
-from ddgm.fast.differentiation import gradients
+from ddgm.fast.gradients import gradients
 from ddgm.figures import plots, post
 from ddgm.runs.training_state import finish
 from ddgm.studies import study

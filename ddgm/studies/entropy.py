@@ -12,7 +12,7 @@ import numpy
 from ddgm.beyond_the_paper.entropies import neighbour_entropy
 from ddgm.evaluation import metrics
 from ddgm.evaluation.tasks import open_task
-from ddgm.fast.differentiation import gradients
+from ddgm.fast.gradients import gradients
 from ddgm.fast.links import BatchNormalization, Linear
 from ddgm.figures import plots
 from ddgm.runs.training_state import finish

@@ -1,13 +1,9 @@
-"""Where random numbers come from: a generator made from the run's seed and the iteration, for each iteration anew.
+"""Where pictures and metrics have their random numbers from: looking at a run never changes it.
 
-No generator's state outlives an iteration, so a resumed run repeats the uninterrupted one without saving any, and
-looking at a run never changes it.
+Training has a generator of its own for each iteration, :func:`ddgm.training.random_generator`.
 """
 
 import numpy
-
-# The iteration whose generator draws what exists before the first one: the weights and the starting batch.
-START = 0
 
 # Pictures and metrics look at every run through the same z and the same data, whatever its seed.
 _PICTURES, _METRICS = 0x70696374, 0x6d657472
@@ -21,11 +17,6 @@ CHOSEN_SAMPLES = 7  # of a larger number
 ANALOGIES = 7
 REFINEMENT = 10  # of a finished run's samples
 OTHER_INPUTS, LOOKS = 8, 9  # of studies: what is no digit; the noise of a look at training
-
-
-def generator(seed, iteration):
-    """A NumPy generator for one iteration of the run with this seed; both are integers from 0 on."""
-    return numpy.random.default_rng((seed, iteration))
 
 
 def picture_generator(stream):

@@ -10,7 +10,8 @@ import pytest
 
 from ddgm import equations
 from ddgm.fast import functions
-from ddgm.fast.differentiation import FirstOrderFunction, gradients
+from ddgm.fast.elementary import FirstOrderFunction
+from ddgm.fast.gradients import gradients
 
 N, UNITS = 5, 4
 

@@ -10,7 +10,8 @@ from test_costs import draw_digits, draw_images
 
 from ddgm.data.toy import GaussianMixture
 from ddgm.evaluation import tasks
-from ddgm.fast import batches
+from ddgm.fast import sharding
+from ddgm.fast.strategy import Fast
 from ddgm.presets import PRESETS
 from ddgm.runs import training_state
 
@@ -48,10 +49,10 @@ def train(task, preset, iterations, communicator=None):
     state = training_state.build_state(
         settings, lambda settings, rng: tasks.build_models(task, settings, rng), DRAW[task],
         chainer.get_device('@numpy'))
-    with batches.shared(communicator, settings.batchsize):
-        observed = [
-            batches.mean_of([float(value) for value in observation.values()])
-            for _, observation in training_state.iterations_of(state, DRAW[task], settings)]
+    strategy = Fast(communicator, settings.batchsize)
+    observed = [
+        strategy.mean_of([float(value) for value in observation.values()])
+        for _, observation in training_state.iterations_of(state, DRAW[task], settings, strategy)]
     return numpy.array(observed), numpy.concatenate([
         parameter.array.ravel() for model in state.models for parameter in model.params()])
 
@@ -104,8 +105,8 @@ def test_each_row_is_somewhere_once():
     x = numpy.arange(14).reshape(7, 2)
     parts = []
     for rank in range(3):
-        with batches.shared(Rank(Meeting(3), rank), 7):
-            parts.append(batches.share_of(x))
-            assert batches.n_rows(len(parts[-1])) == 7
+        with chainer.using_config('shard', sharding.Shard(Rank(Meeting(3), rank), 7)):
+            parts.append(sharding.shard_of(x))
+            assert sharding.n_rows(len(parts[-1])) == 7
     numpy.testing.assert_array_equal(numpy.concatenate(parts), x)
-    assert batches.share_of(x) is x
+    assert sharding.shard_of(x) is x

@@ -1,6 +1,7 @@
 """Networks that are recorded and replayed compute what they compute as written, to the last bit."""
 
 import contextlib
+import itertools
 
 import chainer
 import chainer.functions
@@ -8,13 +9,14 @@ import numpy
 import pytest
 from chainer import link_hooks
 
+from ddgm import training
+from ddgm.data.toy import GaussianMixture
 from ddgm.evaluation import tasks
 from ddgm.fast import functions as F, links as L
-from ddgm.fast.batches import joined_batches
-from ddgm.fast.differentiation import gradients
-from ddgm.fast.static_graph import recorded, static_graph
+from ddgm.fast.gradients import gradients
+from ddgm.fast.replay import Replay
+from ddgm.fast.strategy import Fast
 from ddgm.presets import PRESETS
-from ddgm.training import start_from_batch
 
 PLANE = [(task, name) for task in ('gaussian_mixture', 'swiss_roll') for name in PRESETS[task]]
 
@@ -29,24 +31,29 @@ def models_of(task, preset):
     rng = numpy.random.default_rng(0)
     settings = PRESETS[task][preset].settings
     pair = tasks.build_models(task, settings, rng)
-    start_from_batch(pair[0], rng.normal(size=(50, 2)).astype(numpy.float32), rng)
+    training.start_from_batch(pair[0], rng.normal(size=(50, 2)).astype(numpy.float32), rng)
     return pair
 
 
 class Network(chainer.Chain):
     """A network whose ``layers(self, x)`` a test chooses; it counts how often it is computed as written."""
 
+    replayable = True
+
     def __init__(self, layers):
         super().__init__()
-        self.layers, self.computed = layers, 0
+        self.layers, self.calls, self.scale = layers, itertools.count(), 1.0
         with self.init_scope():
             self.l1 = L.Linear(2, 3, initialW=numpy.arange(6, dtype=numpy.float32).reshape(3, 2) / 6)
             self.bn = L.BatchNormalization(3)
 
-    @static_graph
     def forward(self, x):
-        self.computed += 1
+        next(self.calls)
         return self.layers(self, x)
+
+    @property
+    def computed(self):
+        return int(repr(self.calls)[len('count('):-1])
 
 
 def of_layers(network, x):
@@ -85,16 +92,18 @@ def test_the_networks_of_the_plane_keep_their_bits(task, preset, which, rng):
     pair, twins = models_of(task, preset), models_of(task, preset)
     size = pair[1].n_latent if which else 2
     x = rng.normal(size=(20, size)).astype(numpy.float32)
-    graphs = {}
+    replay, as_written = Replay(), pair[which].forward
     assert_same(
-        everything(pair[which], x, recorded(graphs)), everything(twins[which], x, contextlib.nullcontext()))
-    assert len(graphs) == 3
-    assert None not in graphs.values()
+        everything(pair[which], x, replay.of(pair[which])), everything(twins[which], x, contextlib.nullcontext()))
+    with replay.of(pair[which]), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair[which].forward, '_as_written', None)  # so that it can't be called again
+        everything(pair[which], x, contextlib.nullcontext())
+    assert pair[which].forward == as_written
 
 
 def test_a_recorded_network_is_not_computed_as_written_again(rng):
     network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
-    with recorded({}):
+    with Replay().of(network):
         for _ in range(3):
             network(x)
     assert network.computed == 1
@@ -109,14 +118,14 @@ def test_whatever_a_network_may_depend_on_is_recorded_by_itself(rng):
     def results(network):
         with chainer.no_backprop_mode():
             without = network(x).array
-        with joined_batches(2):
+        with chainer.using_config('n_splits', 2):
             joined = network(x).array
         # Chainer's own BatchNormalization, in test mode
         with chainer.using_config('train', False):
             tested = network(x).array
         fewer = network(x[:4]).array
         return [without, joined, tested, fewer, network(x).array]
-    with recorded({}):
+    with Replay().of(network):
         first, again = results(network), results(network)
     assert network.computed == 6  # each of five once, and test mode once more
     assert_same(first + again, results(twin) + results(twin))
@@ -130,11 +139,9 @@ def test_two_passes_before_their_gradients(rng):
     def results(network):
         y = [network(x) for x in (first, second, first)]
         return [array for each in y for array in gradients(F.mean(each * each), list(network.params()))]
-    with recorded({}):
-        assert_same(results(network), results(twin))
-        with recorded(None):
-            expected = results(twin)
-        assert_same(results(network), expected)
+    with Replay().of(network):
+        for _ in range(2):
+            assert_same(results(network), results(twin))
 
 
 def chainers_function(network, x):
@@ -156,7 +163,7 @@ def nothing_at_all(network, x):
 @pytest.mark.parametrize('layers', [chainers_function, chainers_result, array_of_its_own, nothing_at_all])
 def test_what_is_not_known_is_computed_as_written(layers, rng):
     network, x = Network(layers), rng.normal(size=(5, 2)).astype(numpy.float32)
-    with recorded({}):
+    with Replay().of(network):
         results = [network(x).array for _ in range(3)]
     assert network.computed == 3
     assert_same(results, 3 * [Network(layers)(x).array])
@@ -166,7 +173,7 @@ def test_links_without_weights_are_computed_as_written(rng):
     network, x = Network(lambda network, x: network.late(x)), rng.normal(size=(5, 2)).astype(numpy.float32)
     with network.init_scope():
         network.late = chainer.links.Linear(None, 3)
-    with recorded({}):
+    with Replay().of(network):
         network(x)
     assert network.late.W.is_initialized
     assert network.computed == 1
@@ -174,7 +181,7 @@ def test_links_without_weights_are_computed_as_written(rng):
 
 def test_hooks_and_debug_mode_see_each_function_and_link(rng):
     network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
-    with recorded({}):
+    with Replay().of(network):
         network(x)
         network(x)
         with chainer.function_hooks.TimerHook() as hook:
@@ -195,14 +202,14 @@ def test_hooks_and_debug_mode_see_each_function_and_link(rng):
 def test_chainers_backward_passes_through_a_replay(rng):
     network, twin = Network(of_layers), Network(of_layers)
     x = rng.normal(size=(5, 2)).astype(numpy.float32)
-    with recorded({}):
+    with Replay().of(network):
         network(x)
-        for each, context in ((network, contextlib.nullcontext()), (twin, recorded(None))):
-            with context:
-                each.cleargrads()
-                F.mean(each(x)).backward()
+        twin(x)
+        for each in (network, twin):
+            each.cleargrads()
+            F.mean(each(x)).backward()
     assert_same([p.grad for p in network.params()], [p.grad for p in twin.params()])
-    with recorded({}):
+    with Replay().of(network):
         network(x)
         with pytest.raises(RuntimeError, match='no second derivative'):
             F.mean(network(x)).backward(enable_double_backprop=True)
@@ -210,9 +217,93 @@ def test_chainers_backward_passes_through_a_replay(rng):
 
 def test_changed_weights_are_seen(rng):
     network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
-    with recorded({}):
+    with Replay().of(network):
         network(x)
         network.l1.W.array = numpy.ones((3, 2), dtype=numpy.float32)
         replayed = network(x).array
-    with recorded(None):
-        assert_same([replayed], [network(x).array])
+    assert network.computed == 1
+    assert_same([replayed], [network(x).array])
+
+
+def replaced_link(network):
+    network.l1 = L.Linear(2, 3, initialW=1)
+
+
+def replaced_parameter(network):
+    with network.l1.init_scope():
+        network.l1.W = chainer.Parameter(numpy.ones((3, 2), dtype=numpy.float32))
+
+
+def assigned_number(network):
+    network.scale = 2.5
+
+
+def assigned_number_of_a_link(network):
+    network.bn.eps = 0.5
+
+
+def element_of_a_list(network):
+    network.factors[0] = 3.0
+
+
+@pytest.mark.parametrize('change', [
+    replaced_link, replaced_parameter, assigned_number, assigned_number_of_a_link, element_of_a_list])
+def test_whatever_a_forward_reads_ends_the_replay(change, rng):
+    """When it is assigned, within an iteration or between two."""
+    def layers(network, x):
+        return network.scale * network.factors[0] * of_layers(network, x)
+    network, twin, x = Network(layers), Network(layers), rng.normal(size=(5, 2)).astype(numpy.float32)
+    network.factors, twin.factors = [1.0, 2.0], [1.0, 2.0]
+    replay = Replay()
+    with replay.of(network):
+        network(x)
+        change(network)
+        within = network(x).array
+        assert network.computed == 2
+    change(twin)
+    assert_same([within], [twin(x).array])
+    with replay.of(network):
+        assert_same([network(x).array], [twin(x).array])
+    assert network.computed == 2
+
+
+def losses_of(strategy, change):
+    """Of a run that is interfered with after its second iteration."""
+    energy_model, generative_model = models_of('gaussian_mixture', 'default')
+    optimizers = map(training.make_optimizer, (energy_model, generative_model))
+    losses = []
+    for iteration, observation in training.train(
+            *optimizers, draw_data=GaussianMixture().sample, batchsize=20, seed=0, iterations=5, strategy=strategy):
+        losses.append([float(value) for value in observation.values()])
+        if iteration == 2:
+            change(energy_model)
+    return losses
+
+
+def test_a_loop_that_replays_sees_what_is_assigned_between_two_iterations():
+    def narrower(energy_model):
+        energy_model.sigma = 0.1
+    assert losses_of(Fast(), narrower) == losses_of(Fast(replay=False), narrower)
+    assert losses_of(Fast(), narrower)[-1][0] > 10 + losses_of(Fast(), lambda energy_model: None)[-1][0]
+
+
+def test_nothing_is_left_in_the_model(rng):
+    """Between two iterations it may be copied, pickled or called."""
+    network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
+    replay = Replay()
+    with contextlib.suppress(ZeroDivisionError), replay.of(network):
+        network(x)
+        raise ZeroDivisionError
+    assert 'forward' not in vars(network)
+    network.forward = lambda x: 2 * x  # of the user's own
+    with replay.of(network):
+        assert_same([network(x)], [2 * x])
+
+
+def test_what_does_not_promise_it_is_not_replayed(rng):
+    network, x = Network(of_layers), rng.normal(size=(5, 2)).astype(numpy.float32)
+    network.replayable = False
+    with Replay().of(network):
+        for _ in range(3):
+            network(x)
+    assert network.computed == 3

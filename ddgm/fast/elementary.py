@@ -1,0 +1,343 @@
+"""Functions of arrays with first derivatives: sums, products, linear map, activations, mean.
+
+Named and called as :mod:`chainer.functions` has them, at a fraction of the cost of Chainer's calls.  ``FunctionNode``
+and graph stay Chainer's: ``Variable.backward`` and ``chainer.grad`` work with these functions, function hooks and debug
+mode see them computed.  On a GPU the kernels of :mod:`ddgm.fast.kernels` compute the same.
+
+NumPy's minimum and maximum of an array and a number are four times as slow as its sums and products, so they are
+avoided where arrays are large.
+"""
+
+import contextlib
+import functools
+import threading
+import typing
+import weakref
+
+import chainer
+import chainer.functions
+import numpy
+from chainer import backend
+
+from ddgm.fast import kernels, layout, threads
+
+_kept = threading.local()  # the calls of this thread that somebody asked for
+
+
+class FirstOrderFunction(chainer.FunctionNode):
+    """A function of arrays with one output, whose gradients are computed on arrays.
+
+    Subclasses implement ``forward_array(*inputs)`` and ``backward_arrays(indexes, inputs, grad_output)``, which returns
+    the gradient of every input whose index is in ``indexes``, in that order.  ``self.xp`` is NumPy or CuPy.  An array
+    that was given or returned is not changed afterwards.
+
+    Attributes:
+        needs_inputs (bool): Whether ``backward_arrays`` is given the inputs, or ``None`` so that their memory is free.
+    """
+
+    needs_inputs = True
+
+    def __call__(self, *inputs):
+        """The output, a variable, of variables or arrays."""
+        if chainer.config.debug or chainer.get_function_hooks():  # Chainer's own way lets them see what happens
+            return self.apply(inputs)[0]
+        calls = getattr(_kept, 'calls', None)
+        attributes = None if calls is None else self.__dict__.copy()
+        output, = self.forward([x.raw_array if isinstance(x, chainer.Variable) else x for x in inputs])
+        if chainer.config.enable_backprop:
+            nodes = [chainer.as_variable(x).node for x in inputs]
+            output = Variable(output, requires_grad=any(node.requires_grad for node in nodes))
+            self.rank = max([node.rank for node in nodes])
+            self.inputs = tuple(nodes)
+            output.creator_node = self
+            self.outputs = weakref.ref(output.node),
+        else:
+            output = Variable(output, requires_grad=False)
+        if calls is not None:
+            calls.append(Call(self, attributes, inputs, output))
+        return output
+
+    def forward(self, inputs):
+        self.arrays = inputs if self.needs_inputs else None
+        self.xp = numpy if isinstance(inputs[0], numpy.ndarray) else backend.get_array_module(*inputs)
+        return self.xp.asarray(self.forward_array(*inputs)),
+
+    def backward(self, target_input_indexes, grad_outputs):
+        if chainer.config.enable_backprop:
+            raise RuntimeError('{} has no second derivative: leave out enable_double_backprop'.format(self.label))
+        gradients = self.backward_arrays(target_input_indexes, self.arrays, grad_outputs[0].array)
+        return tuple(chainer.Variable(gradient, requires_grad=False) for gradient in gradients)
+
+
+class Call(typing.NamedTuple):
+    """A call of a :class:`FirstOrderFunction`: what it was given, and what its attributes were before."""
+
+    function: FirstOrderFunction
+    attributes: dict
+    inputs: tuple
+    output: chainer.Variable
+
+
+@contextlib.contextmanager
+def calls_kept():
+    """A context whose value is a list of what is called within it, in order, of first-order functions."""
+    _kept.calls = calls = []
+    try:
+        yield calls
+    finally:
+        _kept.calls = None
+
+
+class Variable(chainer.Variable):
+    """What a :class:`FirstOrderFunction` returns: its sums, differences, multiples and slices are such functions too.
+
+    Anything else, a sum of two shapes for instance, is Chainer's.
+    """
+
+    def __add__(self, other):
+        return _Sum()(self, other) if self._is_like(other) else super().__add__(other)
+
+    def __sub__(self, other):
+        return _Difference()(self, other) if self._is_like(other) else super().__sub__(other)
+
+    def __mul__(self, other):
+        return _Multiple(other)(self) if isinstance(other, (int, float)) else super().__mul__(other)
+
+    __rmul__ = __mul__
+
+    def __getitem__(self, key):
+        return _Rows(key)(self) if isinstance(key, slice) else super().__getitem__(key)
+
+    def _is_like(self, other):
+        return isinstance(other, chainer.Variable) and other.shape == self.shape and other.dtype == self.dtype
+
+
+class _Sum(FirstOrderFunction):
+
+    def forward_array(self, x, y):
+        return x + y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        return [grad_output] * len(indexes)
+
+
+class _Difference(FirstOrderFunction):
+
+    def forward_array(self, x, y):
+        return x - y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        return [self.xp.asarray(-grad_output) if i else grad_output for i in indexes]
+
+
+class _Multiple(FirstOrderFunction):
+
+    needs_inputs = False
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def forward_array(self, x):
+        self.factor = x.dtype.type(self.factor)  # a NumPy number would bring its own type along
+        return x * self.factor
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        return self.xp.asarray(grad_output * self.factor),
+
+
+class _Rows(FirstOrderFunction):
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def forward_array(self, x):
+        return x[self.rows]
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        gradient = self.xp.zeros_like(inputs[0])
+        gradient[self.rows] = grad_output
+        return gradient,
+
+
+def as_matrix(x: numpy.ndarray) -> numpy.ndarray:
+    """(N, …) as (N, numbers of a sample), without a copy wherever that can be had."""
+    return x if x.ndim == 2 else layout.matrix(x)
+
+
+class _Linear(FirstOrderFunction):
+
+    def forward_array(self, x, W, b=None):
+        y = as_matrix(x).dot(W.T)
+        if b is not None:
+            y += b
+        return y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        x, W = inputs[:2]
+        gradients = []
+        if 0 in indexes:
+            gradients.append(grad_output.dot(W).reshape(x.shape))
+        if 1 in indexes:
+            gradients.append(grad_output.T.dot(as_matrix(x)))
+        if 2 in indexes:
+            gradients.append(sum_of_rows(grad_output))
+        return gradients
+
+
+def linear(x, W, b=None, n_batch_axes=1):
+    """xWᵀ + b, a sample a row: (N, …) with ``in`` numbers a sample, (out, in) and (out,) to (N, out)."""
+    if n_batch_axes != 1:
+        return chainer.functions.linear(x, W, b, n_batch_axes)
+    return _Linear()(*((x, W) if b is None else (x, W, b)))
+
+
+def _in_parts(function, *arrays):
+    """``function(*arrays)``, of large arrays in parts on all cores."""
+    (function if arrays[0].size <= threads.PART else functools.partial(threads.in_parts, function))(*arrays)
+
+
+class _Activation(FirstOrderFunction):
+    """A function of each number by itself, and its gradient from what it keeps: its result, or its slope.
+
+    On the CPU ``compute(x, y, kept)`` and ``compute_gradient(kept, grad_y, grad_x)`` set their last arguments, of which
+    the first one's are the same array where the result is kept.  On a GPU kernels return y, or y and the slope, and
+    the gradient.
+    """
+
+    needs_inputs = False
+    keeps_result = True
+
+    def forward_array(self, x):
+        if self.xp is not numpy:
+            y = self.kernel(x)
+            y, self.kept = (y, y) if self.keeps_result else y
+            return y
+        y = numpy.empty_like(x)
+        self.kept = y if self.keeps_result else numpy.empty_like(x)
+        _in_parts(self.compute, x, y, self.kept)
+        return y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        if self.xp is not numpy:
+            return self.gradient_kernel(self.kept, grad_output),
+        grad_x = numpy.empty_like(self.kept)
+        _in_parts(self.compute_gradient, self.kept, grad_output, grad_x)
+        return grad_x,
+
+
+class _ReLU(_Activation):
+
+    kernel, gradient_kernel = kernels.relu, kernels.relu_gradient
+
+    @staticmethod
+    def compute(x, y, kept):
+        numpy.multiply(x, x > 0, out=y)
+
+    @staticmethod
+    def compute_gradient(y, grad_y, grad_x):
+        numpy.multiply(grad_y, y > 0, out=grad_x)
+
+
+def relu(x):
+    """max(x, 0), any shape."""
+    return _ReLU()(x)
+
+
+class _ELU(_Activation):
+
+    kernel, gradient_kernel = kernels.elu, kernels.product
+    keeps_result = False
+
+    @staticmethod
+    def compute(x, y, slope):
+        numpy.absolute(x, out=slope)
+        numpy.subtract(x, slope, out=slope)
+        slope *= 0.25  # min(x, 0)/2 without rounding
+        # exp(x) − 1 = 2t/(1 − t) with t = tanh(x/2): without AVX-512 NumPy has a fast tanh, but no fast expm1.
+        numpy.tanh(slope, out=slope)
+        numpy.subtract(1, slope, out=y)
+        slope *= 2
+        slope /= y
+        numpy.maximum(x, slope, out=y)
+        slope += 1
+
+    @staticmethod
+    def compute_gradient(slope, grad_y, grad_x):
+        numpy.multiply(slope, grad_y, out=grad_x)
+
+
+def elu(x):
+    """x where it is positive, exp(x) − 1 elsewhere (Clevert et al. 2016); any shape."""
+    return _ELU()(x)
+
+
+class _Tanh(_Activation):
+
+    kernel, gradient_kernel = kernels.tanh, kernels.tanh_gradient
+
+    @staticmethod
+    def compute(x, y, kept):
+        numpy.tanh(x, out=y)
+
+    @staticmethod
+    def compute_gradient(y, grad_y, grad_x):
+        numpy.multiply(y, y, out=grad_x)
+        numpy.subtract(1, grad_x, out=grad_x)
+        grad_x *= grad_y
+
+
+def tanh(x):
+    """tanh(x), any shape."""
+    return _Tanh()(x)
+
+
+class _Sigmoid(_Activation):
+
+    kernel, gradient_kernel = kernels.sigmoid, kernels.sigmoid_gradient
+
+    @staticmethod
+    def compute(x, y, kept):
+        numpy.multiply(x, 0.5, out=y)
+        numpy.tanh(y, out=y)
+        y *= 0.5
+        y += 0.5
+
+    @staticmethod
+    def compute_gradient(y, grad_y, grad_x):
+        numpy.multiply(y, y, out=grad_x)
+        numpy.subtract(y, grad_x, out=grad_x)
+        grad_x *= grad_y
+
+
+def sigmoid(x):
+    """1/(1 + exp(−x)), any shape."""
+    return _Sigmoid()(x)
+
+
+class _Mean(FirstOrderFunction):
+
+    def forward_array(self, x):
+        return self.xp.asarray(x.sum() / x.size, dtype=x.dtype)
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        x, = inputs
+        if self.xp is not numpy:  # where a number of an array would have to be read back
+            return self.xp.broadcast_to(self.xp.asarray(grad_output / x.size, dtype=x.dtype), x.shape),
+        return numpy.full(x.shape, grad_output / x.size, dtype=x.dtype),
+
+
+def mean(x, axis=None, **options):
+    """The mean of all numbers of an array, (); over some axes, or weighted, as Chainer has it."""
+    if axis is not None or options:
+        return chainer.functions.mean(x, axis, **options)
+    return _Mean()(x)
+
+
+def sum_of_rows(x):
+    """x.sum(axis=0), on the CPU as a product, which is several times as fast."""
+    return _ones(len(x), x.dtype).dot(x) if isinstance(x, numpy.ndarray) else x.sum(axis=0)
+
+
+@functools.lru_cache(maxsize=16)
+def _ones(n, dtype):
+    return numpy.ones(n, dtype=dtype)

@@ -1,0 +1,65 @@
+"""How the scripts compute an iteration: phases joined, networks replayed, a batch over the ranks of a communicator.
+
+:class:`ddgm.training.AsWritten`, the default of :func:`ddgm.training.train`, has the same methods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import chainer
+import numpy
+
+from ddgm.fast import layout, memory, sharding
+from ddgm.fast.gradients import gradients
+from ddgm.fast.replay import Replay
+
+
+class Fast:
+    """One pass of both phases where the DEM allows it, no gradient that nobody wants, and networks that are replayed.
+
+    Args:
+        communicator: A ChainerMN communicator whose ranks share each batch; ``None``: this process is alone.
+        batchsize (int): Of the whole batch, where there is a communicator.
+        replay (bool): Whether networks that allow it are replayed, see :class:`ddgm.fast.replay.Replay`.  The bits are
+            the same.
+    """
+
+    def __init__(self, communicator=None, batchsize: int | None = None, replay: bool = True):
+        self._shard = sharding.Shard(communicator, batchsize) if communicator else None
+        self._replay = Replay() if replay else None
+        memory.keep_freed()
+
+    @contextlib.contextmanager
+    def iteration(self, rng: numpy.random.Generator, *models: chainer.Link) -> Iterator[None]:
+        """A context for one iteration of ``models``, in which networks draw their noise from ``rng``."""
+        with chainer.using_config('noise_generator', rng), chainer.using_config('shard', self._shard), \
+                self._replay.of(*models) if self._replay else contextlib.nullcontext():
+            yield
+
+    def shard_of(self, x: numpy.ndarray) -> numpy.ndarray:
+        """Of a batch (N, …), an array, the rows of this process."""
+        return sharding.shard_of(x)
+
+    def energies(self, energy_model, x_positive, x_negative) -> tuple[chainer.Variable, chainer.Variable]:
+        """E(x⁺) and E(x⁻), (N,) and (M,), of arrays: from one pass of both where the DEM is ``joinable``."""
+        n = len(x_positive)
+        if not getattr(energy_model, 'joinable', False) or len(x_negative) != n:
+            return energy_model(x_positive), energy_model(x_negative)
+        with chainer.using_config('n_splits', 2):
+            energy = energy_model(layout.joined(x_positive, x_negative))
+        return energy[:n], energy[n:]
+
+    def descend(self, optimizer: chainer.Optimizer, loss: chainer.Variable) -> None:
+        """One step of the optimizer's model down the gradient of ``loss``, (); no other weight gets a gradient."""
+        parameters = list(optimizer.target.params())
+        for parameter, gradient in zip(parameters, gradients(sharding.part_of_mean(loss), parameters)):
+            parameter.grad = gradient
+        sharding.all_reduce_gradients(parameters)
+        optimizer.update()
+
+    def mean_of(self, means: list[float]) -> list[float]:
+        """The means over the whole batch, from those over the rows of this process."""
+        with chainer.using_config('shard', self._shard):
+            return sharding.mean_of(means)

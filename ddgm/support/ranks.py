@@ -1,0 +1,31 @@
+"""What mpiexec and srun tell a process, before NumPy is imported: its rank, and how many share its machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+FLAG = '--communicator'
+_RANKS = 'PMI_RANK', 'OMPI_COMM_WORLD_RANK', 'PMIX_RANK'
+_COUNTS = 'MPI_LOCALNRANKS', 'OMPI_COMM_WORLD_LOCAL_SIZE'
+
+
+def rank() -> int | None:
+    """The number of this process among those that were started together for one run, or ``None``."""
+    if not any(argument.split('=')[0] == FLAG for argument in sys.argv):
+        return None  # others that were started together may be runs of their own
+    return _first_number(_RANKS)
+
+
+def share_cores() -> None:
+    """Let the ranks of one machine share its cores evenly, unless the user has said how many threads there are.
+
+    OpenBLAS reads the variable once, when NumPy is imported.
+    """
+    if rank() is not None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+        os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores // (_first_number(_COUNTS) or 1))))
+
+
+def _first_number(names):
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, '').isdigit()), None)

@@ -180,6 +180,27 @@ def test_what_the_first_can_not_write_ends_all(begun, tmp_path, tell):
     tell('faults', 'a log that the first of two processes can not write', 1, 0, 'status 1, both ended')
 
 
+def test_ranks_share_the_cores(tmp_path):
+    """Asked of NumPy's own threads, within each rank, where nobody has named a number."""
+    pytest.importorskip('threadpoolctl', reason='no threadpoolctl: make test-mpi')
+    script = tmp_path / 'asked.py'
+    script.write_text(
+        'import ddgm, json, numpy, threadpoolctl\n'
+        'from ddgm.fast import threads\n'
+        'print(json.dumps([threads.number(), *[pool["num_threads"] for pool in threadpoolctl.threadpool_info()]]))\n')
+    environment = {name: value for name, value in os.environ.items() if not name.endswith('_NUM_THREADS')}
+    printed = subprocess.run(
+        [MPIEXEC, '-n', '2', sys.executable, str(script), '--communicator', 'naive'], capture_output=True, text=True,
+        check=True, timeout=HANGS_AFTER, env={**environment, 'PYTHONPATH': str(ROOT)}).stdout
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    told = [json.loads(line) for line in printed.splitlines()]
+    assert len(told) == 2
+    for ours, *of_numpy in told:
+        assert ours == min(share, 4)
+        assert of_numpy
+        assert set(of_numpy) == {share}
+
+
 def test_help_comes_once(mpiexec):
     result = mpiexec(2, 'gaussian_mixture', '--help')
     assert result.returncode == 0

@@ -5,12 +5,15 @@ arrays (:class:`ddgm.fast.elementary.FirstOrderFunction`), so it can't be differ
 raises ``RuntimeError``.  What is many steps on arrays is one of :mod:`ddgm.fast.kernels` on a GPU.
 """
 
+from __future__ import annotations
+
 import math
 
+import chainer
 import numpy
 
 from ddgm.fast import kernels
-from ddgm.fast.elementary import FirstOrderFunction, as_matrix
+from ddgm.fast.elementary import FirstOrderFunction, Input, as_matrix
 
 
 class _QuadraticTerm(FirstOrderFunction):
@@ -30,7 +33,7 @@ class _QuadraticTerm(FirstOrderFunction):
         return (2 / self.sigma ** 2) * column * x,
 
 
-def quadratic_term(x, sigma=1.0):
+def quadratic_term(x: Input, sigma: float = 1.0) -> chainer.Variable:
     """xᵀx/σ², the first term of the energy, in nats.
 
     ``x`` is (N, …) and every axis but the first is summed over; the result is (N,).
@@ -53,7 +56,7 @@ class _BiasTerm(FirstOrderFunction):
         return gradients
 
 
-def bias_term(x, b):
+def bias_term(x: Input, b: Input) -> chainer.Variable:
     """−bᵀx, the second term of the energy, in nats.
 
     ``x`` is (N, …) with D numbers a sample, ``b`` (D,), the result (N,).
@@ -77,7 +80,7 @@ class _ExpertTerm(FirstOrderFunction):
         return -grad_output[:, None] * sigmoid,
 
 
-def expert_term(a):
+def expert_term(a: Input) -> chainer.Variable:
     """−Σᵢ log(1 + exp(aᵢ)) with aᵢ = Wᵢᵀf(x) + cᵢ, the third term of the energy: a product of experts, in nats.
 
     ``a`` is (N, experts), the result (N,).
@@ -100,7 +103,7 @@ class _GaussianEntropy(FirstOrderFunction):
             grad_output * two_pi_e * inputs[i] / (two_pi_e * inputs[i] * inputs[i] + self.epsilon) for i in indexes]
 
 
-def gaussian_entropy(*gammas):
+def gaussian_entropy(*gammas: Input) -> chainer.Variable:
     """Σ ½ log(2πe γ² + 1e-8), the entropy of independent Gaussians of standard deviations |γ|, in nats.
 
     Each of ``gammas`` is (units, …), the result ().  Section 3.2 of the paper: each batch-normalized unit is read as
@@ -151,7 +154,7 @@ class _WeightNormalization(FirstOrderFunction):
         return values.reshape((-1,) + (1,) * (V.ndim - 1))
 
 
-def weight_normalization(V, g):
+def weight_normalization(V: Input, g: Input) -> chainer.Variable:
     """W = g·V/‖V‖ with one norm for each output unit (Salimans & Kingma 2016, equation 2).
 
     ``V`` is (out, …), ``g`` (out,), the result has the shape of ``V``.
@@ -183,7 +186,7 @@ class _MinibatchSimilarity(FirstOrderFunction):
         return (M[:, :, None, :, i] - M[:, None, :, :, i] for i in range(M.shape[3]))
 
 
-def minibatch_similarity(M, n_splits=1):
+def minibatch_similarity(M: Input, n_splits: int = 1) -> chainer.Variable:
     """oᵢₖ = Σ_{j≠i} exp(−‖Mᵢₖ − Mⱼₖ‖₁), how much sample i is like the others (Salimans et al. 2016, section 3.2).
 
     ``M`` is (N, kernels, dimensions), the result (N, kernels).  M is that many batches of one size, one after the

@@ -72,7 +72,7 @@ def start_models(energy_model, generative_model, draw_data: Callable, n: int, rn
             start_from_batch(model, draw_inputs(n, rng), rng)
 
 
-def gamma_entropy(generative_model, z, x, rng):
+def gamma_entropy(generative_model, z, x, rng) -> chainer.Variable:
     """The paper's entropy, which :meth:`ddgm.models.DeepGenerativeModel.entropy` reads from γ."""
     return generative_model.entropy()
 
@@ -101,6 +101,42 @@ class AsWritten:
         for parameter, gradient in zip(parameters, chainer.grad([loss], parameters)):
             parameter.grad_var = gradient
         optimizer.update()
+
+
+def update_energy_model(
+        optimizer: chainer.Optimizer, x_positive: numpy.ndarray, x_negative: numpy.ndarray, strategy: AsWritten,
+        energy_term: Callable | None = None) -> dict:
+    """Lower the energy of data x⁺ (N, …), raise that of samples x⁻ (M, …).
+
+    Both are arrays, so no graph leads from x⁻ back into G.  Returns what :func:`train` yields of it.
+    """
+    energies = strategy.energies(optimizer.target, x_positive, x_negative)
+    positive_phase, negative_phase = map(objectives.mean_energy, energies)
+    loss = objectives.energy_model_loss(positive_phase, negative_phase)
+    if energy_term:
+        loss = loss + energy_term(*energies)
+    strategy.descend(optimizer, loss)
+    return {
+        'energy/positive': positive_phase.array, 'energy/negative': negative_phase.array, 'energy/loss': loss.array}
+
+
+def update_generative_model(
+        optimizer: chainer.Optimizer, energy_model: chainer.Link, z: numpy.ndarray, rng: numpy.random.Generator,
+        strategy: AsWritten, entropies: dict) -> dict:
+    """Move fresh samples G(z), of z (N, d), towards low energy and high entropy.
+
+    The DEM's weights need no gradient here.  Returns what :func:`train` yields of it.
+    """
+    generative_model = optimizer.target
+    x_negative = generative_model(z)
+    negative_phase = objectives.mean_energy(energy_model(x_negative))
+    observed = {name: entropy(generative_model, z, x_negative, rng) for name, (entropy, _) in entropies.items()}
+    weights = [weight for _, weight in entropies.values()]
+    loss = objectives.generator_loss(negative_phase, objectives.weighted_sum(observed.values(), weights))
+    strategy.descend(optimizer, loss)
+    return {
+        'generator/loss': loss.array, 'generator/energy': negative_phase.array,
+        **{'generator/' + name: entropy.array for name, entropy in observed.items()}}
 
 
 def train(
@@ -143,37 +179,16 @@ def train(
     def draw_latent(rng):
         return device.send(strategy.shard_of(generative_model.draw_latent(batchsize, rng)))
 
-    def update_energy_model(rng):
-        """Lower the energy of data, raise that of samples.  No graph leads from x⁻ back into G."""
+    def draw_phases(rng):
         x_positive = device.send(strategy.shard_of(draw_data(batchsize, rng)))
         with chainer.no_backprop_mode():
             x_negative = generative_model(draw_latent(rng)).array
-        if refine:
-            x_negative = refine(energy_model, x_negative, rng)
-        energies = strategy.energies(energy_model, x_positive, x_negative)
-        positive_phase, negative_phase = map(objectives.mean_energy, energies)
-        loss = objectives.energy_model_loss(positive_phase, negative_phase)
-        if energy_term:
-            loss = loss + energy_term(*energies)
-        strategy.descend(energy_optimizer, loss)
-        return {
-            'energy/positive': positive_phase.array, 'energy/negative': negative_phase.array,
-            'energy/loss': loss.array}
+        return x_positive, refine(energy_model, x_negative, rng) if refine else x_negative
 
-    def update_generative_model(rng):
-        """Move fresh samples towards low energy and high entropy.  The DEM's weights need no gradient here."""
-        z = draw_latent(rng)
-        x_negative = generative_model(z)
-        negative_phase = objectives.mean_energy(energy_model(x_negative))
-        observed = {name: entropy(generative_model, z, x_negative, rng) for name, (entropy, _) in entropies.items()}
-        weights = [weight for _, weight in entropies.values()]
-        loss = objectives.generator_loss(negative_phase, objectives.weighted_sum(observed.values(), weights))
-        strategy.descend(generator_optimizer, loss)
-        return {
-            'generator/loss': loss.array, 'generator/energy': negative_phase.array,
-            **{'generator/' + name: entropy.array for name, entropy in observed.items()}}
-
-    updates = [update_energy_model, update_generative_model]
+    updates = [
+        lambda rng: update_energy_model(energy_optimizer, *draw_phases(rng), strategy, energy_term),
+        lambda rng: update_generative_model(
+            generator_optimizer, energy_model, draw_latent(rng), rng, strategy, entropies)]
     if generator_first:
         updates.reverse()
     for iteration in range(start + 1, iterations + 1):

@@ -5,10 +5,14 @@ runs of N numbers and no matrix product needs a rearranged operand.  What NumPy 
 order.
 """
 
+from __future__ import annotations
+
 import math
 
+import chainer
+
 from ddgm.fast.convolution_schemes import MinimalFiltering, Windows
-from ddgm.fast.elementary import FirstOrderFunction
+from ddgm.fast.elementary import FirstOrderFunction, Input
 from ddgm.fast.layout import sums_of_channels
 
 # Minimal filtering multiplies matrices (O, 4·channels) and (4·channels, tiles·N).  Where 4·channels or tiles·N is less
@@ -81,7 +85,8 @@ class _Deconvolution(FirstOrderFunction):
         return gradients
 
 
-def convolution_2d(x, W, b=None, stride=1, pad=0):
+def convolution_2d(
+        x: Input, W: Input, b: Input | None = None, stride: int = 1, pad: int = 0) -> chainer.Variable:
     """Cross-correlation of (N, in, H, W) with the kernels W (out, in, k, k), plus b (out,) unless ``None``.
 
     The result is (N, out, H', W') with H' = (H + 2·pad − k) // stride + 1.
@@ -89,7 +94,9 @@ def convolution_2d(x, W, b=None, stride=1, pad=0):
     return _Convolution(stride, pad)(*((x, W) if b is None else (x, W, b)))
 
 
-def deconvolution_2d(x, W, b=None, stride=1, pad=0, outsize=None):
+def deconvolution_2d(
+        x: Input, W: Input, b: Input | None = None, stride: int = 1, pad: int = 0,
+        outsize: tuple[int, int] | None = None) -> chainer.Variable:
     """The transpose of :func:`convolution_2d` as a map of x, plus b (out,) unless ``None``; W is (in, out, k, k).
 
     (N, in, H, W) to (N, out, *outsize); ``outsize`` defaults to (H − 1)·stride + k − 2·pad for each length.

@@ -8,11 +8,14 @@ NumPy's minimum and maximum of an array and a number are four times as slow as i
 avoided where arrays are large.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import threading
 import typing
 import weakref
+from collections.abc import Iterator
 
 import chainer
 import chainer.functions
@@ -21,6 +24,7 @@ from chainer import backend
 
 from ddgm.fast import kernels, layout, threads
 
+Input = typing.Union[chainer.Variable, numpy.ndarray]  # of a function; an array of CuPy's on a GPU
 _kept = threading.local()  # the calls of this thread that somebody asked for
 
 
@@ -79,7 +83,7 @@ class Call(typing.NamedTuple):
 
 
 @contextlib.contextmanager
-def calls_kept():
+def calls_kept() -> Iterator[list[Call]]:
     """A context whose value is a list of what is called within it, in order, of first-order functions."""
     _kept.calls = calls = []
     try:
@@ -184,7 +188,7 @@ class _Linear(FirstOrderFunction):
         return gradients
 
 
-def linear(x, W, b=None, n_batch_axes=1):
+def linear(x: Input, W: Input, b: Input | None = None, n_batch_axes: int = 1) -> chainer.Variable:
     """xWᵀ + b, a sample a row: (N, …) with ``in`` numbers a sample, (out, in) and (out,) to (N, out)."""
     if n_batch_axes != 1:
         return chainer.functions.linear(x, W, b, n_batch_axes)
@@ -238,7 +242,7 @@ class _ReLU(_Activation):
         numpy.multiply(grad_y, y > 0, out=grad_x)
 
 
-def relu(x):
+def relu(x: Input) -> chainer.Variable:
     """max(x, 0), any shape."""
     return _ReLU()(x)
 
@@ -266,7 +270,7 @@ class _ELU(_Activation):
         numpy.multiply(slope, grad_y, out=grad_x)
 
 
-def elu(x):
+def elu(x: Input) -> chainer.Variable:
     """x where it is positive, exp(x) − 1 elsewhere (Clevert et al. 2016); any shape."""
     return _ELU()(x)
 
@@ -286,7 +290,7 @@ class _Tanh(_Activation):
         grad_x *= grad_y
 
 
-def tanh(x):
+def tanh(x: Input) -> chainer.Variable:
     """tanh(x), any shape."""
     return _Tanh()(x)
 
@@ -309,7 +313,7 @@ class _Sigmoid(_Activation):
         grad_x *= grad_y
 
 
-def sigmoid(x):
+def sigmoid(x: Input) -> chainer.Variable:
     """1/(1 + exp(−x)), any shape."""
     return _Sigmoid()(x)
 
@@ -326,14 +330,14 @@ class _Mean(FirstOrderFunction):
         return numpy.full(x.shape, grad_output / x.size, dtype=x.dtype),
 
 
-def mean(x, axis=None, **options):
+def mean(x: Input, axis=None, **options) -> chainer.Variable:
     """The mean of all numbers of an array, (); over some axes, or weighted, as Chainer has it."""
     if axis is not None or options:
         return chainer.functions.mean(x, axis, **options)
     return _Mean()(x)
 
 
-def sum_of_rows(x):
+def sum_of_rows(x: numpy.ndarray) -> numpy.ndarray:
     """x.sum(axis=0), on the CPU as a product, which is several times as fast."""
     return _ones(len(x), x.dtype).dot(x) if isinstance(x, numpy.ndarray) else x.sum(axis=0)
 

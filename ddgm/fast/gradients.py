@@ -5,6 +5,8 @@ Chainer's graph stays what it is, and any function of Chainer's may lie on the w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import chainer
 import numpy
 from chainer import backend
@@ -30,7 +32,7 @@ def gradients(loss: chainer.Variable, variables: list[chainer.Variable]) -> list
     return [gradient_of.get(variable.node) for variable in variables]
 
 
-def accumulate(gradient_of, inputs, gradients):
+def accumulate(gradient_of: dict, inputs: list, gradients: list) -> None:
     """Add gradients, arrays or ``None``, to those that a dict has of the same inputs."""
     for variable, gradient in zip(inputs, gradients):
         if gradient is not None and variable in gradient_of:
@@ -39,7 +41,7 @@ def accumulate(gradient_of, inputs, gradients):
             gradient_of[variable] = gradient
 
 
-def functions_between(loss, wanted):
+def functions_between(loss: chainer.variable.VariableNode, wanted: set) -> Iterator[tuple]:
     """Functions from a node back to any wanted node, each with the indexes of its inputs that lead there."""
     # A dict keeps the order of its keys, which decides in what order gradients are added up, to the last bit.
     found, stack = {}, [loss.creator_node]

@@ -3,6 +3,8 @@
 The second lets every copy of a convolution move whole runs of N numbers.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy
@@ -14,7 +16,7 @@ _STEP = 512  # numbers of each image that are copied at a time
 _LONGEST, _SHORTEST = 1024, 64  # products of as many numbers are faster than sums
 
 
-def channels_first(x):
+def channels_first(x: numpy.ndarray) -> numpy.ndarray:
     """(N, C, H, W) as a contiguous (C, H, W, N): without a copy for what a product returned.
 
     Images that lie one after the other are copied by way of a few rows of numbers that lie side by side.  Read one
@@ -35,7 +37,7 @@ def channels_first(x):
     return result
 
 
-def sums_of_channels(x, y=None):
+def sums_of_channels(x: numpy.ndarray, y: numpy.ndarray | None = None) -> numpy.ndarray:
     """Of x, or of x·y, over everything but the channels: (N, C, H, W) to (C,).
 
     On the CPU as products with up to 1,024 numbers each, whose sums are added up in pairs: no product of both arrays
@@ -52,7 +54,7 @@ def sums_of_channels(x, y=None):
     return numpy.matmul(x, y).reshape(n_channels, -1).sum(axis=1)
 
 
-def joined(x, others):
+def joined(x: numpy.ndarray, others: numpy.ndarray) -> numpy.ndarray:
     """Two batches one after the other, an array; of images one that lies as convolutions take it."""
     xp = backend.get_array_module(x)
     if x.ndim != 4:
@@ -60,7 +62,7 @@ def joined(x, others):
     return xp.concatenate([channels_first(x), channels_first(others)], axis=3).transpose(3, 0, 1, 2)
 
 
-def matrix(x):
+def matrix(x: numpy.ndarray) -> numpy.ndarray:
     """(N, …) as (N, numbers of a sample), without a copy for images that lie either way."""
     n_numbers = math.prod(x.shape[1:])
     if x.ndim == 4 and not x.flags.c_contiguous:

@@ -4,7 +4,10 @@ Named and called as :mod:`chainer.links` has them, so ``from ddgm.fast import li
 ``import chainer.links as L``.  What these don't know of, a dilated convolution for instance, Chainer computes.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
 
 import chainer
 import chainer.functions
@@ -12,7 +15,7 @@ import chainer.links
 import numpy
 
 from ddgm.fast import functions as F, kernels, sharding
-from ddgm.fast.elementary import FirstOrderFunction, sum_of_rows
+from ddgm.fast.elementary import FirstOrderFunction, Input, sum_of_rows
 from ddgm.fast.layout import sums_of_channels
 from ddgm.fast.threads import for_each
 
@@ -293,7 +296,9 @@ class _BatchNormalization(FirstOrderFunction):
         return self.xp.concatenate(parts).reshape(self.n_splits, -1)
 
 
-def batch_normalization(x, gamma, beta, eps, n_splits=1, observe=None):
+def batch_normalization(
+        x: Input, gamma: Input, beta: Input, eps: float, n_splits: int = 1,
+        observe: Callable | None = None) -> chainer.Variable:
     """γ·(x − mean)/√(variance + eps) + β over a batch (Ioffe & Szegedy 2015, algorithm 1).
 
     ``x`` is (N, units) or (N, units, H, W), ``gamma`` and ``beta`` (units,), the result has the shape of x: that many

@@ -1,5 +1,7 @@
 """Memory that is used again, since the operating system takes longer to hand out new memory than a copy takes."""
 
+from __future__ import annotations
+
 import math
 import threading
 
@@ -8,7 +10,7 @@ import numpy
 _buffers = threading.local()
 
 
-def workspace(xp, name, shape, dtype):
+def workspace(xp, name: str, shape: tuple, dtype: numpy.dtype) -> numpy.ndarray:
     """An array of any content, good until the next call of this thread with this name.
 
     On a GPU a new one: CuPy keeps memory at hand by itself.
@@ -23,7 +25,7 @@ def workspace(xp, name, shape, dtype):
     return buffer[:n_bytes].view(dtype).reshape(shape)
 
 
-def keep_freed():
+def keep_freed() -> None:
     """Let the process keep up to 64 MB that it has freed, for the next iteration.
 
     The C library of Linux hands free memory back as soon as it is twice as much as the largest block that was ever

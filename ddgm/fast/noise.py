@@ -5,6 +5,8 @@ number takes 16 random bits, which is several times faster than drawing 32-bit f
 which are all that is sent to a GPU.
 """
 
+from __future__ import annotations
+
 import functools
 import statistics
 
@@ -13,7 +15,7 @@ import numpy
 from chainer import backend
 
 from ddgm.fast import kernels, sharding
-from ddgm.fast.elementary import FirstOrderFunction
+from ddgm.fast.elementary import FirstOrderFunction, Input
 from ddgm.fast.threads import in_parts
 
 _LEVELS = 2 ** 16
@@ -39,7 +41,7 @@ class _Gaussian(FirstOrderFunction):
         return grad_output,
 
 
-def add_noise(x, standard_deviation):
+def add_noise(x: Input, standard_deviation: float) -> Input:
     """x + ε with ε ~ N(0, standard_deviation²) while training, else x.  Raises ``RuntimeError`` without a generator.
 
     ε takes 65,536 values of equal probability, the largest of them 4.3 standard deviations; its variance is exact.
@@ -77,7 +79,7 @@ class _Dropout(FirstOrderFunction):
         return grad_x,
 
 
-def dropout(x, ratio=0.5):
+def dropout(x: Input, ratio: float = 0.5) -> Input:
     """x with a share ``ratio`` of its numbers set to 0, the others enlarged by 1/(1 − ratio), while training; else x.
 
     Raises ``RuntimeError`` without a generator.

@@ -60,7 +60,7 @@ def n_numbers(x: numpy.ndarray) -> int:
     return n_rows(len(x)) * math.prod(x.shape[1:])
 
 
-def shard_of(x):
+def shard_of(x: numpy.ndarray | chainer.Variable) -> numpy.ndarray | chainer.Variable:
     """Of the rows of all ranks those here: (N, …) to (n, …), of one batch or of several one after the other.
 
     ``x`` is an array, or a variable, whose gradient is then that of its rows here and 0 elsewhere.
@@ -74,7 +74,7 @@ def shard_of(x):
     return parts[0] if len(parts) == 1 else backend.get_array_module(x).concatenate(parts)
 
 
-def all_gather(x):
+def all_gather(x: numpy.ndarray | chainer.Variable) -> numpy.ndarray | chainer.Variable:
     """The rows of all ranks in the order of the batch, from those here: (n, …) to (N, …).
 
     ``x`` is an array, or a variable, whose gradient is then the sum of what all ranks have for its rows.

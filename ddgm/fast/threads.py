@@ -3,16 +3,21 @@
 Into what parts work falls does not depend on the number of threads, so neither do the bits of its results.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import functools
 import os
 import threading
+from collections.abc import Callable, Iterable
+
+import numpy
 
 PART = 2 ** 17  # numbers; of several arrays that many stay in a cache of 1 MB or more
 _in_for_each = threading.local()  # whether this thread is at work in for_each
 
 
-def in_parts(function, *arrays):
+def in_parts(function: Callable, *arrays: numpy.ndarray) -> None:
     """``function(*arrays)`` for parts of the arrays, which have one shape; it works on each number by itself.
 
     The parts are slices along the axis along which the first array's numbers lie farthest apart.
@@ -28,7 +33,7 @@ def in_parts(function, *arrays):
     for_each(lambda part: function(*[array[part] for array in arrays]), slices)
 
 
-def for_each(function, items):
+def for_each(function: Callable, items: Iterable) -> list:
     """``[function(item) for item in items]``, spread over the threads.
 
     The functions must not write to what another one reads or writes, and spend their time in NumPy, where threads run
@@ -59,7 +64,7 @@ def for_each(function, items):
 
 
 @functools.lru_cache(maxsize=1)
-def number():
+def number() -> int:
     """How many threads work at once: those that NumPy has for products, at most 4.
 
     More gain nothing: what is done element by element waits for the memory then.

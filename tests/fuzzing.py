@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from ddgm import training
 from ddgm.compare import entries
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
 from ddgm.data.toy import GaussianMixture
 from ddgm.networks import toy

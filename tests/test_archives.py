@@ -14,8 +14,8 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, refusal
 from PIL import Image
 
-from ddgm.data import archives, decoders, images, picture_cache, picture_reading
-from ddgm.data.images import ImageFolder
+from ddgm.data import archives, picture_cache
+from ddgm.data.image_folder import ImageFolder
 from ddgm.prepare.__main__ import main as prepare
 
 N = 12
@@ -70,9 +70,7 @@ def assert_same(data, plain):
 @pytest.fixture
 def cached(monkeypatch):
     """Few pictures are kept in a cache as well."""
-    monkeypatch.setattr(images, '_FEW', 0)
-    monkeypatch.setattr(picture_reading, '_PER_CHUNK', 5)
-    monkeypatch.setattr(decoders, 'n_cores', lambda: 2)
+    monkeypatch.setattr(picture_cache, "_LONG", 0)
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, refusal
 from PIL import Image, ImageOps, PngImagePlugin
 
-from ddgm.data import decoding
-from ddgm.data.images import ImageFolder
+from ddgm.data import picture_file
+from ddgm.data.image_folder import ImageFolder
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -192,7 +192,7 @@ def test_grey_levels_multiplied_by_their_opacity():
     """As some TIFF files have; Pillow reads them since later than 11."""
     picture = Image.merge('LA', [Image.fromarray(quarter_levels(*levels)) for levels in (
         (9, 255, 0, 0), (0, 51, 51, 255))]).convert('La')
-    on_white = numpy.asarray(decoding._on_white(picture))
+    on_white = numpy.asarray(picture_file._on_white(picture))
     assert colours_of(on_white.transpose(2, 0, 1)) == [WHITE, WHITE, (204,) * 3, BLACK]
 
 
@@ -200,7 +200,7 @@ def test_palette_with_opacities():
     """As some TGA files have; Pillow reads them since later than 9.1."""
     picture = solid(1, mode='P')
     picture.putpalette([*RED, 255, *BLUE, 51], 'RGBA')
-    assert decoding._on_white(picture).getpixel((0, 0)) == (204, 204, 255)
+    assert picture_file._on_white(picture).getpixel((0, 0)) == (204, 204, 255)
 
 
 def test_floating_point_is_left_out(tmp_path):
@@ -368,7 +368,7 @@ def test_middle_square_of_exact_height_is_not_resampled(read, rng):
 
 def test_large_jpeg_is_not_decoded_whole(tmp_path):
     quarters(1000).save(str(tmp_path / 'a.jpg'))
-    assert decoding.decode(tmp_path / 'a.jpg').size == (500, 500)
+    assert picture_file.decode(tmp_path / 'a.jpg').size == (500, 500)
 
 
 # ---- folders

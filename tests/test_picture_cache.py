@@ -16,7 +16,7 @@ from conftest import HANGS_AFTER, ROOT, refusal, until
 from PIL import Image
 
 from ddgm.data import decoders, images, picture_cache, picture_index, picture_reading
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 
 N = 36
 

@@ -10,7 +10,7 @@ from conftest import ROOT, refusal
 from PIL import Image
 
 from ddgm.data import export
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation.images import Pictures
 from ddgm.prepare.__main__ import main

@@ -77,7 +77,7 @@ class ImageFolder:
         return '{} left out: {}'.format(counted(len(self.left_out), 'file'), some(
             '{} ({})'.format(path, reason) for path, reason in self.left_out))
 
-    def sample(self, n: int, rng: numpy.random.Generator) -> numpy.ndarray:
+    def sample(self, n: int, rng) -> numpy.ndarray:
         """Draw n images, or all where there are fewer, from a NumPy generator: (n, 3, 64, 64) float32 in 0…1.
 
         None is drawn twice.

@@ -66,6 +66,8 @@ def _scale_transparent_colour(picture):
 
 
 def _upright(picture):
+    if picture.format == 'TIFF':
+        return picture  # Pillow has turned it in loading, and older releases don't remember that
     try:
         return ImageOps.exif_transpose(picture)
     except Exception:

@@ -146,6 +146,19 @@ def test_all_cores_decode(folder, plain, monkeypatch):
     assert_same(ImageFolder(folder, cache=picture_cache.NONE), plain)
 
 
+def test_formats_are_known_before_threads_start(folder, monkeypatch):
+    """Pillow loads most of them when they are first needed, and another thread that needs them then has them not."""
+    threads, init = [], Image.init
+
+    def note_and_init():
+        threads.append(threading.current_thread())
+        return init()
+    monkeypatch.setattr(Image, 'init', note_and_init)
+    ImageFolder(folder)
+    assert threads[0] is threading.main_thread()
+    assert len(set(threads)) > 1
+
+
 # ---- what has changed
 
 def replaced(folder):

@@ -24,7 +24,7 @@ import zlib
 import numpy
 import PIL
 
-from ddgm.data.picture_file import SIDE, Unsuitable, outcome, pillow_quiet
+from ddgm.data.picture_file import SIDE, Unsuitable, outcome, pillow_ready
 from ddgm.support.errors import one_line
 from ddgm.support.files import Lock, open_atomically, read_json, user_cache, write_json
 from ddgm.support.terminal import CountingBar
@@ -125,7 +125,7 @@ def _decoded(source):
     waiting = collections.deque()
     # Threads are enough: others go on while Pillow decodes and resizes.
     pool = concurrent.futures.ThreadPoolExecutor(n_cores)
-    with pillow_quiet(), contextlib.ExitStack() as stack:
+    with pillow_ready(), contextlib.ExitStack() as stack:
         stack.callback(pool.shutdown, cancel_futures=True)
         for file in source.files():
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import collections.abc
 import contextlib
 import io
 import logging
@@ -123,8 +124,9 @@ def _reason_of(error):
 
 
 @contextlib.contextmanager
-def pillow_quiet():
-    """A context in which Pillow says nothing of what it can still read, and raises where a picture is too large."""
+def pillow_ready() -> collections.abc.Iterator[None]:
+    """A context in which threads can decode, and Pillow warns of nothing, but raises where a picture is too large."""
+    Image.init()  # all formats, which a thread would not wait for while another one loads them
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         warnings.simplefilter('error', Image.DecompressionBombWarning)

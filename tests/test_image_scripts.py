@@ -11,6 +11,8 @@ from conftest import assert_same_run, run_script_in
 from PIL import Image
 from test_scripts import LOG, assert_refused
 
+from ddgm.evaluation.images import Pictures
+
 TINY = ['-n', '6', '-b', '16', '--log_interval', '3', '--snapshot_interval', '3', '--figure_interval', '2']
 METRICS = {
     'mnist': {
@@ -150,16 +152,12 @@ def test_cache_that_cannot_be_written(tiny, run_script, tmp_path):
     assert_refused(result, 'XDG_CACHE_HOME', str(tmp_path / 'ddgm'))
 
 
-def test_bad_picture_among_good_ones(tiny, pictures_folder, run_script, tmp_path):
-    """It is named and counted, and the run goes on without it."""
+def test_bad_picture_among_good_ones(pictures_folder, tmp_path):
+    """It is named and counted in what a run says of its data, and the run goes on without it."""
     folder = tmp_path / 'pictures'
     shutil.copytree(pictures_folder, folder)
     (folder / '05.png').write_bytes((folder / '05.png').read_bytes()[:100])
     Image.new('RGB', (1, 1)).save(folder / 'dot.png')
-    result = run_script('images', *tiny['images'], '-n', 2, '--data', folder)
-    assert result.returncode == 0, result.stderr
-    line = next(line for line in result.stdout.splitlines() if 'pictures in' in line)
-    assert line.startswith('39 pictures in ')
-    assert '2 files left out' in line
-    assert '05.png' in line
+    line = Pictures(folder, 16).description
+    assert line.startswith('39 pictures in {}; 2 files left out: 05.png ('.format(folder))
     assert 'dot.png (too small' in line

@@ -120,13 +120,6 @@ def test_by_default_in_the_cache_of_the_user(folder):
     assert data.cache.parent == pathlib.Path(os.environ['XDG_CACHE_HOME']) / 'ddgm' / 'pictures'
 
 
-def test_of_no_picture_at_all(cache, tmp_path):
-    (tmp_path / 'texts').mkdir()
-    (tmp_path / 'texts' / 'a.txt').write_text('text')
-    assert 'no picture that can be read (1 file left out: a.txt' in refusal(ImageFolder, tmp_path / 'texts', 2, cache)
-    assert not cache.exists()
-
-
 def test_cache_among_the_pictures_is_refused(folder, cache):
     assert refusal(ImageFolder, folder, 2, folder / 'a' / 'cache').endswith('give another folder to --cache')
     assert not (folder / 'a' / 'cache').exists()

@@ -95,28 +95,26 @@ def _read(source, cache=None):
     """Decode all.  Raises ``OSError`` where the cache can't be written, ``BlockingIOError`` where another writes it."""
     # What has a cache already is known to take long.
     due = time.monotonic() + (0 if cache is not None and os.path.exists(cache.path) else _LONG)
-    results, n, pixels, is_on_disk = {}, 0, io.BytesIO(), False
+    results, n = {}, 0
+    pixels = in_memory = io.BytesIO()
     with contextlib.ExitStack() as stack:
         with contextlib.closing(_decoded(source)) as decoded, CountingBar('pictures read') as bar:
             for file, result in decoded:
                 if isinstance(result, bytes):
-                    if cache is not None and not is_on_disk and time.monotonic() >= due:
-                        stack.callback(cache.lock().release)
-                        in_memory, pixels = pixels, stack.enter_context(tempfile.TemporaryFile(dir=cache.folder))
+                    if cache is not None and pixels is in_memory and time.monotonic() >= due:
+                        pixels = stack.enter_context(cache.unfinished())
                         pixels.write(in_memory.getbuffer())
-                        is_on_disk = True
                     pixels.write(result)
                     result, n = n, n + 1
                 results[file.name] = result  # of a name that comes twice the last file counts
                 bar.update(n, file.share)
-        pixels.flush()
-        images = numpy.memmap(pixels, mode='r') if is_on_disk else numpy.frombuffer(pixels.getbuffer(), numpy.uint8)
-        listed, rows = _listed(results, images.reshape(-1, *_SHAPE))
-        if is_on_disk:
-            return cache.keep(listed, rows)
-        if not numpy.array_equal(rows, numpy.arange(n)):
-            listed.images = listed.images[rows]
-        return listed
+        if pixels is not in_memory:
+            pixels.flush()
+            return cache.keep(*_listed(results, numpy.memmap(pixels, mode='r')))
+    listed, rows = _listed(results, numpy.frombuffer(pixels.getbuffer(), numpy.uint8))
+    if not numpy.array_equal(rows, numpy.arange(n)):
+        listed.images = listed.images[rows]
+    return listed
 
 
 def _decoded(source):
@@ -142,6 +140,7 @@ def _decoded(source):
 
 def _listed(results, images):
     """The ``Pixels`` with images as they came, and the rows of these that make the order of the names."""
+    images = images.reshape(-1, *_SHAPE)
     pictures = sorted((name, row) for name, row in results.items() if not isinstance(row, str))
     rows = numpy.array([row for _, row in pictures], dtype=numpy.int64)
     digest = hashlib.sha256()
@@ -213,16 +212,25 @@ class _Cache:
     def _path_of_pixels(self, fingerprint):
         return self.path.with_suffix('.{}.npy'.format(fingerprint))
 
-    def lock(self):
-        """Keep other processes from writing it; raises ``BlockingIOError`` where one is at that."""
+    @contextlib.contextmanager
+    def unfinished(self):
+        """A context with a file for pixels, which vanishes at its end, and in which no other process writes the cache.
+
+        Raises ``BlockingIOError`` where one does.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        return Lock(self._lock_path)
+        lock = Lock(self._lock_path)
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                yield file
+        finally:
+            lock.release()
 
     def wait(self):
-        """Return when no process writes it any more."""
+        """Return when no other process writes it any more."""
         while True:
             with contextlib.suppress(BlockingIOError):
-                return self.lock().release()
+                return Lock(self._lock_path).release()
             time.sleep(0.1)
 
 

@@ -31,7 +31,7 @@ ENTRIES, FRAMES, SIDE = 1_000_000, 500_000, 332
 
 START = '''
 import sys, time
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 start = time.perf_counter()
 data = ImageFolder(sys.argv[1], cache=sys.argv[2])
 print(time.perf_counter() - start)
@@ -49,7 +49,7 @@ print(time.perf_counter() - start)
 '''.format(SEARCHED_SAMPLES)
 BATCH = '''
 import sys, time
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 from ddgm.support.randomness import generator
 data = ImageFolder(sys.argv[1], cache=sys.argv[2])
 start = time.perf_counter()

@@ -35,7 +35,7 @@ RESULTS = ROOT / 'docs' / 'results'
 # are timed are the post's, which stay.
 STEP = tuple('ddgm/' + name for name in (
     'training.py', 'models.py', 'objectives.py', 'equations.py', 'links.py', 'networks', 'beyond_the_paper', 'fast',
-    'data/toy.py', 'data/mnist.py', 'data/images.py', 'support/compatibility.py', 'support/randomness.py'))
+    'data/toy.py', 'data/mnist.py', 'data/image_folder.py', 'support/compatibility.py', 'support/randomness.py'))
 
 
 @dataclasses.dataclass(frozen=True)

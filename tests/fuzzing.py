@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from ddgm import training
 from ddgm.compare import entries
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
 from ddgm.data.toy import GaussianMixture
 from ddgm.networks import toy
@@ -185,7 +185,7 @@ class Pictures:
         self.path, self.sound = folder / 'picture', []
         pixels = Image.fromarray(rng.integers(256, size=(40, 50, 4)).astype(numpy.uint8), 'RGBA')
         much_text = PngImagePlugin.PngInfo()
-        much_text.add_text('text', 2_000_000 * 'x', zip=True)
+        much_text.add_text('text', 500_000 * 'x', zip=True)
         for mode, form, options in (
                 ('RGBA', 'PNG', {}), ('P', 'PNG', {'transparency': 3}), ('I;16', 'PNG', {}), ('RGB', 'JPEG', {}),
                 ('CMYK', 'JPEG', {}), ('P', 'GIF', {}), ('RGB', 'BMP', {}), ('RGB', 'PPM', {}), ('RGBA', 'TGA', {}),

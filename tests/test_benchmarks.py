@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, is_stand_in, refusal
 from PIL import Image
 
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 from ddgm.fast import links
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line

@@ -2,13 +2,16 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 import numpy
 import pytest
-from conftest import assert_same_run
+from conftest import assert_same_run, run_script_in
 from PIL import Image
 from test_scripts import LOG, assert_refused
+
+from ddgm.evaluation.images import Pictures
 
 TINY = ['-n', '6', '-b', '16', '--log_interval', '3', '--snapshot_interval', '3', '--figure_interval', '2']
 METRICS = {
@@ -21,7 +24,7 @@ METRICS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def tiny(digits_folder, pictures_folder):
     """The flags of a tiny run of a task."""
     return {
@@ -30,12 +33,17 @@ def tiny(digits_folder, pictures_folder):
     }
 
 
-@pytest.mark.parametrize('task', ['mnist', 'images'])
-def test_tiny_run(task, tiny, run_script, tmp_path):
-    result = run_script(task, *tiny[task])
+@pytest.fixture(scope='module', params=['mnist', 'images'])
+def straight(request, tiny, tmp_path_factory):
+    """A task, its uninterrupted tiny run, and how that has ended."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, folder / 'result' / request.param, run_script_in(folder, request.param, *tiny[request.param])
+
+
+def test_tiny_run(straight, tiny):
+    task, run, result = straight
     assert result.returncode == 0, result.stderr
     assert result.stderr == ''
-    run = tmp_path / 'result' / task
 
     lines = result.stdout.splitlines()
     assert lines[:2] == ['Device: @numpy', '# Minibatch-size: 16']
@@ -68,29 +76,29 @@ def test_tiny_run(task, tiny, run_script, tmp_path):
     assert not list(run.rglob('*.tmp'))
 
 
-@pytest.mark.parametrize('task', ['mnist', 'images'])
-def test_split_run_is_the_straight_run(task, tiny, run_script, tmp_path):
-    """The data folder need not be said again.  Every preset: tests/test_training_state.py."""
-    assert run_script(task, *tiny[task], '-o', 'straight').returncode == 0
-    assert run_script(task, *tiny[task], '-o', 'split', '-n', 4).returncode == 0
-    result = run_script(task, '-o', 'split', '-r', '-n', 6)
+def test_split_run_is_the_straight_run(straight, tiny, run_script, tmp_path):
+    """It knows its data: an archive need not be said again, digits elsewhere are the same, other data is not.
+
+    Every preset: tests/test_training_state.py.
+    """
+    task, run, _ = straight
+    data = pathlib.Path(tiny[task][tiny[task].index('--data') + 1])
+    other = shutil.copytree(data, tmp_path / 'other')
+    archive = shutil.make_archive(tmp_path / 'pictures', 'zip', data)
+    first, second = {'mnist': ([], ['--data', other]), 'images': (['--data', archive], [])}[task]
+    assert run_script(task, *tiny[task], '-o', 'split', '-n', 4, *first).returncode == 0
+    result = run_script(task, '-o', 'split', '-r', '-n', 6, *second)
     assert result.returncode == 0, result.stderr
-    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+    assert_same_run(run, tmp_path / 'split')
 
-
-@pytest.mark.parametrize('task', ['mnist', 'images'])
-def test_resuming_with_other_data_is_refused(task, tiny, run_script, tmp_path, digits_folder, pictures_folder):
-    assert run_script(task, *tiny[task], '-n', 2, '-o', 'run').returncode == 0
-    other = tmp_path / 'other'
-    shutil.copytree({'mnist': digits_folder, 'images': pictures_folder}[task], other)
-    # The same data elsewhere is the same data.
-    assert run_script(task, '-o', 'run', '-r', '--data', other).returncode == 0
     if task == 'mnist':
-        shutil.copy(other / 't10k-images-idx3-ubyte.gz', other / 'train-images-idx3-ubyte.gz')
-        shutil.copy(other / 't10k-labels-idx1-ubyte.gz', other / 'train-labels-idx1-ubyte.gz')
+        for kind in ('images-idx3', 'labels-idx1'):
+            shutil.copy(other / 't10k-{}-ubyte.gz'.format(kind), other / 'train-{}-ubyte.gz'.format(kind))
     else:
         (other / '07.png').unlink()
-    assert_refused(run_script(task, '-o', 'run', '-r', '--data', other), str(other), '--data')
+        os.truncate(archive, os.path.getsize(archive) - 30)
+        assert_refused(run_script(task, '-o', 'split', '-r'), archive, '--data')
+    assert_refused(run_script(task, '-o', 'split', '-r', '--data', other), str(other), '--data')
 
 
 @pytest.mark.parametrize(('task', 'arguments', 'words'), [
@@ -144,16 +152,12 @@ def test_cache_that_cannot_be_written(tiny, run_script, tmp_path):
     assert_refused(result, 'XDG_CACHE_HOME', str(tmp_path / 'ddgm'))
 
 
-def test_bad_picture_among_good_ones(tiny, pictures_folder, run_script, tmp_path):
-    """It is named and counted, and the run goes on without it."""
+def test_bad_picture_among_good_ones(pictures_folder, tmp_path):
+    """It is named and counted in what a run says of its data, and the run goes on without it."""
     folder = tmp_path / 'pictures'
     shutil.copytree(pictures_folder, folder)
     (folder / '05.png').write_bytes((folder / '05.png').read_bytes()[:100])
     Image.new('RGB', (1, 1)).save(folder / 'dot.png')
-    result = run_script('images', *tiny['images'], '-n', 2, '--data', folder)
-    assert result.returncode == 0, result.stderr
-    line = next(line for line in result.stdout.splitlines() if 'pictures in' in line)
-    assert line.startswith('39 pictures in ')
-    assert '2 files left out' in line
-    assert '05.png' in line
+    line = Pictures(folder, 16).description
+    assert line.startswith('39 pictures in {}; 2 files left out: 05.png ('.format(folder))
     assert 'dot.png (too small' in line

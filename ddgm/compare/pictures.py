@@ -4,11 +4,11 @@ import itertools
 
 import numpy
 
-from ddgm.data import decoding, mnist
+from ddgm.data import mnist, picture_file
 from ddgm.support.errors import UsageError, counted
 
 SUFFIXES = ('.png', '.jpg', '.jpeg')
-_SIDES = (mnist.SIDE, decoding.SIDE)
+_SIDES = (mnist.SIDE, picture_file.SIDE)
 _WIDEST = 16  # pixels between two tiles
 
 
@@ -19,7 +19,7 @@ def read(path, alone):
     beside it: then its tiles may also touch.  Raises ``UsageError`` for a file that can't be read.
     """
     try:
-        pixels = decoding.read_pixels(path)
+        pixels = picture_file.read_pixels(path)
     except ValueError as error:
         raise UsageError('{}: can\'t be read as a picture ({}): leave it out or give another path'.format(
             path, error)) from error

@@ -1,15 +1,17 @@
 """Archives of pictures, .zip and .tar, read as they are: nothing of them is unpacked onto the disk."""
 
-import itertools
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import hashlib
+import os
 import pathlib
 import tarfile
 import zipfile
 import zlib
 
-import numpy
-
-from ddgm.data.decoding import Unsuitable
-from ddgm.data.picture_files import PictureFile
+from ddgm.data.picture_file import PictureFile, Unsuitable
 from ddgm.support.errors import UsageError, one_line
 
 try:
@@ -19,15 +21,7 @@ except ImportError:  # a Python that was built without it
     _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError)
 
 _LARGEST = 1 << 26  # bytes of one picture's file; a few bytes of an archive can promise any number
-_COUNTED = 10_000  # files of a tar: to count all would take as long as to read it
-# With what a .zip, and a tar compressed by gzip, bzip2 or xz, begins.
-_BEGINNINGS = b'PK\3\4', b'\x1f\x8b', b'BZh', b'\xfd7zXZ'
 _CURE = 'give a sound archive, or a folder of pictures, to --data'
-
-
-def is_archive(path):
-    """Whether a path is that of a file, which an archive has to be then."""
-    return pathlib.Path(path).is_file()
 
 
 class Archive:
@@ -36,66 +30,50 @@ class Archive:
     Attributes:
         path (pathlib.Path): The archive's.
         unread (list): Empty: what can't be read is among the files.
-        most (int): How many files there are; of a tar not above 10,000, which are enough to know that they are many.
-        stamp: (1, 2) int64: its size and the time of its last change.
+        key (str): The same as long as its size and times are.
     """
 
     unread = ()
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         """Raises ``UsageError`` where it is no archive that can be read."""
         self.path = pathlib.Path(path)
         try:
             status = self.path.stat()
-            with open(self.path, 'rb'):
-                pass
-            # In this order: a tar may end with a zip.
-            self._is_zip = not _is_tar(self.path) and zipfile.is_zipfile(self.path)
-            if not (self._is_zip or _is_tar(self.path)):
-                with open(self.path, 'rb') as file:
-                    if file.read(5).startswith(_BEGINNINGS):
-                        raise UsageError('{} is damaged (its beginning or its end): {}'.format(one_line(path), _CURE))
-                raise UsageError('{} is neither a folder nor a .zip or .tar: give one of these with pictures to '
-                                 '--data'.format(one_line(path)))
+            is_tar = _is_tar(self.path)
+            self._is_zip = not is_tar and zipfile.is_zipfile(self.path)  # in this order: a tar may end with a zip
         except OSError as error:
             raise UsageError('{} can\'t be read ({}): {}'.format(one_line(path), error.strerror, _CURE)) from error
-        self.stamp = numpy.array([[status.st_size, status.st_mtime_ns]], dtype=numpy.int64)
-        self.most = self._n_members()
+        if not (is_tar or self._is_zip):
+            raise UsageError('{} is neither a folder nor a sound .zip or .tar: give one of these with pictures to '
+                             '--data'.format(one_line(path)))
+        self._size = max(1, status.st_size)
+        self.key = hashlib.sha256(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode()).hexdigest()
 
-    def _n_members(self):
-        with self._refusing():
-            if self._is_zip:
-                with zipfile.ZipFile(self.path) as archive:
-                    return len(archive.infolist())
-            return sum(1 for _ in itertools.islice(self._of_tar(), _COUNTED))
+    def files(self) -> collections.abc.Iterator[PictureFile]:
+        """Yields each file, those of a .zip in the order of their names; of a name that is there twice the last counts.
 
-    def _refusing(self):
-        return _Refusing(self.path)
-
-    def is_listed_in(self, index):
-        """Whether an index of earlier tells of this very archive."""
-        return index.source_stamp.shape == self.stamp.shape and bool((index.source_stamp == self.stamp).all())
-
-    def files(self):
-        """Yields the :class:`PictureFile` of each file in the archive's order, and the share of it that is read.
-
-        Of a file that is there twice the last one counts.  Raises ``UsageError`` where the archive is damaged.
+        Raises ``UsageError`` where the archive is damaged.
         """
         with self._refusing():
             yield from self._of_zip() if self._is_zip else self._of_tar()
 
+    @contextlib.contextmanager
+    def _refusing(self):
+        """A context that turns what a damaged archive raises into the line that the user reads."""
+        try:
+            yield
+        except (*_DAMAGE, OSError) as error:
+            raise UsageError('{} is damaged ({}): {}'.format(
+                one_line(self.path), one_line(error)[:80] or type(error).__name__, _CURE)) from error
+
     def _of_zip(self):
         with zipfile.ZipFile(self.path) as archive:
-            members = archive.infolist()
-            for i, member in enumerate(members, 1):
-                if member.is_dir() or _is_hidden(member.filename):
-                    continue
-                reason = _reason(member.filename, member.file_size)
-                if member.flag_bits & 1:
-                    reason = 'encrypted'
-                yield PictureFile(
-                    _plain(member.filename), (member.file_size, member.CRC, 0), reason,
-                    lambda member=member: _read_zipped(archive, member)), i / len(members)
+            members = {
+                _plain(member.filename): member for member in archive.infolist()
+                if not (member.is_dir() or _is_hidden(member.filename))}
+            for i, (name, member) in enumerate(sorted(members.items(), key=lambda item: item[0]), 1):
+                yield PictureFile(name, lambda member=member: _read_zipped(archive, member), i / len(members))
 
     def _of_tar(self):
         with open(self.path, 'rb') as raw, tarfile.open(fileobj=raw, mode='r:*', tarinfo=_Member) as archive:
@@ -103,30 +81,18 @@ class Archive:
                 return  # Python 3.9's `next` would seek to before the beginning of an empty archive
             for member in iter(archive.next, None):
                 archive.members.clear()  # it would keep them all
-                if member.isdir() or _is_hidden(member.name):
-                    continue
-                reason = _reason(member.name, member.size)
-                if not member.isfile():
-                    reason = 'a link' if member.issym() or member.islnk() else 'not a file'
-                yield PictureFile(
-                    _plain(member.name), (member.size, int(member.mtime), member.chksum), reason,
-                    lambda member=member: archive.extractfile(member).read(member.size)), (
-                        raw.tell() / max(1, int(self.stamp[0, 0])))
+                if not (member.isdir() or _is_hidden(member.name)):
+                    yield PictureFile(
+                        _plain(member.name), lambda member=member: self._read_taped(archive, member),
+                        raw.tell() / self._size)
 
-
-class _Refusing:
-    """A context that turns what a damaged archive raises into the line that the user reads."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, (*_DAMAGE, OSError)):
-            raise UsageError('{} is damaged ({}): {}'.format(
-                one_line(self._path), one_line(error)[:80] or kind.__name__, _CURE)) from error
+    def _read_taped(self, archive, member):
+        """The bytes of one picture; raises ``UsageError`` where the tar is damaged: nothing behind can be found."""
+        if not member.isfile():
+            raise Unsuitable('a link' if member.issym() or member.islnk() else 'not a file')
+        _check(member.name, member.size)
+        with self._refusing():
+            return archive.extractfile(member).read()
 
 
 class _Member(tarfile.TarInfo):
@@ -141,19 +107,30 @@ class _Member(tarfile.TarInfo):
 
 
 def _is_tar(path):
-    try:
+    with contextlib.suppress(*_DAMAGE):
         return tarfile.is_tarfile(path)
-    except _DAMAGE:
-        return False
+    return False
 
 
 def _read_zipped(archive, member):
-    """The bytes of one picture; raises ``Unsuitable`` where they are damaged: the others may be sound."""
+    """The bytes of one picture; raises ``Unsuitable`` also where they are damaged: the others may be sound."""
+    _check(member.filename, member.file_size)
+    if member.flag_bits & 1:
+        raise Unsuitable('encrypted')
     try:
         with archive.open(member) as file:
             return file.read(_LARGEST)
-    except (*_DAMAGE, NotImplementedError, RuntimeError) as error:
+    except (*_DAMAGE, OSError, NotImplementedError, RuntimeError) as error:
         raise Unsuitable('damaged: {}'.format(one_line(error)[:80] or type(error).__name__)) from error
+
+
+def _check(name, size):
+    """Raise ``Unsuitable`` where a file is left out before it is read."""
+    windows = pathlib.PureWindowsPath(name)
+    if name.startswith('/') or windows.anchor or '..' in windows.parts:
+        raise Unsuitable('its name leads out of the archive')
+    if size > _LARGEST:
+        raise Unsuitable('too large: {:,} bytes'.format(size))
 
 
 def _plain(name):
@@ -163,11 +140,3 @@ def _plain(name):
 
 def _is_hidden(name):
     return any(part.startswith('.') and part not in ('.', '..') or part == '__MACOSX' for part in name.split('/'))
-
-
-def _reason(name, size):
-    """Why a file is left out before it is read, else ``None``."""
-    windows = pathlib.PureWindowsPath(name)
-    if name.startswith('/') or windows.anchor or '..' in windows.parts:
-        return 'its name leads out of the archive'
-    return 'too large: {:,} bytes'.format(size) if size > _LARGEST else None

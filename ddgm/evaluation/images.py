@@ -10,7 +10,7 @@ import chainer
 import numpy
 from chainer import initializers
 
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 from ddgm.evaluation import metrics, sampling
 from ddgm.evaluation.pixels import from_0_to_1
 from ddgm.fast import functions as F, links as L
@@ -66,7 +66,7 @@ class Pictures:
     Args:
         folder: Of pictures, or an archive, of which at most 2,500 are the reference.
         batchsize (int): How many there have to be.
-        cache: The folder for their pixels; see :class:`ddgm.data.images.ImageFolder`.
+        cache: The folder for their pixels; see :class:`ddgm.data.image_folder.ImageFolder`.
 
     Raises ``UsageError`` where there are too few or they can't be a reference.
     """

@@ -31,11 +31,11 @@ def main(arguments=None):
     request = parse(arguments)
 
     # Only now NumPy and Pillow, so that --help and a mistyped flag answer at once.
-    from ddgm.data import export, images, mnist, picture_files
+    from ddgm.data import export, image_folder, mnist, picture_folder
     folder, out = pathlib.Path(request.data), pathlib.Path(request.out)
-    export.check(out, picture_files.folders_of(folder) if request.task == 'images' else [folder])
+    export.check(out, picture_folder.folders_of(folder) if request.task == 'images' else [folder])
     if request.task == 'images':
-        data = images.ImageFolder(folder, batchsize=1, cache=request.cache)
+        data = image_folder.ImageFolder(folder, batchsize=1, cache=request.cache)
         pictures = zip(export.png_names(data.paths), data.images.transpose(0, 2, 3, 1))
         report = data.report()
     else:

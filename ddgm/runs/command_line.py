@@ -70,8 +70,8 @@ DATA_FOLDERS = {
 }
 
 CACHE_HELP = (
-    'where the pixels of more than 2,000 pictures are kept, so that they are decoded once (default: ddgm/pictures in '
-    '$XDG_CACHE_HOME or ~/.cache); none: in memory')
+    'where the pixels of pictures are kept that take more than 5 seconds to decode, so that it is done once (default: '
+    'ddgm/pictures in $XDG_CACHE_HOME or ~/.cache); none: in memory')
 
 VERSION = 'ddgm ' + ddgm.__version__  # as --version prints it
 

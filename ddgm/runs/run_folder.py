@@ -8,7 +8,7 @@ import re
 
 import numpy
 
-from ddgm.data import picture_cache, picture_files
+from ddgm.data import picture_cache, picture_folder
 from ddgm.presets import default_preset, settings_class
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
@@ -268,7 +268,7 @@ def keep_apart(out, task, data, flag='--out'):
     A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
     data from then on.
     """
-    for folder in [] if not data else picture_files.folders_of(pathlib.Path(data)) if task == 'images' else [data]:
+    for folder in [] if not data else picture_folder.folders_of(pathlib.Path(data)) if task == 'images' else [data]:
         if (is_within(out, folder) and (task == 'images' or is_within(folder, out))
                 or is_within(folder, pathlib.Path(out) / FIGURES)):
             raise UsageError('{} lies in the folder of the data, {}, or holds it: give another folder to {}'.format(

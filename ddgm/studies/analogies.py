@@ -8,7 +8,7 @@ import re
 
 import numpy
 
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST, SIDE
 from ddgm.evaluation import metrics, sampling
 from ddgm.evaluation.classifier import load_or_train

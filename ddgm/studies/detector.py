@@ -2,7 +2,7 @@
 
 import numpy
 
-from ddgm.data.images import ImageFolder
+from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST, SIDE
 from ddgm.evaluation import metrics
 from ddgm.figures import plots

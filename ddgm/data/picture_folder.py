@@ -1,21 +1,16 @@
-"""The files of a folder of pictures, and whether they are the same as earlier."""
+"""The files of a folder of pictures, its sub-folders and those that links lead to."""
 
-import collections
+from __future__ import annotations
+
+import collections.abc
+import hashlib
 import os
 import pathlib
-import stat
 
-import numpy
-
+from ddgm.data.picture_file import PictureFile
 from ddgm.support.errors import UsageError, one_line
 
 _CURE = 'give a folder of pictures to --data'
-_NO_FILE = (-1, -1, -1)
-
-# A file among pictures: its relative path, (size, time of its last change, time of the last change of its rights) or
-# what else tells it from others of its name, why it is left out before it is read or ``None``, and a function that
-# returns its path or its bytes, or raises ``Unsuitable``.
-PictureFile = collections.namedtuple('PictureFile', 'name stamp reason read')
 
 
 class Folder:
@@ -25,51 +20,37 @@ class Folder:
 
     Attributes:
         path (pathlib.Path): The folder's.
-        names (list of str): The files' relative paths, sorted.
-        stamps: (N, 3) int64: size, and both times in nanoseconds; -1 for what is no file.
         unread (list of (str, str)): Sub-folders that can't be read, with the reason.
-        most (int): How many files there are.
+        key (str): The same as long as names, sizes and times of all files are.
     """
 
-    # Of an archive alone.
-    stamp = numpy.zeros((0, 2), dtype=numpy.int64)
-
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         """Raises ``UsageError`` where the folder can't be read."""
         self.path = pathlib.Path(path)
         names, self.unread, _ = _files_of(self.path)
-        self.names = sorted(names)
-        self.most = len(self.names)
-        top = os.path.join(os.fspath(self.path), '')
-        self.stamps = numpy.array(
-            [_stamp_of(top + name) for name in self.names], dtype=numpy.int64).reshape(-1, len(_NO_FILE))
+        self._names = sorted(names)
+        self._top = os.path.join(os.fspath(self.path), '')
+        digest = hashlib.sha256()
+        for name in self._names:
+            digest.update('{!r} {}\n'.format(name, _stamp_of(self._top + name)).encode())
+        self.key = digest.hexdigest()
 
-    def is_listed_in(self, index):
-        """Whether an index of earlier lists the very same files.
-
-        A file that was left out counts as another one also where its rights were changed, so that it may be read now.
-        """
-        if index.stamps.shape != self.stamps.shape or index.source_stamp.size or not index.has_names(self.names):
-            return False
-        same = index.stamps == self.stamps
-        return bool((same[:, :2].all(axis=1) & (same[:, 2] | (index.rows >= 0))).all())
-
-    def files(self):
-        """Yields the :class:`PictureFile` of each file in order, and the share of them that has come."""
-        top = os.path.join(os.fspath(self.path), '')
-        for i, (name, stamp) in enumerate(zip(self.names, self.stamps.tolist()), 1):
-            yield PictureFile(name, tuple(stamp), None, lambda name=name: top + name), i / len(self.names)
+    def files(self) -> collections.abc.Iterator[PictureFile]:
+        """Yields each file in the order of the names."""
+        for i, name in enumerate(self._names, 1):
+            yield PictureFile(name, lambda name=name: self._top + name, i / len(self._names))
 
 
 def _stamp_of(path):
+    """What changes with a file: size, time of the content's last change, and time of that of anything."""
     try:
         status = os.stat(path)
     except OSError:
-        return _NO_FILE
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if stat.S_ISREG(status.st_mode) else _NO_FILE
+        return None  # a broken link
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def folders_of(path):
+def folders_of(path: str | os.PathLike) -> list[str | os.PathLike]:
     """The folder itself and those that links in it lead to: what lies in one of them, and is not hidden, is read."""
     try:
         return _files_of(pathlib.Path(path))[2]

@@ -111,7 +111,7 @@ class Reference:
 def reference(monkeypatch):
     """Takes the place of all tasks' references."""
     reference = Reference()
-    monkeypatch.setattr(tasks, 'open_task', lambda task, folder: reference)
+    monkeypatch.setattr(tasks, 'open_task', lambda *arguments, **options: reference)
     return reference
 
 

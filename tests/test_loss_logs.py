@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ddgm.compare import loss_logs
+from ddgm.compare import entries, rows
 from ddgm.runs.log import Curves
 from ddgm.support.errors import UsageError
 
@@ -15,13 +15,19 @@ NAN = math.nan
 OWN = {'energy/loss': 'e_loss', 'generator/loss': 'g_loss'}
 
 
+def curves(path):
+    """By experiment the curves of a log."""
+    entries_of_it = entries.read([str(path)])
+    return {'' if len(entries_of_it) == 1 else entry.name: entry.logs[0] for entry in entries_of_it}
+
+
 @pytest.fixture
 def read(tmp_path):
     """Write a file and read it: ``read('epoch,e_loss\\n1,2\\n')``."""
     def read(content, name='metrics.csv', encoding='utf-8'):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
-        return loss_logs.read(path)
+        return curves(path)
     return read
 
 
@@ -285,7 +291,7 @@ def test_no_log_in_json(content, read):
 def test_json_that_is_too_large(read, monkeypatch):
     """It is not read whole, as the labels of a data set would be beside samples."""
     text = json.dumps(ROWS)
-    monkeypatch.setattr(loss_logs, '_LARGEST', len(text))
+    monkeypatch.setattr(rows, '_LARGEST', len(text))
     assert only(read(text, 'log')).x == [10, 20]
     assert 'it has more than {:,} bytes'.format(len(text)) in refusal(read, text + ' ', 'a.json')
 

@@ -85,7 +85,9 @@ def _columns(result):
         'iterations': facts['iterations'], **facts['metrics'],
         **{name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)},
     }) for facts in result['entries']]
-    return columns + [('real data', result['real_data'])] * ('real_data' in result)
+    if 'real_data' in result:
+        columns.append(('real data', result['real_data']))
+    return columns
 
 
 def _print_table(columns):
@@ -210,9 +212,9 @@ def _equally_many(entries, reference):
             samples[entry.name] = reference.conform(x)
         except UsageError as error:
             raise UsageError('{}: {}'.format(', '.join(entry.sources), error)) from error
-        if len(x) <= metrics.NEIGHBOUR:
+        if len(entry.x) <= metrics.NEIGHBOUR:
             raise UsageError('{}: {} samples are too few, the metrics need more than {}'.format(
-                entry.name, len(x), metrics.NEIGHBOUR))
+                entry.name, len(entry.x), metrics.NEIGHBOUR))
     return samples
 
 

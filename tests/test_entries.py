@@ -175,13 +175,6 @@ def test_home_folder(argument, name, save, monkeypatch, tmp_path):
     assert refusal('~/nowhere.npy') == '{}: there is no such file or folder'.format(tmp_path / 'home' / 'nowhere.npy')
 
 
-@pytest.mark.parametrize('argument', ['=s.npy', 'theirs=', ''])
-def test_empty_name_or_path(argument, save):
-    """What an unset variable of the shell leaves; the present folder was not meant."""
-    save('s.npy', points(10))
-    refusal(argument)
-
-
 def test_same_name_is_one_entry(save):
     make_run('a', log=[{'iteration': 5, 'energy/loss': 1.5}], metrics={'iterations': 7})
     x = save('s.npy', points(10))
@@ -212,6 +205,8 @@ def test_same_name_unasked_is_told_apart(save):
         save(folder + '/m.csv', LOG)
     assert names_of('a/s.npy', 'b/s.npy', 'a/m.csv', 'b/m.csv') == ['a/s.npy', 'b/s.npy', 'a/m.csv', 'b/m.csv']
     assert names_of('s=a/s.npy', 'b/s.npy') == ['s', 'b/s.npy']
+    assert names_of('a/s.npy', 't=a/s.npy') == ['s', 't']
+    assert refusal('a/s.npy', 'a/s.npy') == 'a/s.npy: given twice: leave one out'
     assert names_of('b/s.npy', 's=a/s.npy') == ['b/s.npy', 's']
     make_run('x/run')
     make_run('y/run')
@@ -227,12 +222,6 @@ def test_event_files_without_their_package(save, monkeypatch, capsys):
     assert (len(read_one('theirs').x), read_one('theirs').logs) == (10, [])
     assert [line.split(':')[1] for line in capsys.readouterr().out.splitlines()] == [' theirs/runs', ' theirs'] * 2
     assert 'pip install tensorboard' in refusal('alone')
-
-
-def test_same_file_twice(save):
-    save('s.npy', points(10))
-    assert refusal('s.npy', 's.npy') == 's.npy: given twice: leave one out'
-    assert names_of('s.npy', 't=s.npy') == ['s', 't']
 
 
 def test_same_experiments_in_two_files(save):
@@ -562,6 +551,7 @@ def test_damaged_arrays(name, damaged, tmp_path):
 # ---- what is none of these
 
 @pytest.mark.parametrize(('name', 'words'), [
+    ('=s.npy', []), ('theirs=', []), ('', []),  # what an unset variable of the shell leaves
     ('nowhere', ['nowhere', 'no such file']), ('t=nowhere.npy', ['nowhere.npy', 'no such file']),
     ('s.npy/x', ['s.npy/x', 'no such file']), ('empty', ['empty', '.npy', '.csv']),
     ('lr=0.1=nowhere.npy', ['lr=0.1=nowhere.npy: there is no such file', 'NAME=PATH']),

@@ -67,11 +67,12 @@ def read_folder(
     if only_last:
         sets = _last_of_each(path, sets)
     notes = collections.defaultdict(list)
-    for file in (file for of_set in sets for file in of_set.files):
-        notes[found[file][1]].append(file.name)
+    for of_set in sets:
+        for file in of_set.files:
+            notes[found[file][1]].append(file.name)
+    notes.pop('', None)
     for note, names in notes.items():
-        if note:
-            print('{}: {}: {}'.format(one_line(path), some(names), note))
+        print('{}: {}: {}'.format(one_line(path), some(names), note))
     if sum(len(of_set.files) for of_set in sets) > 1:
         print('{}: taken for {}: {}'.format(
             one_line(path), 'one set' if len(sets) == 1 else '{:,} sets, a column each'.format(len(sets)),
@@ -95,11 +96,12 @@ def _sets_of(found):
 
     Single samples that are not of the commonest shape, and what lies beside them, are of none.
     """
+    def joined(title, files):
+        return Set(title, tuple(files), numpy.concatenate([found[file] for file in files]))
     shapes = collections.Counter(x.shape for file, x in found.items() if len(x) == 1 and form_of(file) is PICTURES)
     if shapes:
         (shape, _), = shapes.most_common(1)
-        files = tuple(file for file, x in found.items() if x.shape == shape)
-        return [Set('*', files, numpy.concatenate([found[file] for file in files]))]
+        return [joined('*', [file for file, x in found.items() if x.shape == shape])]
     alike = collections.defaultdict(list)
     for file, x in found.items():
         for number in reversed([*_NUMBER.finditer(file.stem)]):
@@ -109,9 +111,9 @@ def _sets_of(found):
     for (title, *_), parts in alike.items():
         numbers, files = zip(*sorted(parts))
         if left.issuperset(files) and _are_parts(title, numbers):
-            sets.append(Set(title, files, numpy.concatenate([found[file] for file in files])))
+            sets.append(joined(title, files))
             left.difference_update(files)
-    sets += [Set(file.stem, (file,), found[file]) for file in left]
+    sets += [joined(file.stem, [file]) for file in left]
     return sorted(sets, key=lambda of_set: [*map(counting_order, of_set.files)])
 
 

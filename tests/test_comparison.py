@@ -503,15 +503,6 @@ def test_points_that_can_not_be_the_reference(name, words, drawn, tmp_path):
     assert message.count(name) == 1
 
 
-def test_points_that_are_one_array_of_several(drawn, capsys):
-    """The reference's and the samples'."""
-    numpy.savez('s.npz', points=points(30), z=numpy.zeros((30, 4)))
-    numpy.save('p.npy', points(30))
-    assert compared('s.npz', '--reference', 's.npz')['entries'][0]['metrics'] == compared(
-        'p.npy', '--reference', 'p.npy')['entries'][0]['metrics']
-    assert capsys.readouterr().out.count('s.npz: its array points is taken for the samples, not z\n') == 2
-
-
 def test_points_can_not_be_the_reference_of_digits(drawn):
     make_run('a', task='mnist')
     numpy.save('s.npy', points(30))
@@ -548,19 +539,6 @@ def test_run_is_of_the_data_that_it_has_learned(drawn, capsys):
     assert 'a: ' in capsys.readouterr().out.split('are they of this data')[0].splitlines()[-1]
 
 
-def test_data_is_looked_at_once(drawn, capsys, monkeypatch):
-    """However many samples are held against it."""
-    asked = []
-    shown_data = toy_evaluation.Plane.shown_data
-    monkeypatch.setattr(toy_evaluation.Plane, 'shown_data', lambda self, n: asked.append(n) or shown_data(self, n))
-    for name in 'abc':
-        numpy.save(name + '.npy', 10 * points(50))
-    compared('a.npy', 'b.npy', 'c.npy', '--reference', 'swiss_roll')
-    assert asked.count(2500) == 1
-    assert [line[:3] for line in capsys.readouterr().out.splitlines() if 'are they of this data' in line] == [
-        'a: ', 'b: ', 'c: ']
-
-
 def test_digits_dark_on_light(digits_folder, drawn, capsys):
     x = MNIST(digits_folder).test_images[:20]
     numpy.save('light.npy', x)
@@ -569,23 +547,6 @@ def test_digits_dark_on_light(digits_folder, drawn, capsys):
     assert [line for line in capsys.readouterr().out.splitlines() if 'lie farther' in line] == [
         'dark: 100% of the samples lie farther from all data than any of it from its neighbours: are they of this '
         'data, and in its range?']
-
-
-# ---- names
-
-def test_samples_and_log_under_one_name(trained, drawn, capsys, tmp_path):
-    numpy.save('s.npy', points(N))
-    (tmp_path / 'm.csv').write_text(CSV)
-    result = compared(trained('gaussian_mixture'), 'theirs=s.npy', 'theirs=m.csv')
-    theirs = result['entries'][1]
-    assert (theirs['name'], theirs['sources']) == ('theirs', ['s.npy', 'm.csv'])
-    assert theirs['last'] == {'energy/loss': 4, 'generator/loss': 5}
-    assert set(theirs['metrics']) == METRICS['gaussian_mixture'] - OF_ENERGY
-    text = capsys.readouterr().out
-    assert 'theirs: 60 samples, a log of 2 entries' in text
-    assert list(columns_of(text)) == ['gaussian_mixture_0', 'theirs', 'real data']
-    assert [(name, log.unit) for name, log in drawn.logs] == [
-        ('gaussian_mixture_0', 'iteration'), ('theirs', 'epoch')]
 
 
 # ---- curves alone
@@ -615,17 +576,6 @@ def test_curves_of_a_run_that_has_no_samples_yet(drawn):
     assert [name for name, _ in drawn.logs] == ['a']
 
 
-def test_log_of_a_run_under_another_name(drawn):
-    """The same curves as those of the run, and of the same kind."""
-    make_run('a', log=[{'iteration': i, 'elapsed_time': 0.5, 'energy/loss': 1.5 * i} for i in (1, 2)])
-    run, theirs = compared('a', 'theirs=a/log')['entries']
-    assert (theirs['name'], theirs['last'], theirs['own']) == ('theirs', run['last'], {}) == (
-        'theirs', {'energy/loss': 3}, {})
-    (_, first), (_, second) = drawn.logs
-    assert ([*first.x], first.unit, first.points('energy/loss')) == (
-        second.x, second.unit, second.points('energy/loss'))
-
-
 THEIR_METRICS = 'epoch,e_loss,fid,precision,recall\n1,2,25.5,0.875,0.5\n2,3,nan,nan,nan\n'
 
 
@@ -638,7 +588,9 @@ def test_metrics_of_another_program(trained, drawn, capsys, tmp_path):
         'energy/loss': 3, 'their_fid': 25.5, 'their_precision': 0.875, 'their_recall': 0.5}
     assert set(theirs['metrics']) == METRICS['gaussian_mixture'] - OF_ENERGY
     text = capsys.readouterr().out
+    assert 'theirs: 60 samples, a log of 2 entries' in text
     table = columns_of(text)
+    assert list(table) == ['gaussian_mixture_0', 'theirs', 'real data']
     assert {name: cell for name, cell in table['theirs'].items() if name.startswith('their_')} == {
         'their_fid': '25.5', 'their_precision': '0.875', 'their_recall': '0.5'}
     assert {table[title]['their_fid'] for title in ('gaussian_mixture_0', 'real data')} == {'-'}

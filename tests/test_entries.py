@@ -99,12 +99,6 @@ def test_run_without_a_part(metrics):
     assert (entry.x, entry.logs, entry.iterations) == (None, [], None)
 
 
-def test_run_with_a_log_cut_short(save):
-    make_run('a')
-    save('a/log', '[\n{"iteration": 1, "energy/loss": 2.0},\n{"iteration": 2, "ener')
-    assert [*read_one('a').logs[0].x] == [1]
-
-
 def test_damaged_run(save):
     make_run('a')
     save('a/samples.npz', 'text')

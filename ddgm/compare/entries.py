@@ -68,7 +68,8 @@ def read(arguments: list[str], out: str | None = None, task: str | None = None) 
     """
     entries, named = [], {}
     names_and_paths = [_name_and_path(argument) for argument in arguments]
-    in_plane = (task or _task_of_runs(path for _, path in names_and_paths)) in PLANE
+    runs = (path for _, path in names_and_paths if os.path.exists(os.path.join(path, run_folder.SETTINGS)))
+    in_plane = (task or next((forms.RUN.read(path, _CURE).task for path in runs), None)) in PLANE
     for name, path in names_and_paths:
         if out and is_within(path, out) and is_within(out, path):
             raise UsageError('{} is to be compared: give another folder to --out'.format(path))
@@ -105,12 +106,6 @@ def _name_and_path(argument):
         raise UsageError('{}: there is no such file or folder, with or without a NAME= before it: give NAME=PATH or a '
                          'path'.format(argument))
     return splits[0]
-
-
-def _task_of_runs(paths):
-    """What the first run among some paths has learned; ``None`` where none is a run."""
-    runs = (path for path in paths if os.path.exists(os.path.join(path, run_folder.SETTINGS)))
-    return next((run_folder.read_run(path, _CURE).task for path in runs), None)
 
 
 def _with_path(entry):

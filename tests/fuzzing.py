@@ -306,7 +306,7 @@ class Grids:
 
     def __init__(self, folder):
         self.path, self.sound = folder / 'grid.png', []
-        for side, padding, ground in ((28, 2, 0), (28, 0, 0), (64, 1, 255)):
+        for side, padding, ground in ((28, 2, 0), (28, 3, 0), (64, 1, 255)):
             size = [n * (side + padding) + padding for n in (3, 5)]
             canvas = numpy.full((*size, 3), ground, dtype=numpy.uint8)
             for row in range(3):

@@ -5,7 +5,7 @@ import io
 import numpy
 import pytest
 
-from ddgm.compare import entries, loss_logs
+from ddgm.compare import entries
 from ddgm.runs.log import Curves
 from ddgm.support.errors import UsageError
 
@@ -48,9 +48,9 @@ def save(tmp_path):
 
 def only(path):
     """The curves of what has one experiment."""
-    by_experiment = loss_logs.read(path)
-    assert list(by_experiment) == ['']
-    return by_experiment['']
+    entry, = entries.read([str(path)])
+    log, = entry.logs
+    return log
 
 
 def test_scalars_of_xplutoy(save, capsys):
@@ -95,7 +95,7 @@ def test_no_events(content, save):
     path = save('a', [])
     path.write_bytes(content)
     with pytest.raises(UsageError, match='leave it out'):
-        loss_logs.read(path)
+        only(path)
 
 
 def test_event_that_is_none(save):
@@ -103,7 +103,7 @@ def test_event_that_is_none(save):
     with open(path, 'ab') as file:
         record_writer.RecordWriter(file).write(b'\xff' * 20)
     with pytest.raises(UsageError, match='can\'t be read as a log'):
-        loss_logs.read(path)
+        only(path)
 
 
 # ---- as entries
@@ -123,7 +123,7 @@ def test_folders(argument, names, save, capsys):
     n = 1 if argument.endswith('host') else 2
     assert [len(log.x) for entry in found for log in entry.logs] == [n] * len(names)
     printed = capsys.readouterr().out
-    assert ('runs/tuning: has no scalar that is known' in printed) is argument.endswith('runs')
+    assert ('runs/tuning: has no rows with a column that is known' in printed) is argument.endswith('runs')
 
 
 @pytest.mark.parametrize('argument', ['runs', 'theirs=runs'])
@@ -135,16 +135,8 @@ def test_scalars_below_the_folder_of_a_run(argument, save):
     with pytest.raises(UsageError) as caught:
         entries.read([argument])
     assert str(caught.value) == (
-        'runs: has no scalar that is known, as e_real, e_fake, e_loss, g_loss, generator_energy, entropy are (it has '
-        'losses_d/losses, losses_g/losses): leave it out, or write each by add_scalar under such a name')
-
-
-def test_folder_of_a_run_beside_known_ones(save, capsys):
-    """A run's own events may hold nothing while folders below do."""
-    save('runs', [('accuracy', 1, 0.5)])
-    save('runs/train', [('dem_loss', 1, 0.5)])
-    assert [entry.name for entry in entries.read(['runs'])] == ['train']
-    assert capsys.readouterr().out.startswith('Passed over: runs: has no scalar that is known')
+        'runs/losses_d: has no rows with a column that is known, as e_real, e_fake, e_loss, g_loss, generator_energy, '
+        'entropy are (it has step, losses): leave it out, or write it under such a name, of TensorBoard by add_scalar')
 
 
 def test_event_files_beside_samples(save, tmp_path):

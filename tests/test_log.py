@@ -8,7 +8,6 @@ import sys
 import numpy
 import pytest
 
-from ddgm.runs import log as log_module
 from ddgm.runs.log import Log, curves_of
 
 
@@ -24,125 +23,106 @@ def path(tmp_path):
     return tmp_path / 'log'
 
 
+def entry(i):
+    return {'iteration': i, 'elapsed_time': i / 8, 'energy/loss': -1e-7 / i}
+
+
+def entries(n):
+    return [entry(i) for i in range(1, n + 1)]
+
+
+def in_place(path):
+    """What the file holds for whoever reads JSON."""
+    return json.loads(path.read_text())
+
+
 def test_json_list_at_all_times(log, path):
-    assert json.loads(path.read_text()) == []
-    entries = [{'iteration': i, 'energy/loss': i / 3} for i in range(1, 6)]
-    for n, entry in enumerate(entries, 1):
-        log.append(entry)
-        assert json.loads(path.read_text()) == entries[:n]
-    assert list(log) == entries
+    assert in_place(path) == []
+    for i in range(1, 6):
+        log.append(entry(i))
+        assert in_place(path) == list(log) == entries(i)
+        assert path.read_text().count('\n') == i + 2
     log.flush()
-    assert log.keep(2) == 2
-    log.append(entries[4])
-    assert json.loads(path.read_text()) == [entries[0], entries[1], entries[4]]
+    assert log.count(2) == log.keep(2) == 2
+    log.append(entry(5))
+    assert in_place(path) == [entry(1), entry(2), entry(5)]
 
 
-@pytest.mark.parametrize('missing', [1, 3, 10, 40])
-def test_cut_short(log, path, missing):
+@pytest.mark.parametrize('content', [
+    json.dumps(entries(5), indent=4), json.dumps(entries(5)), json.dumps(entries(5), separators=(',', ':')),
+    '\r\n'.join(['[', *(json.dumps(entry) + ',' for entry in entries(4)), json.dumps(entry(5)), ']', '']),
+    '\ufeff' + json.dumps(entries(5), indent=1), '\ufeff[\n{}\n]\n'.format(',\n'.join(map(json.dumps, entries(5)))),
+    '\n\n' + json.dumps(entries(5)).replace('}, ', '}\n\n,')])
+@pytest.mark.parametrize('last', [0, 3, 5, 9])
+def test_any_layout(content, last, log, path):
+    """Of a tool that has gone over it: it is read, kept and extended."""
+    path.write_bytes(content.encode())
+    n = min(last, 5)
+    assert list(log) == entries(5)
+    assert log.count(last) == log.keep(last) == n
+    assert in_place(path) == entries(n)
+    log.append(entry(9))
+    assert in_place(path) == [*entries(n), entry(9)]
+    assert [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.parametrize('missing', range(0, 75, 6))
+@pytest.mark.parametrize('indent', [None, 4])
+def test_cut_short(log, path, missing, indent):
+    """By a crash: all before the last entry are left, and there is nothing to be set aside."""
     for i in range(1, 4):
-        log.append({'iteration': i, 'energy/loss': 0.25})
-    path.write_bytes(path.read_bytes()[:-missing])
-    entries = list(log)
-    assert len(entries) >= 2
-    assert entries == [{'iteration': i, 'energy/loss': 0.25} for i in range(1, len(entries) + 1)]
-    assert log.keep(3) == len(entries)
-    assert json.loads(path.read_text()) == entries
+        log.append(entry(i))
+    path.write_text((json.dumps(entries(3)) if indent else path.read_text())[:-missing or None])
+    found = list(log)
+    assert found in (entries(2), entries(3))
+    assert log.keep(3) == len(found)
+    assert in_place(path) == found
+    assert [*path.parent.iterdir()] == [path]
 
 
-@pytest.mark.parametrize('line', [
-    b'[3]', b'7', b'{"epoch": 3}', b'{"iteration": "3"}', b'\xff', 60_000 * b'[', b'"' + 200_000 * b'x' + b'"'])
-def test_what_is_no_entry_ends_it(log, path, line):
-    log.append({'iteration': 1})
-    path.write_bytes(path.read_bytes().replace(b'\n]', b',\n' + line + b',\n{"iteration": 2}\n]'))
-    assert list(log) == [{'iteration': 1}]
+@pytest.mark.parametrize('damage', [
+    b'[3]', b'7', b'{"epoch": 3}', b'{"iteration": "3"}', b'\xff', 60_000 * b'[', b'"' + 200_000 * b'x' + b'"',
+    b'{"iteration": 3;}', b'{"iteration": ' + 5000 * b'3' + b'}', b'\0\0\0', b'"iteration": 431'])
+@pytest.mark.parametrize('last', [1, 3000])
+def test_damage_in_the_middle(log, path, damage, last):
+    """The log is read up to there, and what there was stays beside it, each time."""
+    for i in range(1, 3001):
+        log.append(entry(i))
+    damaged = path.read_bytes().replace(b'\n{"iteration": 431,', b'\n' + damage + b',\n{"iteration": 431,')
+    for name in ('log.damaged', 'log.damaged.1', 'log.damaged.2'):
+        path.write_bytes(damaged)
+        n = min(430, last)
+        assert list(log) == entries(430)
+        assert log.count(last) == log.keep(last) == n
+        assert in_place(path) == entries(n)
+        assert path.with_name(name).read_bytes() == damaged
+    assert len([*path.parent.iterdir()]) == 4
+
+
+@pytest.mark.parametrize('content', [
+    b'text', b'{"iteration": 1}', b'[3, 4]', 'täxt'.encode('utf-16'), b'\0' * 100, None])
+def test_what_can_not_be_read_at_all_is_set_aside(log, path, content):
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    assert list(log) == []
+    assert log.keep(9) == 0
+    assert in_place(path) == []
+    assert content is None or path.with_name('log.damaged').read_bytes() == content
 
 
 def test_not_there(log, path):
     path.unlink()
     assert list(log) == []
-
-
-# ---- a long log is cut in place
-
-def entry(i):
-    return {'iteration': i, 'elapsed_time': i / 8, 'energy/loss': -1e-7 / i}
-
-
-@pytest.fixture(params=[0, 1, 2, 3, 500, 3000])
-def many(request, log):
-    """As many entries, at every tenth iteration."""
-    for i in range(1, request.param + 1):
-        log.append(entry(10 * i))
-    return request.param
-
-
-@pytest.mark.parametrize('last', [0, 9, 10, 15, 20, 4_444, 29_990, 30_000, 10 ** 9])
-def test_cut_in_place(log, path, many, last):
-    """No line but those of a bisection is parsed, and no other file is written."""
-    number, expected = path.stat().st_ino, [entry(10 * i) for i in range(1, many + 1) if 10 * i <= last]
-    assert log.count(last) == len(expected)
-    assert log.keep(last) == len(expected)
-    assert json.loads(path.read_text()) == list(log) == expected
-    assert path.stat().st_ino == number
-    log.append(entry(10 ** 6))
-    assert json.loads(path.read_text()) == [*expected, entry(10 ** 6)]
+    assert log.keep(9) == 0
+    assert [*path.parent.iterdir()] == [path]
 
 
 def test_log_that_ends_where_it_should_is_not_touched(log, path):
     for i in range(1, 100):
         log.append(entry(i))
-    path.chmod(0o444)
-    before = path.stat().st_mtime_ns
+    before = path.stat().st_mtime_ns, path.stat().st_ino
     assert log.keep(99) == 99
-    assert path.stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize('step', [0, 1, 2])
-def test_crash_while_it_is_cut(log, path, monkeypatch, step):
-    """Before it is closed, after a byte of the end, after the end."""
-    for i in range(1, 1000):
-        log.append(entry(i))
-
-    def fail(file, content):
-        file.write(content[:step])
-        raise KeyboardInterrupt
-    with monkeypatch.context() as context:
-        context.setattr(log_module, '_write', fail)
-        with pytest.raises(KeyboardInterrupt):
-            log.keep(700)
-    assert list(log) == [entry(i) for i in range(1, 701)]
-    assert Log(path).keep(650) == 650
-    assert json.loads(path.read_text()) == [entry(i) for i in range(1, 651)]
-
-
-@pytest.mark.parametrize(('old', 'new'), [
-    (b'"iteration": 431,', b'"iteration": 431;'), (b'"iteration": 431', b'"iteratiom": 431'),
-    (b'{"iteration": 431', b'"iteration": 431'), (b',\n{"iteration": 431', b',{"iteration": 431'),
-    (b'"iteration": 431', b'"iteration": 43\0'), (b'"iteration": 431', b'"iteration": 431.5'),
-    (b'"iteration": 431', b'"iteration": --31')])
-def test_damage_in_the_middle_of_a_long_log(log, path, old, new):
-    """Found without parsing, unless it looks like a number; then the log is read up to there."""
-    for i in range(1, 1000):
-        log.append(entry(i))
-    content = path.read_bytes()
-    path.write_bytes(content.replace(old, new))
-    assert path.read_bytes() != content
-    one_line = b',{"iteration": 431' in new  # two entries on one line are two entries all the same
-    looks_like_numbers = new.endswith((b'31.5', b'--31'))
-    n = 999 if one_line else 430
-    assert [number['iteration'] for number in log] == [*range(1, n + 1)]
-    if not looks_like_numbers:
-        assert log.count(999) == log.keep(999) == n
-        assert json.loads(path.read_text()) == [entry(i) for i in range(1, n + 1)]
-
-
-def test_entries_with_other_names(log, path):
-    """Of another version, say: they are parsed, each."""
-    log.append({'iteration': 1, 'note': 'text'})
-    for i in range(2, 50):
-        log.append(entry(i))
-    assert log.count(20) == log.keep(20) == 20
-    assert [number['iteration'] for number in json.loads(path.read_text())] == [*range(1, 21)]
+    assert before == (path.stat().st_mtime_ns, path.stat().st_ino)
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='no limits of files there')
@@ -165,24 +145,13 @@ def test_full_disk(log, path, room):
 
 # ---- as curves
 
-def test_curves():
-    curve = curves_of([
-        {'iteration': 10, 'elapsed_time': 0.5, 'energy/positive': -1.0, 'energy/negative': 2, 'energy/loss': -3.0,
-         'generator/loss': 4.0, 'generator/energy': 5.0, 'generator/entropy': 6.0},
-        {'iteration': 20, 'elapsed_time': 0.7, 'energy/positive': -1.5, 'energy/negative': 2.5, 'energy/loss': -4.0,
-         'generator/loss': 4.5, 'generator/energy': 5.5, 'generator/entropy': 6.5}])
-    assert (curve.unit, [*curve.x]) == ('iteration', [10, 20])
-    assert {name: [*values] for name, values in curve.values.items()} == {
-        'energy/positive': [-1, -1.5], 'energy/negative': [2, 2.5], 'energy/loss': [-3, -4],
-        'generator/loss': [4, 4.5], 'generator/energy': [5, 5.5], 'generator/entropy': [6, 6.5]}
-
-
 def test_curves_with_gaps():
     curve = curves_of([
         {'iteration': 1, 'energy/loss': 1.0}, {'iteration': 2, 'generator/loss': None},
         {'iteration': 3, 'energy/loss': 'lost', 'generator/loss': 2.0}, {'iteration': 10 ** 400}])
-    assert [*curve.x] == pytest.approx([1, 2, 3, math.nan], nan_ok=True)
-    assert {name: [*values] for name, values in curve.values.items()} == {
+    assert curve.unit == 'iteration'
+    assert curve.x == pytest.approx([1, 2, 3, math.nan], nan_ok=True)
+    assert curve.values == {
         'energy/loss': pytest.approx([1, math.nan, math.nan, math.nan], nan_ok=True),
         'generator/loss': pytest.approx([math.nan, math.nan, 2, math.nan], nan_ok=True)}
 
@@ -190,8 +159,8 @@ def test_curves_with_gaps():
 def test_curves_of_a_few_entries_have_them_all():
     entries = [{'iteration': i, 'energy/loss': math.sin(i)} for i in range(1, 2 ** 15 + 1)]
     curve = curves_of(entries)
-    assert [*curve.x] == [entry['iteration'] for entry in entries]
-    assert [*curve.values['energy/loss']] == [entry['energy/loss'] for entry in entries]
+    assert curve.x == [entry['iteration'] for entry in entries]
+    assert curve.values['energy/loss'] == [entry['energy/loss'] for entry in entries]
 
 
 @pytest.mark.parametrize('n', [2 ** 15 + 1, 2 ** 16, 100_003, 400_000])

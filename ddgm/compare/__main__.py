@@ -6,6 +6,8 @@ sample.  NAME=PATH names a column; what has one NAME is one column.  All are sco
 number of samples, the same reference data.  Prints a table; writes comparison.json, .png and .html.
 """
 
+from __future__ import annotations
+
 import argparse
 
 from ddgm.presets import PRESETS
@@ -14,7 +16,7 @@ from ddgm.runs import command_line, exit_status
 _REFERENCES = ', '.join(task + (':DIR' if task in command_line.DATA_FOLDERS else '') for task in PRESETS)
 
 
-def parse(arguments=None):
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line: ``paths``, ``reference`` (task, folder) and ``out``."""
     parser = command_line.OneLineParser(
         prog='python -m ddgm.compare', description=__doc__, allow_abbrev=False,
@@ -46,7 +48,7 @@ def _reference(text):
     return task, command_line.path_name(folder) if folder else known and known.default
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     request = parse(arguments)
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.

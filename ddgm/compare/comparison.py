@@ -1,5 +1,7 @@
 """Entries held against one another: one reference, one number of samples, one table, one picture."""
 
+from __future__ import annotations
+
 import math
 import pathlib
 import tempfile
@@ -7,7 +9,7 @@ import tempfile
 import numpy
 
 from ddgm.compare import loss_logs, samples as sample_files
-from ddgm.compare.entries import PLANE, POINTS
+from ddgm.compare.entries import PLANE, POINTS, Entry
 from ddgm.data import mnist
 from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.evaluation.points import OwnPoints
@@ -24,7 +26,7 @@ _N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, POINTS: 400, 'mnist': 64
 _FAR, _WIDER = 1 / 2, 4 / 3
 
 
-def compare(entries, task, data_folder, out):
+def compare(entries: list[Entry], task: str | None, data_folder: str | None, out: str) -> None:
     """Score entries, print the table, and write ``comparison.json``, ``.png`` and ``.html``.
 
     Args:
@@ -37,42 +39,68 @@ def compare(entries, task, data_folder, out):
         UsageError: It is not clear what to compare with; samples are not of that kind, or too few; the folder can't be
             written to, or holds a run or data.
     """
-    _check_output(out, task, data_folder, [entry.run for entry in entries if entry.run])
+    runs = [entry.run for entry in entries if entry.run]
+    _check_output(out, task, data_folder, runs)
     out = _make_folder(out)
     for entry in entries:
         print('{}: {}'.format(entry.name, _described(entry)))
-    result = {'entries': [_facts(entry) for entry in entries]}
-    panels, data, real_columns = [], None, []
-    if any(entry.x is not None for entry in entries):
-        task, reference = _open_reference(task, data_folder, entries)
-        samples = _equally_many(entries, reference)
-        n = len(next(iter(samples.values())))
-        doubted = {  # but for a run that has learned from this data
-            entry.name: samples[entry.name] for entry in entries
-            if entry.name in samples and (task == POINTS or not entry.run)}
-        if doubted:
-            _doubt(doubted, reference.shown_data(metrics.N_SCORED), task)
+    result, data, panels = {'entries': [_facts(entry) for entry in entries]}, None, []
+    with_samples = [entry for entry in entries if entry.x is not None]
+    if with_samples:
+        task, reference = _open_reference(task, data_folder, runs)
+        samples = _equally_many(with_samples, reference)
+        _doubt({entry.name: samples[entry.name] for entry in with_samples if task == POINTS or not entry.run},
+               reference, task)
+        n = len(samples[with_samples[0].name])
         print('\n{:,} samples of each{}, held against {}'.format(
-            n, _why_so_many(n, entries), data_folder if task == POINTS else task), flush=True)
-        result.update(task=task, n_samples=n)
-        if task == POINTS:
-            result['reference'] = data_folder
-        for entry, facts in zip(entries, result['entries']):
-            if entry.name in samples:
-                x, energy = samples[entry.name], _energy(entry)
-                facts['metrics'] = reference.score(x, energy, entry.run and entry.run.settings)
-                panels.append(plots.Panel(
-                    entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in PLANE else None,
-                    facts['metrics'].get('log_z')))
-        real = reference.real_data(n)
-        if real is not None:
-            result['real_data'] = reference.score(real)
-            real_columns.append(('real data', result['real_data']))
-        data = plots.Panel(
-            'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
-            reference.window if task == POINTS else None)
-    columns = _columns(result['entries'], real_columns)
-    _print_table(columns, result['entries'])
+            n, _why_so_many(n, with_samples), data_folder if task == POINTS else task), flush=True)
+        result.update(task=task, n_samples=n, **{'reference': data_folder} if task == POINTS else {})
+        data, panels = _score(entries, samples, task, reference, result)
+    columns = _columns(result)
+    _print_table(columns)
+    _write(out, entries, result, columns, data, panels)
+
+
+def _score(entries, samples, task, reference, result):
+    """Add the metrics of samples, and of as many fresh data, to ``result``; returns panels of the data and of each."""
+    panels = []
+    for entry, facts in zip(entries, result['entries']):
+        if entry.name in samples:
+            x, energy = samples[entry.name], _energy(entry.run)
+            facts['metrics'] = reference.score(x, energy, entry.run and entry.run.settings)
+            panels.append(plots.Panel(
+                entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in PLANE else None,
+                facts['metrics'].get('log_z')))
+    real = reference.real_data(len(x))
+    if real is not None:
+        result['real_data'] = reference.score(real)
+    return plots.Panel(
+        'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
+        reference.window if task == POINTS else None), panels
+
+
+def _columns(result):
+    """The columns of the table; what logs of other programs say of metrics of their own has names of its own."""
+    columns = [(facts['name'], {
+        'iterations': facts['iterations'], **facts['metrics'],
+        **{name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)},
+    }) for facts in result['entries']]
+    if 'real_data' in result:
+        columns.append(('real data', result['real_data']))
+    return columns
+
+
+def _print_table(columns):
+    """Print the table if there is anything in it."""
+    names = set().union(*(column for _, column in columns)) - {'iterations'}
+    if names:
+        print_table(columns)
+    if any(name.startswith(loss_logs.THEIR) for name in names):
+        print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
+
+
+def _write(out, entries, result, columns, data, panels):
+    """Write the files, and tell their names."""
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
     written = [out / 'comparison.json']
@@ -90,29 +118,6 @@ def compare(entries, task, data_folder, out):
     except OSError as error:
         raise _not_writable(out, error) from error
     print('\n{}'.format(', '.join(map(str, written))))
-
-
-def _columns(entries, real_columns):
-    """The columns of the table: what ``_facts`` says of entries, and real data where samples were scored."""
-    columns = [
-        (facts['name'], {'iterations': facts['iterations'], **facts['metrics'], **_theirs(facts)}) for facts in entries]
-    return columns + real_columns
-
-
-def _theirs(facts):
-    """What the logs of other programs say last of metrics of their own."""
-    return {name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)}
-
-
-def _print_table(columns, entries):
-    """Print the table if there is anything in it."""
-    any_theirs, any_metrics = any(map(_theirs, entries)), any(facts['metrics'] for facts in entries)
-    if any_theirs and not any_metrics:
-        print()
-    if any_theirs or any_metrics:
-        print_table(columns)
-    if any_theirs:
-        print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
 
 
 def _check_output(out, task, data_folder, runs):
@@ -160,26 +165,25 @@ def _facts(entry):
         'metrics': {}}
 
 
-def _open_reference(task, data_folder, entries):
+def _open_reference(task, data_folder, runs):
     """What all samples are of, and its reference."""
-    runs = [entry.run for entry in entries if entry.run]
-    of_runs = {run.task for run in runs}
-    if task == POINTS and of_runs <= set(PLANE):
+    found = sorted({run.task for run in runs} | {task} - {None})
+    if task == POINTS and {*found} <= {*PLANE}:
         return task, _own_points(data_folder)
-    if len(of_runs | {task} - {None}) > 1:
-        raise UsageError('samples of {} can\'t be compared: leave some out'.format(
-            ' and '.join(sorted(of_runs | {task} - {None}))))
-    if not (task or runs):
+    if len(found) > 1:
+        raise UsageError('samples of {} can\'t be compared: leave some out'.format(' and '.join(found)))
+    if not found:
         raise UsageError('what are these samples of?  Say it by --reference (see --help)')
+    cache = runs[0].cache if runs else None
     try:
         if task:
             if task == 'mnist':
                 mnist.fetch(data_folder)
-            return task, tasks.open_task(task, data_folder)
+            return task, tasks.open_task(task, data_folder, cache=cache)
         task, folder, fingerprint = runs[0].task, runs[0].data, runs[0].data_fingerprint
         if any(run.data_fingerprint != fingerprint for run in runs):
             raise UsageError('these runs have learned from different data: choose one to compare with')
-        reference = tasks.open_task(task, folder)
+        reference = tasks.open_task(task, folder, cache=cache)
         if reference.fingerprint != fingerprint:
             raise UsageError('{} no longer holds the data that {} has learned from'.format(folder, runs[0].path))
         return task, reference
@@ -199,9 +203,7 @@ def _own_points(path):
 
 def _equally_many(entries, reference):
     """As many samples of each, by name: all of the smallest set, and chosen at random from larger ones."""
-    entries = [entry for entry in entries if entry.x is not None]
-    n = min(metrics.N_SCORED, *(len(entry.x) for entry in entries))
-    samples = {}
+    n, samples = min(metrics.N_SCORED, *(len(entry.x) for entry in entries)), {}
     for entry in entries:
         x = entry.x
         if len(x) > n:  # before they are conformed, which may take some times their memory
@@ -218,33 +220,36 @@ def _equally_many(entries, reference):
 
 def _why_so_many(n, entries):
     """Which entries have too few for the others, in words that follow their number; empty where none has."""
-    lengths = {entry.name: len(entry.x) for entry in entries if entry.x is not None}
-    fewest = [name for name, length in lengths.items() if length == n]
-    if n == metrics.N_SCORED or len(fewest) == len(lengths):
+    fewest = [entry.name for entry in entries if len(entry.x) == n]
+    if n == metrics.N_SCORED or len(fewest) == len(entries):
         return ''
     return ', as many as {} {}'.format(some(fewest), 'has' if len(fewest) == 1 else 'have')
 
 
-def _doubt(samples, data, task):
+def _doubt(samples, reference, task):
     """Say which samples, by name, are so unlike the data that they may be of other data, or of another scale."""
+    if not samples:
+        return
+    data = reference.shown_data(metrics.N_SCORED)
     data = data.reshape(len(data), -1)
     reach, width = metrics.neighbour_distances(data, metrics.NEIGHBOUR).max(), metrics.spread(data)
     for name, x in samples.items():
-        x = x.reshape(len(x), -1)
+        x, signs = x.reshape(len(x), -1), []
         far, wider = metrics.far_share(x, data, reach), metrics.spread(x) / width
-        signs = ['{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(far)] * (
-            far > _FAR)
+        if far > _FAR:
+            signs.append('{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(
+                far))
         if task in PLANE and not 1 / _WIDER < wider < _WIDER:
             signs.append('its samples spread {:.3g} times as wide as the data'.format(wider))
         if signs:
             print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))
 
 
-def _energy(entry):
-    """The energy of an entry's run as a function of arrays, or ``None``."""
-    if not entry.run:
+def _energy(run):
+    """The energy of a run as a function of arrays, or ``None``."""
+    if not run:
         return None
-    energy_model, _ = tasks.build_models(entry.run.task, entry.run.settings, numpy.random.default_rng(0))
-    if not entry.run.load(run_folder.ENERGY_MODEL, energy_model, 'leave the run out'):
+    energy_model, _ = tasks.build_models(run.task, run.settings, numpy.random.default_rng(0))
+    if not run.load(run_folder.ENERGY_MODEL, energy_model, 'leave the run out'):
         return None
     return sampling.energy_function(energy_model)

@@ -1,6 +1,10 @@
 """What can be compared: runs, samples and logs, of this project and of others, read from their files."""
 
+from __future__ import annotations
+
+import collections
 import contextlib
+import csv
 import dataclasses
 import os
 import pathlib
@@ -8,14 +12,13 @@ import re
 
 import numpy
 
-from ddgm.compare import loss_logs, samples
+from ddgm.compare import forms, loss_logs, samples
+from ddgm.compare.arrays import SAVE
 from ddgm.runs import run_folder
-from ddgm.runs.log import curves_of
+from ddgm.runs.log import Curves, curves_of
 from ddgm.support.errors import UsageError, one_line, some
 from ddgm.support.files import counting_order, is_within, read_json
 
-_KINDS = 'samples ({}) nor a log ({}, log of Chainer, {})'.format(
-    ', '.join(samples.SUFFIXES), ', '.join(loss_logs.SUFFIXES), loss_logs.EVENTS)
 _CURE = 'leave it out or give another path'
 POINTS = 'points'  # of a file, as the reference
 PLANE = ('gaussian_mixture', 'swiss_roll', POINTS)  # what has samples (N, 2), and a map of its energy
@@ -33,16 +36,18 @@ class Entry:
         iterations (int): That this run's samples have behind them.
         x: Samples as they are in the file, (N, …).
         logs (list of ddgm.runs.log.Curves): Losses over the run.
+        is_named (bool): Whether the user gave the name.
     """
 
     name: str
-    sources: list
-    run: run_folder.RunFolder = None
-    iterations: int = None
-    x: numpy.ndarray = None
-    logs: list = dataclasses.field(default_factory=list)
+    sources: list[str]
+    run: run_folder.RunFolder | None = None
+    iterations: int | None = None
+    x: numpy.ndarray | None = None
+    logs: list[Curves] = dataclasses.field(default_factory=list)
+    is_named: bool = False
 
-    def take(self, other):
+    def take(self, other: Entry) -> None:
         """Add what another entry of the same name holds; raises ``UsageError`` where both hold samples or a run."""
         if self.run and other.run or self.x is not None and other.x is not None:
             raise UsageError('{}: two sets of samples have this name: give each its own, as in NAME=PATH'.format(
@@ -53,41 +58,38 @@ class Entry:
         self.sources += other.sources
 
 
-def read(arguments, out=None, task=None):
+def read(arguments: list[str], out: str | None = None, task: str | None = None) -> list[Entry]:
     """The entries that a user names by ``PATH`` or ``NAME=PATH``; what has one NAME is one entry.
 
-    A path is a run folder, a file of samples (.npy, .npz with an array x, or a picture of many), a log (see
-    ``loss_logs``) or a folder of such files.  ``task`` is what their samples are of, by default what the first run has
-    learned.  Prints what a path was taken for where that is not certain.  Raises ``UsageError`` for a path that is none
-    of these, is given twice or is the folder ``out`` that is written to, or a file that can't be read.
+    A path is of one of the ``forms``, or a folder of such files.  ``task`` is what their samples are of, by default
+    what the first run has learned.  Prints what a path was taken for where that is not certain.  Raises ``UsageError``
+    for a path that is none of these, is given twice or is the folder ``out`` that is written to, or a file that can't
+    be read.
     """
-    entries, named, unnamed = [], {}, []
+    entries, named = [], {}
     names_and_paths = [_name_and_path(argument) for argument in arguments]
-    in_plane = (task or _task_of_runs(path for _, path in names_and_paths)) in PLANE
+    runs = (path for _, path in names_and_paths if os.path.exists(os.path.join(path, run_folder.SETTINGS)))
+    in_plane = (task or next((forms.RUN.read(path, _CURE).task for path in runs), None)) in PLANE
     for name, path in names_and_paths:
         if out and is_within(path, out) and is_within(out, path):
             raise UsageError('{} is to be compared: give another folder to --out'.format(path))
         found = _read_path(path, in_plane)
-        if name is None:
-            unnamed += found
-            entries += found
-            continue
         for entry in found:
-            entry.name = name if len(found) == 1 else '{}/{}'.format(name, entry.name)
-            if entry.name in named:
-                named[entry.name].take(entry)
-            else:
-                named[entry.name] = entry
-                entries.append(entry)
+            if name is not None:
+                entry.name, entry.is_named = name if len(found) == 1 else '{}/{}'.format(name, entry.name), True
+                first = named.setdefault(entry.name, entry)
+                if first is not entry:
+                    first.take(entry)
+                    continue
+            entries.append(entry)
     # Where two have the same name, the path tells them apart.
-    names = [entry.name for entry in entries]
-    for entry, name in zip(entries, names):
-        if names.count(name) > 1 and any(entry is other for other in unnamed):
+    times = collections.Counter(entry.name for entry in entries)
+    for entry in entries:
+        if times[entry.name] > 1 and not entry.is_named:
             entry.name = _with_path(entry)
-    names = [entry.name for entry in entries]
-    doubled = [name for name in names if names.count(name) > 1]
-    if doubled:
-        raise UsageError('{}: given twice: leave one out'.format(doubled[0]))
+    (name, n), = collections.Counter(entry.name for entry in entries).most_common(1)
+    if n > 1:
+        raise UsageError('{}: given twice: leave one out'.format(name))
     return entries
 
 
@@ -106,12 +108,6 @@ def _name_and_path(argument):
     return splits[0]
 
 
-def _task_of_runs(paths):
-    """What the first run among some paths has learned; ``None`` where none is a run."""
-    runs = (path for path in paths if os.path.exists(os.path.join(path, run_folder.SETTINGS)))
-    return next((run_folder.read_run(path, _CURE).task for path in runs), None)
-
-
 def _with_path(entry):
     paths, first = ', '.join(entry.sources), pathlib.Path(entry.sources[0])
     return paths if entry.name in (first.stem, first.name) else '{}: {}'.format(paths, entry.name)
@@ -119,29 +115,30 @@ def _with_path(entry):
 
 def _read_path(argument, in_plane):
     """The entries that one path holds, under names of their own."""
+    path, name = pathlib.Path(argument), os.path.basename(os.path.abspath(argument))
     try:
-        return _entries_of(pathlib.Path(argument), in_plane)
+        form = forms.form_of(path)
+        if form is forms.RUN:
+            return [_read_run(path, name)]
+        if path.is_dir():
+            return _read_folder(path, name, in_plane)
+        if not path.exists():
+            raise UsageError('{}: there is no such file or folder'.format(path))
+        if form is None:
+            raise UsageError('{}: neither a run folder nor {}: {}, or {}'.format(path, _known_forms(), _CURE, SAVE))
+        if form.what == 'samples':
+            return [Entry(path.stem, [str(path)], x=samples.read_file(path, in_plane))]
+        return _read_log(path, form)
     except OSError as error:
         raise UsageError('{}: can\'t be read ({}): {}'.format(argument, error.strerror, _CURE)) from error
 
 
-def _entries_of(path, in_plane):
-    name = os.path.basename(os.path.abspath(path))
-    if (path / run_folder.SETTINGS).exists():
-        return [_read_run(path, name)]
-    if path.is_dir():
-        return _read_folder(path, name, in_plane)
-    if not path.exists():
-        raise UsageError('{}: there is no such file or folder'.format(path))
-    if path.suffix.lower() in samples.SUFFIXES:
-        return [Entry(path.stem, [str(path)], x=samples.read_file(path, in_plane))]
-    if loss_logs.is_log(path):
-        return _read_log(path)
-    raise UsageError('{}: neither a run folder nor {}: {}, or {}'.format(path, _KINDS, _CURE, samples.SAVE))
+def _known_forms():
+    return 'samples ({}) nor a log ({})'.format(forms.names_of('samples'), forms.names_of('log'))
 
 
 def _read_run(path, name):
-    run = run_folder.read_run(path, _CURE)
+    run = forms.RUN.read(path, _CURE)
     entry = Entry(name, [str(path)], run=run)
     log = curves_of(run.log)
     if log:
@@ -154,24 +151,26 @@ def _read_run(path, name):
 
 
 def _read_folder(path, name, in_plane):
-    items, files = _items_of(path)
-    sets, told, errors = samples.read_folder(path, _of_samples(files), in_plane)
-    where = path
-    if not sets and (path / _SUBFOLDER).is_dir():
-        inside, files_inside = _items_of(path / _SUBFOLDER)
-        sets, told_inside, more = samples.read_folder(
-            path / _SUBFOLDER, _of_samples(files_inside), in_plane, only_last=True)
+    """The entries of a folder: one of all, unless there are several sets of samples, or none."""
+    items = _items_of(path)
+    sets, told, errors = samples.read_folder(path, items, in_plane)
+    where, below = path, path / _SUBFOLDER
+    if not sets and below.is_dir():
+        inside = _items_of(below)
+        sets, told_inside, more = samples.read_folder(below, inside, in_plane, only_last=True)
         errors += more
         if sets:
-            where = path / _SUBFOLDER
-            _tell_passed_over(where, inside, told_inside)
-            told.append(where)
-    logs, told_too = _read_logs(path, name, files, bool(sets))
+            where = below
+            told.append(below)
+            _tell_passed_over(below, inside, told_inside)
+    logs, told_too, more = _read_logs(path, items)
     if not sets and not logs:
-        raise errors[0] if errors else UsageError('{}: holds neither a run nor {}{}: {}'.format(
-            path, _KINDS, items and ', but ' + _named(items) or '', _CURE))
+        raise (errors + more or [UsageError('{}: holds neither a run nor {}{}: {}'.format(
+            path, _known_forms(), items and ', but ' + _named(items) or '', _CURE))])[0]
+    for error in more:
+        print('Passed over:', error)
     _tell_passed_over(path, items, told + told_too)
-    entries = [Entry(title, [str(where / source)], x=x) for title, source, x in sets]
+    entries = [Entry(of_set.title, [str(where / of_set.source)], x=of_set.x) for of_set in sets]
     if len(entries) != 1:
         return entries + logs
     entries[0].name = name
@@ -181,18 +180,12 @@ def _read_folder(path, name, in_plane):
 
 
 def _items_of(path):
-    """What is in a folder and not hidden, in the order of numbers; and the files among it."""
-    items = sorted((item for item in path.iterdir() if not item.name.startswith('.')), key=counting_order)
-    return items, [item for item in items if item.is_file()]
-
-
-def _of_samples(files):
-    return [file for file in files if file.suffix.lower() in samples.SUFFIXES]
+    """What is in a folder and not hidden, in the order of numbers."""
+    return sorted((item for item in path.iterdir() if not item.name.startswith('.')), key=counting_order)
 
 
 def _tell_passed_over(path, items, told):
-    told = set(told)
-    left = [item for item in items if item not in told]
+    left = [item for item in items if item not in set(told)]
     if left:
         print('{}: {:,} passed over: {}'.format(one_line(path), len(left), _named(left)))
 
@@ -203,48 +196,36 @@ def _named(items):
     return some(folders + [item.name for item in items if not item.is_dir()])
 
 
-def _read_logs(path, name, files, has_samples):
-    """The logs of a folder: CSV files, others that hold what is known, event files in it and one folder below.
+def _read_logs(path, items):
+    """The logs of a folder: files, and as one log each the event files in it and in those below.
 
-    Also what was read, or told of in a line since it is no log.
+    Also what was read, or told of in an error since it is no log; and these errors.
     """
-    logs, told, left = [], [], []
-    for file in files:
-        if loss_logs.is_log(file) and not file.match(loss_logs.EVENTS):
-            told.append(file)
+    logs, told, errors = [], [], []
+    for item in [*items, path]:
+        form = forms.form_of(item)
+        if form is forms.EVENTS and not item.is_dir():
+            told.append(item)
+        elif form and form.what == 'log':
+            told.append(item)
             try:
-                logs += _read_log(file)
+                logs += _read_log(item, form)
             except UsageError as error:
-                if file.suffix.lower() in ('.csv', '.tsv'):
+                if form is forms.TABLE:
                     raise
-                print('Passed over:', error)  # most JSON files are no logs, and nobody has named this one
-    events = [file for depth in ('', '*/') for file in path.glob(depth + loss_logs.EVENTS)]
-    told += events
-    for folder in sorted({file.parent for file in events}):
-        told.append(folder)
-        try:
-            logs += _read_log(folder, name if folder == path else folder.name)
-        except UsageError as error:
-            left.append((folder, error))
-    if left and not logs and not has_samples:
-        _raise_all(path, left)
-    for _, error in left:
-        print('Passed over:', error)
-    return logs, told
+                errors.append(error)  # most JSON files are no logs, and nobody has named this one
+    return logs, told, errors
 
 
-def _raise_all(path, left):
-    """Raise one error for all event files of a folder and those below it: pairs of each folder and its error."""
-    found = []
-    for folder, error in left:
-        if not isinstance(error, loss_logs.NothingKnown):
-            raise error
-        found += [column if folder == path else '{}/{}'.format(folder.name, column) for column in error.columns]
-    raise loss_logs.NothingKnown(path, found, of_events=True)
-
-
-def _read_log(path, name=None):
-    if name is None:  # many are called log, or events and a number
-        name = path.stem if path.suffix.lower() in loss_logs.SUFFIXES else path.resolve().parent.name
+def _read_log(path, form):
+    """The entries of a log; a name such as that of event files says less than that of the folder."""
+    try:
+        rows = form.read(path)
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise UsageError('{}: can\'t be read as a log ({}): leave it out'.format(
+            path, getattr(error, 'strerror', None) or one_line(error))) from error
+    folder = path if path.is_dir() else path.parent
+    name = folder.resolve().name if form is forms.EVENTS or path.name == 'log' else path.stem
     return [
-        Entry(experiment or name, [str(path)], logs=[log]) for experiment, log in loss_logs.read(path).items()]
+        Entry(experiment or name, [str(path)], logs=[log])
+        for experiment, log in loss_logs.curves_of(path, rows).items()]

@@ -11,18 +11,19 @@ def build_models(task, settings, rng):
     return _NETWORKS[task].build_models(settings, rng)
 
 
-def open_task(task, folder=None, settings=None):
+def open_task(task, folder=None, settings=None, cache=None):
     """A task's data and what its samples are held against: a ``Plane``, ``Digits`` or ``Pictures``.
 
     Args:
         task (str): Its name.
         folder: Of the data where it comes from files.
         settings (ddgm.presets.Settings): Of the run that is to learn from the data; ``None``: nothing learns from it.
+        cache: The folder for the pixels of many pictures, ``'none'``, or ``None`` for the user's own.
 
     Raises ``UsageError`` where the data can't be read.
     """
     if task == 'mnist':
         return mnist_evaluation.Digits(folder, *((settings.binarized, settings.batchsize) if settings else ()))
     if task == 'images':
-        return image_evaluation.Pictures(folder, *((settings.batchsize,) if settings else ()))
+        return image_evaluation.Pictures(folder, settings.batchsize if settings else 2, cache)
     return toy_evaluation.gaussian_mixture() if task == 'gaussian_mixture' else toy_evaluation.swiss_roll()

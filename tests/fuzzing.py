@@ -419,6 +419,19 @@ class Weights:
         pytorch_names.load(self.model, checkpoints.read(path))
 
 
+def safetensors_of(arrays):
+    """The bytes of a safetensors file, written from its description."""
+    types = {'float64': 'F64', 'float32': 'F32', 'float16': 'F16', 'int64': 'I64', 'uint16': 'BF16', 'bool': 'BOOL'}
+    header, body = {'__metadata__': {'format': 'pt'}}, b''
+    for name, array in arrays.items():
+        header[name] = {
+            'dtype': types[array.dtype.name], 'shape': array.shape,
+            'data_offsets': [len(body), len(body) + array.nbytes]}
+        body += array.tobytes()
+    header = json.dumps(header).encode()
+    return len(header).to_bytes(8, 'little') + header + body
+
+
 class Safetensors:
     """Weights in safetensors files."""
 
@@ -429,16 +442,10 @@ class Safetensors:
         settings = dataclasses.replace(PRESETS['gaussian_mixture']['default'].settings, n_hidden=8)
         self.model = toy.build_models(settings, numpy.random.default_rng(0))[1]
         self.sound = []
-        for kind, name in (('<f4', 'F32'), ('<f8', 'F64'), ('<f2', 'F16')):
-            header, body = {}, b''
-            for key, array in pytorch_names.export(self.model).items():
-                array = array.astype('<i8' if array.dtype == int else kind)
-                header['module.' + key] = {
-                    'dtype': 'I64' if array.dtype == int else name, 'shape': array.shape,
-                    'data_offsets': [len(body), len(body) + array.nbytes]}
-                body += array.tobytes()
-            header = json.dumps(header).encode()
-            self.sound.append(len(header).to_bytes(8, 'little') + header + body)
+        for kind in ('f4', 'f8', 'f2'):
+            self.sound.append(safetensors_of({
+                'module.' + key: array if array.dtype == int else array.astype(kind)
+                for key, array in pytorch_names.export(self.model).items()}))
 
     def read(self, content, i):
         self.path.write_bytes(content)

@@ -1,5 +1,7 @@
 """From the folder of a run to files of weights for PyTorch, and from such files to the folder of a run, or samples."""
 
+from __future__ import annotations
+
 import dataclasses
 import importlib.util
 import os
@@ -21,7 +23,7 @@ from ddgm.weights import checkpoints, pytorch_names
 _STEMS = [os.path.splitext(name)[0] for name in run_folder.MODELS]
 
 
-def export_weights(run, directory):
+def export_weights(run: str, directory: pathlib.Path) -> None:
     """Write the finished models of a run folder into a directory.
 
     Raises ``UsageError`` where the run is not finished, or the directory can't be written to, holds such files or lies
@@ -46,14 +48,15 @@ def export_weights(run, directory):
             directory, error.strerror)) from error
 
 
-def import_weights(source, out, like, names, eps):
+def import_weights(
+        source: pathlib.Path, out: str, like: str, names: tuple[str | None, str | None], eps: float) -> None:
     """Make a run folder of the weights of both models.
 
     Args:
-        source (pathlib.Path): A folder of their files, or one file that holds both.
-        out (str), like (str): The new run folder, and the run whose networks and settings these are.
+        source: A folder of their files, or one file that holds both.
+        out, like: The new run folder, and the run whose networks and settings these are.
         names: What each model is called in ``source``, as :func:`ddgm.weights.checkpoints.find` has it.
-        eps (float): Of PyTorch's BatchNorm.
+        eps: Of PyTorch's BatchNorm.
 
     Raises ``UsageError`` where they can't be read or don't fit the networks of ``like``, or ``out`` holds a run or lies
     in one of these.
@@ -83,15 +86,15 @@ def import_weights(source, out, like, names, eps):
     print('Run folder: {}'.format(folder.path))
 
 
-def sample_weights(source, out, network, name, eps):
+def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: str | None, eps: float) -> None:
     """Draw samples from the weights of a generator that a user describes, into a file for ``compare``.
 
     Args:
-        source (pathlib.Path): The file of its weights, or their folder.
-        out (pathlib.Path): A new .npz file.
-        network (str): ``FILE:NAME`` of a class, or of a function, that makes the generator: a ``chainer.Link`` with
+        source: The file of its weights, or their folder.
+        out: A new .npz file.
+        network: ``FILE:NAME`` of a class, or of a function, that makes the generator: a ``chainer.Link`` with
             ``draw_latent(n, rng)``, as :class:`ddgm.models.DeepGenerativeModel` has it.
-        name (str), eps (float): As in :func:`import_weights`.
+        name, eps: As in :func:`import_weights`.
 
     Raises ``UsageError`` where something can't be read, doesn't fit or fails, or ``out`` is there already.
     """

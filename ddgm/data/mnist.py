@@ -17,7 +17,7 @@ import numpy
 
 from ddgm.support.errors import UsageError, one_line, some
 from ddgm.support.files import leftovers, open_atomically
-from ddgm.support.terminal import DownloadBar
+from ddgm.support.terminal import CountingBar
 
 MIRRORS = (
     'https://ossci-datasets.s3.amazonaws.com/mnist/',
@@ -254,20 +254,21 @@ def _fetch_file(path, addresses, checksum):
 
 
 def _download(address, name):
-    """The bytes at an address; a progress bar on a terminal, one line elsewhere."""
+    """The bytes at an address; says what comes, and on a terminal shows a progress bar."""
     with urllib.request.urlopen(address, timeout=_SECONDS) as response:
         promised = int(response.headers.get('Content-Length') or 0)
         if promised > _LARGEST:
             raise ValueError('{:,} bytes promised'.format(promised))
+        print('Fetching {}{} ...'.format(name, ' ({:,} bytes)'.format(promised) if promised else ''), flush=True)
         parts, size = [], 0
-        with DownloadBar(name, promised) as bar:
+        with CountingBar('bytes') as bar:
             while size <= _LARGEST:
                 part = response.read(1 << 16)
                 if not part:
                     break
                 parts.append(part)
                 size += len(part)
-                bar.update(size)
+                bar.update(size, size / promised if promised else 0)
     if promised and size != promised:
         raise ValueError('the connection ended after {:,} of {:,} bytes'.format(size, promised))
     return b''.join(parts)

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from multiprocessing import forkserver
 
 import ddgm  # noqa: F401  (before Chainer)
 
@@ -34,8 +35,22 @@ _context.set_forkserver_preload(['fault_runs'])
 _N_SCORED = 100  # samples
 
 
+@functools.lru_cache(None)
+def _start_server():
+    """The process that forks; before Python 3.12 it is not told where modules are, and silently imports nothing."""
+    before = os.environ.get('PYTHONPATH')
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, sys.path))
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ['PYTHONPATH']
+        if before is not None:
+            os.environ['PYTHONPATH'] = before
+
+
 def start(function, *arguments):
     """A process that calls a function."""
+    _start_server()
     process = _context.Process(target=function, args=arguments)
     process.start()
     return process

@@ -259,6 +259,7 @@ def test_empty_archives(tmp_path):
 
 # ---- the commands
 
+@pytest.mark.slow
 def test_training_from_an_archive(folder, plain, tmp_path):
     """The same run as from the folder; --resume knows the archive and the cache."""
     path = packed(folder, tmp_path / 'faces.zip')

@@ -216,9 +216,10 @@ def test_full_disk(mounted, new_folder, thorough, tell):
 
 # ---- snapshots
 
-@pytest.mark.parametrize('damage', ['truncated', 'flipped', 'empty'])
+@pytest.mark.parametrize(
+    'damage', ['flipped', *(pytest.param(damage, marks=pytest.mark.slow) for damage in ('truncated', 'empty'))])
 def test_damaged_snapshot(damage, new_folder, tell):
-    """The one before it is used, a line says so, and the damaged one is set aside."""
+    """The one before it is used, a line says so, and the damaged one is set aside.  More: tests/test_snapshots.py."""
     folder, straight = new_folder('damaged'), new_folder('straight')
     assert run_script(folder, 'gaussian_mixture', *PLANE, '-n', 8).returncode == 0
     path = folder / 'run' / snapshots.NEWEST

@@ -69,28 +69,28 @@ def test_tiny_run(task, tiny, run_script, tmp_path):
 
 
 @pytest.mark.parametrize('task', ['mnist', 'images'])
-def test_split_run_is_the_straight_run(task, tiny, run_script, tmp_path):
+def test_split_run_is_the_straight_run(task, tiny, quick_script, tmp_path):
     """The data folder need not be said again.  Every preset: tests/test_training_state.py."""
-    assert run_script(task, *tiny[task], '-o', 'straight').returncode == 0
-    assert run_script(task, *tiny[task], '-o', 'split', '-n', 4).returncode == 0
-    result = run_script(task, '-o', 'split', '-r', '-n', 6)
+    assert quick_script(task, *tiny[task], '-o', 'straight').returncode == 0
+    assert quick_script(task, *tiny[task], '-o', 'split', '-n', 4).returncode == 0
+    result = quick_script(task, '-o', 'split', '-r', '-n', 6)
     assert result.returncode == 0, result.stderr
     assert_same_run(tmp_path / 'straight', tmp_path / 'split')
 
 
 @pytest.mark.parametrize('task', ['mnist', 'images'])
-def test_resuming_with_other_data_is_refused(task, tiny, run_script, tmp_path, digits_folder, pictures_folder):
-    assert run_script(task, *tiny[task], '-n', 2, '-o', 'run').returncode == 0
+def test_resuming_with_other_data_is_refused(task, tiny, quick_script, tmp_path, digits_folder, pictures_folder):
+    assert quick_script(task, *tiny[task], '-n', 2, '-o', 'run').returncode == 0
     other = tmp_path / 'other'
     shutil.copytree({'mnist': digits_folder, 'images': pictures_folder}[task], other)
     # The same data elsewhere is the same data.
-    assert run_script(task, '-o', 'run', '-r', '--data', other).returncode == 0
+    assert quick_script(task, '-o', 'run', '-r', '--data', other).returncode == 0
     if task == 'mnist':
         shutil.copy(other / 't10k-images-idx3-ubyte.gz', other / 'train-images-idx3-ubyte.gz')
         shutil.copy(other / 't10k-labels-idx1-ubyte.gz', other / 'train-labels-idx1-ubyte.gz')
     else:
         (other / '07.png').unlink()
-    assert_refused(run_script(task, '-o', 'run', '-r', '--data', other), str(other), '--data')
+    assert_refused(quick_script(task, '-o', 'run', '-r', '--data', other), str(other), '--data')
 
 
 @pytest.mark.parametrize(('task', 'arguments', 'words'), [
@@ -106,7 +106,7 @@ def test_resuming_with_other_data_is_refused(task, tiny, run_script, tmp_path, d
     ('mnist', '--data afile', ['afile', '--data']),
     ('mnist', '--width 0.5', ['--width']),
 ])
-def test_bad_input(task, arguments, words, run_script, tmp_path, pictures_folder, digits_folder):
+def test_bad_input(task, arguments, words, quick_script, tmp_path, pictures_folder, digits_folder):
     """One line with the cure, exit status 2, nothing written."""
     (tmp_path / 'afile').write_text('precious')
     (tmp_path / 'empty').mkdir()
@@ -117,16 +117,16 @@ def test_bad_input(task, arguments, words, run_script, tmp_path, pictures_folder
     shutil.copytree(digits_folder, tmp_path / 'swapped')
     shutil.copy(digits_folder / 'train-labels-idx1-ubyte.gz', tmp_path / 'swapped' / 'train-images-idx3-ubyte.gz')
     before = sorted(tmp_path.rglob('*'))
-    assert_refused(run_script(task, *arguments.split()), *words)
+    assert_refused(quick_script(task, *arguments.split()), *words)
     assert sorted(tmp_path.rglob('*')) == before
 
 
-def test_batch_larger_than_the_data(tiny, run_script, tmp_path):
-    assert_refused(run_script('mnist', *tiny['mnist'], '-b', 301), '300', '--batchsize')
-    assert_refused(run_script('images', *tiny['images'], '-b', 41), '40 pictures', '--batchsize')
+def test_batch_larger_than_the_data(tiny, quick_script, tmp_path):
+    assert_refused(quick_script('mnist', *tiny['mnist'], '-b', 301), '300', '--batchsize')
+    assert_refused(quick_script('images', *tiny['images'], '-b', 41), '40 pictures', '--batchsize')
 
 
-def test_data_that_nothing_can_be_compared_with(tiny, pictures_folder, run_script, tmp_path):
+def test_data_that_nothing_can_be_compared_with(tiny, pictures_folder, quick_script, tmp_path):
     """Refused before the training, not after it."""
     (tmp_path / 'few').mkdir()
     (tmp_path / 'copies').mkdir()
@@ -134,8 +134,8 @@ def test_data_that_nothing_can_be_compared_with(tiny, pictures_folder, run_scrip
         shutil.copy(pictures_folder / '0{}.png'.format(i), tmp_path / 'few')
     for i in range(20):
         shutil.copy(pictures_folder / '00.png', tmp_path / 'copies' / '{}.png'.format(i))
-    assert_refused(run_script('images', *tiny['images'], '-b', 2, '--data', 'few'), 'more than 5', '--data')
-    assert_refused(run_script('images', *tiny['images'], '--data', 'copies'), '20 times the same', '--data')
+    assert_refused(quick_script('images', *tiny['images'], '-b', 2, '--data', 'few'), 'more than 5', '--data')
+    assert_refused(quick_script('images', *tiny['images'], '--data', 'copies'), '20 times the same', '--data')
 
 
 def test_cache_that_cannot_be_written(tiny, run_script, tmp_path):
@@ -144,13 +144,13 @@ def test_cache_that_cannot_be_written(tiny, run_script, tmp_path):
     assert_refused(result, 'XDG_CACHE_HOME', str(tmp_path / 'ddgm'))
 
 
-def test_bad_picture_among_good_ones(tiny, pictures_folder, run_script, tmp_path):
+def test_bad_picture_among_good_ones(tiny, pictures_folder, quick_script, tmp_path):
     """It is named and counted, and the run goes on without it."""
     folder = tmp_path / 'pictures'
     shutil.copytree(pictures_folder, folder)
     (folder / '05.png').write_bytes((folder / '05.png').read_bytes()[:100])
     Image.new('RGB', (1, 1)).save(folder / 'dot.png')
-    result = run_script('images', *tiny['images'], '-n', 2, '--data', folder)
+    result = quick_script('images', *tiny['images'], '-n', 2, '--data', folder)
     assert result.returncode == 0, result.stderr
     line = next(line for line in result.stdout.splitlines() if 'pictures in' in line)
     assert line.startswith('39 pictures in ')

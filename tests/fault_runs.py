@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from multiprocessing import forkserver
+from unittest import mock
 
 import ddgm  # noqa: F401  (before Chainer)
 
@@ -93,20 +94,27 @@ def _run(folder, output, task, arguments, fault):
         function(argument)
     sys.argv = ['train_{}.py'.format(task), *arguments]
     execution.N_SCORED = training_state.N_SCORED = _N_SCORED
-    execution.plots.draw_curves = lambda *arguments: None
-    execution.execute = functools.partial(_execute_quickly, execution.execute)
     module = importlib.import_module('train_' + task)
-    exit_status.run_script(lambda: module.main(arguments))
+    with without_scores():
+        exit_status.run_script(lambda: module.main(arguments))
+
+
+def without_scores():
+    """A context in which runs have a mean in place of metrics, and of pictures only frames, of numbers as grey levels.
+
+    The others would take most of the time.
+    """
+    return mock.patch.object(execution, 'execute', functools.partial(_execute_quickly, execution.execute))
 
 
 def _execute_quickly(execute, folder, experiment):
-    """``execute`` with a mean in place of metrics, numbers as grey levels in frames, and without other pictures."""
     task = copy.copy(experiment.task)
     task.score = lambda x, *others: {'mean': float(x.mean())}
     task.real_data = lambda n: None
-    execute(folder, dataclasses.replace(
-        experiment, task=task, draw_figures=lambda *arguments: None,
-        draw_frame=lambda path, x: post.draw_small_grid(path, x.reshape(1, len(x), -1) / 8 + 0.5)))
+    with mock.patch.object(execution.plots, 'draw_curves'):
+        execute(folder, dataclasses.replace(
+            experiment, task=task, draw_figures=lambda *arguments: None,
+            draw_frame=lambda path, x: post.draw_small_grid(path, x.reshape(1, len(x), -1) / 8 + 0.5)))
 
 
 # ---- faults

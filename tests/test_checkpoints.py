@@ -385,12 +385,10 @@ def test_without_h5py(tmp_path, monkeypatch):
 
 # ---- the commands
 
-def test_import_of_checkpoints(torch, tmp_path, exported, capsys):
+def test_import_of_checkpoints(torch, tmp_path, exported, quick_script, capsys):
     """One file of both; a folder of files by any names; each part is told in a line."""
-    import train_gaussian_mixture
     run = tmp_path / 'run'
-    train_gaussian_mixture.main([
-        '-n', '1', '-b', '20', '--snapshot_interval', '0', '--figure_interval', '0', '-o', str(run)])
+    assert quick_script('gaussian_mixture', '-n', '1', '-b', '20', '-o', 'run').returncode == 0
     weights.main(['export', str(run), str(tmp_path / 'torch')])
     energy, generator = (tensors(torch, checkpoints.read(tmp_path / 'torch' / name)) for name in MODELS)
     (tmp_path / 'models').mkdir()

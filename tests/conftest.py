@@ -216,6 +216,14 @@ def quick_script(tmp_path):
 
 
 @pytest.fixture
+def without_scores():
+    """What this process runs by ``train_….main`` makes no scores and pictures either."""
+    import fault_runs
+    with fault_runs.without_scores():
+        yield
+
+
+@pytest.fixture
 def start_script(tmp_path):
     """Start a training script and return its process, with standard output as a pipe."""
     processes = []

@@ -235,8 +235,9 @@ def test_intervals_change_nothing(quick_script, tmp_path):
         assert a['log'][0][name] == pytest.approx(numpy.mean([entry[name] for entry in b['log']]))
 
 
+@pytest.mark.slow
 @pytest.mark.gpu
-@pytest.mark.parametrize('task', ['gaussian_mixture', pytest.param('swiss_roll', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('task', TASKS)
 def test_split_run_on_a_gpu(task, run_script, tmp_path, monkeypatch):
     """The GPU twin of a whole run: trains, stops, resumes without being told the device, scores and draws."""
     if is_stand_in():
@@ -570,7 +571,7 @@ def test_nohup(start_script):
     """SIGHUP stays ignored where it was at the start."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        process = start_script('gaussian_mixture', *TINY, '-n', 300, '-o', 'run')
+        process = start_script('gaussian_mixture', '-o', 'run', '-n', 2000, *STOPPED)
     finally:
         signal.signal(signal.SIGHUP, before)
     wait_for(process, '5 ')

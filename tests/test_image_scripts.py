@@ -102,7 +102,7 @@ def test_resuming_with_other_data_is_refused(task, tiny, quick_script, tmp_path,
     ('images', '--data one --width 0', ['--width', 'factor']),
     ('images', '--data one --width wide', ['--width', 'factor']),
     ('images', '--data one --preset nothing', ['--preset', 'post_softplus', 'author']),
-    ('mnist', '--data swapped', ['train-images-idx3-ubyte', '1 dimensions']),
+    ('mnist', '--data swapped', ['train-images-idx3-ubyte', 'not an IDX file of images']),
     ('mnist', '--data afile', ['afile', '--data']),
     ('mnist', '--width 0.5', ['--width']),
 ])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -103,22 +104,20 @@ def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: 
             out, 'is there already' if os.path.lexists(out) else 'is no .npz file'))
     _keep_out_of_runs(out, source, source.parent)
     file, _, maker = network.rpartition(':')
-    generator = _run_theirs(file, lambda: _made_by(file, maker))
-    if not isinstance(generator, chainer.Link) or not hasattr(generator, 'draw_latent'):
-        raise UsageError('{}: {} is no generator: derive it from ddgm.models.DeepGenerativeModel'.format(file, maker))
-    _run_theirs(file, lambda: _load(generator, source, _STEMS[1], name, eps))
-
-    def draw():
+    with _told_in_a_line(file):
+        generator = _made_by(file, maker)
+        if not isinstance(generator, chainer.Link) or not hasattr(generator, 'draw_latent'):
+            raise UsageError('{}: {} is no generator: derive it from ddgm.models.DeepGenerativeModel'.format(
+                file, maker))
+        _load(generator, source, _STEMS[1], name, eps)
         z = generator.draw_latent(metrics.N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
         z = numpy.asarray(z, dtype=numpy.float32)
         with numpy.errstate(all='ignore'):  # the line below says it
             x = sampling.sample(generator, z)
         finite = numpy.isfinite(x.reshape(len(x), -1)).all(axis=1)
-        if not finite.all():
-            raise UsageError('{}: {:,} of the {:,} samples from {} are not finite: mend its forward, or give other '
-                             'weights'.format(file, len(x) - finite.sum(), len(x), source))
-        return z, x
-    z, x = _run_theirs(file, draw)
+    if not finite.all():
+        raise UsageError('{}: {:,} of the {:,} samples from {} are not finite: mend its forward, or give other '
+                         'weights'.format(file, len(x) - finite.sum(), len(x), source))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with open_atomically(out) as written:
@@ -163,12 +162,13 @@ def _made_by(file, name):
     return getattr(module, name)()
 
 
-def _run_theirs(file, action):
-    """The outcome of what a user's file has a part in; whatever is raised there is told in a line."""
+@contextlib.contextmanager
+def _told_in_a_line(file):
+    """A context in which a user's file may be run; whatever is raised there is told in a line."""
     folder = os.path.dirname(os.path.abspath(file))
+    sys.path.insert(0, folder)  # as where Python itself runs the file
     try:
-        sys.path.insert(0, folder)  # as where Python itself runs the file
-        return action()
+        yield
     except UsageError:
         raise
     except Exception as error:

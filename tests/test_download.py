@@ -156,13 +156,6 @@ def test_silent_mirror(site, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_came_before_a_failure_stays(site, tmp_path):
-    wrong = {**STAND_INS, TEST_LABELS: '0' * 32}
-    message = refusal(fetch, tmp_path, mirrors=[site.mirror('good')], checksums=wrong)
-    assert str(tmp_path / TEST_LABELS) in message
-    assert_whole(tmp_path, NAMES[:3])
-
-
 def test_interrupted(site, tmp_path, monkeypatch):
     class Interrupted(mnist.CountingBar):
         def update(self, done, share):

@@ -328,10 +328,10 @@ def test_losses_of_another_kind_have_panels_of_their_own(draw):
         ('a loss, another program\'s own:\nmain/loss', ['c'])]
 
 
-@pytest.mark.parametrize(('n', 'letters', 'last'), [
-    (5, 20, '4' + 19 * 'x'), (40, 15, '39' + 13 * 'x'), (40, 200, 'and 17 more'), (400, 3, 'and 293 more')])
-@pytest.mark.parametrize('units', [['epoch'], ['epoch', 'row']])
-def test_legend_of_many(n, letters, last, units, tmp_path, monkeypatch):
+@pytest.mark.parametrize(('n', 'letters', 'units', 'last'), [
+    (5, 20, ['epoch'], '4' + 19 * 'x'), (40, 15, ['epoch'], '39' + 13 * 'x'), (40, 200, ['epoch'], 'and 17 more'),
+    (40, 15, ['epoch', 'row'], None), (400, 3, ['epoch'], 'and 293 more'), (400, 3, ['epoch', 'row'], None)])
+def test_legend_of_many(n, letters, units, last, tmp_path, monkeypatch):
     """Below the panels, within the page, in colours that differ; a warning of matplotlib's would be an error."""
     pages = []
     save = plots.save
@@ -343,8 +343,7 @@ def test_legend_of_many(n, letters, last, units, tmp_path, monkeypatch):
     legend, = part.legends
     assert not any(axes.get_legend() for axes in part.axes)
     labels = [text.get_text() for text in legend.get_texts()]
-    if len(units) == 1:
-        assert labels[-1] == last
+    assert last is None or labels[-1] == last
     box, page = legend.get_window_extent(), pages[0].bbox
     assert page.x0 <= box.x0 < box.x1 <= page.x1
     assert page.y0 <= box.y0 < box.y1 < min(axes.get_window_extent().y0 for axes in part.axes if axes.axison)
@@ -372,15 +371,15 @@ def test_every_program_is_in_the_legend(draw):
         ' _mine', 'theirs', 20 * 'a' + '…' + 19 * 'b']
 
 
-@pytest.mark.parametrize('name', ['a$\\b$c', '$x_a^b{', 'not UTF-8: \udcff', '実験1', 'two\nlines'])
-def test_names_are_no_formulas(name, tmp_path):
+def test_names_are_no_formulas(tmp_path):
     """A name is shown as it is, whatever matplotlib makes of a pair of dollars elsewhere."""
+    names = ['a$\\b$c', '$x_a^b{', 'not UTF-8: \udcff', '実験1', 'two\nlines']
     plots.draw_comparison(
         tmp_path / 'a.png', plots.Panel('data', points(9, 0), bowl, 0.0),
-        [plots.Panel(name, points(9, 1), bowl, 1.0)],
-        [(name, Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]}))])
+        [plots.Panel(name, points(9, 1), bowl, 1.0) for name in names],
+        [(name, Curves('epoch', [1.0, 2.0], {'energy/loss': [1.0, 2.0]})) for name in names])
     with Image.open(tmp_path / 'a.png') as image:
-        assert image.size == (2 * 336, round(80 * (4.4 + 5 + 2.4 + 0.5)))
+        assert image.width == 4 * 336
 
 
 # Draws each kind of picture into the folder that it is given.

@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test faults test-parity test-mpi lint figures classifier measure tables speed gpu large-data clean
+.PHONY: demo test test-all faults test-parity test-mpi lint figures classifier measure tables speed gpu large-data clean
 
 # An interrupted demo goes on where it was, and says so by what is exported here.  Seed 1 is neither a good one nor a bad
 # one: docs/results.md says how much seeds differ.
@@ -15,7 +15,12 @@ demo: export DDGM_TO_GO_ON = make demo
 demo: $(VENV)/installed
 	$(RUN) train_gaussian_mixture.py --out result/demo $(if $(wildcard result/demo/settings.json),--resume,--seed 1)
 
+# All but what takes long: some minutes.
 test: $(VENV)/installed-test
+	$(RUN) -m pytest -m 'not slow' -n auto --dist worksteal
+
+# What takes long too: a quarter of an hour.
+test-all: $(VENV)/installed-test
 	$(RUN) -m pytest -n auto --dist worksteal
 
 # The faults of docs/reliability.md, in full: SIGKILLs, full disks, ten thousand damaged files for each reader.  Ten to

@@ -209,6 +209,21 @@ def run_script(tmp_path):
 
 
 @pytest.fixture
+def quick_script(tmp_path):
+    """The same without scores and pictures, and without the start of a Python: for what does not depend on these."""
+    import fault_runs
+    return functools.partial(fault_runs.run_script_in, tmp_path)
+
+
+@pytest.fixture
+def without_scores():
+    """What this process runs by ``train_….main`` makes no scores and pictures either."""
+    import fault_runs
+    with fault_runs.without_scores():
+        yield
+
+
+@pytest.fixture
 def start_script(tmp_path):
     """Start a training script and return its process, with standard output as a pipe."""
     processes = []

@@ -1,18 +1,23 @@
-"""Runs that faults happen to: real processes, forked from one that has imported everything, so that they start at once.
+"""Runs without scores and pictures, and faults that happen to them.
 
-Imported by the process that forks (see ``multiprocessing``'s forkserver), which is why it imports so much.
+They are real processes, forked from one that has imported everything, so that they start at once.  That one imports
+this module (see ``multiprocessing``'s forkserver), which is why it imports so much.
 """
 
-import contextlib
 import copy
 import dataclasses
 import functools
 import importlib
 import multiprocessing
 import os
+import pathlib
 import resource
 import signal
+import subprocess
 import sys
+import tempfile
+from multiprocessing import forkserver
+from unittest import mock
 
 import ddgm  # noqa: F401  (before Chainer)
 
@@ -22,69 +27,94 @@ import train_images  # noqa: F401
 import train_mnist  # noqa: F401
 import train_swiss_roll  # noqa: F401
 from ddgm.compare import comparison  # noqa: F401
-from ddgm.runs import execution, exit_status  # noqa: F401
+from ddgm.data import toy
+from ddgm.figures import post
+from ddgm.runs import execution, exit_status, training_state
 
 _context = multiprocessing.get_context('forkserver')
 _context.set_forkserver_preload(['fault_runs'])
+_N_SCORED = 100  # samples
 
 
-class Outcome:
-    """How a process ended: its exit ``status``, negative for a signal, and what it wrote on ``stdout``, ``stderr``."""
-
-    def __init__(self, status, stdout, stderr):
-        self.status, self.stdout, self.stderr = status, stdout, stderr
+@functools.lru_cache(None)
+def _start_server():
+    """The process that forks; before Python 3.12 it is not told where modules are, and silently imports nothing."""
+    before = os.environ.get('PYTHONPATH')
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, sys.path))
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ['PYTHONPATH']
+        if before is not None:
+            os.environ['PYTHONPATH'] = before
 
 
 def start(function, *arguments):
     """A process that calls a function."""
+    _start_server()
     process = _context.Process(target=function, args=arguments)
     process.start()
     return process
 
 
-def start_run(folder, task, *arguments, fault=None):
+def start_script(folder, output, task, *arguments, fault=None):
     """A training script's process.
 
     Args:
-        folder (pathlib.Path): Where its output goes, as ``stdout`` and ``stderr``, beside the run folder ``run``.
+        folder (pathlib.Path), output (pathlib.Path): Where it is started; where its ``stdout`` and ``stderr`` go.
         task (str), arguments: The script and its flags.
         fault: A pair of a function of this module and its argument, called before the script.
     """
-    return start(_run, str(folder), task, [*map(str, arguments), '-o', str(folder / 'run')], fault)
+    return start(_run, str(folder), str(output), task, [*map(str, arguments)], fault)
 
 
-def finish(process, folder):
-    """Wait for what :func:`start_run` gave: its :class:`Outcome`."""
+def finish(process, output):
+    """Wait for what :func:`start_script` gave: how it ended, as :func:`subprocess.run` says it."""
     process.join(300)
     assert process.exitcode is not None, 'it hangs'
-    return Outcome(process.exitcode, *((folder / name).read_text() for name in ('stdout', 'stderr')))
+    return subprocess.CompletedProcess(
+        None, process.exitcode, *((output / name).read_text() for name in ('stdout', 'stderr')))
 
 
-def run_script(folder, task, *arguments, fault=None):
-    """Run a training script to its end: its :class:`Outcome`."""
-    return finish(start_run(folder, task, *arguments, fault=fault), folder)
+def run_script_in(folder, task, *arguments, fault=None):
+    """Run a training script to its end."""
+    with tempfile.TemporaryDirectory() as output:
+        output = pathlib.Path(output)
+        return finish(start_script(folder, output, task, *arguments, fault=fault), output)
 
 
-def _run(folder, task, arguments, fault):
-    with contextlib.ExitStack() as stack:
-        for name in ('stdout', 'stderr'):
-            file = stack.enter_context(open(os.path.join(folder, name), 'w'))
-            os.dup2(file.fileno(), getattr(sys, name).fileno())
-        if fault:
-            function, argument = fault
-            function(argument)
-        sys.argv = ['train_{}.py'.format(task), *arguments]
-        execution.execute = functools.partial(_execute_without_metrics, execution.execute)
-        module = importlib.import_module('train_' + task)
+def _run(folder, output, task, arguments, fault):
+    os.chdir(folder)
+    for name in ('stdout', 'stderr'):
+        descriptor = os.open(os.path.join(output, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(descriptor, getattr(sys, name).fileno())
+        os.close(descriptor)
+    if fault:
+        function, argument = fault
+        function(argument)
+    sys.argv = ['train_{}.py'.format(task), *arguments]
+    execution.N_SCORED = training_state.N_SCORED = _N_SCORED
+    module = importlib.import_module('train_' + task)
+    with without_scores():
         exit_status.run_script(lambda: module.main(arguments))
 
 
-def _execute_without_metrics(execute, folder, experiment):
-    """``execute`` with a mean in place of metrics and without pictures, which would take most of the time."""
+def without_scores():
+    """A context in which runs have a mean in place of metrics, and of pictures only frames, of numbers as grey levels.
+
+    The others would take most of the time.
+    """
+    return mock.patch.object(execution, 'execute', functools.partial(_execute_quickly, execution.execute))
+
+
+def _execute_quickly(execute, folder, experiment):
     task = copy.copy(experiment.task)
     task.score = lambda x, *others: {'mean': float(x.mean())}
     task.real_data = lambda n: None
-    execute(folder, dataclasses.replace(experiment, task=task, draw_figures=lambda *arguments: None))
+    with mock.patch.object(execution.plots, 'draw_curves'):
+        execute(folder, dataclasses.replace(
+            experiment, task=task, draw_figures=lambda *arguments: None,
+            draw_frame=lambda path, x: post.draw_small_grid(path, x.reshape(1, len(x), -1) / 8 + 0.5, 1)))
 
 
 # ---- faults
@@ -105,3 +135,17 @@ def kill_at(place):
             if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(audit)
+
+
+def break_data(place):
+    """From the n-th batch of a size on, the points of the plane are infinite; a pair of the size and n."""
+    batchsize, n = place
+    left = [n]
+
+    def broken(sample):
+        def sample_until_broken(self, n, rng):
+            left[0] -= n == batchsize
+            return sample(self, n, rng) * (1 if left[0] > 0 else float('inf'))
+        return sample_until_broken
+    for data in (toy.GaussianMixture, toy.SwissRoll):
+        data.sample = broken(data.sample)

@@ -87,8 +87,7 @@ def damaged_member(content, rng):
     else:
         other = ['../../outside.npy', '/outside.npy', 'no array', ' ', name + '.npy', 'C:\\outside.npy']
         members[str(rng.choice(other))] = members.pop(name)
-    file = io.BytesIO()
-    compression = int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
+    file, compression = io.BytesIO(), int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
     with zipfile.ZipFile(file, 'w', compression) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
@@ -108,27 +107,31 @@ def signed_again(content, rng):
     if rng.random() < 0.2:
         del arrays[name]
     arrays.pop('sha256', None)
-    file = io.BytesIO()
-    numpy.savez(file, sha256=checksum(arrays), **arrays)
-    return file.getvalue()
+    return _bytes_of(numpy.savez, sha256=checksum(arrays), **arrays)
+
+
+def _change(saved, rng):
+    """Make one value below a dict or a list another one, or remove it."""
+    place = rng.choice(sorted(saved)) if isinstance(saved, dict) else int(rng.integers(len(saved)))
+    if isinstance(saved[place], (dict, list)) and saved[place] and rng.random() < 0.8:
+        _change(saved[place], rng)
+    elif rng.random() < 0.8:
+        others = [*_JSON, *_NUMBERS]
+        saved[place] = others[rng.integers(len(others))]
+    else:
+        del saved[place]
 
 
 def changed_value(content, rng):
     """One value of a JSON object, or of one of its lines, is another one, or missing."""
-    lines = content.decode().split('\n')
+    lines = [content.decode()] if content[:2] == b'{\n' else content.decode().split('\n')
     i = int(rng.integers(len(lines)))
-    is_whole = lines[0] == '{'
     try:
-        saved = json.loads(content if is_whole else lines[i].rstrip(','))
-        name = str(rng.choice(sorted(saved)))
-    except (ValueError, TypeError):
+        saved = json.loads(lines[i].rstrip(','))
+    except ValueError:
         return damaged(content, rng)
-    saved[name] = _JSON[rng.integers(len(_JSON))]
-    if rng.random() < 0.2:
-        del saved[name]
-    if is_whole:
-        return json.dumps(saved).encode()
-    lines[i] = json.dumps(saved) + ','
+    _change(saved, rng)
+    lines[i] = json.dumps(saved) + ',' * (len(lines) > 1)
     return '\n'.join(lines).encode()
 
 
@@ -136,16 +139,16 @@ def changed_header(content, rng):
     """One value in the header of a safetensors file is another one, or missing, and the header's length is right."""
     end = 8 + int.from_bytes(content[:8], 'little')
     header = json.loads(content[8:end])
-    entry = header[str(rng.choice(sorted(header)))]
-    name = str(rng.choice(sorted(entry)))
-    if isinstance(entry[name], list) and entry[name] and rng.random() < 0.7:
-        entry[name][rng.integers(len(entry[name]))] = [*_NUMBERS, *_JSON][rng.integers(len(_NUMBERS) + len(_JSON))]
-    elif rng.random() < 0.8:
-        entry[name] = [*_JSON, 'F64', 'F32', 'BF16', 'F8_E4M3'][rng.integers(len(_JSON) + 4)]
-    else:
-        del entry[name]
+    _change(header, rng)
     new = json.dumps(header).encode()
     return len(new).to_bytes(8, 'little') + new + content[end:]
+
+
+def _bytes_of(save, *arguments, **options):
+    """What a function writes into a file."""
+    file = io.BytesIO()
+    save(file, *arguments, **options)
+    return file.getvalue()
 
 
 # ---- the readers; each makes sound inputs in an empty folder
@@ -193,9 +196,7 @@ class Pictures:
                 ('L', 'TIFF', {'compression': 'tiff_lzw'}), ('RGB', 'JPEG2000', {}), ('L', 'PNG', {'transparency': 3}),
                 ('RGB', 'PNG', {'pnginfo': much_text})):
             picture = pixels.convert('L').convert('I').convert(mode) if mode == 'I;16' else pixels.convert(mode)
-            file = io.BytesIO()
-            picture.save(file, form, **options)
-            self.sound.append(file.getvalue())
+            self.sound.append(_bytes_of(picture.save, form, **options))
 
     def read(self, content, i):
         self.path.write_bytes(content)
@@ -245,11 +246,13 @@ class Snapshots:
 
 
 class _Compared:
-    """What ``compare`` reads, at ``path``."""
+    """What ``compare`` reads, at ``path``, or as the folder ``compared``."""
+
+    compared = None
 
     def read(self, content, i):
         self.path.write_bytes(content)
-        entries.read([str(self.path)])
+        return entries.read([str(self.compared or self.path)])
 
 
 class Archives(_Compared):
@@ -259,11 +262,8 @@ class Archives(_Compared):
 
     def __init__(self, folder):
         self.path, x = folder / 'samples.npz', numpy.random.default_rng(0).normal(size=(30, 2))
-        self.sound = []
-        for save in (numpy.savez, numpy.savez_compressed):
-            file = io.BytesIO()
-            save(file, x=x.astype(numpy.float32), z=x)
-            self.sound.append(file.getvalue())
+        self.sound = [
+            _bytes_of(save, x=x.astype(numpy.float32), z=x) for save in (numpy.savez, numpy.savez_compressed)]
 
 
 class Arrays(_Compared):
@@ -272,37 +272,36 @@ class Arrays(_Compared):
     changes = damaged,
 
     def __init__(self, folder):
-        self.path, self.sound = folder / 'samples.npy', []
-        for x in (numpy.ones((30, 2)), numpy.zeros((3, 64, 64), dtype=numpy.uint8)):
-            file = io.BytesIO()
-            numpy.save(file, x)
-            self.sound.append(file.getvalue())
+        self.path = folder / 'samples.npy'
+        self.sound = [
+            _bytes_of(numpy.save, x) for x in (numpy.ones((30, 2)), numpy.zeros((3, 64, 64), dtype=numpy.uint8))]
 
 
-class SamplePictures:
-    """Samples as pictures in a folder."""
+class _ComparedPictures(_Compared):
+    """The same, as images of digits or icons, of which compare says how it understands them."""
 
     changes = damaged,
+
+    def read(self, content, i):
+        with contextlib.redirect_stdout(None):
+            entry, = super().read(content, i)
+        assert entry.x.shape[1:] in ((28, 28, 3), (64, 64, 3))
+        return entry
+
+
+class SamplePictures(_ComparedPictures):
+    """Samples as pictures in a folder."""
 
     def __init__(self, folder):
         rng = numpy.random.default_rng(0)
-        self.folder, self.sound = folder, []
+        self.path, self.compared, self.sound = folder / 'sample.png', folder, []
         for side, mode, form in ((28, 'L', 'PNG'), (28, '1', 'PNG'), (64, 'RGB', 'PNG'), (64, 'RGB', 'JPEG')):
-            file = io.BytesIO()
-            Image.fromarray(rng.integers(256, size=(side, side, 3)).astype(numpy.uint8)).convert(mode).save(file, form)
-            self.sound.append(file.getvalue())
-
-    def read(self, content, i):
-        (self.folder / 'sample.png').write_bytes(content)
-        with contextlib.redirect_stdout(None):
-            entry, = entries.read([str(self.folder)])
-        assert entry.x.shape[1:] in ((28, 28, 3), (64, 64, 3))
+            pixels = rng.integers(256, size=(side, side, 3)).astype(numpy.uint8)
+            self.sound.append(_bytes_of(Image.fromarray(pixels).convert(mode).save, form))
 
 
-class Grids:
+class Grids(_ComparedPictures):
     """Samples in one picture."""
-
-    changes = damaged,
 
     def __init__(self, folder):
         self.path, self.sound = folder / 'grid.png', []
@@ -313,16 +312,10 @@ class Grids:
                 for column in range(5 if row < 2 else 4):
                     top, left = (place * (side + padding) + padding + 4 for place in (row, column))
                     canvas[top:top + side - 8, left:left + side - 8] = 50 + 40 * row + 10 * column
-            file = io.BytesIO()
-            Image.fromarray(canvas).save(file, 'PNG')
-            self.sound.append(file.getvalue())
+            self.sound.append(_bytes_of(Image.fromarray(canvas).save, 'PNG'))
 
     def read(self, content, i):
-        self.path.write_bytes(content)
-        with contextlib.redirect_stdout(None):
-            entry, = entries.read([str(self.path)])
-        assert len(entry.x) > 1
-        assert entry.x.shape[1:] in ((28, 28, 3), (64, 64, 3))
+        assert len(super().read(content, i).x) > 1
 
 
 class Table(_Compared):
@@ -351,7 +344,6 @@ class JsonLines(_Compared):
 def _changed_event(content, rng):
     """One event is damaged or holds another value, and the checksums say that it is right."""
     from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.summary.writer.record_writer import RecordWriter
     records = []
     while content:
         size = int.from_bytes(content[:8], 'little')
@@ -368,6 +360,11 @@ def _changed_event(content, rng):
         if rng.random() < 0.5:
             value.tensor.tensor_shape.dim.add(size=int(rng.choice([-1, 1, 2 ** 40])))
         records[i] = event.SerializeToString()
+    return _event_file(records)
+
+
+def _event_file(records):
+    from tensorboard.summary.writer.record_writer import RecordWriter
     file = io.BytesIO()
     writer = RecordWriter(file)
     for record in records:
@@ -382,18 +379,15 @@ class EventFiles(_Compared):
 
     def __init__(self, folder):
         from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
         from tensorboard.util.tensor_util import make_tensor_proto
-        self.path, file = folder / 'events.out.tfevents.1', io.BytesIO()
-        writer = RecordWriter(file)
-        writer.write(Event(file_version='brain.Event:2').SerializeToString())
+        self.path, records = folder / 'events.out.tfevents.1', [Event(file_version='brain.Event:2').SerializeToString()]
         for i in range(10):
             event = Event(step=i)
             event.summary.value.add(tag='dem_loss', simple_value=-i)
             event.summary.value.add(tag='train/dgm_loss').tensor.CopyFrom(make_tensor_proto(i / 7))
             event.summary.value.add(tag='picture').image.encoded_image_string = bytes(20)
-            writer.write(event.SerializeToString())
-        self.sound = [file.getvalue()]
+            records.append(event.SerializeToString())
+        self.sound = [_event_file(records)]
 
 
 class Weights:
@@ -405,18 +399,30 @@ class Weights:
         self.folder = run_folder.open_run(Request(
             task='gaussian_mixture', out=str(folder), changes={'n_hidden': 8, 'batchsize': 10}))
         self.model = toy.build_models(self.folder.settings, numpy.random.default_rng(0))[1]
-        file = io.BytesIO()
-        numpy.savez(file, **pytorch_names.export(self.model))
         self.folder.save('own.npz', self.model)
-        self.sound = [file.getvalue(), (folder / 'own.npz').read_bytes()]
+        self.sound = [
+            _bytes_of(numpy.savez, **pytorch_names.export(self.model)), (folder / 'own.npz').read_bytes()]
 
     def read(self, content, i):
         path = self.folder.path / 'model.npz'
         path.write_bytes(content)
         if i:
             self.folder.load(path.name, self.model, 'repeat it')
-            return
-        pytorch_names.load(self.model, checkpoints.read(path))
+        else:
+            pytorch_names.load(self.model, checkpoints.read(path))
+
+
+def safetensors_of(arrays):
+    """The bytes of a safetensors file, written from its description."""
+    types = {'float64': 'F64', 'float32': 'F32', 'float16': 'F16', 'int64': 'I64', 'uint16': 'BF16', 'bool': 'BOOL'}
+    header, body = {'__metadata__': {'format': 'pt'}}, b''
+    for name, array in arrays.items():
+        header[name] = {
+            'dtype': types[array.dtype.name], 'shape': array.shape,
+            'data_offsets': [len(body), len(body) + array.nbytes]}
+        body += array.tobytes()
+    header = json.dumps(header).encode()
+    return len(header).to_bytes(8, 'little') + header + body
 
 
 class Safetensors:
@@ -429,16 +435,10 @@ class Safetensors:
         settings = dataclasses.replace(PRESETS['gaussian_mixture']['default'].settings, n_hidden=8)
         self.model = toy.build_models(settings, numpy.random.default_rng(0))[1]
         self.sound = []
-        for kind, name in (('<f4', 'F32'), ('<f8', 'F64'), ('<f2', 'F16')):
-            header, body = {}, b''
-            for key, array in pytorch_names.export(self.model).items():
-                array = array.astype('<i8' if array.dtype == int else kind)
-                header['module.' + key] = {
-                    'dtype': 'I64' if array.dtype == int else name, 'shape': array.shape,
-                    'data_offsets': [len(body), len(body) + array.nbytes]}
-                body += array.tobytes()
-            header = json.dumps(header).encode()
-            self.sound.append(len(header).to_bytes(8, 'little') + header + body)
+        for kind in ('f4', 'f8', 'f2'):
+            self.sound.append(safetensors_of({
+                'module.' + key: array if array.dtype == int else array.astype(kind)
+                for key, array in pytorch_names.export(self.model).items()}))
 
     def read(self, content, i):
         self.path.write_bytes(content)

@@ -426,6 +426,7 @@ def test_recorded_command_and_rows(monkeypatch):
     assert '        [[1, 2.5]]\n' in text
 
 
+@pytest.mark.slow
 def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_path):
     """The commands, on what stands in for a GPU; a second time nothing is repeated."""
     command = [

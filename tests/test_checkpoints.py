@@ -15,6 +15,7 @@ import numpy
 import pytest
 from chainer import functions as F, links as L, serializers
 from conftest import ROOT, refusal
+from fuzzing import safetensors_of
 from test_pytorch_names import started
 
 from ddgm.models import DeepGenerativeModel
@@ -57,19 +58,6 @@ def tensors(torch, arrays):
 
 def under(beginning, arrays):
     return {beginning + name: array for name, array in arrays.items()}
-
-
-def safetensors_of(arrays, header=None):
-    """The bytes of such a file, written from its description."""
-    types = {'float64': 'F64', 'float32': 'F32', 'float16': 'F16', 'int64': 'I64', 'uint16': 'BF16', 'bool': 'BOOL'}
-    entries, body = {'__metadata__': {'format': 'pt'}}, b''
-    for name, array in arrays.items():
-        entries[name] = {
-            'dtype': types[array.dtype.name], 'shape': array.shape,
-            'data_offsets': [len(body), len(body) + array.nbytes]}
-        body += array.tobytes()
-    header = json.dumps(entries if header is None else header(entries)).encode()
-    return struct.pack('<Q', len(header)) + header + body
 
 
 # ---- which arrays of a file are meant
@@ -185,8 +173,7 @@ def test_safetensors(tmp_path, exported):
     assert_same(loaded(1, checkpoints.read(path))[1], exported[1])
 
 
-def test_safetensors_as_the_package_writes_them(tmp_path):
-    torch = pytest.importorskip('torch', reason='PyTorch is installed by make test-parity')
+def test_safetensors_as_the_package_writes_them(torch, tmp_path):
     package = pytest.importorskip('safetensors.torch', reason='safetensors is installed by make test-parity')
     rng = torch.Generator().manual_seed(0)
     written = {
@@ -201,31 +188,30 @@ def test_safetensors_as_the_package_writes_them(tmp_path):
         numpy.testing.assert_array_equal(arrays[kind], expected)
 
 
-X = {'x': numpy.ones((2, 3), dtype=numpy.float32)}
-
-
-def entry(**changes):
-    """A header's entry of ``x`` with changes."""
-    return lambda entries: {'x': {**entries['x'], **changes}}
+def damaged_safetensors(**changes):
+    """A file of one array whose entry in the header is another one."""
+    sound = safetensors_of({'x': numpy.ones((2, 3), dtype=numpy.float32)})
+    end = 8 + int.from_bytes(sound[:8], 'little')
+    header = json.loads(sound[8:end])
+    header['x'].update(changes)
+    header = json.dumps(header).encode()
+    return struct.pack('<Q', len(header)) + header + sound[end:]
 
 
 @pytest.mark.parametrize(('content', 'words'), [
     (b'\xff' * 8 + b'{}', 'its header promises to be 18,446,744,073,709,551,615 bytes long'),
     (struct.pack('<Q', 3) + b'{}', 'its header promises to be 3 bytes long'),
     (struct.pack('<Q', 2) + b'{x', 'double quotes'),
-    (struct.pack('<Q', 2) + b'{}' + b'more', 'its 4 bytes of arrays are not'),
-    (safetensors_of(X)[:-1], 'its 23 bytes of arrays are not'),
-    (safetensors_of(X, entry(shape=[2 ** 60, 3])), 'promises the shape (1152921504606846976, 3) of x, in 24 bytes'),
-    (safetensors_of(X, entry(shape=[2, -3])), 'no type, shape and place of x'),
-    (safetensors_of(X, entry(shape=None)), 'no type, shape and place of x'),
-    (safetensors_of(X, entry(shape={})), 'no type, shape and place of x'),
-    (safetensors_of(X, entry(shape=[2, 3.0])), 'no type, shape and place of x'),
-    (safetensors_of(X, entry(data_offsets=[0])), 'no type, shape and place of x'),
-    (safetensors_of(X, entry(data_offsets=[8, 32])), 'are not those that its header promises'),
-    (safetensors_of(X, entry(dtype='F8_E4M3')), 'x is of type F8_E4M3'),
-    (safetensors_of(X, entry(dtype=[])), 'x is of type []'),
-    (safetensors_of(X, lambda entries: {'x': entries['x'], 'y': entries['x']}), 'are not those'),
-    (safetensors_of(X, lambda entries: {'x': 3}), 'no type, shape and place of x'),
+    (struct.pack('<Q', 2) + b'{}' + b'more', '4 bytes follow that its header does not promise'),
+    (struct.pack('<Q', 7) + b'{"x":3}', 'its header lacks a type, a shape or a place'),
+    (damaged_safetensors()[:-1], 'promises the shape [2, 3] of x, where that does not lie'),
+    (damaged_safetensors(shape=[2 ** 60, 3]), 'promises the shape [1152921504606846976, 3] of x'),
+    (damaged_safetensors(shape=[-2, -3]), 'promises the shape [-2, -3] of x'),
+    (damaged_safetensors(shape=None), 'lacks a type'), (damaged_safetensors(shape={}, data_offsets=[0, 4]), 'lacks a'),
+    (damaged_safetensors(shape=[2, 3.0]), 'lacks a type'),
+    (damaged_safetensors(data_offsets=[0]), 'promises the shape'),
+    (damaged_safetensors(data_offsets=[8, 32]), 'promises the shape'),
+    (damaged_safetensors(dtype='F8_E4M3'), 'x is of type F8_E4M3'), (damaged_safetensors(dtype=[]), 'lacks a type'),
     (b'text, no weights', 'of none of the formats'), (b'', 'of none of the formats'),
 ], ids=str)
 def test_damaged_safetensors(content, words, tmp_path):
@@ -399,12 +385,10 @@ def test_without_h5py(tmp_path, monkeypatch):
 
 # ---- the commands
 
-def test_import_of_checkpoints(torch, tmp_path, exported, capsys):
+def test_import_of_checkpoints(torch, tmp_path, exported, quick_script, capsys):
     """One file of both; a folder of files by any names; each part is told in a line."""
-    import train_gaussian_mixture
     run = tmp_path / 'run'
-    train_gaussian_mixture.main([
-        '-n', '1', '-b', '20', '--snapshot_interval', '0', '--figure_interval', '0', '-o', str(run)])
+    assert quick_script('gaussian_mixture', '-n', '1', '-b', '20', '-o', 'run').returncode == 0
     weights.main(['export', str(run), str(tmp_path / 'torch')])
     energy, generator = (tensors(torch, checkpoints.read(tmp_path / 'torch' / name)) for name in MODELS)
     (tmp_path / 'models').mkdir()

@@ -104,19 +104,24 @@ def test_command_hands_over(name, tmp_path):
     assert outcome.stderr.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_command_is_the_script(run_script, tmp_path):
-    """With its threads too, and where the user's folder has another program of that name."""
+    """Where the user's folder has another program of that name."""
     (tmp_path / 'train_gaussian_mixture.py').write_text('raise SystemExit(3)')
     flags = ['-n', '20', '-b', '100']
     assert run_script('gaussian_mixture', *flags, '-o', 'script', env=plain_environment()).returncode == 0
     assert run_command('gaussian_mixture', *flags, '-o', 'command', cwd=tmp_path).returncode == 0
     assert_same_run(tmp_path / 'script', tmp_path / 'command')
+
+
+def test_command_has_the_threads_of_the_script(tmp_path):
     program = 'import os; print(os.environ["OPENBLAS_NUM_THREADS"])'
     (tmp_path / 'sitecustomize.py').write_text('import atexit\natexit.register(lambda: exec({!r}))'.format(program))
     outcome = run_command('gaussian_mixture', '--version', cwd=tmp_path, path=[str(tmp_path)])
     assert outcome.stdout.splitlines()[-1] == '1'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pip', [[], ['--without-pip']], ids=['venv', 'uv'])
 def test_environment_whose_pip_builds_chainer(pip, tmp_path):
     """From any folder, at a path with spaces, and where uv made an environment without pip."""

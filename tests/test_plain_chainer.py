@@ -141,6 +141,7 @@ def test_energy_step_is_cut_off_from_the_generator():
     assert all(parameter.grad is None for parameter in generative_model.params())
 
 
+@pytest.mark.slow
 def test_the_script_runs_by_itself(tmp_path):
     """From another folder: it finds this project, prints a line each 500 iterations and draws both clouds."""
     process = subprocess.run(

@@ -118,18 +118,13 @@ def test_exported_arrays_are_copies(rng):
     assert (model.bn1.avg_var != 7).all()
 
 
-def test_not_started_is_refused(rng):
+def test_what_is_refused(rng):
+    """Weight normalization that was not started, a layer that PyTorch lacks, a model without arrays."""
     energy_model, _ = build('gaussian_mixture', 'default', rng)
     with pytest.raises(ValueError, match='first batch'):
         pytorch_names.export(energy_model)
-
-
-def test_unknown_layers_are_refused():
     with pytest.raises(ValueError, match='EmbedID'):
         pytorch_names.export(chainer.Sequential(L.EmbedID(3, 2)))
-
-
-def test_models_without_arrays_are_refused():
     with pytest.raises(UsageError, match='^Sequential has no arrays'):
         pytorch_names.load(chainer.Sequential(F.relu), {'l1.weight': numpy.ones((3, 2))})
 

@@ -159,6 +159,7 @@ def test_unreadable_settings(folder, content):
         run_folder.open_run(Request(task='gaussian_mixture', out=str(folder.path), device='-1', resume=True))
 
 
+@pytest.mark.usefixtures('without_scores')
 @pytest.mark.parametrize('number', [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_file_system_without_locks(number, tmp_path, monkeypatch, capsys):
     """A run goes on, and says in a line what it lacks."""
@@ -180,6 +181,7 @@ def test_system_without_locks(folder, monkeypatch):
     assert 'no locks there' in folder.why_shared()
 
 
+@pytest.mark.usefixtures('without_scores')
 def test_run_of_an_earlier_version_goes_on(tmp_path):
     """Neither its settings nor its snapshot tell of what leads beyond the paper."""
     folder, later = tmp_path / 'run', ToySettings.of_earlier_versions()

@@ -1,4 +1,7 @@
-"""Each script as a user runs it: a tiny run from end to end, going on, stopping, failing, and every bad input."""
+"""Each script as a user runs it: a tiny run from end to end, going on, stopping, failing, and every bad input.
+
+What does not depend on scores and pictures is tried by ``quick_script``, which does without.
+"""
 
 import fcntl
 import functools
@@ -16,6 +19,7 @@ import sys
 import termios
 import types
 
+import fault_runs
 import numpy
 import pytest
 from chainer import serializers
@@ -35,6 +39,8 @@ from ddgm.support.terminal import Progress
 
 TASKS = ['gaussian_mixture', 'swiss_roll']
 TINY = ['-n', '12', '-b', '20', '--log_interval', '5', '--snapshot_interval', '5', '--figure_interval', '4']
+STOPPED = ['-b', '20', '--log_interval', '5', '--snapshot_interval', '0', '--figure_interval', '0']
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 METRICS = {
     'gaussian_mixture': {
@@ -52,11 +58,21 @@ LOG = {
 
 @pytest.fixture(scope='module')
 def tiny_run(tmp_path_factory):
-    """``tiny_run(task)``: a run by ``TINY`` that has ended, the same for every test: only to be read and copied."""
+    """``tiny_run(task)``: what a run by ``TINY`` said, and its folder, the same for every test: only to be read."""
     @functools.lru_cache(None)
     def run(task):
         folder = tmp_path_factory.mktemp(task)
-        assert run_script_in(folder, task, *TINY, '-o', 'run').returncode == 0
+        return run_script_in(folder, task, *TINY), folder / 'result' / task
+    return run
+
+
+@pytest.fixture(scope='module')
+def quick_run(tmp_path_factory):
+    """``quick_run(task)``: the folder of the same run without scores and pictures."""
+    @functools.lru_cache(None)
+    def run(task):
+        folder = tmp_path_factory.mktemp(task)
+        assert fault_runs.run_script_in(folder, task, *TINY, '-o', 'run').returncode == 0
         return folder / 'run'
     return run
 
@@ -70,6 +86,12 @@ def assert_refused(result, *words):
     assert result.stdout == ''
 
 
+def wait_for(process, beginning):
+    """Until a process has written a line that begins so."""
+    while not process.stdout.readline().strip().startswith(beginning):
+        assert process.poll() is None
+
+
 def interrupt(process, *numbers):
     """Send signals: exit status 130, one line on standard error that says how to go on; returns the line."""
     for number in numbers:
@@ -78,16 +100,28 @@ def interrupt(process, *numbers):
     assert process.returncode == 130
     assert errors.count('\n') == 1
     assert 'a snapshot is saved' in errors
-    assert '--resume' in errors
     return errors
 
 
+def saved_iteration(run):
+    with numpy.load(run / 'snapshot.npz') as snapshot:
+        return int(snapshot['iteration'])
+
+
+def assert_goes_on(quick_script, folder, iterations):
+    """The run in ``folder/split``, by ``STOPPED``, goes on to the bits of one without a stop."""
+    assert quick_script('gaussian_mixture', '-o', 'split', '-r', '-n', iterations).returncode == 0
+    assert quick_script('gaussian_mixture', '-o', 'straight', '-n', iterations, *STOPPED).returncode == 0
+    assert_same_run(folder / 'straight', folder / 'split')
+
+
+# ---- from end to end
+
 @pytest.mark.parametrize('task', TASKS)
-def test_tiny_run(task, run_script, tmp_path):
-    result = run_script(task, *TINY)
+def test_tiny_run(task, tiny_run):
+    result, run = tiny_run(task)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ''
-    run = tmp_path / 'result' / task
 
     lines = result.stdout.splitlines()
     assert lines[:2] == ['Device: @numpy', '# Minibatch-size: 20']
@@ -120,19 +154,72 @@ def test_tiny_run(task, run_script, tmp_path):
     assert not list(run.rglob('*.tmp'))
 
 
+def test_models_of_a_run_give_its_samples(tiny_run):
+    """generative_model.npz, loaded as any Chainer model, turns the z of samples.npz into its x."""
+    _, run = tiny_run('gaussian_mixture')
+    energy_model, generative_model = build_models(
+        PRESETS['gaussian_mixture']['default'].settings, numpy.random.default_rng(0))
+    serializers.load_npz(run / 'energy_model.npz', energy_model)
+    serializers.load_npz(run / 'generative_model.npz', generative_model)
+    with numpy.load(run / 'samples.npz') as samples:
+        # The script runs with one thread, this test perhaps with more, which round differently.
+        numpy.testing.assert_allclose(sampling.sample(generative_model, samples['z']), samples['x'], atol=1e-5)
+        gap = sampling.energy_function(energy_model)(samples['x']).mean() - sampling.energy_function(energy_model)(
+            GaussianMixture().sample(2500, randomness.metric_generator(randomness.REFERENCE_DATA))).mean()
+    assert read_run(run)['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-4)
+
+
+def test_resuming_a_finished_run_finishes_its_pictures(tiny_run, run_script, tmp_path):
+    before = read_run(shutil.copytree(tiny_run('gaussian_mixture')[1], tmp_path / 'run'))
+    (tmp_path / 'run' / 'figures' / 'energy.png').unlink()
+    (tmp_path / 'run' / 'metrics.json').unlink()
+    shutil.rmtree(tmp_path / 'run' / 'figures' / 'frames')
+    result = run_script('gaussian_mixture', '-o', 'run', '--resume')
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[3:7] == [
+        'Run folder: run', 'All iterations were done before: scored and drawn anew; a larger --iterations goes on',
+        'Trained: 12 iterations in 0:00:00', 'Scoring 2,500 samples ...']
+    assert (tmp_path / 'run' / 'figures' / 'energy.png').exists()
+    after = read_run(tmp_path / 'run')
+    assert before['log'] == after['log']
+    assert before['metrics'] == after['metrics']
+
+
+def test_times_leave_pictures_out(tmp_path, monkeypatch):
+    """By a clock that goes on by a second at each look and by a day while a frame is drawn."""
+    now = [0]
+
+    def look():
+        now[0] += 1
+        return now[0]
+
+    def draw(path, *arguments, **options):
+        now[0] += 86_400
+    monkeypatch.setattr(execution, 'time', types.SimpleNamespace(perf_counter=look))
+    monkeypatch.setattr(execution, '_score_and_draw', lambda *arguments: None)
+    monkeypatch.setattr(post, 'draw_points', draw)
+    train_gaussian_mixture.main([*TINY, '-o', str(tmp_path / 'run')])
+    assert now[0] > 3 * 86_400
+    times = [entry['elapsed_time'] for entry in json.loads((tmp_path / 'run' / 'log').read_text())]
+    with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
+        assert 0 < times[0] < times[1] < times[2] <= snapshot['elapsed_time'] < 1000
+
+
+# ---- the same bits
+
 @pytest.mark.parametrize('task', TASKS)
-def test_split_run_is_the_straight_run(task, tiny_run, run_script, tmp_path):
+def test_split_run_is_the_straight_run(task, quick_run, quick_script, tmp_path):
     """Stopped at 5, 7 and 11 by a smaller --iterations, on and off the intervals: the same bits as straight."""
     for n, more in (('5', []), ('7', ['--resume']), ('11', ['-r']), ('12', ['-r'])):
-        result = run_script(task, *TINY, '-n', n, '-o', 'split', *more)
+        result = quick_script(task, *TINY, '-n', n, '-o', 'split', *more)
         assert result.returncode == 0, result.stderr
-    assert_same_run(tiny_run(task), tmp_path / 'split')
+    assert_same_run(quick_run(task), tmp_path / 'split')
 
 
-def test_intervals_change_nothing(run_script, tmp_path):
+def test_intervals_change_nothing(quick_script, tmp_path):
     for name, intervals in (('a', '0 0 0'), ('b', '3 4 2')):
         log, snapshot, figure = intervals.split()
-        result = run_script(
+        result = quick_script(
             'gaussian_mixture', '-n', 9, '-o', name, '--log_interval', log, '--snapshot_interval', snapshot,
             '--figure_interval', figure)
         assert result.returncode == 0
@@ -148,42 +235,7 @@ def test_intervals_change_nothing(run_script, tmp_path):
         assert a['log'][0][name] == pytest.approx(numpy.mean([entry[name] for entry in b['log']]))
 
 
-def test_models_of_a_run_give_its_samples(tiny_run):
-    """generative_model.npz, loaded as any Chainer model, turns the z of samples.npz into its x."""
-    run = tiny_run('gaussian_mixture')
-    energy_model, generative_model = build_models(
-        PRESETS['gaussian_mixture']['default'].settings, numpy.random.default_rng(0))
-    serializers.load_npz(run / 'energy_model.npz', energy_model)
-    serializers.load_npz(run / 'generative_model.npz', generative_model)
-    with numpy.load(run / 'samples.npz') as samples:
-        # The script runs with one thread, this test perhaps with more, which round differently.
-        numpy.testing.assert_allclose(sampling.sample(generative_model, samples['z']), samples['x'], atol=1e-5)
-        gap = sampling.energy_function(energy_model)(samples['x']).mean() - sampling.energy_function(energy_model)(
-            GaussianMixture().sample(2500, randomness.metric_generator(randomness.REFERENCE_DATA))).mean()
-    assert read_run(run)['metrics']['energy_gap'] == pytest.approx(gap, rel=1e-4)
-
-
-def test_times_leave_pictures_out(tmp_path, monkeypatch):
-    """By a clock that goes on by a second at each look and by a day while a frame is drawn."""
-    now = [0]
-
-    def look():
-        now[0] += 1
-        return now[0]
-
-    def draw(*arguments, **options):
-        now[0] += 86_400
-        draw_points(*arguments, **options)
-    draw_points = post.draw_points
-    monkeypatch.setattr(execution, 'time', types.SimpleNamespace(perf_counter=look))
-    monkeypatch.setattr(post, 'draw_points', draw)
-    train_gaussian_mixture.main([*TINY, '-o', str(tmp_path / 'run')])
-    assert now[0] > 3 * 86_400
-    times = [entry['elapsed_time'] for entry in json.loads((tmp_path / 'run' / 'log').read_text())]
-    with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
-        assert 0 < times[0] < times[1] < times[2] <= snapshot['elapsed_time'] < 1000
-
-
+@pytest.mark.slow
 @pytest.mark.gpu
 @pytest.mark.parametrize('task', TASKS)
 def test_split_run_on_a_gpu(task, run_script, tmp_path, monkeypatch):
@@ -198,29 +250,31 @@ def test_split_run_on_a_gpu(task, run_script, tmp_path, monkeypatch):
     numpy.testing.assert_allclose(first['samples']['x'], second['samples']['x'], atol=1e-4)
 
 
-def test_seeds_differ(tiny_run, run_script, tmp_path):
-    assert run_script('gaussian_mixture', *TINY, '-s', 1, '-o', 'run').returncode == 0
-    a, b = read_run(tiny_run('gaussian_mixture')), read_run(tmp_path / 'run')
+def test_seeds_differ(quick_run, quick_script, tmp_path):
+    assert quick_script('gaussian_mixture', *TINY, '-s', 1, '-o', 'run').returncode == 0
+    a, b = read_run(quick_run('gaussian_mixture')), read_run(tmp_path / 'run')
     assert (a['samples']['x'] != b['samples']['x']).any()
     numpy.testing.assert_array_equal(a['samples']['z'], b['samples']['z'])  # the metrics' own
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupt_saves_and_resumes_to_the_same_bits(number, start_script, run_script, tmp_path):
-    process = start_script(
-        'gaussian_mixture', '-o', 'split', '-n', '1000000', '-b', '20', '--log_interval', '5', '--snapshot_interval',
-        '0', '--figure_interval', '0')
-    while 'E(x+)' not in process.stdout.readline():
-        assert process.poll() is None
-    errors = interrupt(process, number)
+def test_overwrite(quick_run, quick_script, tmp_path):
+    shutil.copytree(quick_run('gaussian_mixture'), tmp_path / 'run')
+    assert quick_script('gaussian_mixture', *TINY, '-o', 'run', '-s', 5, '--overwrite').returncode == 0
+    assert quick_script('gaussian_mixture', *TINY, '-o', 'other', '-s', 5).returncode == 0
+    assert_same_run(tmp_path / 'run', tmp_path / 'other')
+
+
+# ---- stopped
+
+def test_interrupt_saves_and_resumes_to_the_same_bits(start_script, quick_script, tmp_path):
+    """Other signals, and processes that are killed: tests/test_faults.py."""
+    process = start_script('gaussian_mixture', '-o', 'split', '-n', '1000000', *STOPPED)
+    wait_for(process, '5 ')
+    errors = interrupt(process, signal.SIGINT)
+    assert '--resume' in errors
     done = int(errors.split('iteration ')[1].split(',')[0])
-    with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
-        assert int(snapshot['iteration']) == done
-    assert run_script('gaussian_mixture', '-o', 'split', '-r', '-n', done + 3).returncode == 0
-    assert run_script(
-        'gaussian_mixture', '-o', 'straight', '-n', done + 3, '-b', 20, '--log_interval', 5, '--snapshot_interval', 0,
-        '--figure_interval', 0).returncode == 0
-    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+    assert saved_iteration(tmp_path / 'split') == done
+    assert_goes_on(quick_script, tmp_path, done + 3)
 
 
 def test_demo_names_itself(tmp_path):
@@ -233,116 +287,44 @@ def test_demo_names_itself(tmp_path):
     process = subprocess.Popen(
         ['sh', '-c', command], cwd=tmp_path, env={**os.environ, name: value}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True)
-    while 'E(x+)' not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=HANGS_AFTER)
-    assert process.returncode == 130
-    assert errors.endswith(', a snapshot is saved: go on with make demo\n')
+    wait_for(process, '5 ')
+    assert interrupt(process, signal.SIGINT).endswith(', a snapshot is saved: go on with make demo\n')
 
 
 def test_impatient_interrupts_still_save(start_script, tmp_path):
     """Signals that come while an iteration is at work, again and again: it is finished and saved all the same."""
     process = start_script(
-        'gaussian_mixture', '-o', 'run', '-n', '1000000', '-b', '20000', '--log_interval', '1', '--snapshot_interval',
-        '0', '--figure_interval', '0')
-    while 'E(x+)' not in process.stdout.readline():
-        assert process.poll() is None
-    interrupt(process, *5 * [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-    assert (tmp_path / 'run' / 'snapshot.npz').exists()
+        'gaussian_mixture', '-o', 'run', '-n', '1000000', *STOPPED, '-b', '20000', '--log_interval', '1')
+    wait_for(process, '1 ')
+    interrupt(process, *5 * SIGNALS)
+    assert saved_iteration(tmp_path / 'run') > 0
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupt_while_scoring(number, start_script, run_script, tmp_path):
+@pytest.mark.parametrize('number', SIGNALS)
+def test_interrupt_while_scoring(number, start_script, quick_script, tmp_path):
     process = start_script('gaussian_mixture', *TINY, '-o', 'run')
-    while not process.stdout.readline().startswith('Scoring'):
-        assert process.poll() is None
-    interrupt(process, number)
-    assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
+    wait_for(process, 'Scoring')
+    assert '--resume' in interrupt(process, number)
+    assert quick_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
     assert (tmp_path / 'run' / 'metrics.json').exists()
 
 
-def test_killed_run_goes_on_from_its_snapshot(start_script, run_script, tmp_path):
-    process = start_script('gaussian_mixture', '-o', 'split', '-n', '1000000', *TINY[2:])
-    while not process.stdout.readline().strip().startswith('20 '):
-        assert process.poll() is None
-    process.kill()
-    process.wait()
-    # Log entries after the snapshot were lost with the process; they come again.
-    with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
-        stop = int(snapshot['iteration']) + 6
-    assert run_script('gaussian_mixture', '-o', 'split', '-r', '-n', stop).returncode == 0
-    assert run_script('gaussian_mixture', '-o', 'straight', '-n', stop, *TINY[2:]).returncode == 0
-    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
-
-
-def test_resuming_a_finished_run_finishes_its_pictures(tiny_run, run_script, tmp_path):
-    before = read_run(shutil.copytree(tiny_run('gaussian_mixture'), tmp_path / 'run'))
-    (tmp_path / 'run' / 'figures' / 'energy.png').unlink()
-    (tmp_path / 'run' / 'metrics.json').unlink()
-    shutil.rmtree(tmp_path / 'run' / 'figures' / 'frames')
-    result = run_script('gaussian_mixture', '-o', 'run', '--resume')
-    assert result.returncode == 0
-    assert result.stdout.splitlines()[3:7] == [
-        'Run folder: run', 'All iterations were done before: scored and drawn anew; a larger --iterations goes on',
-        'Trained: 12 iterations in 0:00:00', 'Scoring 2,500 samples ...']
-    assert (tmp_path / 'run' / 'figures' / 'energy.png').exists()
-    after = read_run(tmp_path / 'run')
-    assert before['log'] == after['log']
-    assert before['metrics'] == after['metrics']
-
-
-def test_resuming_before_the_first_snapshot_starts_over(tiny_run, run_script, tmp_path):
-    straight = tiny_run('gaussian_mixture')
-    shutil.copytree(straight, tmp_path / 'run')
-    for name in ('snapshot.npz', 'snapshot_earlier.npz'):
-        (tmp_path / 'run' / name).unlink()
-    assert run_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
-    assert_same_run(tmp_path / 'run', straight)
-
-
-def test_overwrite(tiny_run, run_script, tmp_path):
-    shutil.copytree(tiny_run('gaussian_mixture'), tmp_path / 'run')
-    assert run_script('gaussian_mixture', *TINY, '-o', 'run', '-s', 5, '--overwrite').returncode == 0
-    assert run_script('gaussian_mixture', *TINY, '-o', 'other', '-s', 5).returncode == 0
-    assert_same_run(tmp_path / 'run', tmp_path / 'other')
-
-
-DIVERGING = '''
-import sys
-sys.path.insert(0, {root!r})
-import ddgm, train_{task}
-from ddgm.runs import exit_status
-from ddgm.data.toy import GaussianMixture, SwissRoll
-draws = 0
-def wrap(sample):
-    def sample_until_broken(self, n, rng):
-        global draws
-        draws += n == 20  # a batch of training data
-        return sample(self, n, rng) * (float('inf') if draws >= 8 else 1)
-    return sample_until_broken
-for data in (GaussianMixture, SwissRoll):
-    data.sample = wrap(data.sample)
-exit_status.run_script(train_{task}.main)
-'''
-
-
 @pytest.mark.parametrize('task', TASKS)
-def test_divergence(task, run_script, tmp_path):
+def test_divergence(task, quick_script, tmp_path):
     """A loss that is not finite: exit status 1, one line with the iteration; the snapshot and the log of 5 stay."""
-    result = subprocess.run(
-        [sys.executable, '-c', DIVERGING.format(root=str(ROOT), task=task), *TINY, '-o', 'run'],
-        cwd=tmp_path, capture_output=True, text=True, timeout=HANGS_AFTER)
+    result = quick_script(task, *TINY, '-o', 'run', fault=(fault_runs.break_data, (20, 8)))
     assert result.returncode == 1, result.stderr
     assert result.stderr.count('\n') == 1
     assert 'not finite at iteration 8' in result.stderr
+    assert saved_iteration(tmp_path / 'run') == 5
     with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
-        assert int(snapshot['iteration']) == 5
         assert all(numpy.isfinite(snapshot[name]).all() for name in snapshot if snapshot[name].dtype.kind == 'f')
     assert [entry['iteration'] for entry in json.loads((tmp_path / 'run' / 'log').read_text())] == [5]
     # With the cause gone, the run goes on.
-    assert run_script(task, '-o', 'run', '--resume').returncode == 0
+    assert quick_script(task, '-o', 'run', '--resume').returncode == 0
 
+
+# ---- bad input
 
 @pytest.mark.parametrize(('arguments', 'words'), [
     ('--preset nothing', ['--preset', 'nothing', 'post']),
@@ -365,45 +347,28 @@ def test_divergence(task, run_script, tmp_path):
     ('-o /proc/run', ['/proc/run', 'written to', '--out']),
 ])
 @pytest.mark.parametrize('task', TASKS)
-def test_bad_input(task, arguments, words, run_script, tmp_path):
+def test_bad_input(task, arguments, words, quick_script, tmp_path):
     """One line with the cure, exit status 2, nothing written."""
     (tmp_path / 'afile').write_text('precious')
-    assert_refused(run_script(task, *arguments.split()), *words)
+    assert_refused(quick_script(task, *arguments.split()), *words)
     assert [path.name for path in tmp_path.iterdir()] == ['afile']
     assert (tmp_path / 'afile').read_text() == 'precious'
 
 
-def test_folder_without_write_permission(run_script, tmp_path):
-    folder = tmp_path / 'closed'
-    folder.mkdir(mode=0o555)
-    if os.access(folder, os.W_OK):
-        pytest.skip('this user may write everywhere; /proc/run is tried above')
-    assert_refused(run_script('gaussian_mixture', '-o', 'closed/run'), 'closed/run', '--out')
-
-
-def test_folder_that_holds_another_run(tiny_run, run_script, tmp_path):
-    shutil.copytree(tiny_run('gaussian_mixture'), tmp_path / 'run')
+def test_folder_that_holds_another_run(quick_run, quick_script, tmp_path):
+    shutil.copytree(quick_run('gaussian_mixture'), tmp_path / 'run')
     files = {path: path.read_bytes() for path in (tmp_path / 'run').rglob('*') if path.is_file()}
 
-    assert_refused(run_script('gaussian_mixture', '-o', 'run'), 'holds a run', '--resume', '--overwrite')
-    assert_refused(run_script('swiss_roll', '-o', 'run', '--resume'), 'gaussian_mixture', 'train_gaussian_mixture.py')
-    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '--preset', 'post'), 'preset default')
-    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-b', 21), '--batchsize 20')
-    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-s', 1), '--seed 0')
-    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-n', 11), '12 iterations', '--iterations')
-    assert_refused(run_script('gaussian_mixture', '-o', 'run', '-r', '-d', '97'), '--device 97')
-    snapshots = [tmp_path / 'run' / name for name in ('snapshot.npz', 'snapshot_earlier.npz')]
-    for snapshot in snapshots:
-        snapshot.write_bytes(files[snapshot][:5000])
-    assert_refused(
-        run_script('gaussian_mixture', '-o', 'run', '-r', '-n', 20), 'run/snapshot.npz: damaged',
-        'run/snapshot_earlier.npz: damaged', '--overwrite')
-    for snapshot in snapshots:
-        snapshot.write_bytes(files[snapshot])
-
+    assert_refused(quick_script('gaussian_mixture', '-o', 'run'), 'holds a run', '--resume', '--overwrite')
+    assert_refused(quick_script('swiss_roll', '-o', 'run', '--resume'), 'gaussian_mixture', 'train_gaussian_mixture.py')
+    assert_refused(quick_script('gaussian_mixture', '-o', 'run', '-r', '--preset', 'post'), 'preset default')
+    assert_refused(quick_script('gaussian_mixture', '-o', 'run', '-r', '-b', 21), '--batchsize 20')
+    assert_refused(quick_script('gaussian_mixture', '-o', 'run', '-r', '-s', 1), '--seed 0')
+    assert_refused(quick_script('gaussian_mixture', '-o', 'run', '-r', '-n', 11), '12 iterations', '--iterations')
+    assert_refused(quick_script('gaussian_mixture', '-o', 'run', '-r', '-d', '97'), '--device 97')
     assert {path: path.read_bytes() for path in (tmp_path / 'run').rglob('*') if path.is_file()} == files
     # Saying again what the run has is no contradiction.
-    assert run_script('gaussian_mixture', '-o', 'run', '-r', '-b', 20, '-s', 0, '--preset', 'default').returncode == 0
+    assert quick_script('gaussian_mixture', '-o', 'run', '-r', '-b', 20, '-s', 0, '--preset', 'default').returncode == 0
 
 
 HELP = '''
@@ -425,10 +390,12 @@ def test_help_is_quick_to_import(task, run_script):
     assert result.stdout.splitlines()[-1] == '0 []'
 
 
-def start_on_terminal(folder, columns, *arguments):
+# ---- terminals and pipes
+
+def start_on_terminal(folder, *arguments):
     """A script in a session of its own, on a terminal: the process and the terminal's other end."""
     primary, secondary = pty.openpty()
-    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack('HHHH', 50, columns, 0, 0))
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack('HHHH', 50, 80, 0, 0))
     other = ('COLUMNS', 'JPY_PARENT_PID', 'MPLBACKEND')  # what would say something else of the terminal
     process = subprocess.Popen(
         [sys.executable, str(ROOT / 'train_gaussian_mixture.py'), *map(str, arguments)], cwd=folder, stdin=secondary,
@@ -438,9 +405,9 @@ def start_on_terminal(folder, columns, *arguments):
     return process, primary
 
 
-def on_terminal(folder, *arguments, columns=80):
+def on_terminal(folder, *arguments):
     """What a script that does not fail writes to a terminal."""
-    process, primary = start_on_terminal(folder, columns, *arguments)
+    process, primary = start_on_terminal(folder, *arguments)
     text = b''
     while True:
         try:
@@ -476,29 +443,35 @@ def screens(text, columns):
     yield rows
 
 
+ENTRY = {
+    'iteration': 7, 'elapsed_time': 0.2, 'energy/positive': -1.5, 'energy/negative': 2, 'generator/entropy': 3}
+
+
 @pytest.mark.parametrize('columns', [20, 40, 58, 80])
-def test_progress_bar_leaves_no_trail(columns, tmp_path):
-    """Above the bar and after it the screen is as in a pipe, however narrow the terminal is."""
-    text = on_terminal(tmp_path, '-n', 300, '--log_interval', 10, columns=columns)
-    *during, end = screens(text, columns)
-    head = end[:next(i for i, line in enumerate(end) if line.startswith('Trained'))]
-    assert ''.join(head) == (
-        'Device: @numpy# Minibatch-size: 100# iterations: 0 of 300 done, seed 0, preset default'
-        'Run folder: result/gaussian_mixture')
-    bars = [shown[len(head):] for shown in during if len(shown) > len(head) + 1]
-    assert len(bars) > 1
-    for shown in during:
-        assert shown[:len(head)] == head
-    for bar in bars:
-        assert re.fullmatch(r'\[#*\.*\] +\d+\.\d%', bar[0])
+def test_progress_bar_leaves_no_trail(columns, monkeypatch, capsys):
+    """However narrow the terminal is."""
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setenv('COLUMNS', str(columns))
+    monkeypatch.setattr(Progress, '_seconds', {True: 0})
+    print('before')
+    with Progress(300) as progress:
+        for iteration in (1, 2, 150):
+            progress.update(iteration)
+            progress.log(ENTRY)
+    *during, end = screens(capsys.readouterr().out.replace('\n', '\r\n'), columns)
+    assert end == ['before', '']
+    assert {shown[0] for shown in during} == {'before'}
+    first, _, last = bars = [shown[1:-1] for shown in during if len(shown) > 2]
+    for bar, share in zip(bars, (1, 2, 150)):
+        assert re.fullmatch(r'\[#*\.*\] +{:.1%}'.format(share / 300), bar[0])
         assert len(bar[0]) == min(columns - 1, 59)
-        assert all(bar[:-1])  # no empty line
-        assert ' '.join(bar).count(' iterations') == 1
-    first, last = (' '.join(bar) for bar in (bars[0], bars[-1]))
-    assert first[min(columns, 60):] in ('1 of 300 iterations ', '1 of 300 iterations')  # no speed yet
-    assert re.search(r'\d of 300 iterations, [\d.e+]+ a second, 0:00:0\d left', last)
-    assert re.search(r'E\(x\+\) +-?\d+\.\d{3} +E\(x-\) +-?\d+\.\d{3} +H +\d+\.\d{3}', last)
-    assert re.search(r'Trained: 300 iterations in 0:00:\d\d', ''.join(end))
+        assert all(bar)  # no empty line
+        assert max(map(len, bar)) < columns
+    assert ' '.join(first[1:]) == '1 of 300 iterations'  # no speed yet
+    assert re.fullmatch(
+        r'150 of 300 iterations, [\d.e+]+ a second, 0:00:0\d left '
+        r'E\(x\+\)    -1.500 +E\(x-\)     2.000 +H     3.000', ' '.join(last[1:]))
 
 
 @pytest.mark.parametrize('name', ['TERM', 'JPY_PARENT_PID', 'MPLBACKEND', None])
@@ -516,44 +489,34 @@ def test_no_bar_where_none_can_be_drawn(name, monkeypatch, capsys):
         monkeypatch.setattr(sys, 'stdout', Output())
     with Progress(1000) as progress:
         progress.update(1)
-        progress.log({
-            'iteration': 7, 'elapsed_time': 0.2, 'energy/positive': -1.5, 'energy/negative': 2, 'generator/entropy': 3})
+        progress.log(ENTRY)
     output = capsys.readouterr().out if name else sys.stdout.getvalue()
     assert output == '   7  E(x+)    -1.500  E(x-)     2.000  H     3.000  0.2 s\n'
 
 
-def test_closed_terminal(run_script, tmp_path):
+def test_closed_terminal(quick_script, tmp_path):
     """Its end is a SIGHUP: a snapshot is saved, and the run goes on to the same bits."""
-    process, primary = start_on_terminal(
-        tmp_path, 80, '-o', 'split', '-n', 1_000_000, *TINY[2:6], '--snapshot_interval', 0, '--figure_interval', 0)
+    process, primary = start_on_terminal(tmp_path, '-o', 'split', '-n', 1_000_000, *STOPPED)
     text = b''
     while b'E(x+)' not in text:
         text += os.read(primary, 10_000)
     os.close(primary)
     assert process.wait(timeout=HANGS_AFTER) == 130
-    with numpy.load(tmp_path / 'split' / 'snapshot.npz') as snapshot:
-        done = int(snapshot['iteration'])
-    intervals = [*TINY[2:6], '--snapshot_interval', '0', '--figure_interval', '0']
-    assert run_script('gaussian_mixture', '-o', 'split', '-r', '-n', done + 3).returncode == 0
-    assert run_script('gaussian_mixture', '-o', 'straight', '-n', done + 3, *intervals).returncode == 0
-    assert_same_run(tmp_path / 'straight', tmp_path / 'split')
+    assert_goes_on(quick_script, tmp_path, saved_iteration(tmp_path / 'split') + 3)
 
 
-def test_closed_pipe(start_script, run_script, tmp_path):
+def test_closed_pipe(start_script, quick_script, tmp_path):
     """Nobody reads on: as an interrupt, with a line that says so."""
-    process = start_script(
-        'gaussian_mixture', '-o', 'run', '-n', 1_000_000, *TINY[2:6], '--snapshot_interval', 0, '--figure_interval', 0)
-    while 'E(x+)' not in process.stdout.readline():
-        assert process.poll() is None
+    process = start_script('gaussian_mixture', '-o', 'run', '-n', 1_000_000, *STOPPED)
+    wait_for(process, '5 ')
     process.stdout.close()
     errors = process.stderr.read()
     assert process.wait(timeout=HANGS_AFTER) == 130
-    with numpy.load(tmp_path / 'run' / 'snapshot.npz') as snapshot:
-        done = int(snapshot['iteration'])
+    done = saved_iteration(tmp_path / 'run')
     assert errors == (
         'train_gaussian_mixture.py: nobody reads standard output (Broken pipe), so the run stopped at iteration {}, a '
         'snapshot is saved: go on with --resume\n'.format(done))
-    assert run_script('gaussian_mixture', '-o', 'run', '-r', '-n', done + 1).returncode == 0
+    assert quick_script('gaussian_mixture', '-o', 'run', '-r', '-n', done + 1).returncode == 0
 
 
 @pytest.mark.parametrize('command', [
@@ -577,31 +540,27 @@ def test_without_standard_streams(tmp_path):
     assert (tmp_path / 'run' / 'metrics.json').exists()
 
 
-def test_nohup(start_script, tmp_path):
+def test_nohup(start_script):
     """SIGHUP stays ignored where it was at the start."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        process = start_script('gaussian_mixture', *TINY, '-n', 300, '-o', 'run')
+        process = start_script('gaussian_mixture', '-o', 'run', '-n', 2000, *STOPPED)
     finally:
         signal.signal(signal.SIGHUP, before)
-    while 'E(x+)' not in process.stdout.readline():
-        assert process.poll() is None
+    wait_for(process, '5 ')
     process.send_signal(signal.SIGHUP)
     output, errors = process.communicate(timeout=HANGS_AFTER)
     assert (process.returncode, errors) == (0, '')
     assert 'Pictures: ' in output
 
 
-def test_progress_bar_on_a_terminal(tmp_path):
-    """On a terminal: a bar with iterations a second and the time left, and no line for each log entry."""
-    text = on_terminal(tmp_path, '-n', 400, '--log_interval', 10)
-    assert '400 iterations' in text
-    assert 'a second' in text
-    assert 'left' in text
-    assert '###' in text
-    assert not any(line.lstrip().startswith('10 ') for line in text.splitlines())
-
-
-def test_same_bits_with_and_without_a_terminal(tiny_run, tmp_path):
-    on_terminal(tmp_path, *TINY, '-o', 'terminal')
-    assert_same_run(tmp_path / 'terminal', tiny_run('gaussian_mixture'))
+def test_terminal(tiny_run, tmp_path):
+    """A bar in place of a line for each log entry, and the same bits; else the screen is as in a pipe."""
+    result, run = tiny_run('gaussian_mixture')
+    text = on_terminal(tmp_path, *TINY)
+    assert re.search(r'\[#*\.+\] +\d+\.\d%', text)
+    *_, end = screens(text, 80)
+    lines = [line.rstrip() for line in end if not line.startswith('Trained')]
+    assert lines[:-1] == [
+        line for line in result.stdout.splitlines() if 'E(x+)' not in line and not line.startswith('Trained')]
+    assert_same_run(tmp_path / 'result' / 'gaussian_mixture', run)

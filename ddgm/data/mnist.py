@@ -1,5 +1,7 @@
 """The handwritten digits: four IDX files, read, checked and, where they are missing, fetched."""
 
+from __future__ import annotations
+
 import contextlib
 import gzip
 import hashlib
@@ -12,12 +14,13 @@ import struct
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy
 
 from ddgm.support.errors import UsageError, one_line, some
 from ddgm.support.files import leftovers, open_atomically
-from ddgm.support.terminal import DownloadBar
+from ddgm.support.terminal import CountingBar
 
 MIRRORS = (
     'https://ossci-datasets.s3.amazonaws.com/mnist/',
@@ -30,13 +33,6 @@ CHECKSUMS = {
     't10k-images-idx3-ubyte.gz': '9fb629c4189551a2d022fa330f9573f3',
     't10k-labels-idx1-ubyte.gz': 'ec29112dd5afa0611ce80d1b7f02629c',
 }
-# The same of what is in them, for who keeps them unpacked.
-_UNPACKED_CHECKSUMS = {
-    'train-images-idx3-ubyte': '6bbc9ace898e44ae57da46a324031adb',
-    'train-labels-idx1-ubyte': 'a25bea736e30d166cdddb491f175f624',
-    't10k-images-idx3-ubyte': '2646ac647ad5339dbf082846283269ea',
-    't10k-labels-idx1-ubyte': '27ae3e4e09519cfbb04c329615203637',
-}
 SIDE = 28
 N_CLASSES = 10
 _UNSIGNED_BYTES = 8  # IDX's code of the number type
@@ -47,47 +43,36 @@ _SECONDS = 30  # without a byte until a mirror is given up
 
 # ---- the files
 
-def read_idx(path, n_dimensions):
+def read_idx(path: str | os.PathLike, n_dimensions: int) -> numpy.ndarray:
     """Read an IDX file of unsigned bytes, compressed by gzip or not: a uint8 array of ``n_dimensions`` axes.
 
     Raises ``UsageError`` where the file is missing, of another kind, or does not hold what its header promises.
     """
     kind = 'images' if n_dimensions == 3 else 'labels'
-
-    def refuse(reason):
-        return UsageError('{}: {}; put the IDX file of the {} there (or, for MNIST itself, remove it and it is fetched '
-                          'again)'.format(path, reason, kind))
     try:
         with open(path, 'rb') as raw:
             is_compressed = raw.read(2) == b'\x1f\x8b'
             raw.seek(0)
             with (gzip.open(raw) if is_compressed else raw) as file:
-                header = file.read(4)
-                if not header:
-                    raise refuse('it is empty')
-                if len(header) < 4 or header[:2] != b'\0\0' or header[2] != _UNSIGNED_BYTES:
-                    raise refuse('not an IDX file of unsigned bytes (it begins with 0x{})'.format(header.hex()))
-                if header[3] != n_dimensions:
-                    raise refuse('an IDX file of {} dimensions, where {} have {}'.format(
-                        header[3], kind, n_dimensions))
-                sizes = file.read(4 * n_dimensions)
-                if len(sizes) < 4 * n_dimensions:
-                    raise refuse('it ends within its header')
+                magic, sizes = file.read(4), file.read(4 * n_dimensions)
+                if magic != bytes([0, 0, _UNSIGNED_BYTES, n_dimensions]) or len(sizes) < 4 * n_dimensions:
+                    raise ValueError('not an IDX file of {} (it begins with 0x{})'.format(kind, magic.hex()))
                 shape = struct.unpack('>{}I'.format(n_dimensions), sizes)
                 promised = math.prod(shape)  # in Python's integers: NumPy's would overflow
                 if not 0 < promised <= _LARGEST:
-                    raise refuse('its header promises {:,} numbers'.format(promised))
+                    raise ValueError('its header promises {:,} numbers'.format(promised))
                 content = bytearray()
-                while len(content) <= promised:
-                    part = file.read(_PART)
-                    if not part:
-                        break
+                for part in iter(lambda: file.read(_PART), b''):
                     content += part
-    except (OSError, EOFError, zlib.error) as error:
-        raise refuse(getattr(error, 'strerror', None) or error) from error
-    if len(content) != promised:
-        raise refuse('its header promises {:,} numbers and {} follow'.format(
-            promised, 'more' if len(content) > promised else '{:,}'.format(len(content))))
+                    if len(content) > promised:
+                        break
+        if len(content) != promised:
+            raise ValueError('its header promises {:,} numbers and {} follow'.format(
+                promised, 'more' if len(content) > promised else '{:,}'.format(len(content))))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UsageError(
+            '{}: {}; put the IDX file of the {} there (or, for MNIST itself, remove it and it is fetched again)'.format(
+                path, getattr(error, 'strerror', None) or error, kind)) from error
     return numpy.frombuffer(content, dtype=numpy.uint8).reshape(shape)
 
 
@@ -176,12 +161,13 @@ def _present(folder):
 
 # ---- fetching
 
-def fetch(folder, mirrors=MIRRORS, checksums=CHECKSUMS):
+def fetch(
+        folder: str | os.PathLike, mirrors: Sequence[str] = MIRRORS, checksums: Mapping[str, str] = CHECKSUMS) -> None:
     """Bring those of the four files that ``folder`` lacks from the first mirror, an address up to '/', that has them.
 
     Says what is read where the files lie or are called in another way.  A file gets its name only when it is whole and
-    its checksum is right.  Raises ``UsageError`` where no mirror gives it, or where anything is there already that is
-    not MNIST's, so that what is fetched would not belong to it.
+    its checksum is right.  Raises ``UsageError`` where no mirror gives it, or where anything is there already but
+    MNIST's own compressed files, so that what is fetched would not belong to it.
     """
     folder = pathlib.Path(folder)
     home, present = _present(folder)
@@ -190,10 +176,10 @@ def fetch(folder, mirrors=MIRRORS, checksums=CHECKSUMS):
         _check_empty(folder)
     for name, paths in present.items() if missing else ():
         for path in paths:
-            if _checksum(path) not in (checksums[name], _UNPACKED_CHECKSUMS[name.removesuffix('.gz')]):
+            if _checksum(path) != checksums[name]:
                 raise UsageError(
-                    '{}: not the file of MNIST, so {} is not fetched beside it: add the missing file, remove this one, '
-                    'or give another folder to --data'.format(path, missing[0]))
+                    '{}: not the compressed file of MNIST, so {} is not fetched beside it: add the missing file, '
+                    'remove this one, or give another folder to --data'.format(path, missing[0]))
     for name in missing:
         _fetch_file(home / name, [mirror + name for mirror in mirrors], checksums[name])
     if any(paths[0] not in (folder / name, folder / name.removesuffix('.gz')) for name, paths in present.items()):
@@ -215,15 +201,11 @@ def _check_empty(folder):
 
 
 def _checksum(path):
-    digest = hashlib.md5(usedforsecurity=False)
     try:
-        with open(path, 'rb') as file:
-            for part in iter(lambda: file.read(_PART), b''):
-                digest.update(part)
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     except OSError as error:
         raise UsageError('{}: can\'t be read ({}): remove it, or give another folder to --data'.format(
             path, error.strerror)) from error
-    return digest.hexdigest()
 
 
 def _fetch_file(path, addresses, checksum):
@@ -254,20 +236,21 @@ def _fetch_file(path, addresses, checksum):
 
 
 def _download(address, name):
-    """The bytes at an address; a progress bar on a terminal, one line elsewhere."""
+    """The bytes at an address; says what comes, and on a terminal shows a progress bar."""
     with urllib.request.urlopen(address, timeout=_SECONDS) as response:
         promised = int(response.headers.get('Content-Length') or 0)
         if promised > _LARGEST:
             raise ValueError('{:,} bytes promised'.format(promised))
+        print('Fetching {}{} ...'.format(name, ' ({:,} bytes)'.format(promised) if promised else ''), flush=True)
         parts, size = [], 0
-        with DownloadBar(name, promised) as bar:
+        with CountingBar('bytes') as bar:
             while size <= _LARGEST:
                 part = response.read(1 << 16)
                 if not part:
                     break
                 parts.append(part)
                 size += len(part)
-                bar.update(size)
+                bar.update(size, size / promised if promised else 0)
     if promised and size != promised:
         raise ValueError('the connection ended after {:,} of {:,} bytes'.format(size, promised))
     return b''.join(parts)
@@ -284,7 +267,7 @@ class MNIST:
         fingerprint (str): Says whether two folders hold the same.
     """
 
-    def __init__(self, folder, batchsize=1):
+    def __init__(self, folder: str | os.PathLike, batchsize: int = 1):
         """Read the four files.
 
         Raises ``UsageError`` where one of them is not what it should be, or where there are fewer training images than
@@ -308,14 +291,14 @@ class MNIST:
             digest.update(array.tobytes())
         self.fingerprint = digest.hexdigest()[:16]
 
-    def sample(self, n, rng, binarized=True):
+    def sample(self, n: int, rng: numpy.random.Generator, binarized: bool = True) -> numpy.ndarray:
         """Draw n training images, or all where there are fewer, from a NumPy generator: (n, 784) float32 in 0…1.
 
         None is drawn twice.  ``binarized``: each pixel is drawn anew, 1 with the probability that is its value, else 0.
         """
         return _draw(self.train_images, n, rng, binarized)
 
-    def held_out(self, n, rng, binarized=False):
+    def held_out(self, n: int, rng: numpy.random.Generator, binarized: bool = False) -> numpy.ndarray:
         """The same from the test images."""
         return _draw(self.test_images, n, rng, binarized)
 

@@ -3,10 +3,13 @@
 A page is a list of parts, each a text in HTML from one of these functions.  Whatever they are given is plain text.
 """
 
+from __future__ import annotations
+
 import base64
 import html
 import os
 import pathlib
+from collections.abc import Iterable
 
 from ddgm.support.files import open_atomically
 from ddgm.support.terminal import is_sentence, shown
@@ -44,27 +47,27 @@ _PAGE = '''<!DOCTYPE html>
 _KINDS = {'.png': 'image/png', '.gif': 'image/gif', '.jpg': 'image/jpeg'}
 
 
-def heading(text, level=2):
+def heading(text: str, level: int = 2) -> str:
     """A heading; the page's title is of level 1."""
     return '<h{0}>{1}</h{0}>'.format(level, html.escape(text))
 
 
-def paragraph(text):
+def paragraph(text: str) -> str:
     """A paragraph."""
     return '<p>{}</p>'.format(html.escape(text))
 
 
-def quotation(text):
+def quotation(text: str) -> str:
     """What another says."""
     return '<blockquote>{}</blockquote>'.format(html.escape(text))
 
 
-def command(text):
+def command(text: str) -> str:
     """What is typed in a terminal."""
     return '<pre><code>{}</code></pre>'.format(html.escape(text))
 
 
-def pictures(*paths_and_captions):
+def pictures(*paths_and_captions: tuple) -> str:
     """Pictures beside one another, or below where there is no room: pairs of a PNG, GIF or JPEG file and a caption."""
     return '<div class="pictures">\n{}\n</div>'.format('\n'.join(
         '<figure><img src="data:{};base64,{}" alt="{}"><figcaption>{}</figcaption></figure>'.format(
@@ -73,7 +76,7 @@ def pictures(*paths_and_captions):
         for path, caption in paths_and_captions))
 
 
-def table(columns):
+def table(columns: list) -> str:
     """Metrics by name, a column for each pair of a title and a dict, as ``print_table`` shows them in a terminal."""
     names = list(dict.fromkeys(
         name for _, values in columns for name, value in values.items()
@@ -88,7 +91,7 @@ def table(columns):
         for title, values in columns for name, value in values.items() if is_sentence(value))
 
 
-def links(folder, paths_and_texts):
+def links(folder: str | os.PathLike, paths_and_texts: Iterable[tuple]) -> str:
     """A line of links to files or folders, pairs of a path and a text, as seen from the page's own folder."""
     def address(path):
         relative = pathlib.Path(os.path.relpath(path, folder)).as_posix()
@@ -97,7 +100,7 @@ def links(folder, paths_and_texts):
         '<a href="{}">{}</a>'.format(address(path), html.escape(text)) for path, text in paths_and_texts))
 
 
-def write(path, title, parts):
+def write(path: str | os.PathLike, title: str, parts: Iterable[str]) -> None:
     """Write a page, which is there as a whole or not at all."""
     text = _PAGE.format(html.escape(title), _STYLE, '\n'.join([heading(title, 1), *parts]))
     with open_atomically(path) as file:

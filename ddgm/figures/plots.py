@@ -1,8 +1,12 @@
 """Curves of a run, and comparisons and studies of several."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import math
+import os
+from collections.abc import Callable
 
 import numpy
 from matplotlib import colormaps, font_manager
@@ -40,7 +44,7 @@ _COLUMN = 4.2  # inches of the page
 
 
 @defaults()
-def draw_curves(path, curves):
+def draw_curves(path: str | os.PathLike, curves) -> None:
     """Energies, both losses and the entropy proxy over the iterations: those that ``curves`` has (``Curves``)."""
     figure = Figure(figsize=(INCHES, 1.25 * INCHES), layout='constrained')
     FigureCanvasAgg(figure)
@@ -79,20 +83,20 @@ class Panel:
 
     title: str
     x: numpy.ndarray
-    energy: object = None
-    log_z: float = None
-    window: tuple = None
+    energy: Callable | None = None
+    log_z: float | None = None
+    window: tuple | None = None
 
 
 @defaults()
-def draw_comparison(path, data, panels, curves):
+def draw_comparison(path: str | os.PathLike, data: Panel | None, panels: list[Panel], curves: list) -> None:
     """Samples side by side beside data, maps of their energies below them, and curves over one another.
 
     Args:
         path: Of the PNG.
-        data (Panel): Shown first; points also behind all samples.  ``None`` where there are no panels.
-        panels (list of Panel): All of one kind.
-        curves (list): Pairs of a name and :class:`ddgm.runs.log.Curves`.
+        data: Shown first; points also behind all samples.  ``None`` where there are no panels.
+        panels: All of one kind.
+        curves: Pairs of a name and :class:`ddgm.runs.log.Curves`.
     """
     shown = [data, *panels] if panels else []
     columns = min(4, max(2, len(shown)))
@@ -228,7 +232,7 @@ class Plot:
 
 
 @defaults()
-def draw_plots(path, plots, columns=2):
+def draw_plots(path: str | os.PathLike, plots: list[Plot], columns: int = 2) -> None:
     """Plots beside one another."""
     rows = -(-len(plots) // columns)
     columns = min(columns, len(plots))
@@ -253,7 +257,7 @@ def draw_plots(path, plots, columns=2):
 
 
 @defaults()
-def draw_matrix(path, matrix, title, x_label, y_label):
+def draw_matrix(path: str | os.PathLike, matrix: numpy.ndarray, title: str, x_label: str, y_label: str) -> None:
     """Numbers from 0 on as colours, (rows, columns)."""
     figure = Figure(figsize=(6, 5), layout='constrained')
     FigureCanvasAgg(figure)

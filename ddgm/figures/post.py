@@ -1,7 +1,11 @@
 """The post's pictures and its video, in its layout and colours; they keep no state and need no display."""
 
+from __future__ import annotations
+
 import contextlib
 import io
+import os
+from collections.abc import Callable, Iterator, Sequence
 
 import matplotlib
 import numpy
@@ -22,7 +26,7 @@ _MOST_FRAMES = 1000  # of a video
 
 
 @contextlib.contextmanager
-def defaults():
+def defaults() -> Iterator[None]:
     """A context, or a decorator, in which matplotlib has its own defaults, whatever its user's file or style says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -38,7 +42,7 @@ def _post_axes():
     return figure, axes
 
 
-def show_plane(axes, window=None):
+def show_plane(axes, window: tuple | None = None) -> None:
     """Limits and ticks of matplotlib axes that show the plane: −4…4 twice, or a square's middle and half its width."""
     x, y, half_width = window or _WINDOW
     axes.set(xlim=(x - half_width, x + half_width), ylim=(y - half_width, y + half_width))
@@ -47,12 +51,12 @@ def show_plane(axes, window=None):
     axes.tick_params(direction='in', top=True, right=True)
 
 
-def scatter(axes, points, colour, size=_MARKER_SIZE):
+def scatter(axes, points: numpy.ndarray, colour: str, size: float = _MARKER_SIZE) -> None:
     """Points (N, 2) as dots of one colour; ``size`` in matplotlib's squared points."""
     axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, edgecolors='none')
 
 
-def save(figure, path, pixels_per_inch=100):
+def save(figure: Figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
     """A matplotlib figure as a PNG file that is there as a whole or not at all."""
     buffer = io.BytesIO()
     # Without the version of matplotlib in it, the same picture is the same file.
@@ -62,7 +66,7 @@ def save(figure, path, pixels_per_inch=100):
 
 
 @defaults()
-def draw_points(path, data, samples, pixels=800):
+def draw_points(path: str | os.PathLike, data: numpy.ndarray, samples: numpy.ndarray, pixels: int = 800) -> None:
     """Data and samples in the plane, both (N, 2), in the post's layout and colours."""
     figure, axes = _post_axes()
     scatter(axes, data, DATA_COLOUR)
@@ -70,7 +74,7 @@ def draw_points(path, data, samples, pixels=800):
     save(figure, path, pixels / INCHES)
 
 
-def draw_grid(path, images, columns=10):
+def draw_grid(path: str | os.PathLike, images: numpy.ndarray, columns: int = 10) -> None:
     """Images in rows, (N, H, W) grey or (N, 3, H, W) RGB in 0…1, in the layout of the post's 10×10 pictures.
 
     The page is 1600 pixels wide, with the margins and gaps of a matplotlib figure of 16×16 inches; pixels stay square.
@@ -91,17 +95,17 @@ def draw_grid(path, images, columns=10):
     _save_image(canvas, path)
 
 
-def beside(images, others):
+def beside(images: numpy.ndarray, others: numpy.ndarray) -> numpy.ndarray:
     """Two equally long series of images as one that takes from both in turn."""
     return numpy.stack([images, others], axis=1).reshape(-1, *images.shape[1:])
 
 
-def draw_small_grid(path, images, columns=10):
+def draw_small_grid(path: str | os.PathLike, images: numpy.ndarray, columns: int = 10) -> None:
     """The same images as tiles of their own size, close together: a frame of the video."""
     _save_image(tiled(images, columns), path)
 
 
-def tiled(images, columns):
+def tiled(images: numpy.ndarray, columns: int) -> Image.Image:
     """Images (N, H, W) or (N, 3, H, W) in 0…1 as one Pillow image, in rows with two white pixels between them."""
     tiles = list(_to_pillow(images))
     width, height = tiles[0].width + 2, tiles[0].height + 2
@@ -125,7 +129,7 @@ def _save_image(image, path):
 
 
 @defaults()
-def draw_energy(path, energy, log_z, samples):
+def draw_energy(path: str | os.PathLike, energy: Callable, log_z: float | None, samples: numpy.ndarray) -> None:
     """log P(x) = −E(x) − log Z on the plane in nats, the samples (N, 2) over it; −E(x) where ``log_z`` is ``None``.
 
     The colours reach down to where all but a twentieth of the samples lie, so that the map shows where the energy
@@ -139,7 +143,8 @@ def draw_energy(path, energy, log_z, samples):
     save(figure, path)
 
 
-def show_energy(axes, energy, log_z, samples, window=None):
+def show_energy(
+        axes, energy: Callable, log_z: float | None, samples: numpy.ndarray, window: tuple | None = None) -> tuple:
     """The map of :func:`draw_energy` alone, in axes of the plane; returns its image and the name of what it shows."""
     cells = 400
     x, y, half_width = window or _WINDOW
@@ -152,7 +157,8 @@ def show_energy(axes, energy, log_z, samples, window=None):
     return image, quantity
 
 
-def write_gif(path, frame_paths, colours=64, seconds=20.0):
+def write_gif(
+        path: str | os.PathLike, frame_paths: Sequence, colours: int = 64, seconds: float = 20.0) -> None:
     """Join PNG files to an endless GIF of about ``seconds``, the last frame held longer; ``colours`` a frame.
 
     Of more than 1,000 files, a frame an epoch in the post's video, it has 1,000 at equal distances, the last one among

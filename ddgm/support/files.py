@@ -1,5 +1,7 @@
 """Files that are whole or absent, files that nothing is believed of, and folders that belong to one process."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
@@ -9,6 +11,8 @@ import os
 import pathlib
 import re
 import zipfile
+from collections.abc import Iterator
+from typing import IO
 
 import numpy
 
@@ -26,7 +30,7 @@ _LARGEST = 2 ** 29
 # ---- whole or absent
 
 @contextlib.contextmanager
-def open_atomically(path, keep_as=None):
+def open_atomically(path: str | os.PathLike, keep_as: pathlib.Path | None = None) -> Iterator[IO[bytes]]:
     """Open a file for writing bytes that takes its final name only once it is whole and on the disk.
 
     An earlier file of that name stays until then; with ``keep_as`` it stays for good, by that name.
@@ -48,7 +52,7 @@ def open_atomically(path, keep_as=None):
         raise
 
 
-def leftovers(folder):
+def leftovers(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
     """What processes that were killed in :func:`open_atomically` left in a folder: pairs of its path and the file's."""
     for name in sorted(os.listdir(folder)):  # names, since a long run has very many frames
         match = re.fullmatch(r'(.+)\.\d+\.tmp', name)
@@ -56,7 +60,7 @@ def leftovers(folder):
             yield folder / name, folder / match.group(1)
 
 
-def is_within(path, folder):
+def is_within(path: str | os.PathLike, folder: str | os.PathLike) -> bool:
     """Whether a path is a folder or lies in it, however either is spelled; neither has to be there."""
     path, folder = pathlib.Path(path).resolve(), pathlib.Path(folder).resolve()
     return any(
@@ -64,7 +68,7 @@ def is_within(path, folder):
         for parent in (path, *path.parents))
 
 
-def counting_order(path):
+def counting_order(path: pathlib.Path) -> tuple:
     """A key that sorts paths by their names as people count, 2.png before 10.png."""
     return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', path.name)], path.name
 
@@ -79,13 +83,13 @@ def _write_names(folder):
             os.close(descriptor)
 
 
-def write_json(path, content):
+def write_json(path: str | os.PathLike, content: dict) -> None:
     """Write a dict as a JSON file."""
     with open_atomically(path) as file:
         file.write((json.dumps(content, indent=4) + '\n').encode())
 
 
-def write_arrays(file, arrays):
+def write_arrays(file: IO[bytes], arrays: dict) -> None:
     """Write arrays by name into an open file, as .npz.
 
     NumPy 1's ``savez`` leaves its archive open where the disk is full, which ends in a traceback.
@@ -96,14 +100,14 @@ def write_arrays(file, arrays):
                 numpy.lib.format.write_array(member, numpy.asarray(array), allow_pickle=False)
 
 
-def user_cache():
+def user_cache() -> pathlib.Path:
     """Where a user's programs keep what they can make anew: ``$XDG_CACHE_HOME/ddgm``, by default ``~/.cache/ddgm``."""
     return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')) / 'ddgm'
 
 
 # ---- from anybody
 
-def read_json(path, largest=2 ** 20):
+def read_json(path: str | os.PathLike, largest: int = 2 ** 20) -> object:
     """What a JSON file of at most so many bytes holds; raises ``ValueError`` with the reason where it can't be read."""
     try:
         with open(path, 'rb') as file:
@@ -117,7 +121,7 @@ def read_json(path, largest=2 ** 20):
         raise ValueError('its lists are nested too deeply') from error
 
 
-def read_arrays(path):
+def read_arrays(path: str | os.PathLike) -> dict[str, numpy.ndarray]:
     """The arrays of an .npz file by name; that of an .npy file by the name ``x``.
 
     Raises ``ValueError`` with the reason where it can't be read.  What its headers promise is compared with what is
@@ -169,7 +173,7 @@ def _read_array(file, size):
     return numpy.lib.format.read_array(file, allow_pickle=False)
 
 
-def checksum(arrays):
+def checksum(arrays: dict) -> numpy.ndarray:
     """SHA-256 of arrays by name, their types and shapes included: (32,) uint8."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
@@ -185,7 +189,7 @@ class Lock:
     """Keeps a folder for one process; a file in it that stays there, but means nothing once that process has ended.
 
     Args:
-        path (pathlib.Path): The file.
+        path: The file.
 
     Attributes:
         error (str): Why it keeps nobody out: the system or the file system has no such locks; else ``None``.
@@ -194,7 +198,7 @@ class Lock:
         BlockingIOError: Another process has it.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path):
         self.error = None
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -207,6 +211,6 @@ class Lock:
         except OSError as error:  # ENOSYS, ENOLCK or EOPNOTSUPP, on file systems of a network or of a container
             self.error = error.strerror
 
-    def release(self):
+    def release(self) -> None:
         """Let others have it."""
         os.close(self._descriptor)

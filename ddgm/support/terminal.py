@@ -1,5 +1,7 @@
 """What a user sees on the terminal: a progress bar, in a pipe a line for each log entry; metrics in columns."""
 
+from __future__ import annotations
+
 import datetime
 import io
 import os
@@ -23,72 +25,75 @@ def _is_terminal():
 
 
 class _Bar(util.ProgressBar):
-    """Chainer's progress bar, without its Trainer, and no wider than the terminal.
+    """Chainer's progress bar, without its Trainer, and no wider than the terminal."""
 
-    Args:
-        total (int): At which it is full; 0: not known, so that there is no bar.
-    """
-
-    def __init__(self, total):
-        super().__init__()
-        self._total = total
-
-    def show(self, done, *texts):
-        """Draw the bar with texts below it."""
-        self._done, self._texts = done, texts
+    def show(self, share, *texts):
+        """Draw a bar that is full at a share of 1, with texts below it."""
+        columns = max(12, shutil.get_terminal_size().columns) - 1
+        length, share = min(50, columns - len('[] 100.0%')), min(1, share)
+        self._lines = ['[{:.<{}}] {:6.1%}'.format('#' * int(length * share), length, share)]
+        for text in texts:
+            self._lines += textwrap.wrap(text, columns)
         self.update()
 
-    def speed(self, done):
-        """Iterations a second, or infinity where there is only one point in time."""
-        return self.update_speed(done, 0)[0]
-
     def get_lines(self):
-        columns = max(12, shutil.get_terminal_size().columns) - 1
-        lines = []
-        if self._total:
-            length, share = min(50, columns - len('[] 100.0%')), min(1, self._done / self._total)
-            lines.append('[{:.<{}}] {:6.1%}'.format('#' * int(length * share), length, share))
-        for text in self._texts:
-            lines += textwrap.wrap(text, columns)
-        return [line.replace(_NO_BREAK, ' ') + '\n' for line in lines]
+        return [line.replace(_NO_BREAK, ' ') + '\n' for line in self._lines]
 
 
-class Progress:
-    """Shows how far a run is; a context manager that leaves a clean terminal.
+class _Shown:
+    """A bar, where there is a terminal, that is drawn anew now and then; a context manager that leaves it clean."""
 
-    Args:
-        iterations (int): Length of the whole run.
+    _seconds = {True: 0.2, False: 10}  # between two updates, on a terminal or elsewhere
 
-    Attributes:
-        error (OSError): Why nothing can be shown any more: the pipe or the terminal was closed, say; else ``None``.
-    """
-
-    _seconds = 0.2  # between two updates of the bar
-
-    def __init__(self, iterations):
-        self._iterations = iterations
-        self._bar = _Bar(iterations) if _is_terminal() else None
+    def __init__(self):
+        self._bar = _Bar() if _is_terminal() else None
         self._due = 0.0
-        self._entry = ''
-        self.error = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         if self._bar is not None:
-            self._try(self._bar.close)
+            self._bar.close()
 
-    def update(self, iteration):
+    def _is_due(self):
+        """Whether it is time for another update, which then counts as made."""
+        now = time.monotonic()
+        if now < self._due:
+            return False
+        self._due = now + self._seconds[self._bar is not None]
+        return True
+
+
+class Progress(_Shown):
+    """Shows how far a run is.
+
+    Args:
+        iterations: Length of the whole run.
+
+    Attributes:
+        error (OSError): Why nothing can be shown any more: the pipe or the terminal was closed, say; else ``None``.
+    """
+
+    def __init__(self, iterations: int):
+        super().__init__()
+        self._iterations = iterations
+        self._entry = ''
+        self.error = None
+
+    def __exit__(self, *exception):
+        self._try(super().__exit__)
+
+    def update(self, iteration: int) -> None:
         """Call once an iteration."""
-        if self._bar is not None and time.monotonic() >= self._due:
-            text, speed = '{:,} of {:,} iterations'.format(iteration, self._iterations), self._bar.speed(iteration)
-            if 0 < speed < float('inf'):
+        if self._bar is not None and self._is_due():
+            text = '{:,} of {:,} iterations'.format(iteration, self._iterations)
+            speed, _ = self._bar.update_speed(iteration, 0)
+            if 0 < speed < float('inf'):  # infinite where there is only one point in time
                 text += ', {:.3g} a second, {} left'.format(speed, duration((self._iterations - iteration) / speed))
-            self._try(self._bar.show, iteration, text, self._entry)
-            self._due = time.monotonic() + self._seconds
+            self._try(self._bar.show, iteration / self._iterations, text, self._entry)
 
-    def log(self, entry):
+    def log(self, entry: dict) -> None:
         """Show a new log entry."""
         line = '  '.join(
             (name + ' {:9.3f}'.format(entry[key])).replace(' ', _NO_BREAK) for name, key in (
@@ -107,79 +112,38 @@ class Progress:
             self.error = error
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """As hours, minutes and seconds: 0:01:02."""
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
-class DownloadBar:
-    """Shows how much of a file has come; a context manager.  In a pipe it is one line.
+class CountingBar(_Shown):
+    """Shows how many things of a long work are done; in a pipe it is a line now and then.
 
     Args:
-        name (str): The file's.
-        size (int): Its bytes, or 0 where they are not known.
+        things: What is counted.
     """
 
-    def __init__(self, name, size):
-        self._bar = _Bar(size) if _is_terminal() else None
-        self._line = 'Fetching {}{} ...'.format(name, ' ({:,} bytes)'.format(size) if size else '')
-
-    def __enter__(self):
-        print(self._line, flush=True)
-        return self
-
-    def __exit__(self, *exception):
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, done):
-        """Call with the number of bytes that have come."""
-        if self._bar is not None:
-            self._bar.show(done, '{:,} bytes'.format(done))
-
-
-class CountingBar:
-    """Shows how many things of a long work are done; a context manager.  In a pipe it is a line now and then.
-
-    Args:
-        things (str): What is counted.
-    """
-
-    _full = 1000  # of the bar
-    _seconds = {True: 0.2, False: 10}  # between two updates, on a terminal or elsewhere
-
-    def __init__(self, things):
-        self._bar = _Bar(self._full) if _is_terminal() else None
+    def __init__(self, things: str):
+        super().__init__()
         self._things = things
         self._start = time.monotonic()
-        self._due = self._start + self._between()
+        self._due = self._start + self._seconds[self._bar is not None]
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        if self._bar is not None:
-            self._bar.close()
-
-    def _between(self):
-        return self._seconds[self._bar is not None]
-
-    def update(self, done, share):
+    def update(self, done: int, share: float) -> None:
         """Call with how many are done, and with what share of the work that is, which may be all that is known."""
-        now = time.monotonic()
-        if now < self._due:
+        if not self._is_due():
             return
-        self._due = now + self._between()
         text = '{:,} {}'.format(done, self._things)
         if share > 0:
-            text += ', {} left'.format(duration((now - self._start) * max(0, 1 - share) / share))
+            text += ', {} left'.format(duration((time.monotonic() - self._start) * max(0, 1 - share) / share))
         if self._bar is not None:
-            self._bar.show(self._full * share, text)
+            self._bar.show(share, text)
         else:
             print('{:6.1%}  {}'.format(min(1, share), text), flush=True)
 
 
-def print_table(columns):
+def print_table(columns: list) -> None:
     """Print numbers in columns: pairs of a title and a dict of values by name; ``None`` and what is missing as ``-``.
 
     Where a terminal, or 120 letters in a pipe, are too narrow for all of them, some stand below the others.  Lists are
@@ -219,11 +183,11 @@ def _width(title):
     return max(14, len(title) + 2)
 
 
-def is_sentence(value):
+def is_sentence(value: object) -> bool:
     """Whether a value is words, such as why a number is missing."""
     return isinstance(value, str) and ' ' in value
 
 
-def shown(value):
+def shown(value: object) -> str:
     """A value of a table as text."""
     return '-' if value is None else '{:.4g}'.format(value) if isinstance(value, float) else str(value)

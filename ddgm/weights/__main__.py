@@ -11,13 +11,16 @@ which the class NAME of the Python file FILE describes in Chainer.
 FROM is a file of weights, or a folder of them: .npz, .safetensors, PyTorch's .pt, .pth and .ckpt, Chainer's .hdf5.
 """
 
+from __future__ import annotations
+
 import argparse
 import pathlib
+from collections.abc import Sequence
 
 from ddgm.runs import command_line, exit_status
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line: ``action`` and the arguments of each."""
     parser = command_line.OneLineParser(
         prog='python -m ddgm.weights', description=__doc__, allow_abbrev=False)
@@ -63,7 +66,7 @@ def _eps(text):
     return number
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     request = parse(arguments)
 
     # Only now Chainer, so that --help and a mistyped flag answer at once.

@@ -4,30 +4,34 @@ What a file is, its first bytes say, not its name.  Nothing in it is run, and no
 file.  PyTorch's files are left to PyTorch's reader for weights alone, and what they hold beside weights is not made.
 """
 
+from __future__ import annotations
+
+import collections
 import contextlib
 import json
 import math
 import os
+import pathlib
 import re
 import warnings
 import zipfile
+from collections.abc import Callable, Iterable
 
 import numpy
 
 from ddgm.support.errors import UsageError, one_line, some
 from ddgm.support.files import read_arrays
 
-_N_NAMED = 12  # of a file's parts
 SUFFIXES = ('.npz', '.pt', '.pth', '.ckpt', '.bin', '.safetensors', '.hdf5', '.h5')
-_LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
+_N_NAMED = 12  # of a file's parts
 _SAFETENSORS_TYPES = {
     'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': '<i1',
     'U64': '<u8', 'U32': '<u4', 'U16': '<u2', 'U8': '<u1', 'BOOL': '?'}
-# What PyTorch may meet in its files, by the module that it is in; NumPy 1 and 2, and Python, have some in two.
+# What checkpoints often hold beside weights; NumPy 1 and 2, and Python, have some in two modules.
 _BESIDE_WEIGHTS = (
-    ('numpy', 'dtype ndarray'), ('numpy.core.multiarray', 'scalar _reconstruct'),
-    ('numpy._core.multiarray', 'scalar _reconstruct'), ('argparse', 'Namespace'),
-    ('pathlib', 'PosixPath WindowsPath'), ('pathlib._local', 'PosixPath WindowsPath'))
+    'numpy.dtype', 'numpy.ndarray', 'numpy.core.multiarray.scalar', 'numpy.core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar', 'numpy._core.multiarray._reconstruct', 'argparse.Namespace',
+    'pathlib.PosixPath', 'pathlib.WindowsPath', 'pathlib._local.PosixPath', 'pathlib._local.WindowsPath')
 _CONVERT = (
     'where it is installed, run: python -c "import numpy, torch; numpy.savez(\'weights.npz\', **{{name: x.numpy() for '
     'name, x in torch.load(\'{}\', \'cpu\').items()}})"  (of a file of several models, one: .load(…)[\'KEY\'])')
@@ -35,14 +39,16 @@ _CONVERT = (
 
 # ---- which file, and which part of it
 
-def find(folder, stem, others, name=None):
+def find(
+        folder: pathlib.Path, stem: str, others: Iterable[str],
+        name: str | None = None) -> tuple[pathlib.Path, str | None]:
     """The file in which a model's weights are, and the name of the part that they are there, or ``None``.
 
     Args:
-        folder (pathlib.Path): A folder of such files, or one file that holds the model.
-        stem (str): What its file is called but for the suffix; also the flag that names another one.
+        folder: A folder of such files, or one file that holds the model.
+        stem: What its file is called but for the suffix; also the flag that names another one.
         others: What the files of other models are called.
-        name (str): What the user called it: a file of the folder, FILE:PART, or a part of the one file.
+        name: What the user called it: a file of the folder, FILE:PART, or a part of the one file.
 
     Raises ``UsageError`` where that is not certain.
     """
@@ -68,7 +74,7 @@ def find(folder, stem, others, name=None):
         folder, some([path.name for path in own]), stem, stem))
 
 
-def part_of(arrays, name):
+def part_of(arrays: dict, name: str | None) -> dict:
     """Those arrays whose names begin with another name, without it; all of them for ``None``."""
     if name is None:
         return arrays
@@ -79,25 +85,17 @@ def part_of(arrays, name):
     raise UsageError('there is no {!r}: it holds {}'.format(name, summary(arrays)))
 
 
-def summary(arrays):
+def summary(arrays: Iterable[str]) -> str:
     """What arrays are there, in words: the first parts of their names that tell them apart."""
-    names, start = list(arrays), 0
-    while True:
-        heads = [re.match(r'[^./]*[./]?', name[start:]).group() for name in names]
-        if len(set(heads)) != 1 or not heads[0].endswith(('.', '/')):
-            break
-        start += len(heads[0])
-    parts = {}
-    for name, head in zip(names, heads):
-        part = (name[:start] + head).rstrip('./')
-        parts[part] = parts.get(part, 0) + 1
+    common = re.match(r'(.*[./])?', os.path.commonprefix(list(arrays)), re.DOTALL).group()
+    parts = collections.Counter(common + re.match(r'[^./]*', name[len(common):]).group() for name in arrays)
     counted = ['{} ({} arrays)'.format(part, n) if n > 1 else part for part, n in parts.items()]
     return some(counted, _N_NAMED) or 'no arrays'
 
 
 # ---- the formats
 
-def read(path):
+def read(path: str | os.PathLike) -> dict[str, numpy.ndarray]:
     """The arrays of a file by name; what lies in dicts or lists within others has their names before its own.
 
     Raises ``UsageError`` where the file can't be read.
@@ -112,7 +110,7 @@ def read(path):
         raise UsageError('{}: can\'t be read ({})'.format(path, one_line(error) or type(error).__name__)) from error
 
 
-def _reader_of(path, head):
+def _reader_of(path, head) -> Callable:
     if head.startswith(b'PK'):
         with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:  # what is damaged, read_arrays refuses
             if any(os.path.basename(name) == 'data.pkl' for name in archive.namelist()):
@@ -132,38 +130,29 @@ def _read_safetensors(path):
     """Eight bytes, the length of a header in JSON, then all arrays one after the other."""
     with open(path, 'rb') as file:
         content = file.read()
-    start = 8 + int.from_bytes(content[:8], 'little')
-    if start > min(len(content), 8 + _LARGEST_HEADER):
-        raise ValueError('its header promises to be {:,} bytes long'.format(start - 8))
-    header = json.loads(content[8:start].decode())
-    places = []
-    for name, entry in header.items():
-        if name == '__metadata__':
-            continue
-        try:
-            number_type, shape, (first, last) = entry['dtype'], entry['shape'], entry['data_offsets']
-            if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in (*shape, first, last)):
-                raise ValueError(shape)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError('its header has no type, shape and place of {}'.format(name)) from error
-        if not isinstance(number_type, str) or number_type not in _SAFETENSORS_TYPES:
-            raise ValueError('{} is of type {}'.format(name, number_type))
-        dtype = numpy.dtype(_SAFETENSORS_TYPES[number_type])
-        if last - first != dtype.itemsize * math.prod(shape):
-            raise ValueError('its header promises the shape {} of {}, in {:,} bytes'.format(
-                tuple(shape), name, last - first))
-        places.append((first, last, name, number_type, dtype, shape))
-    places.sort(key=lambda place: place[:2])
-    ends = [0, *(last for _, last, *_ in places)]
-    if ends[-1] != len(content) - start or [first for first, *_ in places] != ends[:-1]:
-        raise ValueError('its {:,} bytes of arrays are not those that its header promises'.format(
-            len(content) - start))
-    arrays = {}
-    for first, last, name, number_type, dtype, shape in places:
-        array = numpy.frombuffer(content[start + first:start + last] or bytearray(), dtype).reshape(shape)
-        if number_type == 'BF16':  # the upper half of a float32
-            array = (array.astype(numpy.uint32) << 16).view(numpy.float32)
-        arrays[name] = array
+    end = 8 + int.from_bytes(content[:8], 'little')
+    if end > len(content):
+        raise ValueError('its header promises to be {:,} bytes long'.format(end - 8))
+    entries = json.loads(content[8:end].decode())
+    entries.pop('__metadata__', None)
+    arrays, start = {}, end
+    try:
+        for name, entry in sorted(entries.items(), key=lambda item: item[1]['data_offsets']):
+            kind, shape, place = entry['dtype'], entry['shape'], [end - start]
+            if kind not in _SAFETENSORS_TYPES:
+                raise ValueError('{} is of type {}'.format(name, kind))
+            dtype = numpy.dtype(_SAFETENSORS_TYPES[kind])
+            end += dtype.itemsize * math.prod(shape)
+            if min(shape, default=0) < 0 or entry['data_offsets'] != place + [end - start] or end > len(content):
+                raise ValueError('its header promises the shape {} of {}, where that does not lie'.format(shape, name))
+            array = numpy.frombuffer(bytearray(content[start + place[0]:end]), dtype).reshape(shape)
+            if kind == 'BF16':  # the upper half of a float32
+                array = (array.astype(numpy.uint32) << 16).view(numpy.float32)
+            arrays[name] = array
+    except (KeyError, TypeError) as error:
+        raise ValueError('its header lacks a type, a shape or a place') from error
+    if end != len(content):
+        raise ValueError('{:,} bytes follow that its header does not promise'.format(len(content) - end))
     return arrays
 
 
@@ -174,8 +163,11 @@ def _read_pytorch(path):
     except ImportError as error:
         raise UsageError('{}: only PyTorch reads its own format, and it is not installed here: {}'.format(
             path, _CONVERT.format(path))) from error
+    beside = contextlib.nullcontext()
+    if torch.__version__ >= '2.6':  # before, PyTorch refuses what is no weight
+        beside = torch.serialization.safe_globals([(_Nothing, name) for name in _BESIDE_WEIGHTS])
     try:
-        with warnings.catch_warnings(), _harmless(torch):
+        with warnings.catch_warnings(), beside:
             warnings.simplefilter('ignore')
             return dict(_tensors(torch, torch.load(path, map_location='cpu', weights_only=True), '', set()))
     except Exception as error:  # of damaged files PyTorch raises errors of many kinds
@@ -195,14 +187,6 @@ class _Nothing:
 
     def __setstate__(self, state):
         pass
-
-
-def _harmless(torch):
-    """What checkpoints often hold beside weights, and PyTorch by itself refuses: NumPy's numbers, arguments, paths."""
-    if not hasattr(torch.serialization, 'safe_globals'):  # PyTorch before 2.5
-        return contextlib.nullcontext()
-    return torch.serialization.safe_globals([
-        type(name, (_Nothing,), {'__module__': module}) for module, names in _BESIDE_WEIGHTS for name in names.split()])
 
 
 def _tensors(torch, content, name, seen):

@@ -19,6 +19,8 @@ agree by itself: strides, paddings, BatchNormalization's momentum (0.1, that is 
 :func:`load` reads Chainer's own names as well, those of ``chainer.serializers``.
 """
 
+from __future__ import annotations
+
 import collections
 import math
 
@@ -47,7 +49,7 @@ _NAMES = (
 _OLD_ENDINGS = {'weight_g': 'parametrizations.weight.original0', 'weight_v': 'parametrizations.weight.original1'}
 
 
-def export(model):
+def export(model: chainer.Link) -> dict[str, numpy.ndarray]:
     """The ``state_dict`` of the same network in PyTorch: NumPy arrays by name, copies, whatever the model's device.
 
     Raises ``ValueError`` for a link that has no equivalent, or before weight normalization has got its start from data.
@@ -64,7 +66,7 @@ def export(model):
     return arrays
 
 
-def load(model, arrays, eps=EPS, cure='give them alone'):
+def load(model: chainer.Link, arrays: dict, eps: float = EPS, cure: str = 'give them alone') -> str:
     """Put the ``state_dict`` of the same network in PyTorch, as NumPy arrays by name, into a model.
 
     Names of the older ``torch.nn.utils.weight_norm`` are understood too, and ``num_batches_tracked``, which nothing
@@ -72,15 +74,15 @@ def load(model, arrays, eps=EPS, cure='give them alone'):
     otherwise are left alone: the one beginning is taken whose names and shapes are exactly the model's.
 
     Args:
-        model (chainer.Link): Its device and number type stay as they are.
-        arrays (dict): Of any floating-point type.
-        eps (float): Of the BatchNorm modules in PyTorch, whose default is 1e-5.  Where it is not the model's own, the
+        model: Its device and number type stay as they are.
+        arrays: By name, of any floating-point type.
+        eps: Of the BatchNorm modules in PyTorch, whose default is 1e-5.  Where it is not the model's own, the
             running variances are changed by the difference, so that in test mode both compute the same.  With names of
             Chainer they stay as they are.
-        cure (str): What the user can do where it is not certain which arrays are meant.
+        cure: What the user can do where it is not certain which arrays are meant.
 
     Returns:
-        str: What the names began with, mostly nothing.
+        What the names began with, mostly nothing.
 
     Raises:
         UsageError: Names or shapes differ, or a number is not finite; lists all of that.  Or the model has no arrays.

@@ -1,5 +1,8 @@
 """From the folder of a run to files of weights for PyTorch, and from such files to the folder of a run, or samples."""
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -21,7 +24,7 @@ from ddgm.weights import checkpoints, pytorch_names
 _STEMS = [os.path.splitext(name)[0] for name in run_folder.MODELS]
 
 
-def export_weights(run, directory):
+def export_weights(run: str, directory: pathlib.Path) -> None:
     """Write the finished models of a run folder into a directory.
 
     Raises ``UsageError`` where the run is not finished, or the directory can't be written to, holds such files or lies
@@ -46,14 +49,15 @@ def export_weights(run, directory):
             directory, error.strerror)) from error
 
 
-def import_weights(source, out, like, names, eps):
+def import_weights(
+        source: pathlib.Path, out: str, like: str, names: tuple[str | None, str | None], eps: float) -> None:
     """Make a run folder of the weights of both models.
 
     Args:
-        source (pathlib.Path): A folder of their files, or one file that holds both.
-        out (str), like (str): The new run folder, and the run whose networks and settings these are.
+        source: A folder of their files, or one file that holds both.
+        out, like: The new run folder, and the run whose networks and settings these are.
         names: What each model is called in ``source``, as :func:`ddgm.weights.checkpoints.find` has it.
-        eps (float): Of PyTorch's BatchNorm.
+        eps: Of PyTorch's BatchNorm.
 
     Raises ``UsageError`` where they can't be read or don't fit the networks of ``like``, or ``out`` holds a run or lies
     in one of these.
@@ -83,15 +87,15 @@ def import_weights(source, out, like, names, eps):
     print('Run folder: {}'.format(folder.path))
 
 
-def sample_weights(source, out, network, name, eps):
+def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: str | None, eps: float) -> None:
     """Draw samples from the weights of a generator that a user describes, into a file for ``compare``.
 
     Args:
-        source (pathlib.Path): The file of its weights, or their folder.
-        out (pathlib.Path): A new .npz file.
-        network (str): ``FILE:NAME`` of a class, or of a function, that makes the generator: a ``chainer.Link`` with
+        source: The file of its weights, or their folder.
+        out: A new .npz file.
+        network: ``FILE:NAME`` of a class, or of a function, that makes the generator: a ``chainer.Link`` with
             ``draw_latent(n, rng)``, as :class:`ddgm.models.DeepGenerativeModel` has it.
-        name (str), eps (float): As in :func:`import_weights`.
+        name, eps: As in :func:`import_weights`.
 
     Raises ``UsageError`` where something can't be read, doesn't fit or fails, or ``out`` is there already.
     """
@@ -100,22 +104,20 @@ def sample_weights(source, out, network, name, eps):
             out, 'is there already' if os.path.lexists(out) else 'is no .npz file'))
     _keep_out_of_runs(out, source, source.parent)
     file, _, maker = network.rpartition(':')
-    generator = _run_theirs(file, lambda: _made_by(file, maker))
-    if not isinstance(generator, chainer.Link) or not hasattr(generator, 'draw_latent'):
-        raise UsageError('{}: {} is no generator: derive it from ddgm.models.DeepGenerativeModel'.format(file, maker))
-    _run_theirs(file, lambda: _load(generator, source, _STEMS[1], name, eps))
-
-    def draw():
+    with _told_in_a_line(file):
+        generator = _made_by(file, maker)
+        if not isinstance(generator, chainer.Link) or not hasattr(generator, 'draw_latent'):
+            raise UsageError('{}: {} is no generator: derive it from ddgm.models.DeepGenerativeModel'.format(
+                file, maker))
+        _load(generator, source, _STEMS[1], name, eps)
         z = generator.draw_latent(metrics.N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
         z = numpy.asarray(z, dtype=numpy.float32)
         with numpy.errstate(all='ignore'):  # the line below says it
             x = sampling.sample(generator, z)
         finite = numpy.isfinite(x.reshape(len(x), -1)).all(axis=1)
-        if not finite.all():
-            raise UsageError('{}: {:,} of the {:,} samples from {} are not finite: mend its forward, or give other '
-                             'weights'.format(file, len(x) - finite.sum(), len(x), source))
-        return z, x
-    z, x = _run_theirs(file, draw)
+    if not finite.all():
+        raise UsageError('{}: {:,} of the {:,} samples from {} are not finite: mend its forward, or give other '
+                         'weights'.format(file, len(x) - finite.sum(), len(x), source))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with open_atomically(out) as written:
@@ -160,12 +162,13 @@ def _made_by(file, name):
     return getattr(module, name)()
 
 
-def _run_theirs(file, action):
-    """The outcome of what a user's file has a part in; whatever is raised there is told in a line."""
+@contextlib.contextmanager
+def _told_in_a_line(file):
+    """A context in which a user's file may be run; whatever is raised there is told in a line."""
     folder = os.path.dirname(os.path.abspath(file))
+    sys.path.insert(0, folder)  # as where Python itself runs the file
     try:
-        sys.path.insert(0, folder)  # as where Python itself runs the file
-        return action()
+        yield
     except UsageError:
         raise
     except Exception as error:

@@ -11,12 +11,16 @@ from ddgm.support import randomness
 from ddgm.support.tables import rounded
 
 ITERATIONS, NEEDS = 6_000, ()
-CASES = {  # the length of a run, over that
-    'mnist/batch_normalized_energy': 1 / 2, 'mnist/last_commit': 3 / 4, 'mnist/weight_normalized_energy': 3 / 4,
-    'mnist/post': 1 / 2, 'mnist/grey': 1,
-    'images/post': 1 / 6, 'images/post_softplus': 1 / 6, 'images/weight_normalized': 1 / 6, 'images/last_commit': 1 / 6,
+LENGTHS = {  # of the runs of each preset, over that
+    'mnist': {
+        'batch_normalized_energy': 1 / 2, 'last_commit': 3 / 4, 'weight_normalized_energy': 3 / 4, 'post': 1 / 2,
+        'grey': 1},
+    'images': dict.fromkeys(('post', 'post_softplus', 'weight_normalized', 'last_commit'), 1 / 6),
 }
 CHANGES = {'mnist': {}, 'images': {'width': 0.125, 'batchsize': 32}}
+CASES = {
+    '{}/{}'.format(task, preset): study.Case(task, preset, CHANGES[task], length, least=3)
+    for task, lengths in LENGTHS.items() for preset, length in lengths.items()}
 INTERVAL = {'mnist': 250, 'images': 100}  # iterations between two looks
 N_SAMPLES = 1000
 
@@ -40,16 +44,13 @@ def collapse(trace):
     return trace[len(low) - low[::-1].index(False) if False in low else 0][0]
 
 
-def measure(case, seed, iterations, data, out):
-    task, preset = case.split('/')
-    iterations = max(3, round(iterations * CASES[case]))
-    settings = study.settings_of(task, preset, seed, iterations, **CHANGES[task])
-    draw_data = study.open_data(task, data, settings)
+def measure(run):
+    task, trace = run.case.task, []
     rng = randomness.metric_generator(randomness.REFERENCE_DATA)
-    reference = draw_data(N_SAMPLES, rng) if task == 'images' else MNIST(data['mnist']).held_out(N_SAMPLES, rng)
-    trace = []
-    marks = study.marks_of(iterations, max(3, round(iterations / INTERVAL[task])))[1:]
-    for state in study.states(task, settings, draw_data, marks):
+    reference = run.reference.draw_data(N_SAMPLES, rng) if task == 'images' else (
+        MNIST(run.data['mnist']).held_out(N_SAMPLES, rng))
+    marks = run.marks(max(3, round(run.settings.iterations / INTERVAL[task])))
+    for state in run.states(marks[1:], keeps=False):
         _, generative_model = state.models
         x = sampling.sample(
             generative_model, generative_model.draw_latent(N_SAMPLES, randomness.metric_generator(randomness.SCORED_Z)))

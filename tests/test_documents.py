@@ -14,7 +14,6 @@ from conftest import ROOT
 from benchmarks.results import tables
 from ddgm.presets import PRESETS
 
-
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8')
     for path in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]}

@@ -1,8 +1,10 @@
 """The tools beside the package: what they decide and the commands that they run; not how long anything takes."""
 
 import dataclasses
+import importlib
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,26 +14,25 @@ import pytest
 from conftest import ROOT, is_stand_in, refusal
 from PIL import Image
 
+from benchmarks.checks import gpu, rounding, same_bits
+from benchmarks.pictures import post as post_pictures
+from benchmarks.results import (
+    __main__ as measure,
+    catalogue,
+    density,
+    plane,
+    published,
+    published_digits,
+    published_icons,
+    record,
+)
+from benchmarks.speed import convolution, large_data, random_pictures
 from ddgm.data.images import ImageFolder
-from ddgm.fast import links
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line
 from ddgm.runs.log import Log
+from ddgm.studies import study
 from ddgm.studies.__main__ import STUDIES
-
-sys.path.insert(0, str(ROOT / 'benchmarks'))
-
-import convolution  # noqa: E402
-import gpu  # noqa: E402
-import large_data  # noqa: E402
-import measure  # noqa: E402
-import post_pictures  # noqa: E402
-import published  # noqa: E402
-import quality  # noqa: E402
-import random_pictures  # noqa: E402
-import record  # noqa: E402
-import rounding  # noqa: E402
-import same_bits  # noqa: E402
 
 
 @pytest.mark.parametrize('run', post_pictures.RUNS, ids=lambda run: run.name)
@@ -95,13 +96,14 @@ def test_convolutions_take_turns_and_are_recorded(tmp_path, pictures_folder, mon
     """Both sides train; what was measured is written with what made it; the links are ours again."""
     monkeypatch.setattr(convolution, 'CASES', [('post', 0.03, 4, 2)])
     for link in convolution.LINKS:
-        monkeypatch.setattr(getattr(links, link), 'forward', getattr(links, link).forward)
+        monkeypatch.setattr(link, 'forward', link.forward)
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     (tmp_path / 'docs' / 'results').mkdir(parents=True)
-    monkeypatch.setattr(sys, 'argv', [str(tmp_path / 'convolution.py'), '--images', str(pictures_folder), '--record'])
+    monkeypatch.setattr(sys, 'argv', [
+        str(tmp_path / 'a' / 'convolution.py'), '--images', str(pictures_folder), '--record'])
     convolution.main()
     written = json.loads((tmp_path / 'docs' / 'results' / 'convolution.json').read_text())
-    assert written['made']['command'] == 'python convolution.py --images folder --record'
+    assert written['made']['command'] == 'python -m a.convolution --images folder --record'
     assert 'NumPy' in written['made']['versions']
     (case, ours, theirs, ratio, rounds), = written['tables']['steps']['rows']
     assert case == '`post`, width 0.03, batches of 4'
@@ -119,12 +121,16 @@ def test_what_differs_between_two_runs(tmp_path):
         numpy.savez(folder / 'snapshot.npz', W=numpy.float32(0.5), elapsed_time=i)
         (folder / 'log').write_text(json.dumps([{'iteration': 1, 'energy/loss': 0.25, 'elapsed_time': i}]))
         (folder / 'settings.json').write_text(json.dumps({'seed': 0, 'versions': {'numpy': i}, 'new' * i: 1}))
+    (first / 'a-seed0-20.json').write_text('{"shown": "x"}')
+    (second / 'a-seed0-0123abcd.json').write_text('{"shown": "y"}')
     assert same_bits.differences(first, second) == []
+    (second / 'a-seed0-0123abcd.json').write_text('{"found": 1}')
     numpy.savez(second / 'snapshot.npz', W=numpy.nextafter(numpy.float32(0.5), numpy.float32(1)))
     (second / 'log').write_text('[]')
     (second / 'samples.npz').touch()
     (second / 'settings.json').write_text(json.dumps({'seed': 1}))
-    assert same_bits.differences(first, second) == ['log', 'samples.npz', 'settings.json', 'snapshot.npz']
+    assert same_bits.differences(first, second) == [
+        'a-seed0.json', 'log', 'samples.npz', 'settings.json', 'snapshot.npz']
 
 
 def test_what_two_runs_print_differs_not_by_chance():
@@ -166,47 +172,96 @@ def test_log_that_is_measured_is_as_a_run_writes_it(tmp_path, monkeypatch):
     ([1, 1, 1, 1], [1, 1], 1), ([1, 2, 3], [9], 2 / 4), ([1, 1, 2], [2], 1)])
 def test_rank_sums(values, others, p):
     """Of choices that can be counted by hand; in the last two ranks that is half of them, then all."""
-    assert quality.rank_sum_p(values, others) == pytest.approx(p)
-    assert quality.rank_sum_p([-value for value in values], [-value for value in others]) == pytest.approx(p)
+    assert plane.rank_sum_p(values, others) == pytest.approx(p)
+    assert plane.rank_sum_p([-value for value in values], [-value for value in others]) == pytest.approx(p)
 
 
-def test_table_of_quality():
+def test_table_of_the_plane():
     """The 2016 code's two seeds are lower than all sixteen: of 153 choices two are as far from the middle."""
-    names = quality.CODE_OF_2016['swiss_roll']
-    runs = [
-        [{'finished': dict.fromkeys(names, 1.0 + seed), 'running': {'coverage': 0.5}}] * 2 for seed in range(16)]
-    rows = {row[0]: row[1:] for row in quality.table('swiss_roll', 1, runs, {'coverage': 0.96412})['rows']}
+    names = plane.CODE_OF_2016['swiss_roll']
+    runs = [{'iterations': 20_000, 'finished': dict.fromkeys(names, 1.0 + seed), 'running': {'coverage': 0.5}}
+            for seed in range(16)]
+    table = plane.table('swiss_roll', 1, runs, {'coverage': 0.964})
+    assert table['made'] == {'iterations': 20_000}
+    rows = {row[0]: row[1:] for row in table['rows']}
     assert rows['`coverage`'] == [
         {'value': 8.5, 'from': 4.75, 'to': 12.2}, '≥ 0.45', [0.577, 0.379], 0.01, 0.964, 0.5]
     assert rows['`blurred_js`'][2:] == [None, None, None, None]
     assert rows['`log_likelihood`'][2] == '−11.7 (seed 1 alone)'
-    runs[3] = [{'finished': {}, 'running': {}}] * 2
-    assert quality.table('swiss_roll', 1, runs, {})['rows'][0][1:] == [None, None, [0.638, 0.402], None, None, None]
+    runs[3] = {'finished': {}, 'running': {}}
+    assert plane.table('swiss_roll', 1, runs, {})['rows'][0][1:] == [None, None, [0.638, 0.402], None, None, None]
 
 
-def test_table_of_published_runs():
-    scores = {('post', 2_400): 3, ('post', 24_000): 3, ('batch_normalized_energy', 4_000): 3, ('last_commit', 8_000): 3}
-    names = published.METRICS['mnist']
+def test_plane_is_scored_twice(tmp_path, monkeypatch):
+    """Half-way and at the end, each the finished samples and those of running statistics."""
+    monkeypatch.setattr(study.training_state, 'N_SCORED', 100)
+    run = study.run_of(plane, 'swiss_roll', 0, 4, {}, {}, tmp_path)
+    monkeypatch.setattr(run.reference, 'score', lambda x, *energy: [float(x.mean()), len(energy)])
+    half, end = plane.measure(run)['scores']
+    assert (half['iterations'], end['iterations']) == (2, 4)
+    assert (half['finished'][1], half['running'][1]) == (2, 0)
+    assert len({scores[kind][0] for scores in (half, end) for kind in ('finished', 'running')}) == 4
 
-    def run(seed):
-        return {**dict.fromkeys(names, 0.5 + seed / 8), 'collapsed': seed == 2, 'classifier': 'abc'}
-    scores = {each: [run(seed) for seed in range(n)] for each, n in scores.items()}
-    table = published.table('mnist', scores, run(0))
+
+def test_density_is_scored_before_and_after_refinement(tmp_path, monkeypatch):
+    monkeypatch.setattr(density, 'train_by_script', lambda run: tmp_path / 'run')
+    monkeypatch.setattr(density, 'quietly', lambda main, run, *words: (
+        (tmp_path / 'run-refined').mkdir(), (tmp_path / 'run-refined' / 'metrics.json').write_text('{"a": 2}'),
+        (tmp_path / 'run-refined' / 'samples.png').touch()))
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'metrics.json').write_text('{"a": 1}')
+    found = density.measure(None)
+    assert [scores['a'] for scores in found['scores']] == [1, 2]
+    density.draw({'swiss_roll': [found]}, tmp_path)
+    assert (tmp_path / 'density_swiss_roll.png').exists()
+    found['scores'] = [dict.fromkeys(density.SHOWN['swiss_roll'], score) for score in (0.5, 0.75)]
+    monkeypatch.setattr(density, 'real_scores', lambda task: dict.fromkeys(density.SHOWN[task], 1.0))
+    rows = {row[0]: row[1:] for row in density.tables({'swiss_roll': [found]})['swiss_roll']['rows']}
+    assert rows == {
+        'samples of the generator': 5 * [[0.5]], 'refined under the energy model': 5 * [[0.75]],
+        'aim, refined': [None, '≥ 0.99', None, None, '≥ 0.95'], 'real data': 5 * [1.0]}
+
+
+def test_runs_of_scripts_go_on(tmp_path, monkeypatch):
+    """The script gets what the case says; a finished run is left alone."""
+    run, called = study.run_of(density, 'swiss_roll', 3, 7, {}, {}, tmp_path), []
+    monkeypatch.setattr(density, 'quietly', lambda main, *words: called.append([str(word) for word in words]))
+    folder = density.train_by_script(run)
+    request = command_line.parse('swiss_roll', '', called[0])
+    assert (request.preset, request.out) == ('density', str(folder))
+    assert (request.settings().seed, request.settings().iterations, request.resume) == (3, 7, False)
+    folder.mkdir()
+    (folder / 'settings.json').touch()
+    density.train_by_script(run)
+    assert called[1] == [*called[0], '--resume']
+    (folder / 'metrics.json').touch()
+    density.train_by_script(run)
+    assert len(called) == 2
+
+
+def test_table_of_published_digits():
+    names = published_digits.METRICS
+
+    def runs(*lengths):
+        return [{'scores': [
+            {**dict.fromkeys(names, 0.5 + seed / 8), 'collapsed': seed == 2, 'classifier': 'abc', 'iterations': length}
+            for length in lengths]} for seed in range(3)]
+    real = {**dict.fromkeys(names, 0.5), 'collapsed': False, 'classifier': 'abc'}
+    table = published.table(
+        {'post': runs(2_400, 24_000), 'last_commit': runs(8_000)}, names, published_digits.AIMS, real)
     assert table['columns'] == [
         'metric', '`post`, 2,400 iterations', '`post`, 24,000 iterations', 'aim', 'real data',
-        '`batch_normalized_energy`, 4,000 iterations', '`last_commit`, 8,000 iterations']
+        '`last_commit`, 8,000 iterations']
     rows = {row[0]: row[1:] for row in table['rows']}
     seeds = [0.5, 0.625, 0.75]
-    assert rows['`collapsed`'] == ['1 of 3', '1 of 3', '0 of 3', '0 of 1', '1 of 3', '1 of 3']
-    assert rows['`recall`'] == [seeds, seeds, None, 0.5, seeds, seeds]
-    assert rows['`classifier`'] == ['abc', 'abc', None, 'abc', 'abc', 'abc']
+    assert rows['`collapsed`'] == ['1 of 3', '1 of 3', '0 of 3', '0 of 1', '1 of 3']
+    assert rows['`recall`'] == [seeds, seeds, None, 0.5, seeds]
+    assert rows['`classifier`'] == ['abc', 'abc', None, 'abc', 'abc']
 
 
-def test_table_of_pictures_has_two_aims():
-    scores = {**dict.fromkeys(published.METRICS['images'], 0.5), 'frechet_between_halves': 0.02}
-    real = published.real_data_of('images', 'nowhere', scores)
-    runs = {(preset, length): [scores] for preset, (length,) in published.RUNS['images']}
-    table = published.table('images', runs, real)
+def test_table_of_published_icons_has_two_aims():
+    scores = {**dict.fromkeys(published_icons.METRICS, 0.5), 'frechet_between_halves': 0.02, 'iterations': 2_500}
+    table = published_icons.tables({preset: [{'scores': [scores]}] for preset in published_icons.CASES})['published']
     assert table['columns'] == [
         'metric', '`post`, 2,500 iterations', 'aim', 'real data', '`calibrated`, 2,500 iterations',
         "`calibrated`'s aim"]
@@ -215,12 +270,33 @@ def test_table_of_pictures_has_two_aims():
     assert rows['`diversity`'] == [[0.5], '≥ 0.7', None, [0.5], '≥ 0.9']
 
 
-def test_published_presets_are_those_of_the_scripts():
-    for task, runs in published.RUNS.items():
-        for preset, lengths in runs:
-            command_line.parse(task, '', ['--preset', preset, '--data', 'x', *published.FLAGS[task]])
-            assert list(lengths) == sorted(lengths)
-    assert published.RUNS['mnist'][0][1][-1] == PRESETS['mnist']['post'].settings.iterations
+@pytest.mark.parametrize(('module', 'name', 'marks', 'has_real'), [
+    (published_digits, 'post', [1, 10], True), (published_digits, 'last_commit', [10], True),
+    (published_icons, 'post', [10], False)])
+def test_published_runs(module, name, marks, has_real):
+    class Run:  # that trained in no time
+        settings = dataclasses.replace(module.CASES[name].settings(0, module.ITERATIONS), iterations=10)
+
+        class reference:
+            score = staticmethod(lambda x, *energy: {'x': x})
+            real_data = staticmethod(lambda n: 'real' if has_real else None)
+
+        def states(self, marks):
+            for state.iteration in marks:
+                yield state
+    Run.name, state = name, dataclasses.make_dataclass('State', ['iteration'])(0)
+    original, published.finish = published.finish, lambda state, settings: (None, None, None, state.iteration, None)
+    try:
+        found = module.measure(Run())
+    finally:
+        published.finish = original
+    assert found['scores'] == [{'iterations': mark, 'x': mark} for mark in marks]
+    assert found['real'] == ({'x': 'real'} if has_real else None)
+
+
+def test_published_lengths():
+    assert [case.settings(0, published_digits.ITERATIONS).iterations for case in published_digits.CASES.values()] == [
+        PRESETS['mnist']['post'].settings.iterations, 4_000, 8_000]
 
 
 # ---- measuring everything
@@ -243,14 +319,15 @@ def project(tmp_path, monkeypatch):
         "commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout\n"
         "pathlib.Path('docs/results/one.json').write_text(json.dumps({'made': {'commit': commit.strip()}}))\n"
         "print('measured')\n")
-    (tmp_path / 'benchmarks' / 'tables.py').write_text('')
+    (tmp_path / 'benchmarks' / 'results').mkdir()
+    (tmp_path / 'benchmarks' / 'results' / 'tables.py').touch()
     git('init')
     commit()
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     monkeypatch.setattr(record, 'CODE', ('ddgm',))
     monkeypatch.setattr(measure, 'ROOT', tmp_path)
     monkeypatch.setattr(measure, 'RESULTS', tmp_path / 'docs' / 'results')
-    monkeypatch.setattr(measure, 'ALL', (measure.Result('one', ('benchmarks/one.py',), 90, keeps=False),))
+    monkeypatch.setattr(measure, 'ALL', (catalogue.Result('one', ('-m', 'benchmarks.one'), 90),))
     monkeypatch.setattr(sys, 'argv', ['measure.py'])
     return tmp_path, commit
 
@@ -276,7 +353,7 @@ def test_results_of_the_present_code_are_not_measured_again(project, capfd):
 def test_a_result_of_steps_follows_the_code_of_steps_alone(project, monkeypatch):
     root, commit = project
     result = dataclasses.replace(measure.ALL[0], steps=True)
-    monkeypatch.setattr(measure, 'STEP', ('ddgm/fast',))
+    monkeypatch.setattr(catalogue, 'STEP', ('ddgm/fast',))
     (root / 'ddgm' / 'fast').mkdir()
     for file, stays in (('ddgm/fast/code.py', False), ('ddgm/code.py', True), ('benchmarks/one.py', False)):
         (root / file).touch()
@@ -340,18 +417,53 @@ def test_what_a_changed_program_measured_is_not_compared(project, monkeypatch):
     assert not measure.is_current(measure.ALL[0])
 
 
+def test_a_result_stays_where_its_program_was_moved(project):
+    root, commit = project
+    measure.main()
+    commit()
+    (root / 'benchmarks' / 'one.py').rename(root / 'benchmarks' / 'two.py')
+    result = dataclasses.replace(measure.ALL[0], words=('-m', 'benchmarks.two'))
+    commit()
+    assert not measure.is_current(result)
+    made = json.loads((root / 'docs' / 'results' / 'one.json').read_text())
+    (root / 'docs' / 'results' / 'one.json').write_text(json.dumps({**made, 'tables': {}}))
+    record.add('one', moved=record.git('rev-parse', 'HEAD'))
+    assert measure.is_current(result)
+    assert made['made']['commit'] in (root / 'docs' / 'results' / 'one.json').read_text()
+    (root / 'benchmarks' / 'two.py').write_text('')
+    commit()
+    assert not measure.is_current(result)
+
+
 def test_every_result_has_a_command():
     """Each file of docs/results/ but the summary, which holds references alone."""
-    names = [result.name for result in measure.ALL]
+    names = [result.name for result in catalogue.ALL]
     recorded = {path.stem for path in measure.RESULTS.glob('*.json')} - {'summary', 'gpu'}
     assert recorded <= set(names)
     assert len(names) == len(set(names))
-    for result in measure.ALL:
-        assert result.study in (None, *STUDIES)
+    folders = {}
+    for result in catalogue.ALL:
+        assert result.study in (None, *STUDIES) or importlib.util.find_spec(result.study)
+        if result.study:  # which names the folder of its files
+            assert folders.setdefault(result.study.rpartition('.')[2], result.study) == result.study
+        assert result.program or result.study in STUDIES
         assert all((ROOT / path).exists() for path in result.code)
         assert set(result.presets) <= {'{}/{}'.format(task, preset) for task in PRESETS for preset in PRESETS[task]}
-    copies = {copy for result in measure.ALL for _, copy, _ in result.pictures}
-    assert copies == {path.name for path in (ROOT / 'docs').glob('studies_*.png')}
+        if result.presets:
+            cases = importlib.import_module(result.study).CASES.values()
+            assert {'{}/{}'.format(case.task, case.preset) for case in cases} == set(result.presets)
+    copies = {copy for result in catalogue.ALL for _, copy, _ in result.pictures}
+    assert {name for name in copies if name.startswith('studies_')} == {
+        path.name for path in (ROOT / 'docs').glob('studies_*.png')}
+    assert all((ROOT / 'docs' / name).exists() for name in copies)
+
+
+def test_cases_of_a_result():
+    longer, = (result for result in catalogue.ALL if result.name == 'collapses_of_icons_longer')
+    assert measure.flag_of_cases(longer) == ['--cases', 'images/last_commit']
+    digits, = (result for result in catalogue.ALL if result.name == 'calibrated_digits')
+    assert measure.flag_of_cases(digits)[1] == 'mnist/calibrated'
+    assert measure.flag_of_cases(catalogue.ALL[0]) == []
 
 
 def test_processor_of_a_virtual_machine(monkeypatch):
@@ -365,12 +477,9 @@ def test_processor_of_a_virtual_machine(monkeypatch):
 def test_checksums_of_iterations(task, n, digits_folder, pictures_folder, monkeypatch, capsys):
     """The same twice, another after each iteration, and another one with another seed."""
     monkeypatch.setitem(rounding.RUNS, task, ('', n, {'batchsize': 8, **({'width': 0.05} if task == 'images' else {})}))
-    data, settings_of = {'mnist': str(digits_folder), 'images': str(pictures_folder)}, rounding.study.settings_of
-    printed = []
+    data, printed = {'mnist': str(digits_folder), 'images': str(pictures_folder)}, []
     for seed in (0, 0, 1):
-        monkeypatch.setattr(rounding.study, 'settings_of', lambda task, preset, _, *arguments, seed=seed, **changes: (
-            settings_of(task, preset, seed, *arguments, **changes)))
-        rounding.print_checksums(task, data)
+        rounding.print_checksums(task, data, seed)
         printed.append(capsys.readouterr().out.splitlines())
     assert len(set(printed[0])) == n
     assert rounding.verdict(*printed[:2]) == 'the same bits'
@@ -382,8 +491,8 @@ def test_a_study_is_recorded_with_its_pictures(tmp_path, monkeypatch):
     table = {'columns': ['case', 'found'], 'rows': [['a', [1, 2]]]}
 
     def carry_out(words, cwd):
-        assert words[1:] == ['-m', 'ddgm.studies', 'entropy', '--mnist', 'digits', '--out', str(tmp_path / 'studies')]
-        out = tmp_path / 'studies' / 'entropy'
+        assert words[1:] == ['-m', 'ddgm.studies', 'entropy', '--mnist', 'digits', '--out', str(tmp_path)]
+        out = tmp_path / 'entropy'
         out.mkdir(parents=True)
         (out / 'tables.json').write_text(json.dumps(
             {'seeds': [0, 1], 'iterations': 5, 'left_out': [], 'tables': {'runs': table}}))
@@ -394,7 +503,7 @@ def test_a_study_is_recorded_with_its_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     monkeypatch.setattr(record, 'commit', lambda: '0123456')
     monkeypatch.setattr(subprocess, 'run', carry_out)
-    measure.measure(measure.study('answer', 'entropy', 1, ('mnist',), pictures=(('entropy.png', 'copy.png', 50),)), {
+    measure.measure(catalogue.study('answer', 'entropy', 1, ('mnist',), pictures=(('entropy.png', 'copy.png', 50),)), {
         'mnist': 'digits'}, tmp_path)
     recorded = json.loads((tmp_path / 'docs' / 'results' / 'answer.json').read_text())
     assert recorded['tables'] == {'runs': table}
@@ -418,20 +527,22 @@ def test_rows_beside_those_of_a_study():
 
 def test_recorded_command_and_rows(monkeypatch):
     monkeypatch.setattr(sys, 'argv', [
-        str(ROOT / 'benchmarks' / 'x.py'), '--record', '--out', '/somewhere', '--mnist', '/else', '--seeds', '3'])
-    assert record.command() == 'python benchmarks/x.py --record --mnist folder --seeds 3'
+        str(ROOT / 'benchmarks' / 'x' / '__main__.py'), '--record', '--out', '/somewhere', '--mnist', '/else',
+        '--seeds', '3'])
+    assert record.command() == 'python -m benchmarks.x --record --mnist folder --seeds 3'
     content = {'made': {'seeds': [0]}, 'tables': {'a': {'columns': ['x'], 'rows': [['row 0'], [[1, 2.5]]]}}}
     text = record.as_text(**content)
     assert json.loads(text) == content
     assert '        [[1, 2.5]]\n' in text
 
 
+@pytest.mark.slow
 def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_path):
     """The commands, on what stands in for a GPU; a second time nothing is repeated."""
     command = [
-        sys.executable, str(ROOT / 'benchmarks' / 'gpu.py'), '--rehearse', '--mnist', str(digits_folder),
-        '--images', str(pictures_folder), '--out', str(tmp_path / 'gpu')]
-    first, second = (subprocess.run(command, capture_output=True, text=True, timeout=900) for _ in range(2))
+        sys.executable, '-m', 'benchmarks.checks.gpu', '--rehearse', '--mnist', str(digits_folder), '--images',
+        str(pictures_folder), '--out', str(tmp_path / 'gpu')]
+    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     results = {name: json.loads((tmp_path / 'gpu' / (name + '.json')).read_text()) for name in gpu.STEPS}
     assert [row[1:3] for row in results['agreement']['rows']] == [[len(presets), 2] for presets in PRESETS.values()]
@@ -459,8 +570,8 @@ def test_long_runs_are_measured(tmp_path, monkeypatch):
 @pytest.mark.skipif(importlib.util.find_spec('cupy') and not is_stand_in(), reason='CuPy is installed')
 def test_gpu_command_without_a_gpu(tmp_path):
     outcome = subprocess.run(
-        [sys.executable, str(ROOT / 'benchmarks' / 'gpu.py'), '--mnist', 'nowhere'], cwd=tmp_path, capture_output=True,
-        text=True)
+        [sys.executable, '-m', 'benchmarks.checks.gpu', '--mnist', 'nowhere'], cwd=tmp_path, capture_output=True,
+        text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
     assert outcome.returncode == 2
     assert 'no such GPU here' in outcome.stderr
     assert outcome.stderr.count('\n') == 1

@@ -40,12 +40,12 @@ def hash_of(commit, path):
 
 
 def commit_of(result):
-    """The commit that a result was measured at, or the last one that is known to compute its bits; or ``None``."""
+    """The commit that a result was measured at, or the last one that is known to find it again; or ``None``."""
     try:
         made = json.loads((RESULTS / (result.name + '.json')).read_text(encoding='utf-8'))['made']
     except FileNotFoundError:
         return None
-    commit = made.get('same_bits') or made['commit']
+    commit = made.get('moved') or made.get('same_bits') or made['commit']
     return None if commit and commit.endswith('-dirty') else commit
 
 
@@ -70,7 +70,7 @@ def keep_what_has_the_same_bits(results, data):
         print('\n{} ...'.format(result.name), flush=True)
         needed = {name: data[name] for name in result.needs if name in data}  # a study leaves out cases without data
         if same_bits.compare(commit, needed, ROOT / 'result' / 'same_bits', result.compared):
-            record.add(result.name, same_bits=record.commit())
+            record.add(result.name, same_bits=record.commit(), moved=None)
 
 
 def with_rows_beside(name, tables):

@@ -44,7 +44,7 @@ class NotMeasured(Exception):
     """This side can't run here; the message says why."""
 
 
-def build(name, case, folder):
+def build(name, case, folder, *choices):
     """A side by its name; raises :class:`NotMeasured`."""
     path, first = SIDES[name]
     module, class_name = path.split('.')
@@ -56,4 +56,4 @@ def build(name, case, folder):
         if error.name != 'torch':
             raise
         raise NotMeasured('PyTorch is not installed: pip install -r requirements-pytorch.txt') from error
-    return side_class(case, folder)
+    return side_class(case, folder, *choices)

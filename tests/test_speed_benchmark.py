@@ -23,11 +23,7 @@ needs_pytorch = pytest.mark.skipif(
 CASES = {
     'plane': {'task': 'gaussian_mixture'},
     'digits': {'task': 'mnist', 'batchsize': 8},
-    'weight-normalized digits': {'task': 'mnist', 'preset': 'weight_normalized_energy', 'batchsize': 8},
     'images': {'task': 'images', 'batchsize': 4, 'width': 0.05},
-    'weight-normalized images': {
-        'task': 'images', 'preset': 'weight_normalized', 'batchsize': 4, 'width': 0.05},
-    'discriminating images': {'task': 'images', 'preset': 'last_commit', 'batchsize': 4, 'width': 0.05},
 }
 ITERATIONS = 20
 
@@ -304,8 +300,6 @@ def test_a_side_that_stops(tmp_path):
     (['--device', '-5'], "argument --device: give a whole number from -1 on, not '-5' (see --help)"),
     (['--width', '0.1'], '--width needs --task (see --help)'),
     (['--task', 'mnist', '--width', '0.1'], '--width is for --task images'),
-    (['--task', 'mnist', '--preset', 'gray'], '--preset gray of mnist: give one of post, grey'),
-    (['--task', 'images', '--preset', 'author'], '--preset author of images: give one of post, post_softplus'),
     (['--task', 'mnist', '--scaling'], 'give one of --task, --scaling and --startup (see --help)'),
     (['--task', 'chess'], "argument --task: invalid choice: 'chess'"),
     (['--sides', 'tensorflow'], "argument --sides: invalid choice: 'tensorflow'"),

@@ -31,8 +31,7 @@ def parse(arguments=None):
     parser = OneLineParser(
         prog='python -m benchmarks.speed', description=__doc__, allow_abbrev=False,
         epilog='Without --task: gaussian_mixture and mnist as published, and images at full width and at a quarter.')
-    parser.add_argument('--task', choices=measuring.TASKS)
-    parser.add_argument('--preset', metavar='NAME', help="of the training scripts (default: the task's first)")
+    parser.add_argument('--task', choices=measuring.TASKS, help='with its first preset')
     parser.add_argument('--batchsize', type=whole_number(2), nargs='+', metavar='N', help="(default: the preset's)")
     parser.add_argument('--width', type=positive, nargs='+', metavar='F', help='of images (default: 1)')
     parser.add_argument(
@@ -59,7 +58,7 @@ def parse(arguments=None):
     parser.add_argument('--out', type=as_path, metavar='FILE', help='everything that was measured, as JSON')
     parsed = parser.parse_args(arguments)
     changes = [
-        '--' + name for name in ('preset', 'batchsize', 'width', 'threads', 'seed')
+        '--' + name for name in ('batchsize', 'width', 'threads', 'seed')
         if getattr(parsed, name) is not None]
     if changes and not parsed.task:
         parser.error('{} needs --task'.format(changes[0]))
@@ -75,7 +74,7 @@ def cases_of(parsed):
     if not parsed.task:
         return measuring.published_cases(parsed.device)
     return [
-        measuring.make_case(parsed.task, parsed.preset, batchsize, width, threads, parsed.device, parsed.seed)
+        measuring.make_case(parsed.task, batchsize, width, threads, parsed.device, parsed.seed)
         for threads in parsed.threads or [None] for width in parsed.width or [None]
         for batchsize in parsed.batchsize or [None]]
 

@@ -15,10 +15,11 @@ CHAINER_WEIGHTS = 'chainer_energy_model.npz', 'chainer_generative_model.npz'
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is measured: a preset's training step.
+    """What is measured: a training step of a task's first preset.
 
     Attributes:
-        task (str), preset (str): Keys of ``ddgm.presets.PRESETS``.
+        task (str): A key of ``ddgm.presets.PRESETS``.
+        preset (str): Its first.
         threads (int): Of the libraries for matrices.
         device (int): -1 for the CPU, or the number of a GPU.
         settings (types.SimpleNamespace): Every number of the preset, with what was changed of it; plain, so that no
@@ -34,9 +35,7 @@ class Case:
     @property
     def couples_samples(self):
         """Whether a sample's energy depends on its batch: then each phase is a batch of its own."""
-        if self.task == 'images':
-            return True
-        return self.task == 'mnist' and self.settings.energy_normalization == 'batch'
+        return self.task == 'images'
 
     def describe(self):
         """The case in words."""

@@ -5,7 +5,6 @@ Links are called as in this project, so that its weights can be loaded by their 
 """
 
 import contextlib
-import functools
 import itertools
 import platform
 
@@ -18,72 +17,12 @@ from benchmarks.speed.sides import problem
 from benchmarks.speed.sides.case import CHAINER_WEIGHTS, LOSSES, POOL
 from examples import plain_chainer as example
 
-# ---- layers, whose weights are loaded
-
-WeightNormalizedLinear = functools.partial(example.WeightNormalizedLinear, initialW=0)
-
-
-class WeightNormalizedConvolution2D(chainer.Link):
-
-    def __init__(self, in_channels, out_channels, ksize, stride, pad):
-        super().__init__()
-        self.options = stride, pad
-        with self.init_scope():
-            self.V = chainer.Parameter(0, self.shape(in_channels, out_channels, ksize))
-            self.g = chainer.Parameter(0, out_channels)
-            self.b = chainer.Parameter(0, out_channels)
-
-    def shape(self, in_channels, out_channels, ksize):
-        return out_channels, in_channels, ksize, ksize
-
-    def forward(self, x):
-        return F.convolution_2d(x, example.weight_normalization(self.V, self.g), self.b, *self.options)
-
-
-class WeightNormalizedDeconvolution2D(WeightNormalizedConvolution2D):
-
-    def shape(self, in_channels, out_channels, ksize):
-        return in_channels, out_channels, ksize, ksize
-
-    def forward(self, x):
-        W = F.swapaxes(example.weight_normalization(F.swapaxes(self.V, 0, 1), self.g), 0, 1)
-        return F.deconvolution_2d(x, W, self.b, *self.options)
-
-
-class MinibatchDiscrimination(chainer.Chain):
-
-    def __init__(self, in_size, n_kernels=50, n_dimensions=5):
-        super().__init__()
-        self.shape = n_kernels, n_dimensions
-        with self.init_scope():
-            self.T = L.Linear(in_size, n_kernels * n_dimensions)
-
-    def forward(self, x):
-        M = F.reshape(self.T(x), (len(x), *self.shape))
-        shape = len(x), len(x), *self.shape
-        differences = F.broadcast_to(F.expand_dims(M, 0), shape) - F.broadcast_to(F.expand_dims(M, 1), shape)
-        similarity = F.exp(-F.sum(F.absolute(differences), axis=3))
-        return F.concat((x, F.sum(similarity, axis=1) - 1))
-
-
 # ---- digits
-
-class BatchNormalizedLinear(chainer.Chain):
-
-    def __init__(self, in_size, out_size):
-        super().__init__()
-        with self.init_scope():
-            self.l = L.Linear(in_size, out_size)
-            self.bn = L.BatchNormalization(out_size)
-
-    def forward(self, x):
-        return self.bn(self.l(x))
-
 
 class DigitFeatures(chainer.ChainList):
 
-    def __init__(self, n_features, hidden, linear, standard_deviation):
-        super().__init__(hidden(784, 1000), hidden(1000, 500), hidden(500, 250), linear(250, n_features))
+    def __init__(self, n_features, standard_deviation):
+        super().__init__(L.Linear(784, 1000), L.Linear(1000, 500), L.Linear(500, 250), L.Linear(250, n_features))
         self.standard_deviation = standard_deviation
 
     def forward(self, x):
@@ -95,14 +34,6 @@ class DigitFeatures(chainer.ChainList):
 
 class DigitGenerator(example.DeepGenerativeModel):
 
-    def __init__(self, n_latent, weight_normalized):
-        super().__init__(n_latent, 500, 784, initialW=0)
-        if weight_normalized:
-            with self.init_scope():
-                self.l1 = WeightNormalizedLinear(n_latent, 500)
-                self.l2 = WeightNormalizedLinear(500, 500)
-                self.l3 = WeightNormalizedLinear(500, 784)
-
     def forward(self, z):
         return F.sigmoid(super().forward(z))
 
@@ -111,97 +42,76 @@ class DigitGenerator(example.DeepGenerativeModel):
 
 class ImageFeatures(chainer.Chain):
 
-    def __init__(self, channels, convolution, ratio, last_commit):
+    def __init__(self, channels, ratio):
         super().__init__()
-        self.ratio, self.last_commit = ratio, last_commit
+        self.ratio = ratio
         with self.init_scope():
             self.convolutions = chainer.ChainList(*(
-                convolution(n_in, n_out, 4, 2, 1) for n_in, n_out in zip(channels, channels[1:])))
+                L.Convolution2D(n_in, n_out, 4, 2, 1) for n_in, n_out in zip(channels, channels[1:])))
             self.bns = chainer.ChainList(*map(L.BatchNormalization, channels[1:-1]))
-            if last_commit:
-                self.discrimination = MinibatchDiscrimination(channels[-1] * 4 * 4)
 
     def forward(self, x):
         *hidden, last = self.convolutions
         for convolution, bn in zip(hidden, self.bns):
-            h = convolution(x)
-            x = self.noise.dropout(F.elu(bn(h)) if self.last_commit else bn(F.elu(h)), self.ratio)
-        x = last(x)
-        return F.tanh(self.discrimination(F.reshape(x, (len(x), -1))) if self.last_commit else x)
+            x = self.noise.dropout(bn(F.elu(convolution(x))), self.ratio)
+        return F.tanh(last(x))
 
 
 class ImageGenerator(chainer.Chain):
 
-    def __init__(self, n_latent, channels, linear, deconvolution, last_commit):
+    def __init__(self, n_latent, channels):
         super().__init__()
-        self.last_commit = last_commit
         n_first = channels[0] * 7 * 7
         with self.init_scope():
-            self.linear = linear(n_latent, n_first)
+            self.linear = L.Linear(n_latent, n_first)
             self.bn = L.BatchNormalization(n_first)
             self.deconvolutions = chainer.ChainList(*(
-                deconvolution(n_in, n_out, 4, 2, pad) for n_in, n_out, pad in zip(channels, channels[1:], (0, 1, 1))))
+                L.Deconvolution2D(n_in, n_out, 4, 2, pad)
+                for n_in, n_out, pad in zip(channels, channels[1:], (0, 1, 1))))
             self.bns = chainer.ChainList(*map(L.BatchNormalization, channels[1:-1]))
 
-    def activate(self, h, bn):
-        return F.relu(bn(h)) if self.last_commit else bn(F.relu(h))
-
     def forward(self, z):
-        h = F.reshape(self.activate(self.linear(z), self.bn), (len(z), -1, 7, 7))
+        h = F.reshape(self.bn(F.relu(self.linear(z))), (len(z), -1, 7, 7))
         *hidden, last = self.deconvolutions
         for deconvolution, bn in zip(hidden, self.bns):
-            h = self.activate(deconvolution(h), bn)
+            h = bn(F.relu(deconvolution(h)))
         return F.sigmoid(last(h))
 
 
 class ImageEnergyModel(example.DeepEnergyModel):
-    """The energy of (N, 3, 64, 64), if need be with Σᵢ (Wᵢᵀf(x) + cᵢ) for its experts."""
-
-    def __init__(self, *arguments, linear_experts):
-        super().__init__(*arguments)
-        self.linear_experts = linear_experts
+    """The energy of (N, 3, 64, 64), with Σᵢ (Wᵢᵀf(x) + cᵢ) for its experts."""
 
     def forward(self, x):
-        a = self.experts(self.feature_extractor(x))
-        expert_term = F.sum(a, axis=1) if self.linear_experts else -F.sum(F.softplus(a), axis=1)
+        expert_term = F.sum(self.experts(self.feature_extractor(x)), axis=1)
         x = F.reshape(x, (len(x), -1))
         return F.sum(x * x, axis=1) / self.sigma ** 2 - F.matmul(x, self.b) + expert_term
 
 
-# ---- the models of a case
+# ---- the models of a case, whose weights are loaded
 
 def build_plane_models(settings):
     energy_model = example.DeepEnergyModel(
         example.FeatureExtractor(settings.n_hidden, initialW=0),
-        WeightNormalizedLinear(settings.n_hidden, settings.n_experts), chainer.Parameter(0, 2), settings.sigma)
+        example.WeightNormalizedLinear(settings.n_hidden, settings.n_experts, initialW=0), chainer.Parameter(0, 2),
+        settings.sigma)
     return energy_model, example.DeepGenerativeModel(settings.n_latent, settings.n_hidden, 2, initialW=0)
 
 
 def build_digit_models(settings):
-    linear = WeightNormalizedLinear if settings.energy_normalization == 'weight' else L.Linear
-    hidden = BatchNormalizedLinear if settings.energy_normalization == 'batch' else linear
     energy_model = example.DeepEnergyModel(
-        DigitFeatures(settings.n_experts, hidden, linear, settings.noise),
-        linear(settings.n_experts, settings.n_experts), chainer.Parameter(0, 784), settings.sigma)
-    return energy_model, DigitGenerator(settings.n_latent, settings.generator_normalization == 'weight')
+        DigitFeatures(settings.n_experts, settings.noise), L.Linear(settings.n_experts, settings.n_experts),
+        chainer.Parameter(0, 784), settings.sigma)
+    return energy_model, DigitGenerator(settings.n_latent, 500, 784, initialW=0)
 
 
 def build_image_models(settings):
     def wide(*channels):
         return [max(1, round(settings.width * n)) for n in channels]
-    linear, convolution, deconvolution = L.Linear, L.Convolution2D, L.Deconvolution2D
-    if settings.weight_normalization:
-        linear, convolution, deconvolution = (
-            WeightNormalizedLinear, WeightNormalizedConvolution2D, WeightNormalizedDeconvolution2D)
-    last_commit = settings.network == 'last_commit'
-    channels = wide(32, 64, 192, 256) if last_commit else wide(32, 96, 256, 1024)
-    n_features = channels[-1] * 16 + (50 if last_commit else 0)
+    channels = wide(32, 96, 256, 1024)
     energy_model = ImageEnergyModel(
-        ImageFeatures([3, *channels], convolution, settings.dropout, last_commit),
-        linear(n_features, settings.n_experts), chainer.Parameter(0, 3 * 64 * 64), settings.sigma,
-        linear_experts=settings.linear_experts)
-    return energy_model, ImageGenerator(
-        settings.n_latent, [*wide(512, 256, 128), 3], linear, deconvolution, last_commit)
+        ImageFeatures([3, *channels], settings.dropout), L.Linear(channels[-1] * 16, settings.n_experts),
+        chainer.Parameter(0, 3 * 64 * 64), settings.sigma)
+    return energy_model, ImageGenerator(settings.n_latent, [*wide(512, 256, 128), 3])
 
 
 BUILD_MODELS = {'gaussian_mixture': build_plane_models, 'mnist': build_digit_models, 'images': build_image_models}

@@ -26,7 +26,7 @@ from benchmarks.results import (
     published_icons,
     record,
 )
-from benchmarks.speed import convolution, large_data, random_pictures
+from benchmarks.speed import convolution, large_data
 from ddgm.data.images import ImageFolder
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line
@@ -142,17 +142,14 @@ def test_what_two_runs_print_differs_not_by_chance():
     assert same == {'Trained: 4 iterations in , figures in \n'}
 
 
-def test_random_pictures_are_the_same_from_the_same_seed(tmp_path):
-    for folder in ('a', 'b', 'c'):
-        for number in (0, 1, 20_001):
-            random_pictures.make(tmp_path / folder, folder == 'c', number)
+def test_random_pictures_are_always_the_same(tmp_path):
     names = ['000/000000.jpg', '000/000001.png', '002/020001.png']
-    assert sorted(path.relative_to(tmp_path / 'a').as_posix() for path in (tmp_path / 'a').rglob('*.*')) == names
-    for name in names:
-        content = (tmp_path / 'a' / name).read_bytes()
-        assert content == (tmp_path / 'b' / name).read_bytes() != (tmp_path / 'c' / name).read_bytes()
+    for folder in ('a', 'b'):
+        for number in (0, 1, 20_001):
+            large_data.make_picture(tmp_path / folder, number)
     data = ImageFolder(tmp_path / 'a')
     assert (data.paths, data.left_out) == (names, [])
+    assert all((tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes() for name in names)
 
 
 def test_log_that_is_measured_is_as_a_run_writes_it(tmp_path, monkeypatch):
@@ -558,13 +555,38 @@ def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_
     assert '...' not in second.stdout
 
 
-def test_long_runs_are_measured(tmp_path, monkeypatch):
+def test_large_data_is_measured(tmp_path, monkeypatch):
+    """Each piece once, on little data: the table's rows come from the right ones."""
     monkeypatch.setattr(large_data, 'ENTRIES', 100)
     monkeypatch.setattr(large_data, 'FRAMES', 5)
+    measured = []
+    monkeypatch.setattr(large_data, 'measure', lambda piece, *given: measured.append((piece, *given)) or (
+        len(measured), 100 * len(measured)))
     rows = large_data.measure_run(tmp_path)['rows']
-    assert len(rows) == 4
-    assert all(seconds > 0 for _, seconds, _ in rows)
-    assert (tmp_path / 'run.gif').exists()
+    assert [row[1:] for row in rows] == [[1, 100], [2, 200], [3, 300], [4, 400]]
+    assert [piece for piece, *_ in measured] == ['resume', 'resume', 'curves', 'video']
+    measured.clear()
+    pictures = tmp_path / 'pictures'
+    (pictures / '000').mkdir(parents=True)
+    rows = {row[0]: row[1:] for row in large_data.measure_pictures(pictures, tmp_path)['rows']}
+    assert rows['every other start, s'] == [6, 2, 4.05]
+    assert rows['a batch of 64, ms'] == [35, 15, None]
+    assert rows['scoring 2,500 samples, s'] == [8, 4, -0.104]
+    assert rows['memory at the first, all processes, MB'] == [500, 100, None]
+    assert [piece for piece, *_ in measured] == 2 * ['start', 'start', 'batch', 'score']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('piece', large_data.PIECES)
+def test_pieces_of_large_data_run(piece, tmp_path, pictures_folder, monkeypatch):
+    monkeypatch.setattr(large_data, 'ENTRIES', 100)
+    monkeypatch.setattr(large_data, 'FRAMES', 5)
+    large_data.write_log(tmp_path / 'log')
+    large_data.write_frames(tmp_path / 'run')
+    seconds, memory = large_data.measure(piece, *{
+        'resume': (tmp_path / 'log', 100), 'curves': (tmp_path / 'log', tmp_path / 'curves.png'),
+        'video': (tmp_path / 'run', 5)}.get(piece, (pictures_folder, tmp_path / 'cache')))
+    assert seconds > 0
 
 
 @pytest.mark.skipif(importlib.util.find_spec('cupy') and not is_stand_in(), reason='CuPy is installed')

@@ -3,8 +3,10 @@
 It makes a folder of random pictures if that is missing, some gigabytes with the caches: ten minutes or so.
 """
 
+import functools
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -13,74 +15,65 @@ import tempfile
 import time
 
 import numpy
+from PIL import Image
 
 from benchmarks import ROOT
 from benchmarks.results import record
-from benchmarks.speed import random_pictures
 from ddgm.runs import command_line, exit_status
 from ddgm.support.tables import rounded
 
 FEW, MANY, CELEBA = 10_000, 100_000, 202_599
+IN_A_FOLDER = 10_000
+SMALLEST, LARGEST = 64, 200  # pixels along a side of a picture
 SEARCHED_SAMPLES = 2_500
 ENTRIES, FRAMES, SIDE = 1_000_000, 500_000, 332
 
-START = '''
-import sys, time
-from ddgm.data.images import ImageFolder
-start = time.perf_counter()
-data = ImageFolder(sys.argv[1], cache=sys.argv[2])
-print(time.perf_counter() - start)
-'''
-SCORE = '''
-import sys, time
-import ddgm, numpy
-from ddgm.evaluation.images import Pictures
-task = Pictures(sys.argv[1], cache=sys.argv[2])
-x = numpy.random.default_rng(0).random(({}, 3, 64, 64), dtype=numpy.float32)
-start = time.perf_counter()
-task.score(x)
-task.nearest_training(x[:50])
-print(time.perf_counter() - start)
-'''.format(SEARCHED_SAMPLES)
-BATCH = '''
-import sys, time
+# Of each measurement what comes before, and what is timed, in a process of its own; ``given`` are its arguments.
+PIECES = {
+    'start': ('from ddgm.data.images import ImageFolder', 'ImageFolder(given[0], cache=given[1])'),
+    'batch': ('''
 from ddgm.data.images import ImageFolder
 from ddgm.support.randomness import generator
-data = ImageFolder(sys.argv[1], cache=sys.argv[2])
-start = time.perf_counter()
-for i in range(200):
-    data.sample(64, generator(0, i))
-print((time.perf_counter() - start) / 200)
-'''
-RESUME = '''
-import sys, time
+data = ImageFolder(given[0], cache=given[1])''', 'for i in range(200): data.sample(64, generator(0, i))'),
+    'score': ('''
+import ddgm, numpy
+from ddgm.evaluation.images import Pictures
+task = Pictures(given[0], cache=given[1])
+x = numpy.random.default_rng(0).random(({}, 3, 64, 64), dtype=numpy.float32)'''.format(SEARCHED_SAMPLES), '''
+task.score(x)
+task.nearest_training(x[:50])'''),
+    'resume': ('''
 import ddgm
 from ddgm.runs.log import Log
-log, last = Log(sys.argv[1]), int(sys.argv[2])
-start = time.perf_counter()
-log.count(last), log.keep(last)
-print(time.perf_counter() - start)
-'''
-CURVES = '''
-import sys, time
+log, last = Log(given[0]), int(given[1])''', 'log.count(last), log.keep(last)'),
+    'curves': ('''
 import ddgm
 from ddgm.figures import plots
-from ddgm.runs.log import Log, curves_of
-start = time.perf_counter()
-plots.draw_curves(sys.argv[2], curves_of(Log(sys.argv[1])))
-print(time.perf_counter() - start)
-'''
-VIDEO = '''
-import sys, time
+from ddgm.runs.log import Log, curves_of''', 'plots.draw_curves(given[1], curves_of(Log(given[0])))'),
+    'video': ('''
 import ddgm
 from ddgm.figures import post
 from ddgm.runs import command_line, run_folder
 folder = run_folder.open_run(command_line.parse('images', '', [
-    '--data', 'docs', '--out', sys.argv[1], '--figure_interval', '1', '--iterations', sys.argv[2]]))
-start = time.perf_counter()
-post.write_gif(sys.argv[1] + '.gif', folder.frames(int(sys.argv[2])))
-print(time.perf_counter() - start)
-'''
+    '--data', 'docs', '--out', given[0], '--figure_interval', '1', '--iterations', given[1]]))''',
+              "post.write_gif(given[0] + '.gif', folder.frames(int(given[1])))"),
+}
+TIMED = (
+    'import sys, time\ngiven = sys.argv[1:]\n{}\n'
+    'start = time.perf_counter()\n{}\nprint(time.perf_counter() - start)')
+
+
+def make_picture(folder, number):
+    """One random picture: blurred colours under a little noise, as a file of some kilobytes, JPEG or PNG by turns."""
+    rng = numpy.random.default_rng((0, number))
+    width, height = (int(side) for side in rng.integers(SMALLEST, LARGEST + 1, size=2))
+    blurred = Image.fromarray(rng.integers(256, size=(6, 6, 3), dtype=numpy.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC)
+    pixels = numpy.asarray(blurred) + rng.integers(-4, 5, size=(height, width, 1))
+    picture = Image.fromarray(pixels.clip(0, 255).astype(numpy.uint8))
+    path = folder / '{:03}'.format(number // IN_A_FOLDER) / '{:06}.{}'.format(number, 'png' if number % 2 else 'jpg')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, **({} if number % 2 else {'quality': 90}))
 
 
 def private(process):
@@ -98,11 +91,11 @@ def private(process):
     return n
 
 
-def measure(code, *arguments):
-    """Seconds that a piece of code prints, and the most private memory of its process and their children, in MB."""
+def measure(piece, *arguments):
+    """Seconds that one of ``PIECES`` takes, and the most private memory of its process and their children, in MB."""
     with tempfile.TemporaryFile('w+') as out:
         process = subprocess.Popen(
-            [sys.executable, '-c', code, *map(str, arguments)], cwd=ROOT, stdout=out)
+            [sys.executable, '-c', TIMED.format(*PIECES[piece]), *map(str, arguments)], cwd=ROOT, stdout=out)
         most = 0
         while process.poll() is None:
             most = max(most, private(process.pid))
@@ -141,42 +134,45 @@ def write_frames(run):
 
 
 def measure_pictures(pictures, scratch):
-    """Rows of the table of starts, and of that of ends."""
-    cache, some = scratch / 'cache', scratch / 'some'
-    first, first_memory = measure(START, pictures, cache)
-    second, second_memory = measure(START, pictures, cache)
-    batch, _ = measure(BATCH, pictures, cache)
+    """The table of pictures: of few, of many, and what follows for CelebA where it grows with their number."""
+    some = scratch / 'some'
     some.mkdir()
-    for folder in sorted(path for path in pictures.iterdir() if path.is_dir())[:FEW // random_pictures.IN_A_FOLDER]:
+    for folder in sorted(path for path in pictures.iterdir() if path.is_dir())[:FEW // IN_A_FOLDER]:
         (some / folder.name).symlink_to(folder)
-    few_first, few_first_memory = measure(START, some, cache)
-    few_second, few_second_memory = measure(START, some, cache)
-    few_batch, _ = measure(BATCH, some, cache)
-    few_score, few_score_memory = measure(SCORE, some, cache)
-    score, score_memory = measure(SCORE, pictures, cache)
-    names = ['{:,} pictures'.format(FEW), '{:,} pictures'.format(MANY), '{:,} (CelebA), reckoned'.format(CELEBA)]
-    starts = [
-        ['first start, s', few_first, first, first * CELEBA / MANY],
-        ['every other start, s', few_second, second, second * CELEBA / MANY],
-        ['memory at the first, all processes, MB', few_first_memory, first_memory, None],
-        ['memory at every other, MB', few_second_memory, second_memory, None],
-        ['a batch of 64, ms', 1e3 * few_batch, 1e3 * batch, None],
-        ['scoring 2,500 samples, s', few_score, score, score + (CELEBA / MANY - 1) * (score - few_score)],
-        ['memory of scoring, MB', few_score_memory, score_memory, None]]
-    return {'columns': ['what', *names], 'rows': [[what, *rounded(figures)] for what, *figures in starts]}
+    many, few = (
+        [measure(piece, folder, scratch / 'cache') for piece in ('start', 'start', 'batch', 'score')]
+        for folder in (pictures, some))
+
+    def row(what, i, kind, reckon=lambda few, many: None, factor=1):
+        few_cell, many_cell = factor * few[i][kind], factor * many[i][kind]
+        return [what, *rounded([few_cell, many_cell, reckon(few_cell, many_cell)])]
+
+    def in_proportion(few, many):
+        return many * CELEBA / MANY
+    return {
+        'columns': ['what', '{:,} pictures'.format(FEW), '{:,} pictures'.format(MANY),
+                    '{:,} (CelebA), reckoned'.format(CELEBA)],
+        'rows': [
+            row('first start, s', 0, 0, in_proportion),
+            row('every other start, s', 1, 0, in_proportion),
+            row('memory at the first, all processes, MB', 0, 1),
+            row('memory at every other, MB', 1, 1),
+            row('a batch of 64, ms', 2, 0, factor=1e3 / 200),
+            row('scoring 2,500 samples, s', 3, 0, lambda few, many: many + (CELEBA / MANY - 1) * (many - few)),
+            row('memory of scoring, MB', 3, 1)]}
 
 
 def measure_run(scratch):
     """Rows of the table of long runs."""
     write_log(scratch / 'log')
     rows = []
-    for what, code, arguments in (
-            ('`--resume` looks at the log', RESUME, (scratch / 'log', ENTRIES)),
-            ('the same, where it is longer than the snapshot', RESUME, (scratch / 'log', ENTRIES - 1)),
-            ('the curves', CURVES, (scratch / 'log', scratch / 'curves.png'))):
-        rows.append(['{:,} entries: {}'.format(ENTRIES, what), *rounded(measure(code, *arguments))])
+    for what, piece, arguments in (
+            ('`--resume` looks at the log', 'resume', (scratch / 'log', ENTRIES)),
+            ('the same, where it is longer than the snapshot', 'resume', (scratch / 'log', ENTRIES - 1)),
+            ('the curves', 'curves', (scratch / 'log', scratch / 'curves.png'))):
+        rows.append(['{:,} entries: {}'.format(ENTRIES, what), *rounded(measure(piece, *arguments))])
     write_frames(scratch / 'run')
-    rows.append(['{:,} frames: the video'.format(FRAMES), *rounded(measure(VIDEO, scratch / 'run', FRAMES))])
+    rows.append(['{:,} frames: the video'.format(FRAMES), *rounded(measure('video', scratch / 'run', FRAMES))])
     return {'columns': ['what', 's', 'MB'], 'rows': rows}
 
 
@@ -191,7 +187,8 @@ def main():
     request = parser.parse_args()
     pictures, scratch = request.pictures.absolute(), request.scratch.absolute()
     if not pictures.exists():
-        random_pictures.main([str(pictures), '-n', str(MANY)])
+        with multiprocessing.get_context('spawn').Pool(os.cpu_count()) as pool:
+            pool.map(functools.partial(make_picture, pictures), range(MANY), chunksize=200)
     scratch.mkdir(parents=True)
     try:
         tables = {'pictures': measure_pictures(pictures, scratch), 'runs': measure_run(scratch)}

@@ -6,7 +6,6 @@ snapshots, models, samples, metrics and pictures.  Only times, versions and the 
 which --only can name, are compared by what a short one of one seed writes.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -19,7 +18,8 @@ import numpy
 
 from benchmarks import ROOT
 from ddgm import presets
-from ddgm.runs.command_line import as_path, path_name
+from ddgm.runs.command_line import OneLineParser, as_path, path_name
+from ddgm.runs.exit_status import run_script
 from ddgm.studies.__main__ import STUDIES
 
 SMALL = {'images': ['--width', '0.1', '--batchsize', '8']}
@@ -146,7 +146,7 @@ def compare(commit, data, out, names):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog='python -m benchmarks.checks.same_bits', description=__doc__)
     parser.add_argument('commit', metavar='COMMIT')
     parser.add_argument('--mnist', metavar='DIR', type=path_name, required=True, help='the four IDX files')
     parser.add_argument('--images', metavar='DIR', type=path_name, required=True, help='folder of pictures')
@@ -163,4 +163,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

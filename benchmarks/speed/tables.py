@@ -2,11 +2,7 @@
 
 import statistics
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
-
-from ddgm.figures import post
+from ddgm.figures import plots
 from ddgm.support.tables import rounded
 
 AIMS = {'gaussian_mixture': 0.8, 'mnist': 0.9, ('images', 1): 0.95, ('images', 0.25): 1.0}  # beside tuned PyTorch
@@ -98,39 +94,22 @@ def start_tables(seconds: dict, demo: dict) -> dict:
             'rows': [[part, rounded(statistics.median(times), 2)] for part, times in demo.items()]}}
 
 
-COLOURS = {'ours': post.SAMPLE_COLOUR, 'pytorch': 'tab:gray', 'pytorch_tuned': 'tab:blue'}
-
-
-@post.defaults()
-def draw_sizes(path, series):
-    """Milliseconds a step over what grows in each series: this project's and both of PyTorch, by number of threads."""
-    figure = Figure(figsize=(1.25 * post.INCHES, post.INCHES), layout='constrained')
-    FigureCanvasAgg(figure)
-    panels = {}
+def draw_sizes(path, series: dict) -> None:
+    """Milliseconds a step over what grows in each series, of this project and of PyTorch, by number of threads."""
+    drawn = []
     for title, cases in series.items():
-        task, growing = title.split(', ')
-        if growing != 'threads':
-            panels.setdefault((task, 'width' if growing == 'width' else 'batchsize'), []).extend(cases)
-    for axes, ((task, growing), cases) in zip(figure.subplots(2, 2).flat, panels.items()):
-        for threads in sorted({case['threads'] for case in cases}):
-            for name, colour in COLOURS.items():
-                points = [
-                    (case['settings'][growing], 1e3 * case['sides'][name]['step']) for case in cases
-                    if case['threads'] == threads and 'step' in case['sides'].get(name, {})]
-                if points:
-                    axes.plot(
-                        *zip(*points), color=colour, marker='.', linestyle='-' if threads > 1 else '--',
-                        label='{}, {} thread{}'.format(
-                            PEERS.get(name, 'this project'), threads, 's' * (threads > 1)))
-        title = NAMES[task] + ', width 0.25' * ((task, growing) == ('images', 'batchsize'))
-        axes.set(
-            xscale='log', yscale='log', title=title, ylabel='ms a step',
-            xlabel='samples in a batch' if growing == 'batchsize' else 'width, batches of 32')
-        values = sorted({case['settings'][growing] for case in cases})
-        axes.set_xticks(values, ['{:g}'.format(value) for value in values])
-        axes.minorticks_off()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter('{x:g}')
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize='small')
-    post.save(figure, path)
+        growing = 'width' if title.endswith('width') else 'batchsize'
+        lines = {}
+        for case in cases:
+            for name in ('ours', 'pytorch', 'pytorch_tuned'):
+                if 'step' in case['sides'].get(name, {}):
+                    label = '{}, {} thread{}'.format(
+                        PEERS.get(name, 'this project'), case['threads'], 's' * (case['threads'] > 1))
+                    x, y = lines.setdefault(label, ([], []))
+                    x.append(case['settings'][growing])
+                    y.append(1e3 * case['sides'][name]['step'])
+        if not title.endswith(', threads'):
+            drawn.append(plots.Plot(
+                NAMES[cases[0]['task']] + ': ms a step', 'samples in a batch' if growing == 'batchsize' else growing,
+                lines, logarithmic=True))
+    plots.draw_plots(path, drawn)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy
 import pytest
@@ -268,32 +269,18 @@ def test_table_of_published_icons_has_two_aims():
 
 
 @pytest.mark.parametrize(('module', 'name', 'marks', 'has_real'), [
-    (published_digits, 'post', [1, 10], True), (published_digits, 'last_commit', [10], True),
-    (published_icons, 'post', [10], False)])
-def test_published_runs(module, name, marks, has_real):
-    class Run:  # that trained in no time
-        settings = dataclasses.replace(module.CASES[name].settings(0, module.ITERATIONS), iterations=10)
-
-        class reference:
-            score = staticmethod(lambda x, *energy: {'x': x})
-            real_data = staticmethod(lambda n: 'real' if has_real else None)
-
-        def states(self, marks):
-            for state.iteration in marks:
-                yield state
-    Run.name, state = name, dataclasses.make_dataclass('State', ['iteration'])(0)
-    original, published.finish = published.finish, lambda state, settings: (None, None, None, state.iteration, None)
-    try:
-        found = module.measure(Run())
-    finally:
-        published.finish = original
-    assert found['scores'] == [{'iterations': mark, 'x': mark} for mark in marks]
-    assert found['real'] == ({'x': 'real'} if has_real else None)
-
-
-def test_published_lengths():
-    assert [case.settings(0, published_digits.ITERATIONS).iterations for case in published_digits.CASES.values()] == [
-        PRESETS['mnist']['post'].settings.iterations, 4_000, 8_000]
+    (published_digits, 'post', [2_400, 24_000], True), (published_digits, 'last_commit', [8_000], True),
+    (published_digits, 'batch_normalized_energy', [4_000], True), (published_icons, 'post', [2_500], False)])
+def test_published_runs(module, name, marks, has_real, monkeypatch):
+    """When they are scored, and that real data is scored beside the first seed."""
+    reference = types.SimpleNamespace(
+        score=lambda x, *energy: {'x': x}, real_data=lambda n: 'real' if has_real else None)
+    run = types.SimpleNamespace(
+        name=name, settings=module.CASES[name].settings(0, module.ITERATIONS), reference=reference,
+        states=lambda marks: [types.SimpleNamespace(iteration=mark) for mark in marks])
+    monkeypatch.setattr(published, 'finish', lambda state, settings: (None, None, None, state.iteration, None))
+    assert module.measure(run) == {
+        'scores': [{'iterations': mark, 'x': mark} for mark in marks], 'real': {'x': 'real'} if has_real else None}
 
 
 # ---- measuring everything
@@ -379,39 +366,28 @@ def test_nothing_is_measured_with_code_that_is_not_committed(project, monkeypatc
     assert not list((root / 'docs' / 'results').iterdir())
 
 
-@pytest.mark.parametrize('is_same', [True, False])
-def test_results_of_code_that_computes_the_same_bits_are_kept(is_same, project, capfd, monkeypatch):
+@pytest.mark.parametrize(('is_same', 'program_stays'), [(True, True), (False, True), (True, False)])
+def test_results_of_code_that_computes_the_same_bits_are_kept(is_same, program_stays, project, capfd, monkeypatch):
+    """But not what a program measured that was changed itself."""
     root, commit = project
     result = dataclasses.replace(measure.ALL[0], presets=('a/b',))
     monkeypatch.setattr(measure, 'ALL', (result,))
     measure.main()
     commit()
-    measured = measure.commit_of(result)
-    (root / 'ddgm' / 'code.py').write_text('2')
-    commit()
-    compared = []
-    monkeypatch.setattr(same_bits, 'compare', lambda *arguments: compared.append(arguments) or is_same)
-    monkeypatch.setattr(sys, 'argv', ['measure.py', '--same_bits'])
-    made = json.loads((root / 'docs' / 'results' / 'one.json').read_text())
-    (root / 'docs' / 'results' / 'one.json').write_text(json.dumps({**made, 'tables': {}}))
-    measure.main()
-    assert [(commit, data, names) for commit, data, _, names in compared] == [(measured, {}, ('a/b',))]
-    assert measure.is_current(result) == is_same
-    assert json.loads((root / 'docs' / 'results' / 'one.json').read_text())['made']['commit'] == measured
-    assert capfd.readouterr().out.count('measured') == 1
-
-
-def test_what_a_changed_program_measured_is_not_compared(project, monkeypatch):
-    root, commit = project
-    monkeypatch.setattr(measure, 'ALL', (dataclasses.replace(measure.ALL[0], presets=('a/b',)),))
-    measure.main()
-    program = root / 'benchmarks' / 'one.py'
+    measured, compared = measure.commit_of(result), []
+    program = root / ('ddgm/code.py' if program_stays else 'benchmarks/one.py')
     program.write_text(program.read_text() + '#')
     commit()
-    monkeypatch.setattr(same_bits, 'compare', None)
+    monkeypatch.setattr(same_bits, 'compare', lambda *arguments: compared.append(arguments) or is_same)
     monkeypatch.setattr(sys, 'argv', ['measure.py', '--same_bits'])
+    path = root / 'docs' / 'results' / 'one.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'tables': {}}))
     measure.main()
-    assert not measure.is_current(measure.ALL[0])
+    assert [(commit, data, names) for commit, data, _, names in compared] == program_stays * [
+        (measured, {}, ('a/b',))]
+    assert measure.is_current(result) == (is_same and program_stays)
+    assert json.loads(path.read_text())['made']['commit'] == measured
+    assert capfd.readouterr().out.count('measured') == 1
 
 
 def test_a_result_stays_where_its_program_was_moved(project):

@@ -77,36 +77,21 @@ def test_choice_by_trial(expected):
 
 # ---- what does not agree
 
-class WorkerHere:
+class WorkerHere(worker.Worker):
     """A worker without a process, whose sides may be spoilt."""
 
     spoil = {}
-    not_measured = {}
 
     def __init__(self, name, case, folder):
-        if name in self.not_measured:
-            raise sides.NotMeasured(self.not_measured[name])
         self.case, self.side = case, sides.build(name, case, folder)
         self.spoil.get(name, lambda side: None)(self.side)
         self.versions, self.notes = self.side.versions, self.side.notes
 
-    def __enter__(self):
-        return self
+    def close(self):
+        """There is no process to end."""
 
-    def __exit__(self, *exception):
-        pass
-
-    def losses(self, iterations):
-        return worker.losses_of(self.side, self.case, iterations)
-
-    def turn(self, warm_up, steps):
-        return worker.turn_of(self.side, self.case, warm_up, steps)
-
-    def forget_peak_memory(self):
-        pass
-
-    def peak_memory(self):
-        return worker.peak_memory_of(self.side, self.case)
+    def _exchange(self, request):
+        return worker.ANSWERS[request[0]](self.side, self.case, *request[1:])
 
 
 @pytest.fixture
@@ -114,7 +99,6 @@ def worker_here(monkeypatch):
     monkeypatch.setattr(measuring, 'Worker', WorkerHere)
     monkeypatch.setattr(measuring, 'PAUSE', 0)
     monkeypatch.setattr(WorkerHere, 'spoil', {})
-    monkeypatch.setattr(WorkerHere, 'not_measured', {})
     return WorkerHere
 
 

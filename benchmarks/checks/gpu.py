@@ -7,8 +7,8 @@ stand-in for CuPy, tests/gpu_stand_in, goes all the same ways on the CPU, for a 
 speed it says nothing.
 """
 
-import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import pathlib
@@ -212,10 +212,7 @@ def main():
         for row in results[name]['rows']:
             print('    ' + ', '.join(map(show, row)))
     if parsed.record:
-        packages = ['Chainer', 'NumPy']
-        with contextlib.suppress(ImportError):
-            import torch  # noqa: F401
-            packages.append('torch')
+        packages = ['Chainer', 'NumPy', *(['torch'] if importlib.util.find_spec('torch') else [])]
         record.write('gpu', results, packages=packages, machine=machine(device), seeds=[SEED])
 
 

@@ -67,7 +67,7 @@ def train_in_pytorch(settings, samples, log):
         numpy.save(file, twins[1].eval()(torch.from_numpy(z)).numpy())
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     """The metrics of a run, of its twin in PyTorch, and of real data."""
     if importlib.util.find_spec('torch') is None:
         raise UsageError('this needs PyTorch: pip install torch')
@@ -86,12 +86,12 @@ def measure(run):
         'picture': '{}/comparison.png'.format(comparison.name)}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     runs = results[TASK]
     return {TASK: {'columns': ['metric', 'this project', 'in PyTorch', 'real data'], 'rows': [
         ['`{}`'.format(name), *(rounded([run[side][name] for run in runs]) for side in ('ours', 'theirs')),
          rounded(runs[0]['real'][name])] for name in SHOWN]}}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     shutil.copy(out / results[TASK][0]['picture'], out / 'comparison.png')

@@ -54,7 +54,7 @@ def quietly(main, *words):
         main([str(word) for word in words])
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     """Metrics of a run's own samples and of the refined ones."""
     folder = train_by_script(run)
     refined = folder.with_name(folder.name + '-refined')
@@ -64,7 +64,7 @@ def measure(run):
         'picture': '{}/samples.png'.format(refined.name)}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     found = {}
     for task, runs in results.items():
         names, real, rows = SHOWN[task], real_scores(task), []
@@ -77,6 +77,6 @@ def tables(results):
     return found
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     for task, runs in results.items():
         shutil.copy(out / runs[0]['picture'], out / 'density_{}.png'.format(task))

@@ -41,7 +41,7 @@ CASES = {task: study.Case(task) for task in CODE_OF_2016}
 ITERATIONS, NEEDS = 20_000, ()
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     scores = []
     for state in run.states(run.marks(2)[1:]):
         _, _, z, x, energy = finish(state, run.settings)
@@ -51,7 +51,7 @@ def measure(run):
     return {'scores': scores}
 
 
-def quartiles(values):
+def quartiles(values: list):
     """Median and quartiles as a cell of a table; ``None`` where a run lacks the number."""
     if None in values:
         return None
@@ -59,7 +59,7 @@ def quartiles(values):
     return {'value': cells.rounded(middle), 'from': cells.rounded(low), 'to': cells.rounded(high)}
 
 
-def rank_sum_p(values, others):
+def rank_sum_p(values: list, others: list) -> float:
     """The two-sided p-value of the rank-sum test, exact: whether ``others`` come from the distribution of ``values``.
 
     Mann & Whitney 1947.  The share of all choices of as many ranks whose sum is at least as far from the middle; ties
@@ -72,7 +72,7 @@ def rank_sum_p(values, others):
     return float((abs(sums - middle) >= abs(sum(ranks[len(values):]) - middle) - 1e-9).mean())
 
 
-def real_scores(task):
+def real_scores(task: str) -> dict:
     """The metrics of real data of a task in the plane, rounded; 0 where one is no more than that of an integral."""
     reference = open_task(task)
     scores = reference.score(reference.real_data(N_SCORED), reference.exact_energy)
@@ -80,7 +80,7 @@ def real_scores(task):
             for name, value in scores.items()}
 
 
-def table(task, i, runs, real_data):
+def table(task: str, i: int, runs: list, real_data: dict) -> dict:
     """The table of one task and length, of the scores of all seeds there."""
     rows = []
     for name, of_2016 in CODE_OF_2016[task].items():
@@ -97,7 +97,7 @@ def table(task, i, runs, real_data):
         'rows': rows, 'made': {'iterations': runs[0]['iterations']}}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     found = {}
     for task, runs in results.items():
         real_data = real_scores(task)
@@ -106,5 +106,5 @@ def tables(results):
     return found
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     """No pictures."""

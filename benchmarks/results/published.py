@@ -2,10 +2,11 @@
 
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.runs.training_state import finish
+from ddgm.studies import study
 from ddgm.support.tables import rounded
 
 
-def measure(run, marks=None):
+def measure(run: study.Run, marks=None) -> dict:
     """The metrics at each of ``marks``, or at the end; of the first seed those of real data too."""
     scores = []
     for state in run.states(marks or [run.settings.iterations]):
@@ -15,7 +16,7 @@ def measure(run, marks=None):
     return {'scores': scores, 'real': None if real is None else run.reference.score(real)}
 
 
-def table(results, names, aims, real_data):
+def table(results: dict, names: tuple, aims: dict, real_data: dict) -> dict:
     """A column for each preset and length, for the aims of presets, and behind the first preset's for real data."""
     def cell(runs, name):
         if name == 'collapsed':

@@ -16,16 +16,16 @@ METRICS = (
 AIMS = {'post': {'collapsed': '0 of 3', 'class_kl': '≤ 0.15', 'frechet': '≤ 111, half of that at 2,400'}}
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     """The preset of the post is scored at a tenth of its length too."""
     n = run.settings.iterations
     return published.measure(run, [round(n / 10), n] if run.name == 'post' else [n])
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     (first, *_), *_ = results.values()
     return {'published': published.table(results, METRICS, AIMS, first['real'])}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     """No pictures."""

@@ -15,12 +15,12 @@ AIMS = {
 measure = published.measure
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     """Of real data there is what a run's metrics tell of one half of them beside the other."""
     (first, *_), *_ = results.values()
     return {'published': published.table(
         results, METRICS, AIMS, {'frechet': first['scores'][0]['frechet_between_halves']})}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     """No pictures."""

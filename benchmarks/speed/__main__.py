@@ -8,23 +8,13 @@ sides have to compute the same: all losses of the first iterations, from the sam
 the command ends with status 1.
 """
 
-import argparse
-import contextlib
-
 from benchmarks import ROOT
 from benchmarks.results import record
 from benchmarks.speed import measuring, tables
-from ddgm.runs.command_line import OneLineParser, as_path, whole_number
+from ddgm.runs.command_line import OneLineParser, as_path, positive_number, whole_number
 from ddgm.runs.exit_status import run_script
 from ddgm.support.files import write_json
 from ddgm.support.tables import markdown
-
-
-def positive(text):
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < 1e6:
-            return float(text)
-    raise argparse.ArgumentTypeError('give a number above 0, not {!r}'.format(text))
 
 
 def parse(arguments=None):
@@ -33,7 +23,7 @@ def parse(arguments=None):
         epilog='Without --task: gaussian_mixture and mnist as published, and images at full width and at a quarter.')
     parser.add_argument('--task', choices=measuring.TASKS, help='with its first preset')
     parser.add_argument('--batchsize', type=whole_number(2), nargs='+', metavar='N', help="(default: the preset's)")
-    parser.add_argument('--width', type=positive, nargs='+', metavar='F', help='of images (default: 1)')
+    parser.add_argument('--width', type=positive_number, nargs='+', metavar='F', help='of images (default: 1)')
     parser.add_argument(
         '--threads', type=whole_number(1), nargs='+', metavar='N', help='(default: 2, of gaussian_mixture 1)')
     parser.add_argument('--seed', type=whole_number(0), metavar='N', help='of weights and random numbers (default: 0)')
@@ -43,7 +33,7 @@ def parse(arguments=None):
     parser.add_argument(
         '--rounds', type=whole_number(1), metavar='N', help='(default: 15, of images 5, with --scaling 3)')
     parser.add_argument(
-        '--seconds', type=positive, default=1.0, metavar='S', help='that a turn takes (default: %(default)s)')
+        '--seconds', type=positive_number, default=1.0, metavar='S', help='that a turn takes (default: %(default)s)')
     parser.add_argument(
         '--late', type=whole_number(0), default=0, metavar='N', help='untimed steps of each side before (default: 0)')
     parser.add_argument(

@@ -51,17 +51,17 @@ CASES = {
     for task in SHOWN for name, change in CHANGES.items()}
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     _, _, _, x, energy = run.finished()
     return {'metrics': run.reference.score(x, energy), 'x': x[:600].tolist()}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {
         task: study.table_of_metrics('networks', names, cases) for task, names, cases in study.by_task(results, SHOWN)}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     for task, _, cases in study.by_task(results, SHOWN):
         plots.draw_comparison(
             out / 'activations_{}.png'.format(task), plots.Panel('data', open_task(task).shown_data(600)),

@@ -100,7 +100,7 @@ def row_of_answers(generate, z, labels, classes):
     return generate(numpy.stack(points).clip(-1, 1).astype(numpy.float32))
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     _, model, z, x, _ = run.finished()
 
     def generate(z):
@@ -125,7 +125,7 @@ def measure(run):
     return {'answers': found, 'shown': path.name, 'iterations': run.settings.iterations}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {
         task: {
             'columns': ['analogy', *SHOWN.values()], 'seeds': False,
@@ -138,7 +138,7 @@ def tables(results):
         for task, _, cases in study.by_task(results, {'mnist': None, 'images': None})}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     for case, runs in results.items():
         shown = numpy.load(out / runs[0]['shown'])['x'] / 255
         post.draw_small_grid(

@@ -45,7 +45,7 @@ SHOWN = {
 }
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     trace = []
     for state in run.states(run.marks(N_MARKS)[1:]):
         _, _, _, x, energy = finish(state, run.settings)
@@ -69,7 +69,7 @@ def parts(results):
         yield from ((part, names, found) for part, found in ((task, whole), ('pieces', short)) if found)
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     """A table a task, half-way and at the end; and ``pieces``, what one piece changed does."""
     found = {}
     for part, names, cases in parts(results):
@@ -95,7 +95,7 @@ def tables(results):
     return found
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'calibration.png', [
         plots.Plot('{}: {}'.format(part, key), 'iteration', {
             case: ([entry['iteration'] for entry in runs[0]['trace']],

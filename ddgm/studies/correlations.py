@@ -38,7 +38,7 @@ def moved_experts(energy_model, generative_model, z, difference=0.05):
     return numpy.stack(columns, axis=1)
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     trace, rng = [], numpy.random.default_rng(0)
     for state in run.states(run.marks(N_MARKS)):
         energy_model, generative_model, z, x, _ = finish(state, run.settings)
@@ -72,7 +72,7 @@ def concentration(moved):
     return float((squares[heard].max(axis=1) / squares[heard].sum(axis=1)).mean())
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     rows = []
     for case, runs in results.items():
         def mean(key, at, runs=runs):
@@ -89,7 +89,7 @@ def tables(results):
         'rows': rows, 'seeds': False}}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     drawn = []
     for case, runs in results.items():
         iterations = [entry['iteration'] for entry in runs[0]['trace']]

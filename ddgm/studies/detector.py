@@ -46,7 +46,7 @@ def grey_28(images):
     return grey.reshape(-1, SIDE, 2, SIDE, 2).mean(axis=(2, 4)).reshape(-1, SIDE * SIDE).astype(numpy.float32)
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     digits, icons = MNIST(run.data['mnist']), ImageFolder(run.data['images']).images
     inputs = inputs_of(digits, icons, run.settings.binarized, randomness.metric_generator(randomness.OTHER_INPUTS))
     trace = []
@@ -63,7 +63,7 @@ def names_in(results):
     return [name for name in next(iter(results.values()))[0]['trace'][0] if name != 'iteration']
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {'auroc': {
         'columns': ['test digits against', *map('`{}`'.format, results)],
         'rows': [
@@ -71,7 +71,7 @@ def tables(results):
             for name in names_in(results)]}}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'detector.png', [
         plots.Plot('{}: AUROC of E'.format(case), 'iteration', {
             name: study.curve(runs, name) for name in names_in(results)})

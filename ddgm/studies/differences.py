@@ -67,17 +67,17 @@ CASES = {
 
 # ---- the study
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     """The metrics of a run; ``None`` where its samples are no longer finite."""
     _, _, _, x, energy = run.finished()
     return {'metrics': run.reference.score(x, energy) if numpy.isfinite(x).all() else None}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {
         task: study.table_of_metrics('change', names, {'`{}`'.format(case): runs for case, runs in cases.items()})
         for task, names, cases in study.by_task(results, SHOWN)}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     """No pictures."""

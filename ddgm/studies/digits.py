@@ -59,7 +59,7 @@ def gradient_norms(energy_model, generative_model, z):
         'passed': float(numpy.median(behind_sigmoids / numpy.maximum(sizes, 1e-300)))}
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     settings, digits = run.settings, MNIST(run.data['mnist'])
     held_out = digits.held_out(1000, randomness.metric_generator(randomness.REFERENCE_DATA), settings.binarized)
     reference = digits.held_out(1000, randomness.metric_generator(randomness.REFERENCE_DATA))
@@ -80,7 +80,7 @@ def late(run, name, n):
     return float(numpy.median([entry[name] for entry in run['trace'][-n:]]))
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {'gradients': {
         'columns': ['preset', 'collapsed', *QUANTITIES.values()], 'seeds': False,
         'rows': [
@@ -90,7 +90,7 @@ def tables(results):
             for case, runs in results.items()]}}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'digits.png', [
         plots.Plot(
             title.replace('`', ''), 'iteration', {case: study.curve(runs, name, 1) for case, runs in results.items()},

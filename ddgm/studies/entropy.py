@@ -76,7 +76,7 @@ def shrunk(generative_model, z, factor):
     return [b - a for a, b in zip(before, after)]
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     trace = []
     rng = numpy.random.default_rng(0)  # of what is looked at, the same for each run
     for state in run.states(run.marks(N_MARKS)):
@@ -93,7 +93,7 @@ def measure(run):
             *([entry[key] for entry in trace[1:]] for key in ('proxy', 'entropy')))[0, 1])}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     """For each task the entropy beside its proxy, and the metrics, as ``…_samples``; then what halving a layer does."""
     found, halved = {}, []
     for task, names, cases in study.by_task(results, SHOWN):
@@ -123,7 +123,7 @@ def tables(results):
     return found
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'entropy.png', [
         plots.Plot('{}: {}'.format(task, title), 'iteration', {
             case: study.curve(runs, key, 1) for case, runs in cases.items()})

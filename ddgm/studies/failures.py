@@ -11,16 +11,14 @@ from ddgm.support import randomness
 from ddgm.support.tables import rounded
 
 ITERATIONS, NEEDS = 6_000, ()
-LENGTHS = {  # of the runs of each preset, over that
-    'mnist': {
-        'batch_normalized_energy': 1 / 2, 'last_commit': 3 / 4, 'weight_normalized_energy': 3 / 4, 'post': 1 / 2,
-        'grey': 1},
-    'images': dict.fromkeys(('post', 'post_softplus', 'weight_normalized', 'last_commit'), 1 / 6),
+SMALL = {'width': 0.125, 'batchsize': 32}  # of icons
+CASES = {  # with the lengths of their runs, over that
+    **{'mnist/' + preset: study.Case('mnist', preset, length=length, least=3) for preset, length in (
+        ('batch_normalized_energy', 1 / 2), ('last_commit', 3 / 4), ('weight_normalized_energy', 3 / 4),
+        ('post', 1 / 2), ('grey', 1))},
+    **{'images/' + preset: study.Case('images', preset, SMALL, length=1 / 6, least=3) for preset in (
+        'post', 'post_softplus', 'weight_normalized', 'last_commit')},
 }
-CHANGES = {'mnist': {}, 'images': {'width': 0.125, 'batchsize': 32}}
-CASES = {
-    '{}/{}'.format(task, preset): study.Case(task, preset, CHANGES[task], length, least=3)
-    for task, lengths in LENGTHS.items() for preset, length in lengths.items()}
 INTERVAL = {'mnist': 250, 'images': 100}  # iterations between two looks
 N_SAMPLES = 1000
 
@@ -44,7 +42,7 @@ def collapse(trace):
     return trace[len(low) - low[::-1].index(False) if False in low else 0][0]
 
 
-def measure(run):
+def measure(run: study.Run) -> dict:
     task, trace = run.case.task, []
     rng = randomness.metric_generator(randomness.REFERENCE_DATA)
     reference = run.reference.draw_data(N_SAMPLES, rng) if task == 'images' else (
@@ -59,10 +57,10 @@ def measure(run):
     return {'trace': trace}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     """A table a task, of the same columns."""
     found = {}
-    for task, _, cases in study.by_task(results, CHANGES):
+    for task, _, cases in study.by_task(results, INTERVAL):
         rows = []
         for preset, runs in cases.items():
             starts = [collapse(run['trace']) for run in runs]
@@ -71,14 +69,13 @@ def tables(results):
                 '{} of {}'.format(sum(start is not None for start in starts), len(runs)),
                 ', '.join('–' if start is None else '{:,}'.format(start) for start in starts),
                 rounded([sorted(diversity for _, diversity in run['trace'][-3:])[1] for run in runs], 2)])
-        sizes = ', '.join('{} {}'.format(*change) for change in CHANGES[task].items())
         found[task] = {
             'columns': ['preset', 'iterations', 'collapsed', 'from iteration', '`diversity` at the end'], 'rows': rows,
-            'made': {'iterations': sizes or None}}
+            'made': {'iterations': ', '.join(map('{0[0]} {0[1]}'.format, SMALL.items())) if task == 'images' else None}}
     return found
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'failures.png', [
         plots.Plot(case + ': diversity', 'iteration', {
             'seed {}'.format(seed): tuple(zip(*run['trace'])) for seed, run in enumerate(runs)})

@@ -2,7 +2,6 @@
 
 import statistics
 
-from ddgm.figures import plots
 from ddgm.support.tables import rounded
 
 AIMS = {'gaussian_mixture': 0.8, 'mnist': 0.9, ('images', 1): 0.95, ('images', 0.25): 1.0}  # beside tuned PyTorch
@@ -96,6 +95,7 @@ def start_tables(seconds: dict, demo: dict) -> dict:
 
 def draw_sizes(path, series: dict) -> None:
     """Milliseconds a step over what grows in each series, of this project and of PyTorch, by number of threads."""
+    from ddgm.figures import plots  # only now matplotlib
     drawn = []
     for title, cases in series.items():
         growing = 'width' if title.endswith('width') else 'batchsize'

@@ -295,20 +295,20 @@ def project(tmp_path, monkeypatch):
     def commit():
         git('add', '-A')
         git('commit', '-m', 'x', '--allow-empty')
-    for folder in ('ddgm', 'benchmarks', 'docs/results'):
+    for folder in ('ddgm/fast', 'benchmarks/results', 'docs/results'):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / 'ddgm' / 'code.py').write_text('1')
+    for file in ('ddgm/code.py', 'ddgm/fast/code.py', 'benchmarks/results/tables.py'):
+        (tmp_path / file).touch()
     (tmp_path / 'benchmarks' / 'one.py').write_text(
         "import json, pathlib, subprocess\n"
         "commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout\n"
         "pathlib.Path('docs/results/one.json').write_text(json.dumps({'made': {'commit': commit.strip()}}))\n"
         "print('measured')\n")
-    (tmp_path / 'benchmarks' / 'results').mkdir()
-    (tmp_path / 'benchmarks' / 'results' / 'tables.py').touch()
     git('init')
     commit()
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     monkeypatch.setattr(record, 'CODE', ('ddgm',))
+    monkeypatch.setattr(catalogue, 'STEP', ('ddgm/fast',))
     monkeypatch.setattr(measure, 'ROOT', tmp_path)
     monkeypatch.setattr(measure, 'RESULTS', tmp_path / 'docs' / 'results')
     monkeypatch.setattr(measure, 'ALL', (catalogue.Result('one', ('-m', 'benchmarks.one'), 90),))
@@ -316,41 +316,27 @@ def project(tmp_path, monkeypatch):
     return tmp_path, commit
 
 
-def test_results_of_the_present_code_are_not_measured_again(project, capfd):
+@pytest.mark.parametrize(('steps', 'file', 'stays'), [
+    (False, 'README', True), (False, 'ddgm/code.py', False), (False, 'benchmarks/one.py', False),
+    (True, 'ddgm/code.py', True), (True, 'ddgm/fast/code.py', False), (True, 'benchmarks/one.py', False)])
+def test_results_of_the_present_code_are_not_measured_again(steps, file, stays, project, capfd, monkeypatch):
+    """One of steps follows their code alone."""
     root, commit = project
-    program = root / 'benchmarks' / 'one.py'
+    monkeypatch.setattr(measure, 'ALL', (dataclasses.replace(measure.ALL[0], steps=steps),))
     measure.main()
+    with open(root / file, 'a') as changed:
+        changed.write('#')
+    commit()
     assert 'measured' in capfd.readouterr().out
-    for change, again in (
-            (lambda: None, False), (lambda: (root / 'README').write_text('2'), False),
-            (lambda: (root / 'ddgm' / 'code.py').write_text('2'), True),
-            (lambda: program.write_text(program.read_text() + '#'), True),
-            (lambda: (root / 'docs' / 'results' / 'one.json').write_text('{"made": {"commit": null}}'), True)):
-        change()
-        commit()
-        measure.main()
-        printed = capfd.readouterr().out
-        assert printed.startswith('0 of 1' if again else '1 of 1')
-        assert ('measured' in printed) == again
-
-
-def test_a_result_of_steps_follows_the_code_of_steps_alone(project, monkeypatch):
-    root, commit = project
-    result = dataclasses.replace(measure.ALL[0], steps=True)
-    monkeypatch.setattr(catalogue, 'STEP', ('ddgm/fast',))
-    (root / 'ddgm' / 'fast').mkdir()
-    for file, stays in (('ddgm/fast/code.py', False), ('ddgm/code.py', True), ('benchmarks/one.py', False)):
-        (root / file).touch()
-        commit()
-        measure.measure(result, {}, root)
-        commit()
-        assert measure.is_current(result)
-        (root / file).write_text('2')
-        commit()
-        assert measure.is_current(result) == stays
+    measure.main()
+    printed = capfd.readouterr().out
+    assert printed.startswith('1 of 1' if stays else '0 of 1')
+    assert ('measured' in printed) != stays
 
 
 def test_list_of_what_is_left(project, capfd, monkeypatch):
+    path = project[0] / 'docs' / 'results' / 'one.json'
+    path.write_text('{"made": {"commit": null}}')
     monkeypatch.setattr(sys, 'argv', ['measure.py', '--list'])
     measure.main()
     assert capfd.readouterr().out == (

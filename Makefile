@@ -45,39 +45,39 @@ lint: $(VENV)/installed-test
 #     make figures IMAGES=path [MNIST=path] [SMALL=docs, for the documents' copies]
 MNIST ?= data/mnist
 figures: $(VENV)/installed
-	$(RUN) benchmarks/post_pictures.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small $(SMALL))
+	$(RUN) -m benchmarks.pictures.post --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small $(SMALL))
 
 # The classifier behind the metrics of digits: some minutes, once.  train_mnist.py makes it too when it needs it.
 classifier: $(VENV)/installed
-	$(RUN) benchmarks/classifier.py --data $(MNIST)
+	$(RUN) -m benchmarks.results.classifier --data $(MNIST)
 
 # Everything that the documents show, measured with the present code where it was not yet: hours, on a machine that does
 # nothing else.  LIST=1 only says what is left, SAME_BITS=1 keeps what the present code would find again, and ONLY names
 # some of docs/results/.
 #     make measure IMAGES=path [MNIST=path] [ONLY='plane density'] [LIST=1] [SAME_BITS=1]
 measure: $(if $(LIST)$(SAME_BITS),$(VENV)/installed,$(VENV)/installed-pytorch $(VENV)/installed-mpi)
-	$(RUN) benchmarks/measure.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(ONLY),--only $(ONLY)) \
+	$(RUN) -m benchmarks.results --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(LIST),--list) $(if $(SAME_BITS),--same_bits)
 
 # Fill the tables of README.md and docs/ from docs/results/*.json.
 tables: $(VENV)/installed
-	$(RUN) benchmarks/tables.py
+	$(RUN) -m benchmarks.results.tables
 
 # How long a training step takes beside PyTorch and plain Chainer: some minutes on a machine that does nothing else.
 #     make speed [SPEED='--scaling --startup']
 speed: $(VENV)/installed-pytorch
-	$(RUN) benchmarks/speed.py $(SPEED)
+	$(RUN) -m benchmarks.speed $(SPEED)
 
 # Everything that a GPU is to show, in ten minutes: tests, agreement with the CPU, speed, pictures.
 #     make gpu IMAGES=path [MNIST=path] [CUDA=13]
 CUDA ?= 12
 gpu: $(VENV)/installed-pytorch $(VENV)/installed-cuda$(CUDA)
-	$(RUN) benchmarks/gpu.py --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) --record
+	$(RUN) -m benchmarks.checks.gpu --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) --record
 
 # What many pictures and long runs cost, for docs/large-data.md: ten minutes on a machine that does nothing else, and
 # some gigabytes in data/.
 large-data: $(VENV)/installed
-	$(RUN) benchmarks/large_data.py
+	$(RUN) -m benchmarks.speed.large_data
 
 # $(VENV).unfinished stands while something is installed.  What an interrupted try left is made anew, not trusted.
 ifneq ($(wildcard $(VENV).unfinished),)

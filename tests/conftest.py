@@ -91,8 +91,7 @@ def pytest_terminal_summary(terminalreporter, config):
         for line in (TOLD[table], len(TOLD[table]) * ['---'], *rows[table]):
             terminalreporter.write_line('| {} |'.format(' | '.join(map(str, line))))
     if rows and config.getoption('record'):
-        sys.path.insert(0, str(ROOT / 'benchmarks'))
-        import record
+        from benchmarks.results import record
         kept = json.loads((ROOT / 'docs' / 'results' / 'reliability.json').read_text(encoding='utf-8'))['tables']
         record.write('reliability', {**kept, **{
             table: {'columns': TOLD[table], 'rows': of_it} for table, of_it in rows.items()}}, command='make faults')

@@ -1,37 +1,39 @@
 """The tools beside the package: what they decide and the commands that they run; not how long anything takes."""
 
 import dataclasses
+import importlib
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy
 import pytest
 from conftest import ROOT, is_stand_in, refusal
 from PIL import Image
 
+from benchmarks.checks import gpu, rounding, same_bits
+from benchmarks.pictures import post as post_pictures
+from benchmarks.results import (
+    __main__ as measure,
+    catalogue,
+    density,
+    plane,
+    published,
+    published_digits,
+    published_icons,
+    record,
+)
+from benchmarks.speed import convolution, large_data
 from ddgm.data.image_folder import ImageFolder
-from ddgm.fast import links
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line
 from ddgm.runs.log import Log
+from ddgm.studies import study
 from ddgm.studies.__main__ import STUDIES
-
-sys.path.insert(0, str(ROOT / 'benchmarks'))
-
-import convolution  # noqa: E402
-import gpu  # noqa: E402
-import large_data  # noqa: E402
-import measure  # noqa: E402
-import post_pictures  # noqa: E402
-import published  # noqa: E402
-import quality  # noqa: E402
-import random_pictures  # noqa: E402
-import record  # noqa: E402
-import rounding  # noqa: E402
-import same_bits  # noqa: E402
 
 
 @pytest.mark.parametrize('run', post_pictures.RUNS, ids=lambda run: run.name)
@@ -95,13 +97,14 @@ def test_convolutions_take_turns_and_are_recorded(tmp_path, pictures_folder, mon
     """Both sides train; what was measured is written with what made it; the links are ours again."""
     monkeypatch.setattr(convolution, 'CASES', [('post', 0.03, 4, 2)])
     for link in convolution.LINKS:
-        monkeypatch.setattr(getattr(links, link), 'forward', getattr(links, link).forward)
+        monkeypatch.setattr(link, 'forward', link.forward)
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     (tmp_path / 'docs' / 'results').mkdir(parents=True)
-    monkeypatch.setattr(sys, 'argv', [str(tmp_path / 'convolution.py'), '--images', str(pictures_folder), '--record'])
+    monkeypatch.setattr(sys, 'argv', [
+        str(tmp_path / 'a' / 'convolution.py'), '--images', str(pictures_folder), '--record'])
     convolution.main()
     written = json.loads((tmp_path / 'docs' / 'results' / 'convolution.json').read_text())
-    assert written['made']['command'] == 'python convolution.py --images folder --record'
+    assert written['made']['command'] == 'python -m a.convolution --images folder --record'
     assert 'NumPy' in written['made']['versions']
     (case, ours, theirs, ratio, rounds), = written['tables']['steps']['rows']
     assert case == '`post`, width 0.03, batches of 4'
@@ -119,12 +122,16 @@ def test_what_differs_between_two_runs(tmp_path):
         numpy.savez(folder / 'snapshot.npz', W=numpy.float32(0.5), elapsed_time=i)
         (folder / 'log').write_text(json.dumps([{'iteration': 1, 'energy/loss': 0.25, 'elapsed_time': i}]))
         (folder / 'settings.json').write_text(json.dumps({'seed': 0, 'versions': {'numpy': i}, 'new' * i: 1}))
+    (first / 'a-seed0-20.json').write_text('{"shown": "x"}')
+    (second / 'a-seed0-0123abcd.json').write_text('{"shown": "y"}')
     assert same_bits.differences(first, second) == []
+    (second / 'a-seed0-0123abcd.json').write_text('{"found": 1}')
     numpy.savez(second / 'snapshot.npz', W=numpy.nextafter(numpy.float32(0.5), numpy.float32(1)))
     (second / 'log').write_text('[]')
     (second / 'samples.npz').touch()
     (second / 'settings.json').write_text(json.dumps({'seed': 1}))
-    assert same_bits.differences(first, second) == ['log', 'samples.npz', 'settings.json', 'snapshot.npz']
+    assert same_bits.differences(first, second) == [
+        'a-seed0.json', 'log', 'samples.npz', 'settings.json', 'snapshot.npz']
 
 
 def test_what_two_runs_print_differs_not_by_chance():
@@ -136,17 +143,14 @@ def test_what_two_runs_print_differs_not_by_chance():
     assert same == {'Trained: 4 iterations in , figures in \n'}
 
 
-def test_random_pictures_are_the_same_from_the_same_seed(tmp_path):
-    for folder in ('a', 'b', 'c'):
-        for number in (0, 1, 20_001):
-            random_pictures.make(tmp_path / folder, folder == 'c', number)
+def test_random_pictures_are_always_the_same(tmp_path):
     names = ['000/000000.jpg', '000/000001.png', '002/020001.png']
-    assert sorted(path.relative_to(tmp_path / 'a').as_posix() for path in (tmp_path / 'a').rglob('*.*')) == names
-    for name in names:
-        content = (tmp_path / 'a' / name).read_bytes()
-        assert content == (tmp_path / 'b' / name).read_bytes() != (tmp_path / 'c' / name).read_bytes()
+    for folder in ('a', 'b'):
+        for number in (0, 1, 20_001):
+            large_data.make_picture(tmp_path / folder, number)
     data = ImageFolder(tmp_path / 'a')
     assert (data.paths, data.left_out) == (names, [])
+    assert all((tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes() for name in names)
 
 
 def test_log_that_is_measured_is_as_a_run_writes_it(tmp_path, monkeypatch):
@@ -166,47 +170,96 @@ def test_log_that_is_measured_is_as_a_run_writes_it(tmp_path, monkeypatch):
     ([1, 1, 1, 1], [1, 1], 1), ([1, 2, 3], [9], 2 / 4), ([1, 1, 2], [2], 1)])
 def test_rank_sums(values, others, p):
     """Of choices that can be counted by hand; in the last two ranks that is half of them, then all."""
-    assert quality.rank_sum_p(values, others) == pytest.approx(p)
-    assert quality.rank_sum_p([-value for value in values], [-value for value in others]) == pytest.approx(p)
+    assert plane.rank_sum_p(values, others) == pytest.approx(p)
+    assert plane.rank_sum_p([-value for value in values], [-value for value in others]) == pytest.approx(p)
 
 
-def test_table_of_quality():
+def test_table_of_the_plane():
     """The 2016 code's two seeds are lower than all sixteen: of 153 choices two are as far from the middle."""
-    names = quality.CODE_OF_2016['swiss_roll']
-    runs = [
-        [{'finished': dict.fromkeys(names, 1.0 + seed), 'running': {'coverage': 0.5}}] * 2 for seed in range(16)]
-    rows = {row[0]: row[1:] for row in quality.table('swiss_roll', 1, runs, {'coverage': 0.96412})['rows']}
+    names = plane.CODE_OF_2016['swiss_roll']
+    runs = [{'iterations': 20_000, 'finished': dict.fromkeys(names, 1.0 + seed), 'running': {'coverage': 0.5}}
+            for seed in range(16)]
+    table = plane.table('swiss_roll', 1, runs, {'coverage': 0.964})
+    assert table['made'] == {'iterations': 20_000}
+    rows = {row[0]: row[1:] for row in table['rows']}
     assert rows['`coverage`'] == [
         {'value': 8.5, 'from': 4.75, 'to': 12.2}, '≥ 0.45', [0.577, 0.379], 0.01, 0.964, 0.5]
     assert rows['`blurred_js`'][2:] == [None, None, None, None]
     assert rows['`log_likelihood`'][2] == '−11.7 (seed 1 alone)'
-    runs[3] = [{'finished': {}, 'running': {}}] * 2
-    assert quality.table('swiss_roll', 1, runs, {})['rows'][0][1:] == [None, None, [0.638, 0.402], None, None, None]
+    runs[3] = {'finished': {}, 'running': {}}
+    assert plane.table('swiss_roll', 1, runs, {})['rows'][0][1:] == [None, None, [0.638, 0.402], None, None, None]
 
 
-def test_table_of_published_runs():
-    scores = {('post', 2_400): 3, ('post', 24_000): 3, ('batch_normalized_energy', 4_000): 3, ('last_commit', 8_000): 3}
-    names = published.METRICS['mnist']
+def test_plane_is_scored_twice(tmp_path, monkeypatch):
+    """Half-way and at the end, each the finished samples and those of running statistics."""
+    monkeypatch.setattr(study.training_state, 'N_SCORED', 100)
+    run = study.run_of(plane, 'swiss_roll', 0, 4, {}, {}, tmp_path)
+    monkeypatch.setattr(run.reference, 'score', lambda x, *energy: [float(x.mean()), len(energy)])
+    half, end = plane.measure(run)['scores']
+    assert (half['iterations'], end['iterations']) == (2, 4)
+    assert (half['finished'][1], half['running'][1]) == (2, 0)
+    assert len({scores[kind][0] for scores in (half, end) for kind in ('finished', 'running')}) == 4
 
-    def run(seed):
-        return {**dict.fromkeys(names, 0.5 + seed / 8), 'collapsed': seed == 2, 'classifier': 'abc'}
-    scores = {each: [run(seed) for seed in range(n)] for each, n in scores.items()}
-    table = published.table('mnist', scores, run(0))
+
+def test_density_is_scored_before_and_after_refinement(tmp_path, monkeypatch):
+    monkeypatch.setattr(density, 'train_by_script', lambda run: tmp_path / 'run')
+    monkeypatch.setattr(density, 'quietly', lambda main, run, *words: (
+        (tmp_path / 'run-refined').mkdir(), (tmp_path / 'run-refined' / 'metrics.json').write_text('{"a": 2}'),
+        (tmp_path / 'run-refined' / 'samples.png').touch()))
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'metrics.json').write_text('{"a": 1}')
+    found = density.measure(None)
+    assert [scores['a'] for scores in found['scores']] == [1, 2]
+    density.draw({'swiss_roll': [found]}, tmp_path)
+    assert (tmp_path / 'density_swiss_roll.png').exists()
+    found['scores'] = [dict.fromkeys(density.SHOWN['swiss_roll'], score) for score in (0.5, 0.75)]
+    monkeypatch.setattr(density, 'real_scores', lambda task: dict.fromkeys(density.SHOWN[task], 1.0))
+    rows = {row[0]: row[1:] for row in density.tables({'swiss_roll': [found]})['swiss_roll']['rows']}
+    assert rows == {
+        'samples of the generator': 5 * [[0.5]], 'refined under the energy model': 5 * [[0.75]],
+        'aim, refined': [None, '≥ 0.99', None, None, '≥ 0.95'], 'real data': 5 * [1.0]}
+
+
+def test_runs_of_scripts_go_on(tmp_path, monkeypatch):
+    """The script gets what the case says; a finished run is left alone."""
+    run, called = study.run_of(density, 'swiss_roll', 3, 7, {}, {}, tmp_path), []
+    monkeypatch.setattr(density, 'quietly', lambda main, *words: called.append([str(word) for word in words]))
+    folder = density.train_by_script(run)
+    request = command_line.parse('swiss_roll', '', called[0])
+    assert (request.preset, request.out) == ('density', str(folder))
+    assert (request.settings().seed, request.settings().iterations, request.resume) == (3, 7, False)
+    folder.mkdir()
+    (folder / 'settings.json').touch()
+    density.train_by_script(run)
+    assert called[1] == [*called[0], '--resume']
+    (folder / 'metrics.json').touch()
+    density.train_by_script(run)
+    assert len(called) == 2
+
+
+def test_table_of_published_digits():
+    names = published_digits.METRICS
+
+    def runs(*lengths):
+        return [{'scores': [
+            {**dict.fromkeys(names, 0.5 + seed / 8), 'collapsed': seed == 2, 'classifier': 'abc', 'iterations': length}
+            for length in lengths]} for seed in range(3)]
+    real = {**dict.fromkeys(names, 0.5), 'collapsed': False, 'classifier': 'abc'}
+    table = published.table(
+        {'post': runs(2_400, 24_000), 'last_commit': runs(8_000)}, names, published_digits.AIMS, real)
     assert table['columns'] == [
         'metric', '`post`, 2,400 iterations', '`post`, 24,000 iterations', 'aim', 'real data',
-        '`batch_normalized_energy`, 4,000 iterations', '`last_commit`, 8,000 iterations']
+        '`last_commit`, 8,000 iterations']
     rows = {row[0]: row[1:] for row in table['rows']}
     seeds = [0.5, 0.625, 0.75]
-    assert rows['`collapsed`'] == ['1 of 3', '1 of 3', '0 of 3', '0 of 1', '1 of 3', '1 of 3']
-    assert rows['`recall`'] == [seeds, seeds, None, 0.5, seeds, seeds]
-    assert rows['`classifier`'] == ['abc', 'abc', None, 'abc', 'abc', 'abc']
+    assert rows['`collapsed`'] == ['1 of 3', '1 of 3', '0 of 3', '0 of 1', '1 of 3']
+    assert rows['`recall`'] == [seeds, seeds, None, 0.5, seeds]
+    assert rows['`classifier`'] == ['abc', 'abc', None, 'abc', 'abc']
 
 
-def test_table_of_pictures_has_two_aims():
-    scores = {**dict.fromkeys(published.METRICS['images'], 0.5), 'frechet_between_halves': 0.02}
-    real = published.real_data_of('images', 'nowhere', scores)
-    runs = {(preset, length): [scores] for preset, (length,) in published.RUNS['images']}
-    table = published.table('images', runs, real)
+def test_table_of_published_icons_has_two_aims():
+    scores = {**dict.fromkeys(published_icons.METRICS, 0.5), 'frechet_between_halves': 0.02, 'iterations': 2_500}
+    table = published_icons.tables({preset: [{'scores': [scores]}] for preset in published_icons.CASES})['published']
     assert table['columns'] == [
         'metric', '`post`, 2,500 iterations', 'aim', 'real data', '`calibrated`, 2,500 iterations',
         "`calibrated`'s aim"]
@@ -215,12 +268,19 @@ def test_table_of_pictures_has_two_aims():
     assert rows['`diversity`'] == [[0.5], '≥ 0.7', None, [0.5], '≥ 0.9']
 
 
-def test_published_presets_are_those_of_the_scripts():
-    for task, runs in published.RUNS.items():
-        for preset, lengths in runs:
-            command_line.parse(task, '', ['--preset', preset, '--data', 'x', *published.FLAGS[task]])
-            assert list(lengths) == sorted(lengths)
-    assert published.RUNS['mnist'][0][1][-1] == PRESETS['mnist']['post'].settings.iterations
+@pytest.mark.parametrize(('module', 'name', 'marks', 'has_real'), [
+    (published_digits, 'post', [2_400, 24_000], True), (published_digits, 'last_commit', [8_000], True),
+    (published_digits, 'batch_normalized_energy', [4_000], True), (published_icons, 'post', [2_500], False)])
+def test_published_runs(module, name, marks, has_real, monkeypatch):
+    """When they are scored, and that real data is scored beside the first seed."""
+    reference = types.SimpleNamespace(
+        score=lambda x, *energy: {'x': x}, real_data=lambda n: 'real' if has_real else None)
+    run = types.SimpleNamespace(
+        name=name, settings=module.CASES[name].settings(0, module.ITERATIONS), reference=reference,
+        states=lambda marks: [types.SimpleNamespace(iteration=mark) for mark in marks])
+    monkeypatch.setattr(published, 'finish', lambda state, settings: (None, None, None, state.iteration, None))
+    assert module.measure(run) == {
+        'scores': [{'iterations': mark, 'x': mark} for mark in marks], 'real': {'x': 'real'} if has_real else None}
 
 
 # ---- measuring everything
@@ -235,61 +295,48 @@ def project(tmp_path, monkeypatch):
     def commit():
         git('add', '-A')
         git('commit', '-m', 'x', '--allow-empty')
-    for folder in ('ddgm', 'benchmarks', 'docs/results'):
+    for folder in ('ddgm/fast', 'benchmarks/results', 'docs/results'):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / 'ddgm' / 'code.py').write_text('1')
+    for file in ('ddgm/code.py', 'ddgm/fast/code.py', 'benchmarks/results/tables.py'):
+        (tmp_path / file).touch()
     (tmp_path / 'benchmarks' / 'one.py').write_text(
         "import json, pathlib, subprocess\n"
         "commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout\n"
         "pathlib.Path('docs/results/one.json').write_text(json.dumps({'made': {'commit': commit.strip()}}))\n"
         "print('measured')\n")
-    (tmp_path / 'benchmarks' / 'tables.py').write_text('')
     git('init')
     commit()
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     monkeypatch.setattr(record, 'CODE', ('ddgm',))
+    monkeypatch.setattr(catalogue, 'STEP', ('ddgm/fast',))
     monkeypatch.setattr(measure, 'ROOT', tmp_path)
     monkeypatch.setattr(measure, 'RESULTS', tmp_path / 'docs' / 'results')
-    monkeypatch.setattr(measure, 'ALL', (measure.Result('one', ('benchmarks/one.py',), 90, keeps=False),))
+    monkeypatch.setattr(measure, 'ALL', (catalogue.Result('one', ('-m', 'benchmarks.one'), 90),))
     monkeypatch.setattr(sys, 'argv', ['measure.py'])
     return tmp_path, commit
 
 
-def test_results_of_the_present_code_are_not_measured_again(project, capfd):
+@pytest.mark.parametrize(('steps', 'file', 'stays'), [
+    (False, 'README', True), (False, 'ddgm/code.py', False), (False, 'benchmarks/one.py', False),
+    (True, 'ddgm/code.py', True), (True, 'ddgm/fast/code.py', False), (True, 'benchmarks/one.py', False)])
+def test_results_of_the_present_code_are_not_measured_again(steps, file, stays, project, capfd, monkeypatch):
+    """One of steps follows their code alone."""
     root, commit = project
-    program = root / 'benchmarks' / 'one.py'
+    monkeypatch.setattr(measure, 'ALL', (dataclasses.replace(measure.ALL[0], steps=steps),))
     measure.main()
+    with open(root / file, 'a') as changed:
+        changed.write('#')
+    commit()
     assert 'measured' in capfd.readouterr().out
-    for change, again in (
-            (lambda: None, False), (lambda: (root / 'README').write_text('2'), False),
-            (lambda: (root / 'ddgm' / 'code.py').write_text('2'), True),
-            (lambda: program.write_text(program.read_text() + '#'), True),
-            (lambda: (root / 'docs' / 'results' / 'one.json').write_text('{"made": {"commit": null}}'), True)):
-        change()
-        commit()
-        measure.main()
-        printed = capfd.readouterr().out
-        assert printed.startswith('0 of 1' if again else '1 of 1')
-        assert ('measured' in printed) == again
-
-
-def test_a_result_of_steps_follows_the_code_of_steps_alone(project, monkeypatch):
-    root, commit = project
-    result = dataclasses.replace(measure.ALL[0], steps=True)
-    monkeypatch.setattr(measure, 'STEP', ('ddgm/fast',))
-    (root / 'ddgm' / 'fast').mkdir()
-    for file, stays in (('ddgm/fast/code.py', False), ('ddgm/code.py', True), ('benchmarks/one.py', False)):
-        (root / file).touch()
-        commit()
-        measure.measure(result, {}, root)
-        commit()
-        assert measure.is_current(result)
-        (root / file).write_text('2')
-        commit()
-        assert measure.is_current(result) == stays
+    measure.main()
+    printed = capfd.readouterr().out
+    assert printed.startswith('1 of 1' if stays else '0 of 1')
+    assert ('measured' in printed) != stays
 
 
 def test_list_of_what_is_left(project, capfd, monkeypatch):
+    path = project[0] / 'docs' / 'results' / 'one.json'
+    path.write_text('{"made": {"commit": null}}')
     monkeypatch.setattr(sys, 'argv', ['measure.py', '--list'])
     measure.main()
     assert capfd.readouterr().out == (
@@ -305,53 +352,77 @@ def test_nothing_is_measured_with_code_that_is_not_committed(project, monkeypatc
     assert not list((root / 'docs' / 'results').iterdir())
 
 
-@pytest.mark.parametrize('is_same', [True, False])
-def test_results_of_code_that_computes_the_same_bits_are_kept(is_same, project, capfd, monkeypatch):
+@pytest.mark.parametrize(('is_same', 'program_stays'), [(True, True), (False, True), (True, False)])
+def test_results_of_code_that_computes_the_same_bits_are_kept(is_same, program_stays, project, capfd, monkeypatch):
+    """But not what a program measured that was changed itself."""
     root, commit = project
     result = dataclasses.replace(measure.ALL[0], presets=('a/b',))
     monkeypatch.setattr(measure, 'ALL', (result,))
     measure.main()
     commit()
-    measured = measure.commit_of(result)
-    (root / 'ddgm' / 'code.py').write_text('2')
+    measured, compared = measure.commit_of(result), []
+    program = root / ('ddgm/code.py' if program_stays else 'benchmarks/one.py')
+    program.write_text(program.read_text() + '#')
     commit()
-    compared = []
     monkeypatch.setattr(same_bits, 'compare', lambda *arguments: compared.append(arguments) or is_same)
     monkeypatch.setattr(sys, 'argv', ['measure.py', '--same_bits'])
-    made = json.loads((root / 'docs' / 'results' / 'one.json').read_text())
-    (root / 'docs' / 'results' / 'one.json').write_text(json.dumps({**made, 'tables': {}}))
+    path = root / 'docs' / 'results' / 'one.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'tables': {}}))
     measure.main()
-    assert [(commit, data, names) for commit, data, _, names in compared] == [(measured, {}, ('a/b',))]
-    assert measure.is_current(result) == is_same
-    assert json.loads((root / 'docs' / 'results' / 'one.json').read_text())['made']['commit'] == measured
+    assert [(commit, data, names) for commit, data, _, names in compared] == program_stays * [
+        (measured, {}, ('a/b',))]
+    assert measure.is_current(result) == (is_same and program_stays)
+    assert json.loads(path.read_text())['made']['commit'] == measured
     assert capfd.readouterr().out.count('measured') == 1
 
 
-def test_what_a_changed_program_measured_is_not_compared(project, monkeypatch):
+def test_a_result_stays_where_its_program_was_moved(project):
     root, commit = project
-    monkeypatch.setattr(measure, 'ALL', (dataclasses.replace(measure.ALL[0], presets=('a/b',)),))
     measure.main()
-    program = root / 'benchmarks' / 'one.py'
-    program.write_text(program.read_text() + '#')
     commit()
-    monkeypatch.setattr(same_bits, 'compare', None)
-    monkeypatch.setattr(sys, 'argv', ['measure.py', '--same_bits'])
-    measure.main()
-    assert not measure.is_current(measure.ALL[0])
+    (root / 'benchmarks' / 'one.py').rename(root / 'benchmarks' / 'two.py')
+    result = dataclasses.replace(measure.ALL[0], words=('-m', 'benchmarks.two'))
+    commit()
+    assert not measure.is_current(result)
+    made = json.loads((root / 'docs' / 'results' / 'one.json').read_text())
+    (root / 'docs' / 'results' / 'one.json').write_text(json.dumps({**made, 'tables': {}}))
+    record.add('one', moved=record.git('rev-parse', 'HEAD'))
+    assert measure.is_current(result)
+    assert made['made']['commit'] in (root / 'docs' / 'results' / 'one.json').read_text()
+    (root / 'benchmarks' / 'two.py').write_text('')
+    commit()
+    assert not measure.is_current(result)
 
 
 def test_every_result_has_a_command():
     """Each file of docs/results/ but the summary, which holds references alone."""
-    names = [result.name for result in measure.ALL]
+    names = [result.name for result in catalogue.ALL]
     recorded = {path.stem for path in measure.RESULTS.glob('*.json')} - {'summary', 'gpu'}
     assert recorded <= set(names)
     assert len(names) == len(set(names))
-    for result in measure.ALL:
-        assert result.study in (None, *STUDIES)
+    folders = {}
+    for result in catalogue.ALL:
+        assert result.study in (None, *STUDIES) or importlib.util.find_spec(result.study)
+        if result.study:  # which names the folder of its files
+            assert folders.setdefault(result.study.rpartition('.')[2], result.study) == result.study
+        assert result.program or result.study in STUDIES
         assert all((ROOT / path).exists() for path in result.code)
         assert set(result.presets) <= {'{}/{}'.format(task, preset) for task in PRESETS for preset in PRESETS[task]}
-    copies = {copy for result in measure.ALL for _, copy, _ in result.pictures}
-    assert copies == {path.name for path in (ROOT / 'docs').glob('studies_*.png')}
+        if result.presets:
+            cases = importlib.import_module(result.study).CASES.values()
+            assert {'{}/{}'.format(case.task, case.preset) for case in cases} == set(result.presets)
+    copies = {copy for result in catalogue.ALL for _, copy, _ in result.pictures}
+    assert {name for name in copies if name.startswith('studies_')} == {
+        path.name for path in (ROOT / 'docs').glob('studies_*.png')}
+    assert all((ROOT / 'docs' / name).exists() for name in copies)
+
+
+def test_cases_of_a_result():
+    longer, = (result for result in catalogue.ALL if result.name == 'collapses_of_icons_longer')
+    assert measure.flag_of_cases(longer) == ['--cases', 'images/last_commit']
+    digits, = (result for result in catalogue.ALL if result.name == 'calibrated_digits')
+    assert measure.flag_of_cases(digits)[1] == 'mnist/calibrated'
+    assert measure.flag_of_cases(catalogue.ALL[0]) == []
 
 
 def test_processor_of_a_virtual_machine(monkeypatch):
@@ -365,12 +436,9 @@ def test_processor_of_a_virtual_machine(monkeypatch):
 def test_checksums_of_iterations(task, n, digits_folder, pictures_folder, monkeypatch, capsys):
     """The same twice, another after each iteration, and another one with another seed."""
     monkeypatch.setitem(rounding.RUNS, task, ('', n, {'batchsize': 8, **({'width': 0.05} if task == 'images' else {})}))
-    data, settings_of = {'mnist': str(digits_folder), 'images': str(pictures_folder)}, rounding.study.settings_of
-    printed = []
+    data, printed = {'mnist': str(digits_folder), 'images': str(pictures_folder)}, []
     for seed in (0, 0, 1):
-        monkeypatch.setattr(rounding.study, 'settings_of', lambda task, preset, _, *arguments, seed=seed, **changes: (
-            settings_of(task, preset, seed, *arguments, **changes)))
-        rounding.print_checksums(task, data)
+        rounding.print_checksums(task, data, seed)
         printed.append(capsys.readouterr().out.splitlines())
     assert len(set(printed[0])) == n
     assert rounding.verdict(*printed[:2]) == 'the same bits'
@@ -382,8 +450,8 @@ def test_a_study_is_recorded_with_its_pictures(tmp_path, monkeypatch):
     table = {'columns': ['case', 'found'], 'rows': [['a', [1, 2]]]}
 
     def carry_out(words, cwd):
-        assert words[1:] == ['-m', 'ddgm.studies', 'entropy', '--mnist', 'digits', '--out', str(tmp_path / 'studies')]
-        out = tmp_path / 'studies' / 'entropy'
+        assert words[1:] == ['-m', 'ddgm.studies', 'entropy', '--mnist', 'digits', '--out', str(tmp_path)]
+        out = tmp_path / 'entropy'
         out.mkdir(parents=True)
         (out / 'tables.json').write_text(json.dumps(
             {'seeds': [0, 1], 'iterations': 5, 'left_out': [], 'tables': {'runs': table}}))
@@ -394,7 +462,7 @@ def test_a_study_is_recorded_with_its_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     monkeypatch.setattr(record, 'commit', lambda: '0123456')
     monkeypatch.setattr(subprocess, 'run', carry_out)
-    measure.measure(measure.study('answer', 'entropy', 1, ('mnist',), pictures=(('entropy.png', 'copy.png', 50),)), {
+    measure.measure(catalogue.study('answer', 'entropy', 1, ('mnist',), pictures=(('entropy.png', 'copy.png', 50),)), {
         'mnist': 'digits'}, tmp_path)
     recorded = json.loads((tmp_path / 'docs' / 'results' / 'answer.json').read_text())
     assert recorded['tables'] == {'runs': table}
@@ -418,8 +486,9 @@ def test_rows_beside_those_of_a_study():
 
 def test_recorded_command_and_rows(monkeypatch):
     monkeypatch.setattr(sys, 'argv', [
-        str(ROOT / 'benchmarks' / 'x.py'), '--record', '--out', '/somewhere', '--mnist', '/else', '--seeds', '3'])
-    assert record.command() == 'python benchmarks/x.py --record --mnist folder --seeds 3'
+        str(ROOT / 'benchmarks' / 'x' / '__main__.py'), '--record', '--out', '/somewhere', '--mnist', '/else',
+        '--seeds', '3'])
+    assert record.command() == 'python -m benchmarks.x --record --mnist folder --seeds 3'
     content = {'made': {'seeds': [0]}, 'tables': {'a': {'columns': ['x'], 'rows': [['row 0'], [[1, 2.5]]]}}}
     text = record.as_text(**content)
     assert json.loads(text) == content
@@ -430,9 +499,9 @@ def test_recorded_command_and_rows(monkeypatch):
 def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_path):
     """The commands, on what stands in for a GPU; a second time nothing is repeated."""
     command = [
-        sys.executable, str(ROOT / 'benchmarks' / 'gpu.py'), '--rehearse', '--mnist', str(digits_folder),
-        '--images', str(pictures_folder), '--out', str(tmp_path / 'gpu')]
-    first, second = (subprocess.run(command, capture_output=True, text=True, timeout=900) for _ in range(2))
+        sys.executable, '-m', 'benchmarks.checks.gpu', '--rehearse', '--mnist', str(digits_folder), '--images',
+        str(pictures_folder), '--out', str(tmp_path / 'gpu')]
+    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     results = {name: json.loads((tmp_path / 'gpu' / (name + '.json')).read_text()) for name in gpu.STEPS}
     assert [row[1:3] for row in results['agreement']['rows']] == [[len(presets), 2] for presets in PRESETS.values()]
@@ -448,20 +517,45 @@ def test_rehearsal_of_what_a_gpu_is_to_show(digits_folder, pictures_folder, tmp_
     assert '...' not in second.stdout
 
 
-def test_long_runs_are_measured(tmp_path, monkeypatch):
+def test_large_data_is_measured(tmp_path, monkeypatch):
+    """Each piece once, on little data: the table's rows come from the right ones."""
     monkeypatch.setattr(large_data, 'ENTRIES', 100)
     monkeypatch.setattr(large_data, 'FRAMES', 5)
+    measured = []
+    monkeypatch.setattr(large_data, 'measure', lambda piece, *given: measured.append((piece, *given)) or (
+        len(measured), 100 * len(measured)))
     rows = large_data.measure_run(tmp_path)['rows']
-    assert len(rows) == 4
-    assert all(seconds > 0 for _, seconds, _ in rows)
-    assert (tmp_path / 'run.gif').exists()
+    assert [row[1:] for row in rows] == [[1, 100], [2, 200], [3, 300], [4, 400]]
+    assert [piece for piece, *_ in measured] == ['resume', 'resume', 'curves', 'video']
+    measured.clear()
+    pictures = tmp_path / 'pictures'
+    (pictures / '000').mkdir(parents=True)
+    rows = {row[0]: row[1:] for row in large_data.measure_pictures(pictures, tmp_path)['rows']}
+    assert rows['every other start, s'] == [6, 2, 4.05]
+    assert rows['a batch of 64, ms'] == [35, 15, None]
+    assert rows['scoring 2,500 samples, s'] == [8, 4, -0.104]
+    assert rows['memory at the first, all processes, MB'] == [500, 100, None]
+    assert [piece for piece, *_ in measured] == 2 * ['start', 'start', 'batch', 'score']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('piece', large_data.PIECES)
+def test_pieces_of_large_data_run(piece, tmp_path, pictures_folder, monkeypatch):
+    monkeypatch.setattr(large_data, 'ENTRIES', 100)
+    monkeypatch.setattr(large_data, 'FRAMES', 5)
+    large_data.write_log(tmp_path / 'log')
+    large_data.write_frames(tmp_path / 'run')
+    seconds, memory = large_data.measure(piece, *{
+        'resume': (tmp_path / 'log', 100), 'curves': (tmp_path / 'log', tmp_path / 'curves.png'),
+        'video': (tmp_path / 'run', 5)}.get(piece, (pictures_folder, tmp_path / 'cache')))
+    assert seconds > 0
 
 
 @pytest.mark.skipif(importlib.util.find_spec('cupy') and not is_stand_in(), reason='CuPy is installed')
 def test_gpu_command_without_a_gpu(tmp_path):
     outcome = subprocess.run(
-        [sys.executable, str(ROOT / 'benchmarks' / 'gpu.py'), '--mnist', 'nowhere'], cwd=tmp_path, capture_output=True,
-        text=True)
+        [sys.executable, '-m', 'benchmarks.checks.gpu', '--mnist', 'nowhere'], cwd=tmp_path, capture_output=True,
+        text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
     assert outcome.returncode == 2
     assert 'no such GPU here' in outcome.stderr
     assert outcome.stderr.count('\n') == 1

@@ -7,16 +7,12 @@ import itertools
 import json
 import re
 import statistics
-import sys
 
 import pytest
 from conftest import ROOT
 
+from benchmarks.results import tables
 from ddgm.presets import PRESETS
-
-sys.path.insert(0, str(ROOT / 'benchmarks'))
-
-import tables  # noqa: E402
 
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8')
@@ -37,7 +33,7 @@ def differing(documents, results=ROOT / 'docs' / 'results'):
     wrong = []
     for path, text in documents.items():
         try:
-            wrong += ['{}: {} differs: run benchmarks/tables.py'.format(path, name)
+            wrong += ['{}: {} differs: run make tables'.format(path, name)
                       for name in tables.fill(text, results)[1]]
         except SystemExit as missing:
             wrong.append('{}: {}'.format(path, missing))
@@ -133,9 +129,9 @@ def test_changed_figure_is_named(tmp_path):
         'machine, versions, commit: before this was recorded.</sub>\n<!-- end -->\n')
     assert differing({'page.md': page}, tmp_path) == []
     assert differing({'page.md': page.replace('−1.25', '−1.26', 1)}, tmp_path) == [
-        'page.md: x.t differs: run benchmarks/tables.py']
+        'page.md: x.t differs: run make tables']
     assert differing({'page.md': page.replace('-->0.5', '-->0.6')}, tmp_path) == [
-        'page.md: x.t.two.a.b differs: run benchmarks/tables.py']
+        'page.md: x.t.two.a.b differs: run make tables']
     assert differing({'page.md': page.replace('As ', '')}, tmp_path) == ['page.md: figure x.t.two.a.b begins a line']
     assert 'page.md: x.t.two.d: not in' in differing({'page.md': page.replace('two.a.b', 'two.d')}, tmp_path)[0]
 

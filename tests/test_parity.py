@@ -7,8 +7,8 @@ import csv
 import dataclasses
 import functools
 import json
+import pathlib
 import re
-import sys
 import typing
 
 import chainer
@@ -17,6 +17,7 @@ import numpy
 import pytest
 from conftest import ROOT
 
+from benchmarks.results import beside_pytorch
 from ddgm import objectives, training
 from ddgm.data.toy import GaussianMixture, SwissRoll
 from ddgm.evaluation import sampling
@@ -24,15 +25,13 @@ from ddgm.fast.links import BatchNormalization
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 from ddgm.runs import training_state
+from ddgm.studies import study
 from ddgm.support.files import read_arrays
 from ddgm.weights import pytorch_names
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed: make test-parity')
 
 import torch_twin  # noqa: E402  (which needs it)
-
-sys.path.append(str(ROOT / 'benchmarks'))
-import beside_pytorch  # noqa: E402, isort: skip
 
 NETWORKS = {'gaussian_mixture': toy, 'swiss_roll': toy, 'mnist': mnist, 'images': images}
 
@@ -411,24 +410,24 @@ def assert_same_in_test_mode(case, models, twins):
 
 # ---- docs/comparing.md
 
-def test_whole_runs(tmp_path, monkeypatch, capsys):
+def test_whole_runs(tmp_path):
     """Of the script and of PyTorch: the same losses for a hundred iterations, and both are scored."""
-    monkeypatch.setattr(sys, 'argv', [
-        'beside_pytorch.py', '--seeds', '1', '--iterations', '100', '--out', str(tmp_path)])
-    beside_pytorch.main()
-    ours, = json.loads((tmp_path / 'seed0' / 'log').read_text())
-    with open(tmp_path / 'pytorch-seed0.csv', newline='') as file:
+    run = study.run_of(beside_pytorch, 'gaussian_mixture', 0, 100, {}, {}, tmp_path)
+    found = beside_pytorch.measure(run)
+    folder = run.path.with_suffix('')
+    ours, = json.loads((folder / 'log').read_text())
+    with open(str(folder) + '-pytorch.csv', newline='') as file:
         theirs, = csv.DictReader(file)
     assert ours['iteration'] == int(theirs.pop('iteration')) == 100
     assert len(theirs) == 6
     for name, value in theirs.items():
         assert ours[name] == pytest.approx(float(value), abs=1e-4)
-    printed = capsys.readouterr().out
-    for name in beside_pytorch.SHOWN:
-        assert '| `{}` | '.format(name) in printed
-    before = (tmp_path / 'pytorch-seed0.npy').stat()
-    beside_pytorch.main()  # nothing is repeated
-    assert (tmp_path / 'pytorch-seed0.npy').stat() == before
+    table = beside_pytorch.tables({'gaussian_mixture': [found]})['gaussian_mixture']
+    assert [row[0] for row in table['rows']] == ['`{}`'.format(name) for name in beside_pytorch.SHOWN]
+    samples = pathlib.Path(str(folder) + '-pytorch.npy')
+    before = samples.stat().st_mtime_ns
+    assert beside_pytorch.measure(run) == found  # nothing is trained again
+    assert samples.stat().st_mtime_ns == before
 
 
 def test_lines_for_pytorch(tmp_path, monkeypatch):

@@ -11,13 +11,10 @@ import numpy
 import pytest
 from conftest import HANGS_AFTER, ROOT
 
-sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
-
-import speed  # noqa: E402
-import speed_sides  # noqa: E402
-from speed_sides import problem, worker  # noqa: E402
-
-from ddgm.support.errors import RunFailed, UsageError  # noqa: E402
+from benchmarks.speed import __main__ as command, measuring, sides, tables
+from benchmarks.speed.sides import problem, worker
+from ddgm.support.errors import RunFailed, UsageError
+from ddgm.support.tables import markdown
 
 needs_pytorch = pytest.mark.skipif(
     importlib.util.find_spec('torch') is None,
@@ -26,17 +23,9 @@ needs_pytorch = pytest.mark.skipif(
 CASES = {
     'plane': {'task': 'gaussian_mixture'},
     'digits': {'task': 'mnist', 'batchsize': 8},
-    'weight-normalized digits': {'task': 'mnist', 'preset': 'weight_normalized_energy', 'batchsize': 8},
     'images': {'task': 'images', 'batchsize': 4, 'width': 0.05},
-    'weight-normalized images': {
-        'task': 'images', 'preset': 'weight_normalized', 'batchsize': 4, 'width': 0.05},
-    'discriminating images': {'task': 'images', 'preset': 'last_commit', 'batchsize': 4, 'width': 0.05},
 }
 ITERATIONS = 20
-
-
-def case_of(name):
-    return speed.make_case(threads=1, **CASES[name])
 
 
 @pytest.fixture(scope='session')
@@ -46,47 +35,32 @@ def expected(tmp_path_factory):
 
     def compute(name):
         if name not in known:
-            case, folder = case_of(name), tmp_path_factory.mktemp('case')
-            ours = speed_sides.build('ours', case, folder)
+            case, folder = measuring.make_case(threads=1, **CASES[name]), tmp_path_factory.mktemp('case')
+            ours = sides.build('ours', case, folder)
             known[name] = case, folder, worker.losses_of(ours, case, ITERATIONS)
         return known[name]
     return compute
 
 
-def difference(side, case, losses):
-    return speed.compare_losses('side', losses, worker.losses_of(side, case, len(losses)))[0]
-
-
 # ---- what is compared
 
 @pytest.mark.parametrize('name', CASES)
-def test_chainer_computes_the_same(name, expected):
+@pytest.mark.parametrize(('side', 'channels_last'), [
+    ('chainer', None), pytest.param('pytorch', None, marks=needs_pytorch),
+    *(pytest.param('pytorch_tuned', value, marks=needs_pytorch) for value in (False, True))])
+def test_peers_compute_the_same(side, channels_last, name, expected):
+    """Tuned PyTorch by both ways between which it chooses."""
     case, folder, losses = expected(name)
-    assert difference(speed_sides.build('chainer', case, folder), case, losses) < speed.TOLERANCE
-
-
-@needs_pytorch
-@pytest.mark.parametrize('name', CASES)
-def test_pytorch_computes_the_same(name, expected):
-    case, folder, losses = expected(name)
-    assert difference(speed_sides.build('pytorch', case, folder), case, losses) < speed.TOLERANCE
-
-
-@needs_pytorch
-@pytest.mark.parametrize('channels_last', [False, True])
-@pytest.mark.parametrize('name', CASES)
-def test_tuned_pytorch_computes_the_same(name, channels_last, expected):
-    """By all ways among which it chooses."""
-    from speed_sides.tuned_pytorch import TunedPyTorch
-    case, folder, losses = expected(name)
-    side = TunedPyTorch(case, folder, {'channels_last': channels_last and case.task == 'images'})
-    assert difference(side, case, losses) < speed.TOLERANCE
+    options = [] if channels_last is None else [{'channels_last': channels_last and case.task == 'images'}]
+    peer = sides.build(side, case, folder, *options)
+    assert measuring.compare_losses(side, losses, worker.losses_of(peer, case, ITERATIONS))[0] < measuring.TOLERANCE
 
 
 @needs_pytorch
 def test_noise_of_the_check_is_that_of_the_twin():
     import torch
-    import torch_twin
+
+    from tests import torch_twin
     x, rng = torch.zeros(3, 2, 4, 4), numpy.random.default_rng(0)
     noise = torch_twin.Noise(numpy.random.default_rng(0))
     for kind, twin in (('gaussian', noise.gaussian(x, 0.3)), ('dropout', noise.dropout(x + 1, 0.4))):
@@ -98,54 +72,39 @@ def test_noise_of_the_check_is_that_of_the_twin():
 def test_choice_by_trial(expected):
     """Only images lie in memory in one way or another."""
     case, folder, _ = expected('plane')
-    assert speed_sides.build('pytorch_tuned', case, folder).choices == {'channels_last': False}
+    assert sides.build('pytorch_tuned', case, folder).choices == {'channels_last': False}
 
 
 # ---- what does not agree
 
-class WorkerHere:
+class WorkerHere(worker.Worker):
     """A worker without a process, whose sides may be spoilt."""
 
     spoil = {}
-    not_measured = {}
 
     def __init__(self, name, case, folder):
-        if name in self.not_measured:
-            raise speed_sides.NotMeasured(self.not_measured[name])
-        self.case, self.side = case, speed_sides.build(name, case, folder)
+        self.case, self.side = case, sides.build(name, case, folder)
         self.spoil.get(name, lambda side: None)(self.side)
         self.versions, self.notes = self.side.versions, self.side.notes
 
-    def __enter__(self):
-        return self
+    def close(self):
+        """There is no process to end."""
 
-    def __exit__(self, *exception):
-        pass
-
-    def losses(self, iterations):
-        return worker.losses_of(self.side, self.case, iterations)
-
-    def turn(self, warm_up, steps):
-        return worker.turn_of(self.side, self.case, warm_up, steps)
-
-    def forget_peak_memory(self):
-        pass
-
-    def peak_memory(self):
-        return worker.peak_memory_of(self.side, self.case)
+    def _exchange(self, request):
+        return worker.ANSWERS[request[0]](self.side, self.case, *request[1:])
 
 
 @pytest.fixture
 def worker_here(monkeypatch):
-    monkeypatch.setattr(speed, 'Worker', WorkerHere)
-    monkeypatch.setattr(speed, 'PAUSE', 0)
+    monkeypatch.setattr(measuring, 'Worker', WorkerHere)
+    monkeypatch.setattr(measuring, 'PAUSE', 0)
     monkeypatch.setattr(WorkerHere, 'spoil', {})
-    monkeypatch.setattr(WorkerHere, 'not_measured', {})
     return WorkerHere
 
 
-def measure(sides, **options):
-    return speed.measure(case_of('plane'), sides, **{'rounds': 1, 'seconds': 1e-6, 'late': 0, 'check': 5, **options})
+def measure(sides, case=None, check=5):
+    case = case or measuring.make_case('gaussian_mixture', threads=1)
+    return measuring.measure(case, sides, rounds=1, seconds=1e-6, late=0, check=check)
 
 
 def change_a_weight(side):
@@ -165,31 +124,29 @@ def test_other_numbers_stop_the_command(spoil, worker_here):
 
 @needs_pytorch
 def test_a_loss_without_entropy_stops_the_command(worker_here, monkeypatch):
-    import torch_twin
+    from tests import torch_twin
     entropy = torch_twin.entropy
     monkeypatch.setattr(torch_twin, 'entropy', lambda model: entropy(model).detach())
     with pytest.raises(RunFailed, match='pytorch has'):
         measure(['pytorch'], check=20)
 
 
-@needs_pytorch
 def test_other_noise_stops_the_command(worker_here, monkeypatch):
-    monkeypatch.setitem(CASES, 'plane', CASES['digits'])
     draw = problem.draw
     monkeypatch.setattr(problem, 'draw', lambda case, calls, iteration: draw(case, calls, iteration + 1))
-    with pytest.raises(RunFailed, match='pytorch has'):
-        measure(['pytorch'])
+    with pytest.raises(RunFailed, match='chainer has'):
+        measure(['chainer'], case=measuring.make_case('mnist', threads=1, batchsize=8))
 
 
 def test_what_is_not_a_number_does_not_agree():
-    largest, line = speed.compare_losses('side', [[1.0] * 6, [2.0] * 6], [[1.0] * 6, [2.0] * 5 + [math.nan]])
+    largest, line = measuring.compare_losses('side', [[1.0] * 6, [2.0] * 6], [[1.0] * 6, [2.0] * 5 + [math.nan]])
     assert math.isnan(largest)
     assert 'generator/loss of iteration 2' in line
 
 
 def test_differences_are_relative_to_a_nat_at_least():
-    assert speed.compare_losses('side', [[0.0] * 6], [[0.5] + [0.0] * 5])[0] == 0.5
-    largest, line = speed.compare_losses('side', [[0.0, -100.0] + [0.0] * 4], [[0.0, -101.0] + [0.0] * 4])
+    assert measuring.compare_losses('side', [[0.0] * 6], [[0.5] + [0.0] * 5])[0] == 0.5
+    largest, line = measuring.compare_losses('side', [[0.0, -100.0] + [0.0] * 4], [[0.0, -101.0] + [0.0] * 4])
     assert largest == pytest.approx(0.01)
     assert line.startswith('side has energy/negative of iteration 1 = -101, this project -100')
 
@@ -201,7 +158,7 @@ def test_ratios():
         'ours': {'turns': [[1.0, 3.0, 2.0], [4.0], [6.0]]},
         'pytorch': {'turns': [[4.0], [4.0, 4.0], [4.0]]},
         'pytorch_compiled': {'not_measured': 'reason'}}}
-    speed.add_ratios(result)
+    measuring.add_ratios(result)
     assert result['sides']['ours']['medians'] == [2.0, 4.0, 6.0]
     assert result['sides']['ours']['step'] == 4.0
     assert result['sides']['pytorch']['ratios'] == [0.5, 1.0, 1.5]
@@ -210,73 +167,68 @@ def test_ratios():
 
 
 def test_everyone_begins_and_ends_a_round():
-    orders = [speed.order_of_turns(['a', 'b', 'c'], i) for i in range(6)]
+    orders = [measuring.order_of_turns(['a', 'b', 'c'], i) for i in range(6)]
     assert all(sorted(order) == ['a', 'b', 'c'] for order in orders)
     assert {order[0] for order in orders} == {order[-1] for order in orders} == {'a', 'b', 'c'}
 
 
 def measured(task='mnist', **changes):
-    case = speed.make_case(task, **changes)
+    case = measuring.make_case(task, **changes)
     entry = {'versions': {}, 'notes': '', 'peak_memory': 123456789, 'peak_device_memory': None, 'losses': []}
-    result = {'title': case.describe(), 'threads': case.threads, 'settings': vars(case.settings), 'sides': {
+    result = {'task': case.task, 'threads': case.threads, 'settings': vars(case.settings), 'sides': {
         'ours': {**entry, 'turns': [[0.010], [0.012], [0.011]], 'largest_difference': 0.0},
         'pytorch_tuned': {
             **entry, 'notes': 'chose', 'turns': [[0.020], [0.016], [0.022]], 'largest_difference': 4e-6},
         'pytorch': {'not_measured': 'PyTorch is not installed'}}}
-    speed.add_ratios(result)
+    measuring.add_ratios(result)
     return result
 
 
-def test_table_of_a_case(capsys):
-    speed.print_case(measured())
-    assert capsys.readouterr().out == (
-        '\nmnist, preset `post`, batches of 128, 2 threads\n\n'
-        '| side | ms a step | ours / its | smallest to largest of 3 rounds | peak memory, MB | largest difference |\n'
-        '| --- | --- | --- | --- | --- | --- |\n'
-        '| ours | 11 |  |  | 123 |  |\n'
-        '| pytorch_tuned | 20 | 0.500 | 0.500 to 0.750 | 123 | 4e-06 |\n'
-        '\npytorch_tuned: chose\npytorch: not measured (PyTorch is not installed)\n')
+def test_table_of_a_case():
+    case = measured()
+    assert markdown(tables.case_table(case)) == (
+        '| side | ms a step | ours over its | peak memory, MB | largest difference |\n'
+        '| --- | --- | --- | --- | --- |\n'
+        '| ours | 11 | – | 123 | – |\n'
+        '| pytorch_tuned | 20 | 0.5 (0.5 to 0.75) | 123 | 4e-06 |\n')
+    assert tables.lines_of(case) == ['pytorch_tuned: chose', 'pytorch: not measured (PyTorch is not installed)']
 
 
-def test_table_of_a_series(capsys):
-    speed.print_series('widths', [measured('images', width=0.25, threads=1), measured('images', width=0.5)])
-    assert capsys.readouterr().out == (
-        '\nwidths\n\n'
-        '| threads | width | batch | ours | pytorch_tuned | pytorch |\n'
-        '| --- | --- | --- | --- | --- | --- |\n'
-        '| 1 | 0.25 | 128 | 11 | 20 (0.50) | – |\n'
-        '| 2 | 0.5 | 128 | 11 | 20 (0.50) | – |\n'
-        'pytorch: not measured (PyTorch is not installed)\n')
-
-
-def test_table_of_the_start(capsys):
-    speed.print_startup({'python a': [0.25, 0.125, 0.5], 'python b': 'no module'})
-    assert capsys.readouterr().out == (
-        '\nStart\n\n| command | median, ms | smallest to largest |\n| --- | --- | --- |\n'
-        '| python a | 250 | 125 to 500 |\npython b: not measured (no module)\n')
+def test_tables_of_the_documents():
+    images = measured('images', width=0.25, threads=1)
+    assert markdown(tables.size_tables({'a': [images], 'b': [images, measured()]})['sizes']) == (
+        '| case | ms a step | over PyTorch as written | over PyTorch tuned |\n| --- | --- | --- | --- |\n'
+        '| icons, width 0.25, batches of 128, 1 thread | 11 | – | 0.5 |\n'
+        '| MNIST, batches of 128, 2 threads | 11 | – | 0.5 |\n')
+    found = tables.step_tables([measured()])
+    assert found['steps']['rows'] == [[
+        'MNIST, batches of 128, 3 rounds', 2, 11.0, None, None, {'value': 0.5, 'from': 0.5, 'to': 0.75}, None,
+        '≤ 0.9']]
+    assert found['memory']['rows'] == [['MNIST, batches of 128', 123, None, 123]]
+    found = tables.start_tables({'python a': [0.25, 0.125, 0.5], 'python b': 'no module'}, {'scoring': [3.0, 1.0]})
+    assert found['startup']['rows'] == [['`python a`', 0.25], ['`python b`', 'no module']]
+    assert found['demo']['rows'] == [['scoring', 2.0]]
 
 
 # ---- where a side can't run
 
-def test_without_pytorch(monkeypatch, worker_here, capsys):
+def test_without_pytorch(monkeypatch, worker_here):
     monkeypatch.setitem(sys.modules, 'torch', None)
     for module in ('plain_pytorch', 'tuned_pytorch', 'compiled_pytorch'):
-        monkeypatch.delitem(sys.modules, 'speed_sides.' + module, raising=False)
-    result = measure(speed.PEERS)
-    speed.print_case(result)
-    printed = capsys.readouterr().out
-    for name in ('pytorch', 'pytorch_tuned', 'pytorch_compiled'):
-        assert '{}: not measured (PyTorch is not installed: pip install -r requirements-pytorch.txt)'.format(
-            name) in printed
-    assert '| chainer | ' in printed
+        monkeypatch.delitem(sys.modules, 'benchmarks.speed.sides.' + module, raising=False)
+    result = measure(measuring.PEERS)
+    assert tables.lines_of(result) == [
+        '{}: not measured (PyTorch is not installed: pip install -r requirements-pytorch.txt)'.format(name)
+        for name in ('pytorch', 'pytorch_tuned', 'pytorch_compiled')]
+    assert [row[0] for row in tables.case_table(result)['rows']] == ['ours', 'chainer']
 
 
 @needs_pytorch
 def test_without_a_compiler(expected, monkeypatch):
     case, folder, _ = expected('plane')
     monkeypatch.setenv('CXX', 'no-such-compiler')
-    with pytest.raises(speed_sides.NotMeasured, match='needs a C\\+\\+ compiler: there is no no-such-compiler'):
-        speed_sides.build('pytorch_compiled', case, folder)
+    with pytest.raises(sides.NotMeasured, match='needs a C\\+\\+ compiler: there is no no-such-compiler'):
+        sides.build('pytorch_compiled', case, folder)
 
 
 def test_a_run_whose_losses_are_no_longer_finite():
@@ -292,16 +244,16 @@ def test_a_run_whose_losses_are_no_longer_finite():
 
 # ---- the command
 
-def command(*arguments, **options):
+def run_command(*arguments):
     return subprocess.run(
-        [sys.executable, str(ROOT / 'benchmarks' / 'speed.py'), *arguments], capture_output=True, text=True,
-        timeout=HANGS_AFTER, **options)
+        [sys.executable, '-m', 'benchmarks.speed', *arguments], cwd=ROOT, capture_output=True, text=True,
+        timeout=HANGS_AFTER)
 
 
 def test_one_case_from_the_command_line(tmp_path):
     """In processes of their own, plain Chainer alone: PyTorch takes longest to import."""
     path = tmp_path / 'speed.json'
-    process = command(
+    process = run_command(
         '--task', 'gaussian_mixture', '--sides', 'chainer', '--rounds', '2', '--seconds', '0.01', '--check', '2',
         '--late', '1', '--batchsize', '10', '--out', str(path))
     assert (process.returncode, process.stderr) == (0, '')
@@ -321,8 +273,8 @@ def test_one_case_from_the_command_line(tmp_path):
 def test_a_side_that_stops(tmp_path):
     """Its process says what happened, and the command knows of it."""
     (tmp_path / 'case').mkdir()
-    case = case_of('plane')
-    with pytest.raises(speed.WorkerFailed, match='chainer: FileNotFoundError'), \
+    case = measuring.make_case('gaussian_mixture', threads=1)
+    with pytest.raises(measuring.WorkerFailed, match='chainer: FileNotFoundError'), \
             worker.Worker('chainer', case, tmp_path / 'nowhere'):
         pass
 
@@ -332,41 +284,33 @@ def test_a_side_that_stops(tmp_path):
     (['--device', '-5'], "argument --device: give a whole number from -1 on, not '-5' (see --help)"),
     (['--width', '0.1'], '--width needs --task (see --help)'),
     (['--task', 'mnist', '--width', '0.1'], '--width is for --task images'),
-    (['--task', 'mnist', '--preset', 'gray'], '--preset gray of mnist: give one of post, grey'),
-    (['--task', 'images', '--preset', 'author'], '--preset author of images: give one of post, post_softplus'),
     (['--task', 'mnist', '--scaling'], 'give one of --task, --scaling and --startup (see --help)'),
+    (['--task', 'chess'], "argument --task: invalid choice: 'chess'"),
     (['--sides', 'tensorflow'], "argument --sides: invalid choice: 'tensorflow'"),
 ])
 def test_bad_usage(arguments, line, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['speed.py', *arguments])
     with pytest.raises(UsageError) as raised:
-        speed.main()
+        command.main()
     assert str(raised.value).startswith(line)
 
 
-def test_bad_usage_is_one_line_and_status_2():
-    process = command('--task', 'chess')
-    assert process.returncode == 2
-    assert process.stderr.startswith("speed.py: argument --task: invalid choice: 'chess'")
-    assert process.stderr.count('\n') == 1
-
-
 def test_missing_gpu_is_one_line_and_status_2():
-    process = command('--task', 'gaussian_mixture', '--sides', 'chainer', '--device', '999')
+    process = run_command('--task', 'gaussian_mixture', '--sides', 'chainer', '--device', '999')
     assert process.returncode == 2
-    assert process.stderr.startswith('speed.py: --device @cupy:999: no such GPU here')
+    assert process.stderr.startswith('speed: --device @cupy:999: no such GPU here')
     assert process.stderr.count('\n') == 1
 
 
 def test_published_cases():
-    assert [case.describe() for case in speed.published_cases(-1)] == [
+    assert [case.describe() for case in measuring.published_cases(-1)] == [
         'gaussian_mixture, preset `default`, batches of 100, 1 thread',
         'mnist, preset `post`, batches of 128, 2 threads',
         'images, preset `post`, width 1, batches of 32, 2 threads',
         'images, preset `post`, width 1, batches of 128, 2 threads',
         'images, preset `post`, width 0.25, batches of 32, 2 threads',
         'images, preset `post`, width 0.25, batches of 64, 2 threads']
-    for series in speed.scaling_series(-1).values():
+    for series in measuring.scaling_series(-1).values():
         assert len(series) > 1
 
 
@@ -375,18 +319,18 @@ def test_series_from_the_command_line(tmp_path, monkeypatch, capsys):
     seen = []
 
     def measure(case, sides, rounds, seconds, late, check):
-        assert (sides, rounds, check) == (speed.PEERS, 3, 5)
+        assert (sides, rounds, check) == (measuring.PEERS, 3, 5)
         seen.append(case.task)
         return measured(case.task, threads=case.threads)
-    monkeypatch.setattr(speed, 'measure', measure)
+    monkeypatch.setattr(measuring, 'measure', measure)
     monkeypatch.setattr(sys, 'argv', ['speed.py', '--scaling', '--out', str(tmp_path / 'new' / 'speed.json')])
-    speed.main()
-    series = speed.scaling_series(-1)
+    command.main()
+    series = measuring.scaling_series(-1)
     assert seen == [case.task for cases in series.values() for case in cases]
     report = json.loads((tmp_path / 'new' / 'speed.json').read_text())
     assert report['series'].keys() == series.keys()
     printed = capsys.readouterr().out
-    assert all('\n{}\n\n| threads |'.format(title) in printed for title in series)
+    assert all('\n{}\n\n| case |'.format(title) in printed for title in series)
 
 
 def test_start_of_the_commands(monkeypatch):
@@ -401,7 +345,7 @@ def test_start_of_the_commands(monkeypatch):
             assert arguments[1] == '-c' or pathlib.Path(ROOT, arguments[1]).exists()
         return finished
     monkeypatch.setattr(subprocess, 'run', run)
-    seconds = speed.measure_startup(3)
+    seconds = measuring.measure_startup(3)
     assert seconds.pop('python -c "import torch"') == 'ModuleNotFoundError: No module named torch'
     assert len(seconds) == 6
     assert all(len(times) == 3 for times in seconds.values())

@@ -1,11 +1,15 @@
 """The studies: quick versions of each, and what they compute beside closed forms."""
 
 import dataclasses
+import gzip
+import importlib
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
+import types
 
 import chainer
 import chainer.functions as F
@@ -16,14 +20,12 @@ from conftest import HANGS_AFTER, ROOT, until
 
 from ddgm import presets, training
 from ddgm.data.toy import GaussianMixture
-from ddgm.evaluation import metrics
+from ddgm.evaluation import metrics, quadrature
 from ddgm.fast.links import BatchNormalization
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import toy
-from ddgm.runs import command_line
 from ddgm.studies import (
     __main__,
-    activations,
     analogies,
     calibration,
     correlations,
@@ -37,44 +39,16 @@ from ddgm.studies import (
 from ddgm.support import tables
 from ddgm.support.errors import RunFailed, UsageError
 
-MODULES = {
-    'entropy': entropy, 'activations': activations, 'digits': digits, 'analogies': analogies,
-    'correlations': correlations, 'detector': detector, 'calibration': calibration, 'differences': differences,
-    'failures': failures}
+MODULES = {name: importlib.import_module('ddgm.studies.' + name) for name in __main__.STUDIES}
 
 
 # ---- each study, short
 
-def test_every_study_has_its_name():
-    assert set(MODULES) == set(__main__.STUDIES)
-
-
-@pytest.mark.parametrize(('name', 'cases', 'iterations', 'pictures'), [
-    ('entropy', ['swiss_roll/neighbours'], 3, ['entropy.png']),
-    ('activations', ['swiss_roll/ELU in the DGM'], 2, ['activations_swiss_roll.png']),
-    ('calibration', ['swiss_roll/calibrated'], 2, ['calibration.png']),
-    ('differences', ['swiss_roll/no_gamma', 'gaussian_mixture/gram_matrix'], 2, []),
-])
-def test_quick_study_of_the_plane(name, cases, iterations, pictures, tmp_path, capsys):
-    """From the command line to table and picture; a second call measures nothing anew."""
-    arguments = [name, '--seeds', '2', '-n', str(iterations), '-o', str(tmp_path), '--cases', *cases]
-    __main__.main(arguments)
-    printed = capsys.readouterr().out
-    assert printed.count('seed 1\n') == len(cases)
-    kept = json.loads((tmp_path / name / 'tables.json').read_text())
-    assert kept['seeds'] == [0, 1]
-    assert all(markdown in printed for markdown in map(tables.markdown, kept['tables'].values()))
-    for case in cases:
-        assert case.split('/')[1] in printed
-    for picture in pictures:
-        assert (tmp_path / name / picture).stat().st_size > 5000
-    __main__.main(arguments)
-    again = capsys.readouterr().out
-    assert 'seed 1\n' not in again
-    assert again.split('medians')[1] == printed.split('medians')[1]
-
-
 @pytest.mark.parametrize(('name', 'case', 'pictures'), [
+    ('entropy', 'swiss_roll/neighbours', ['entropy.png']),
+    ('activations', 'swiss_roll/ELU in the DGM', ['activations_swiss_roll.png']),
+    ('calibration', 'swiss_roll/calibrated', ['calibration.png']),
+    ('differences', 'gaussian_mixture/gram_matrix', []),
     ('digits', 'batch_normalized_energy', ['digits.png', 'digits_samples.png']),
     ('correlations', 'mnist/post', ['correlations.png', 'correlations_mnist_post.png']),
     ('detector', 'calibrated', ['detector.png']),
@@ -83,30 +57,61 @@ def test_quick_study_of_the_plane(name, cases, iterations, pictures, tmp_path, c
     ('failures', 'mnist/last_commit', ['failures.png']),
     ('failures', 'images/weight_normalized', ['failures.png']),
 ])
-def test_quick_study_of_pictures(name, case, pictures, digits_folder, pictures_folder, tmp_path, monkeypatch):
+def test_quick_study(name, case, pictures, digits_folder, pictures_folder, tmp_path, monkeypatch):
+    """From what it measures to tables and pictures, on few samples."""
     class Small:  # a classifier that took no time
         def features_and_probabilities(self, x):
             brightness = x.mean(axis=1)
             return x[:, :64], numpy.eye(10)[10 * brightness.argsort().argsort() // len(x)]
     monkeypatch.setattr(analogies, 'load_or_train', lambda data: (Small(), 'none'))
     monkeypatch.setattr(analogies, 'skin_tones', lambda paths: numpy.arange(len(paths)) % 3)
-    settings = study.settings_of
+    monkeypatch.setattr(study.training_state, 'N_SCORED', 300)
+    monkeypatch.setattr(failures, 'N_SAMPLES', 50)
+    monkeypatch.setattr(quadrature, 'density', lambda *given: types.SimpleNamespace(
+        log_z=0.0, divergence_of=lambda log_density: 0.0, divergence_from=lambda log_density: 0.0))
+    settings_of = study.Case.settings
 
-    def small(task, *arguments, **changes):
-        few = {'start_size': 8, 'population_batches': 2}
-        if task != 'gaussian_mixture':
-            few['batchsize'] = 4
-        return settings(task, *arguments, **{**changes, **few, **({'width': 0.02} if task == 'images' else {})})
-    monkeypatch.setattr(study, 'settings_of', small)
+    def settings(case, *arguments):
+        few = {'start_size': 8, 'population_batches': 2, **({'width': 0.02} if case.task == 'images' else {})}
+        return dataclasses.replace(settings_of(case, *arguments), **few, **(
+            {'batchsize': 4} if case.task in ('mnist', 'images') else {}))
+    monkeypatch.setattr(study.Case, 'settings', settings)
     module, data = MODULES[name], {'mnist': str(digits_folder), 'images': str(pictures_folder)}
-    result = module.measure(case, 0, 4, data, tmp_path)
-    results = {case: [json.loads(json.dumps(result))]}
+    run = study.run_of(module, case, 0, 4, data, {'mnist': 'a', 'images': 'b'}, tmp_path)
+    results = {case: [json.loads(json.dumps(module.measure(run)))]}
     for table in module.tables(results).values():
         assert {len(row) for row in table['rows']} == {len(table['columns'])}
         assert '| --- |' in tables.markdown(table)
     module.draw(results, tmp_path)
     for picture in pictures:
-        assert (tmp_path / picture).exists()
+        assert (tmp_path / picture).stat().st_size > 500
+
+
+def test_cases_train_what_is_published():
+    for module in MODULES.values():
+        for name, case in module.CASES.items():
+            assert case.task in presets.PRESETS
+            assert case.preset in presets.PRESETS[case.task]
+            assert '/' not in name or name.split('/')[0] == case.task
+            assert case.settings(3, module.ITERATIONS).seed == 3
+
+
+# ---- from the command line
+
+def test_a_study_from_the_command_line(tmp_path, capsys):
+    """Cases without data are left out; a second call measures nothing anew."""
+    arguments = ['correlations', '--seeds', '1', '-n', '1', '-o', str(tmp_path)]
+    __main__.main(arguments)
+    printed = capsys.readouterr().out
+    assert printed.startswith('Without --mnist left out: mnist/post\n')
+    assert '2 of 2' in printed
+    kept = json.loads((tmp_path / 'correlations' / 'tables.json').read_text())
+    assert (kept['seeds'], kept['left_out']) == ([0], ['mnist/post'])
+    assert all(markdown in printed for markdown in map(tables.markdown, kept['tables'].values()))
+    __main__.main(arguments)
+    again = capsys.readouterr().out
+    assert ' of 2: ' not in again
+    assert again.split('medians')[1] == printed.split('medians')[1]
 
 
 def test_mistakes_are_told_in_a_line(tmp_path):
@@ -126,35 +131,70 @@ def test_mistakes_are_told_in_a_line(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['file']
     with pytest.raises(UsageError, match='no case nonsense'):
         __main__.main(['entropy', '-o', str(tmp_path), '--cases', 'nonsense'])
-    with pytest.raises(UsageError, match='invalid choice'):
-        __main__.main(['nonsense'])
+    for name in ('nonsense', 'json.nonsense', 'nonsense.json'):
+        with pytest.raises(UsageError, match='no study \'{}\': there are activations, '.format(name)):
+            __main__.main([name])
+    assert __main__.parse(['benchmarks.results.plane']).name == 'benchmarks.results.plane'
 
 
-def test_cases_whose_data_is_missing_are_left_out_and_told(tmp_path, capsys):
-    __main__.main(['correlations', '--seeds', '1', '-n', '1', '-o', str(tmp_path)])
-    printed = capsys.readouterr().out
-    assert printed.startswith('Without --mnist left out: mnist/post\n')
-    assert '2 of 2' in printed
+# ---- what is kept, and by what it is found again
+
+def test_results_of_other_data_are_measured_anew(digits_folder, tmp_path, capsys):
+    other = tmp_path / 'other'
+    shutil.copytree(digits_folder, other)
+    path = other / 'train-images-idx3-ubyte.gz'
+    with gzip.open(path) as file:
+        content = file.read()
+    with gzip.open(path, 'wb') as file:
+        file.write(content[:16] + bytes(255 - byte for byte in content[16:]))
+    found = []
+    for folder, times in ((digits_folder, 1), (other, 1), (digits_folder, 0)):
+        study.carry_out(ending_study, {'mnist': str(folder)}, 1, 1, None, tmp_path / 'out', ['mnist/brightness'])
+        assert capsys.readouterr().out.count('1 of 1: ') == times
+        (_, (brightness,)), = json.loads((tmp_path / 'out' / 'tables.json').read_text())['tables']['runs']['rows']
+        found.append(brightness)
+    assert found[0] + found[1] == pytest.approx(255)
+    assert found[0] == found[2]
 
 
-def test_failures_are_published_presets():
-    for case in failures.CASES:
-        task, preset = case.split('/')
-        command_line.parse(task, '', ['--preset', preset, '--data', 'somewhere'])
+def test_what_decides_a_result(tmp_path, monkeypatch):
+    """Data that it reads, settings and code; not what only shows it, nor data of other tasks."""
+    def path(module=correlations, case='mnist/post', iterations=9, **fingerprints):
+        study.code.cache_clear()
+        return study.run_of(module, case, 0, iterations, {'mnist': 'x', 'images': 'y'}, fingerprints, tmp_path).path
+    first = path(mnist='a')
+    assert first == path(mnist='a', images='b') != path(mnist='c')
+    assert first != path(iterations=8, mnist='a')
+    monkeypatch.setattr(study.Case, 'settings', lambda case, *given: dataclasses.replace(
+        presets.PRESETS[case.task][case.preset].settings, sigma=2.0))
+    assert path(mnist='a') != first
+    monkeypatch.undo()
+    assert path(detector, 'post', mnist='a', images='b') != path(detector, 'post', mnist='a', images='c')
+    package = tmp_path / 'ddgm'
+    shutil.copytree(ROOT / 'ddgm', package)
+    monkeypatch.setattr(study.ddgm, '__file__', str(package / '__init__.py'))
+    assert path(mnist='a') == first
+    for name, decides in (('figures/plots.py', False), ('studies/digits.py', False), ('fast/links.py', True)):
+        (package / name).write_text('changed')
+        assert (path(mnist='a') != first) == decides
+    study.code.cache_clear()
 
 
 def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
-    """To the same bits as without, and nothing is trained twice; other settings are trained anew."""
+    """To the same bits as without, and nothing is trained twice; with other data or settings it is trained anew."""
     monkeypatch.setattr(study, 'KEEP_INTERVAL', 2)
-    settings = study.settings_of('swiss_roll', 'calibrated', 0, 5, batchsize=20, n_hidden=8)
-    draw_data = study.open_data('swiss_roll', {}, settings)
+    small_settings = dataclasses.replace(
+        presets.PRESETS['swiss_roll']['calibrated'].settings, iterations=5, batchsize=20, n_hidden=8)
 
-    def weights(marks, settings=settings, **options):
-        for state in study.states('swiss_roll', settings, draw_data, marks, **options):
+    def weights(marks, fingerprint=None, seed=0, **options):
+        run = study.Run(
+            calibration.__name__, 'swiss_roll/calibrated', dataclasses.replace(small_settings, seed=seed), {},
+            tmp_path / 'study', '')
+        run.reference.fingerprint = fingerprint
+        for state in run.states(marks, **options):
             yield state.iteration, [p.array.copy() for model in state.finished_models() for p in model.params()]
-    kept = tmp_path / 'trained'
-    alone, first = list(weights([0, 3, 5])), list(weights([5], kept=kept))
-    assert len(list(kept.iterdir())) == 2
+    alone, first = list(weights([0, 3, 5], keeps=False)), list(weights([5]))
+    assert len(list((tmp_path / 'trained').iterdir())) == 2
     trained = []
     iterations_of = study.training_state.iterations_of
 
@@ -163,14 +203,15 @@ def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
             trained.append(iteration)
             yield iteration, losses
     monkeypatch.setattr(study.training_state, 'iterations_of', noted)
-    again = list(weights([0, 3, 5], kept=kept))
+    again = list(weights([0, 3, 5]))
     assert trained == [3, 5]
     for one, other in zip([*alone, alone[-1]], [*again, *first]):
         assert one[0] == other[0]
         for a, b in zip(one[1], other[1]):
             numpy.testing.assert_array_equal(a, b)
-    list(weights([1], settings=dataclasses.replace(settings, seed=1), kept=kept))
-    assert trained == [3, 5, 1]
+    list(weights([2], seed=1))
+    list(weights([2], 'other data'))
+    assert trained == [3, 5, 1, 2, 1, 2]
 
 
 @pytest.mark.parametrize(('case', 'error'), [('killed', RunFailed), ('interrupting', KeyboardInterrupt)])
@@ -325,11 +366,6 @@ def test_held_out_share_of_a_linear_relation(rng):
 
 # ---- the study of differences
 
-def test_metrics_that_are_shown_are_measured(tmp_path):
-    measured = differences.measure('swiss_roll/none', 0, 2, {}, tmp_path)
-    assert set(differences.SHOWN['swiss_roll']) <= measured['metrics'].keys()
-
-
 def changed(change, rng):
     """Both models of the plane with a change of the table of differences, and points that have passed them."""
     models = toy.build_models(presets.PRESETS['gaussian_mixture']['default'].settings, rng)
@@ -340,7 +376,6 @@ def changed(change, rng):
 
 
 @pytest.mark.parametrize(('change', 'in_training', 'in_test_mode'), [
-    ('none', lambda x, f: (x ** 2).sum(axis=1), lambda x, f: (x ** 2).sum(axis=1)),
     ('gram_matrix', lambda x, f: (x @ x.T).sum(axis=1), lambda x, f: (x ** 2).sum(axis=1)),
     ('per_dimension', lambda x, f: (x ** 2).mean(axis=1), lambda x, f: (x ** 2).mean(axis=1)),
     ('on_features', lambda x, f: (f ** 2).mean(axis=1), lambda x, f: (f ** 2).mean(axis=1)),
@@ -353,16 +388,6 @@ def test_changed_energies(change, in_training, in_test_mode, rng):
         with chainer.using_config('train', train):
             numpy.testing.assert_allclose(
                 energy_model(x).array, expected(x, features) + others, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(('change', 'weight'), [
-    ('none', 1), ('mean_entropy', 1 / 256), ('entropy_0.02', 0.02), ('entropy_0.0002', 2e-4), ('entropy_0', 0)])
-def test_changed_entropies(change, weight, rng):
-    """As much of dH/dγ = 1/γ reaches γ, which is 1 at first."""
-    _, generative_model, _ = changed(change, rng)
-    gammas = [generative_model.bn1.gamma, generative_model.bn2.gamma]
-    for gradient in chainer.grad([generative_model.entropy()], gammas):
-        numpy.testing.assert_allclose(gradient.array, numpy.full(128, weight), rtol=1e-5)
 
 
 def test_no_gamma(rng):
@@ -378,7 +403,8 @@ def test_every_change_trains(change, rng):
     energy_model, generative_model, _ = changed(change, rng)
     before = generative_model.l3.W.array.copy(), energy_model.b.array.copy()
     optimizers = training.make_optimizer(energy_model), training.make_optimizer(generative_model)
-    for _, losses in training.train(*optimizers, GaussianMixture().sample, 20, seed=0, done=0, iterations=2):
+    for _, losses in training.train(
+            *optimizers, draw_data=GaussianMixture().sample, batchsize=20, seed=0, iterations=2):
         assert all(numpy.isfinite(float(loss)) for loss in losses.values())
     assert (generative_model.l3.W.array != before[0]).any()
     assert (energy_model.b.array != before[1]).any()

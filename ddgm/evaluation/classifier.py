@@ -77,7 +77,7 @@ def train(data, n_epochs=N_EPOCHS):
     optimizer.setup(classifier)
     n_batches = max(1, len(data.train_images) // _BATCHSIZE)
     steps = n_epochs * n_batches
-    with chainer.using_config('type_check', False), noise.source(rng):
+    with chainer.using_config('type_check', False), chainer.using_config('noise_generator', rng):
         for epoch in range(n_epochs):
             order = rng.permutation(len(data.train_images))
             for batch, indexes in enumerate(numpy.array_split(order, n_batches)):

@@ -3,12 +3,13 @@
 The post: Leaky ReLU or ELU in the DEM; tanh on f's output, sigmoid might do, none was not tried; ReLU in the DGM.
 """
 
+import functools
+
 import numpy
 
 from ddgm.evaluation.tasks import open_task
 from ddgm.fast import functions as F
 from ddgm.figures import plots
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 
 PUBLISHED = {'output': 'tanh', 'energy': 'elu', 'generator': 'relu'}
@@ -28,7 +29,6 @@ SHOWN = {
     'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'kl_generator_data', 'coverage', 'log_likelihood', 'energy_gap'),
     'swiss_roll': ('within_0.1', 'arc_kl', 'coverage', 'log_likelihood', 'energy_gap'),
 }
-CASES = {task + '/' + name: change for task in SHOWN for name, change in CHANGES.items()}
 
 
 def change_activations(energy_model, generative_model, output, energy, generator):
@@ -45,24 +45,23 @@ def change_activations(energy_model, generative_model, output, energy, generator
     G.__class__ = Changed
 
 
-def measure(case, seed, iterations, data, out):
-    task, name = case.split('/', 1)
-    settings = study.settings_of(task, 'default', seed, iterations)
-    draw_data = study.open_data(task, data, settings)
-
-    def change(*models):
-        change_activations(*models, **{**PUBLISHED, **CHANGES[name]})
-    for state in study.states(task, settings, draw_data, [iterations], change):
-        _, _, _, x, energy = finish(state, settings)
-    return {'metrics': open_task(task).score(x, energy), 'x': x[:600].tolist()}
+CASES = {
+    task + '/' + name: study.Case(
+        task, change_models=functools.partial(change_activations, **{**PUBLISHED, **change}))
+    for task in SHOWN for name, change in CHANGES.items()}
 
 
-def tables(results):
+def measure(run: study.Run) -> dict:
+    _, _, _, x, energy = run.finished()
+    return {'metrics': run.reference.score(x, energy), 'x': x[:600].tolist()}
+
+
+def tables(results: dict) -> dict:
     return {
         task: study.table_of_metrics('networks', names, cases) for task, names, cases in study.by_task(results, SHOWN)}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     for task, _, cases in study.by_task(results, SHOWN):
         plots.draw_comparison(
             out / 'activations_{}.png'.format(task), plots.Panel('data', open_task(task).shown_data(600)),

@@ -14,15 +14,14 @@ from ddgm.evaluation import metrics, sampling
 from ddgm.evaluation.classifier import load_or_train
 from ddgm.evaluation.images import downscale
 from ddgm.figures import post
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support import randomness
 from ddgm.support.tables import rounded
 
-CASES = {'mnist/post': ('mnist', 'post', {}), 'mnist/calibrated': ('mnist', 'calibrated', {}),
-         'images/post': ('images', 'post', {'width': 0.25, 'batchsize': 32})}
+CASES = {
+    'mnist/post': study.Case('mnist', 'post'), 'mnist/calibrated': study.Case('mnist', 'calibrated'),
+    'images/post': study.Case('images', 'post', {'width': 0.25, 'batchsize': 32}, length=3 / 8)}  # digits cost less
 ITERATIONS, NEEDS = 4_000, ()
-LENGTH = {'images': 3 / 8}  # of a run, over that of digits, which cost less
 N_PAIRS = 1000
 SHOWN = {
     'z': 'right by z', 'pixels': 'by pixels', 'chance': 'by chance', 'z_kept': 'like samples, by z',
@@ -101,23 +100,18 @@ def row_of_answers(generate, z, labels, classes):
     return generate(numpy.stack(points).clip(-1, 1).astype(numpy.float32))
 
 
-def measure(case, seed, iterations, data, out):
-    task, preset, changes = CASES[case]
-    iterations = max(1, round(iterations * LENGTH.get(task, 1)))
-    settings = study.settings_of(task, preset, seed, iterations, **changes)
-    draw_data = study.open_data(task, data, settings)
-    for state in study.states(task, settings, draw_data, [iterations], kept=study.trained(out)):
-        _, model, z, x, _ = finish(state, settings)
+def measure(run: study.Run) -> dict:
+    _, model, z, x, _ = run.finished()
 
     def generate(z):
         return sampling.sample(model, z)
-    if task == 'mnist':
-        classifier, _ = load_or_train(MNIST(data['mnist']))
+    if run.case.task == 'mnist':
+        classifier, _ = load_or_train(MNIST(run.data['mnist']))
 
         def label(x):
             return classifier.features_and_probabilities(x)[1].argmax(axis=1)
     else:
-        icons = ImageFolder(data['images'])
+        icons = ImageFolder(run.data['images'])
         tones, small = skin_tones(icons.paths), downscale(icons.images.astype(numpy.float32) / 255)
 
         def label(x):
@@ -126,12 +120,12 @@ def measure(case, seed, iterations, data, out):
     labels = label(x)
     classes = [c for c in numpy.unique(labels) if (labels == c).sum() >= 3]
     shown = row_of_answers(generate, z, labels, classes) if len(classes) > 1 else x[:10]
-    path = out / 'shown-{}-seed{}.npz'.format(case.replace('/', '-'), seed)
+    path = run.path.with_suffix('.npz')
     numpy.savez_compressed(path, x=(255 * shown).round().astype(numpy.uint8))
-    return {'answers': found, 'shown': path.name, 'iterations': iterations}
+    return {'answers': found, 'shown': path.name, 'iterations': run.settings.iterations}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {
         task: {
             'columns': ['analogy', *SHOWN.values()], 'seeds': False,
@@ -144,7 +138,7 @@ def tables(results):
         for task, _, cases in study.by_task(results, {'mnist': None, 'images': None})}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     for case, runs in results.items():
         shown = numpy.load(out / runs[0]['shown'])['x'] / 255
         post.draw_small_grid(

@@ -3,7 +3,6 @@
 Each run is scored on the way too, so that what does not last shows; digits beside the published preset.
 """
 
-from ddgm.evaluation.tasks import open_task
 from ddgm.figures import plots
 from ddgm.runs.training_state import finish
 from ddgm.studies import study
@@ -24,17 +23,17 @@ PIECES = {
 }
 SHORT = 'short, '
 LONGER = 'twice as long'  # half-way it is `calibrated`, so that a table shows its end alone
-# By case: its length over ITERATIONS, and what it changes.
 CASES = {
-    'gaussian_mixture/calibrated': (1, {}),
-    'gaussian_mixture/' + LONGER: (2, {}),
-    **{'gaussian_mixture/' + SHORT + name: (0.3, change) for name, change in PIECES.items()},
-    'swiss_roll/calibrated': (0.6, {}),
-    'mnist/calibrated': (0.6, {}),
-    'mnist/-b 128': (0.4, {'batchsize': 128}),
-    'mnist/-b 128, no penalty': (0.4, {'batchsize': 128, 'energy_penalty': 0.0}),
-    'mnist/convolutional': (0.45, {}),
-    'mnist/post': (0.4, {}),
+    'gaussian_mixture/calibrated': study.Case('gaussian_mixture', 'calibrated'),
+    'gaussian_mixture/' + LONGER: study.Case('gaussian_mixture', 'calibrated', length=2),
+    **{'gaussian_mixture/' + SHORT + name: study.Case('gaussian_mixture', 'calibrated', change, 0.3)
+       for name, change in PIECES.items()},
+    'swiss_roll/calibrated': study.Case('swiss_roll', 'calibrated', length=0.6),
+    'mnist/calibrated': study.Case('mnist', 'calibrated', length=0.6),
+    'mnist/-b 128': study.Case('mnist', 'calibrated', {'batchsize': 128}, 0.4),
+    'mnist/-b 128, no penalty': study.Case('mnist', 'calibrated', {'batchsize': 128, 'energy_penalty': 0.0}, 0.4),
+    'mnist/convolutional': study.Case('mnist', 'convolutional', length=0.45),
+    'mnist/post': study.Case('mnist', 'post', length=0.4),
 }
 ITERATIONS, NEEDS = 10_000, ()
 N_MARKS = 4
@@ -46,18 +45,11 @@ SHOWN = {
 }
 
 
-def measure(case, seed, iterations, data, out):
-    task, name = case.split('/')
-    length, changes = CASES[case]
-    iterations = max(1, round(iterations * length))
-    preset = name if name in ('convolutional', 'post') else 'calibrated'
-    settings = study.settings_of(task, preset, seed, iterations, **changes)
-    reference = open_task(task, data.get(task), settings)
+def measure(run: study.Run) -> dict:
     trace = []
-    marks = study.marks_of(iterations, N_MARKS)[1:]
-    for state in study.states(task, settings, reference.draw_data, marks, kept=study.trained(out)):
-        _, _, _, x, energy = finish(state, settings)
-        trace.append({'iteration': state.iteration, **reference.score(x, energy, settings)})
+    for state in run.states(run.marks(N_MARKS)[1:]):
+        _, _, _, x, energy = finish(state, run.settings)
+        trace.append({'iteration': state.iteration, **run.reference.score(x, energy, run.settings)})
     return {'trace': trace}
 
 
@@ -77,7 +69,7 @@ def parts(results):
         yield from ((part, names, found) for part, found in ((task, whole), ('pieces', short)) if found)
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     """A table a task, half-way and at the end; and ``pieces``, what one piece changed does."""
     found = {}
     for part, names, cases in parts(results):
@@ -103,7 +95,7 @@ def tables(results):
     return found
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'calibration.png', [
         plots.Plot('{}: {}'.format(part, key), 'iteration', {
             case: ([entry['iteration'] for entry in runs[0]['trace']],

@@ -10,8 +10,8 @@ from ddgm.studies import study
 from ddgm.support.tables import rounded
 
 CASES = {
-    'gaussian_mixture/default': ('gaussian_mixture', 'default'), 'swiss_roll/default': ('swiss_roll', 'default'),
-    'mnist/post': ('mnist', 'post')}
+    'gaussian_mixture/default': study.Case('gaussian_mixture'), 'swiss_roll/default': study.Case('swiss_roll'),
+    'mnist/post': study.Case('mnist', 'post')}
 ITERATIONS, NEEDS = 4_000, ()
 N_MARKS = 4
 
@@ -38,14 +38,10 @@ def moved_experts(energy_model, generative_model, z, difference=0.05):
     return numpy.stack(columns, axis=1)
 
 
-def measure(case, seed, iterations, data, out):
-    task, preset = CASES[case]
-    settings = study.settings_of(task, preset, seed, iterations)
+def measure(run: study.Run) -> dict:
     trace, rng = [], numpy.random.default_rng(0)
-    marks = study.marks_of(iterations, N_MARKS)
-    for state in study.states(
-            task, settings, study.open_data(task, data, settings), marks, kept=study.trained(out)):
-        energy_model, generative_model, z, x, _ = finish(state, settings)
+    for state in run.states(run.marks(N_MARKS)):
+        energy_model, generative_model, z, x, _ = finish(state, run.settings)
         f = features(energy_model, x)
         half = len(z) // 2
         trace.append({
@@ -76,7 +72,7 @@ def concentration(moved):
     return float((squares[heard].max(axis=1) / squares[heard].sum(axis=1)).mean())
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     rows = []
     for case, runs in results.items():
         def mean(key, at, runs=runs):
@@ -93,7 +89,7 @@ def tables(results):
         'rows': rows, 'seeds': False}}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     drawn = []
     for case, runs in results.items():
         iterations = [entry['iteration'] for entry in runs[0]['trace']]

@@ -11,7 +11,7 @@ from ddgm.studies import study
 from ddgm.support import randomness
 from ddgm.support.tables import rounded
 
-CASES = {name: name for name in ('post', 'grey', 'calibrated')}
+CASES = {preset: study.Case('mnist', preset) for preset in ('post', 'grey', 'calibrated')}
 ITERATIONS, NEEDS = 4_000, ('mnist', 'images')
 N_INPUTS = 2000
 N_MARKS = 4
@@ -46,15 +46,12 @@ def grey_28(images):
     return grey.reshape(-1, SIDE, 2, SIDE, 2).mean(axis=(2, 4)).reshape(-1, SIDE * SIDE).astype(numpy.float32)
 
 
-def measure(case, seed, iterations, data, out):
-    settings = study.settings_of('mnist', CASES[case], seed, iterations)
-    digits, icons = MNIST(data['mnist'], settings.batchsize), ImageFolder(data['images']).images
-    inputs = inputs_of(digits, icons, settings.binarized, randomness.metric_generator(randomness.OTHER_INPUTS))
+def measure(run: study.Run) -> dict:
+    digits, icons = MNIST(run.data['mnist']), ImageFolder(run.data['images']).images
+    inputs = inputs_of(digits, icons, run.settings.binarized, randomness.metric_generator(randomness.OTHER_INPUTS))
     trace = []
-    marks = study.marks_of(iterations, N_MARKS)
-    for state in study.states(
-            'mnist', settings, study.open_data('mnist', data, settings), marks, kept=study.trained(out)):
-        _, _, _, x, energy = finish(state, settings)
+    for state in run.states(run.marks(N_MARKS)):
+        _, _, _, x, energy = finish(state, run.settings)
         energies = {name: energy(points) for name, points in {**inputs, 'own samples': x}.items()}
         of_digits = energies.pop('test digits')
         trace.append({'iteration': state.iteration, **{
@@ -66,7 +63,7 @@ def names_in(results):
     return [name for name in next(iter(results.values()))[0]['trace'][0] if name != 'iteration']
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {'auroc': {
         'columns': ['test digits against', *map('`{}`'.format, results)],
         'rows': [
@@ -74,10 +71,8 @@ def tables(results):
             for name in names_in(results)]}}
 
 
-def draw(results, out):
-    names = names_in(results)
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'detector.png', [
         plots.Plot('{}: AUROC of E'.format(case), 'iteration', {
-            name: ([entry['iteration'] for entry in runs[0]['trace']],
-                   [[entry[name] for entry in run['trace']] for run in runs]) for name in names})
+            name: study.curve(runs, name) for name in names_in(results)})
         for case, runs in results.items()], columns=3)

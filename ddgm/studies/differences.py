@@ -7,9 +7,7 @@ import chainer
 import chainer.functions as F
 import numpy
 
-from ddgm.evaluation.tasks import open_task
 from ddgm.fast.links import BatchNormalization
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 
 ITERATIONS, NEEDS = 10_000, ()
@@ -21,18 +19,6 @@ SHOWN = {
 
 
 # ---- the changes: each takes both models as this project builds them and changes one thing in them
-
-def nothing(energy_model, generative_model):
-    """As published."""
-
-
-def entropy_weight(weight):
-    """weight·H in the generator's loss."""
-    def change(energy_model, generative_model):
-        entropy = generative_model.entropy
-        generative_model.entropy = lambda: weight * entropy()
-    return change
-
 
 def no_gamma(energy_model, generative_model):
     """BatchNormalization without γ and β, and so an entropy without a gradient."""
@@ -71,37 +57,27 @@ def on_features(energy_model, generative_model):
     energy_model.quadratic_term = quadratic_term
 
 
-CHANGES = {
-    'none': nothing,
-    'mean_entropy': entropy_weight(1 / 256),
-    'entropy_0.02': entropy_weight(0.02),
-    'entropy_0.0002': entropy_weight(2e-4),
-    'entropy_0': entropy_weight(0.0),
-    'no_gamma': no_gamma,
-    'gram_matrix': gram_matrix,
-    'per_dimension': per_dimension,
-    'on_features': on_features,
-}
-CASES = {task + '/' + name: change for task in SHOWN for name, change in CHANGES.items()}
+WEIGHTS = {'none': 1.0, 'mean_entropy': 1 / 256, 'entropy_0.02': 0.02, 'entropy_0.0002': 2e-4, 'entropy_0': 0.0}
+CHANGES = {function.__name__: function for function in (no_gamma, gram_matrix, per_dimension, on_features)}
+CASES = {
+    '{}/{}'.format(task, name): case for task in SHOWN for name, case in {
+        **{name: study.Case(task, changes={'entropy_weight': weight}) for name, weight in WEIGHTS.items()},
+        **{name: study.Case(task, change_models=change) for name, change in CHANGES.items()}}.items()}
 
 
 # ---- the study
 
-def measure(case, seed, iterations, data, out):
+def measure(run: study.Run) -> dict:
     """The metrics of a run; ``None`` where its samples are no longer finite."""
-    task = case.split('/')[0]
-    settings = study.settings_of(task, 'default', seed, iterations)
-    draw_data = study.open_data(task, data, settings)
-    for state in study.states(task, settings, draw_data, [iterations], CASES[case]):
-        _, _, _, x, energy = finish(state, settings)
-    return {'metrics': open_task(task).score(x, energy) if numpy.isfinite(x).all() else None}
+    _, _, _, x, energy = run.finished()
+    return {'metrics': run.reference.score(x, energy) if numpy.isfinite(x).all() else None}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {
         task: study.table_of_metrics('change', names, {'`{}`'.format(case): runs for case, runs in cases.items()})
         for task, names, cases in study.by_task(results, SHOWN)}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     """No pictures."""

@@ -4,12 +4,12 @@ Over training: diversity of the samples, the energy gap, and the norm of the gra
 sample and as a whole, beside that from the entropy.
 """
 
+import chainer
 import numpy
 
 from ddgm import objectives
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import metrics
-from ddgm.fast import noise
 from ddgm.fast.gradients import gradients
 from ddgm.figures import plots, post
 from ddgm.runs.training_state import finish
@@ -17,10 +17,12 @@ from ddgm.studies import study
 from ddgm.support import randomness
 from ddgm.support.tables import rounded
 
-CASES = {name: name for name in ('post', 'grey', 'batch_normalized_energy', 'weight_normalized_energy', 'last_commit')}
-CASES['weight_normalized_generator'] = 'last_commit'  # without weight normalization in the DEM
-CHANGES = {'weight_normalized_generator': {'energy_normalization': 'none'}}
-ITERATIONS, NEEDS = 2_000, ('mnist',)
+CASES = {
+    **{preset: study.Case('mnist', preset) for preset in (
+        'post', 'grey', 'batch_normalized_energy', 'weight_normalized_energy', 'last_commit')},
+    'weight_normalized_generator': study.Case('mnist', 'last_commit', {'energy_normalization': 'none'}),
+}
+ITERATIONS, NEEDS = 2_000, ()
 N_MARKS = 10
 # Of what is measured, its head in the table and in the plots.
 QUANTITIES = {
@@ -57,17 +59,14 @@ def gradient_norms(energy_model, generative_model, z):
         'passed': float(numpy.median(behind_sigmoids / numpy.maximum(sizes, 1e-300)))}
 
 
-def measure(case, seed, iterations, data, out):
-    settings = study.settings_of('mnist', CASES[case], seed, iterations, **CHANGES.get(case, {}))
-    digits = MNIST(data['mnist'], settings.batchsize)
+def measure(run: study.Run) -> dict:
+    settings, digits = run.settings, MNIST(run.data['mnist'])
     held_out = digits.held_out(1000, randomness.metric_generator(randomness.REFERENCE_DATA), settings.binarized)
     reference = digits.held_out(1000, randomness.metric_generator(randomness.REFERENCE_DATA))
     trace = []
-    marks = study.marks_of(iterations, N_MARKS)
-    for state in study.states(
-            'mnist', settings, study.open_data('mnist', data, settings), marks, kept=study.trained(out)):
+    for state in run.states(run.marks(N_MARKS)):
         _, generative_model, z, x, energy = finish(state, settings)
-        with noise.source(randomness.metric_generator(randomness.LOOKS)):
+        with chainer.using_config('noise_generator', randomness.metric_generator(randomness.LOOKS)):
             # Of copies, so that looking moves no running statistics.
             norms = gradient_norms(*(model.copy(mode='copy') for model in state.models), z[:settings.batchsize])
         trace.append({
@@ -81,7 +80,7 @@ def late(run, name, n):
     return float(numpy.median([entry[name] for entry in run['trace'][-n:]]))
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     return {'gradients': {
         'columns': ['preset', 'collapsed', *QUANTITIES.values()], 'seeds': False,
         'rows': [
@@ -91,12 +90,11 @@ def tables(results):
             for case, runs in results.items()]}}
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'digits.png', [
-        plots.Plot(title.replace('`', ''), 'iteration', {
-            case: ([entry['iteration'] for entry in runs[0]['trace']][1:],
-                   [[entry[name] for entry in run['trace'][1:]] for run in runs])
-            for case, runs in results.items()}, logarithmic=name in ('gradient_of_energy', 'pull', 'passed'))
+        plots.Plot(
+            title.replace('`', ''), 'iteration', {case: study.curve(runs, name, 1) for case, runs in results.items()},
+            logarithmic=name in ('gradient_of_energy', 'pull', 'passed'))
         for name, title in QUANTITIES.items()], columns=4)
     post.draw_small_grid(
         out / 'digits_samples.png',

@@ -11,7 +11,6 @@ import numpy
 
 from ddgm.beyond_the_paper.entropies import neighbour_entropy
 from ddgm.evaluation import metrics
-from ddgm.evaluation.tasks import open_task
 from ddgm.fast.gradients import gradients
 from ddgm.fast.links import BatchNormalization, Linear
 from ddgm.figures import plots
@@ -35,7 +34,8 @@ SHOWN = {
     'gaussian_mixture': ('hq_2sigma', 'modes_2sigma', 'entropy_knn', 'kl_generator_data', 'coverage', 'log_likelihood'),
     'swiss_roll': ('within_0.1', 'arc_kl', 'coverage', 'log_likelihood'),
 }
-CASES = {task + '/' + name: change for task in SHOWN for name, change in CHANGES.items()}
+CASES = {
+    task + '/' + name: study.Case(task, changes=change) for task in SHOWN for name, change in CHANGES.items()}
 
 
 def gradient_angles(generative_model, z, others):
@@ -76,15 +76,11 @@ def shrunk(generative_model, z, factor):
     return [b - a for a, b in zip(before, after)]
 
 
-def measure(case, seed, iterations, data, out):
-    task, name = case.split('/', 1)
-    settings = study.settings_of(task, 'default', seed, iterations, **CHANGES[name])
-    draw_data = study.open_data(task, data, settings)
+def measure(run: study.Run) -> dict:
     trace = []
     rng = numpy.random.default_rng(0)  # of what is looked at, the same for each run
-    marks = study.marks_of(iterations, N_MARKS)
-    for state in study.states(task, settings, draw_data, marks, kept=study.trained(out)):
-        _, generative_model, z, x, energy = finish(state, settings)
+    for state in run.states(run.marks(N_MARKS)):
+        _, generative_model, z, x, energy = finish(state, run.settings)
         trace.append({
             'iteration': state.iteration, 'proxy': float(generative_model.entropy().array),
             'entropy': metrics.entropy_knn(x.astype(float)),
@@ -92,12 +88,12 @@ def measure(case, seed, iterations, data, out):
                 generative_model.copy(mode='copy'), generative_model.draw_latent(1000, rng),
                 generative_model.draw_latent(10_000, rng))})
     return {
-        'trace': trace, 'metrics': open_task(task).score(x, energy), 'halved': shrunk(generative_model, z, 0.5),
+        'trace': trace, 'metrics': run.reference.score(x, energy), 'halved': shrunk(generative_model, z, 0.5),
         'correlation': float(numpy.corrcoef(
             *([entry[key] for entry in trace[1:]] for key in ('proxy', 'entropy')))[0, 1])}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     """For each task the entropy beside its proxy, and the metrics, as ``…_samples``; then what halving a layer does."""
     found, halved = {}, []
     for task, names, cases in study.by_task(results, SHOWN):
@@ -127,15 +123,11 @@ def tables(results):
     return found
 
 
-def draw(results, out):
-    drawn = []
-    for task, _, cases in study.by_task(results, SHOWN):
-        drawn += [
-            plots.Plot('{}: {}'.format(task, title), 'iteration', {
-                case: ([entry['iteration'] for entry in runs[0]['trace']][1:],
-                       [[entry[key] for entry in run['trace'][1:]] for run in runs])
-                for case, runs in cases.items()})
-            for key, title in (
-                ('proxy', 'H(γ), nats'), ('entropy', 'entropy of samples, nats'),
-                ('cosine_gamma', 'cosine of the gradients, in γ'))]
-    plots.draw_plots(out / 'entropy.png', drawn, columns=3)
+def draw(results: dict, out) -> None:
+    plots.draw_plots(out / 'entropy.png', [
+        plots.Plot('{}: {}'.format(task, title), 'iteration', {
+            case: study.curve(runs, key, 1) for case, runs in cases.items()})
+        for task, _, cases in study.by_task(results, SHOWN)
+        for key, title in (
+            ('proxy', 'H(γ), nats'), ('entropy', 'entropy of samples, nats'),
+            ('cosine_gamma', 'cosine of the gradients, in γ'))], columns=3)

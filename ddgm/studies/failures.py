@@ -11,12 +11,14 @@ from ddgm.support import randomness
 from ddgm.support.tables import rounded
 
 ITERATIONS, NEEDS = 6_000, ()
-CASES = {  # the length of a run, over that
-    'mnist/batch_normalized_energy': 1 / 2, 'mnist/last_commit': 3 / 4, 'mnist/weight_normalized_energy': 3 / 4,
-    'mnist/post': 1 / 2, 'mnist/grey': 1,
-    'images/post': 1 / 6, 'images/post_softplus': 1 / 6, 'images/weight_normalized': 1 / 6, 'images/last_commit': 1 / 6,
+SMALL = {'width': 0.125, 'batchsize': 32}  # of icons
+CASES = {  # with the lengths of their runs, over that
+    **{'mnist/' + preset: study.Case('mnist', preset, length=length, least=3) for preset, length in (
+        ('batch_normalized_energy', 1 / 2), ('last_commit', 3 / 4), ('weight_normalized_energy', 3 / 4),
+        ('post', 1 / 2), ('grey', 1))},
+    **{'images/' + preset: study.Case('images', preset, SMALL, length=1 / 6, least=3) for preset in (
+        'post', 'post_softplus', 'weight_normalized', 'last_commit')},
 }
-CHANGES = {'mnist': {}, 'images': {'width': 0.125, 'batchsize': 32}}
 INTERVAL = {'mnist': 250, 'images': 100}  # iterations between two looks
 N_SAMPLES = 1000
 
@@ -40,16 +42,13 @@ def collapse(trace):
     return trace[len(low) - low[::-1].index(False) if False in low else 0][0]
 
 
-def measure(case, seed, iterations, data, out):
-    task, preset = case.split('/')
-    iterations = max(3, round(iterations * CASES[case]))
-    settings = study.settings_of(task, preset, seed, iterations, **CHANGES[task])
-    draw_data = study.open_data(task, data, settings)
+def measure(run: study.Run) -> dict:
+    task, trace = run.case.task, []
     rng = randomness.metric_generator(randomness.REFERENCE_DATA)
-    reference = draw_data(N_SAMPLES, rng) if task == 'images' else MNIST(data['mnist']).held_out(N_SAMPLES, rng)
-    trace = []
-    marks = study.marks_of(iterations, max(3, round(iterations / INTERVAL[task])))[1:]
-    for state in study.states(task, settings, draw_data, marks):
+    reference = run.reference.draw_data(N_SAMPLES, rng) if task == 'images' else (
+        MNIST(run.data['mnist']).held_out(N_SAMPLES, rng))
+    marks = run.marks(max(3, round(run.settings.iterations / INTERVAL[task])))
+    for state in run.states(marks[1:], keeps=False):
         _, generative_model = state.models
         x = sampling.sample(
             generative_model, generative_model.draw_latent(N_SAMPLES, randomness.metric_generator(randomness.SCORED_Z)))
@@ -58,10 +57,10 @@ def measure(case, seed, iterations, data, out):
     return {'trace': trace}
 
 
-def tables(results):
+def tables(results: dict) -> dict:
     """A table a task, of the same columns."""
     found = {}
-    for task, _, cases in study.by_task(results, CHANGES):
+    for task, _, cases in study.by_task(results, INTERVAL):
         rows = []
         for preset, runs in cases.items():
             starts = [collapse(run['trace']) for run in runs]
@@ -70,14 +69,13 @@ def tables(results):
                 '{} of {}'.format(sum(start is not None for start in starts), len(runs)),
                 ', '.join('–' if start is None else '{:,}'.format(start) for start in starts),
                 rounded([sorted(diversity for _, diversity in run['trace'][-3:])[1] for run in runs], 2)])
-        sizes = ', '.join('{} {}'.format(*change) for change in CHANGES[task].items())
         found[task] = {
             'columns': ['preset', 'iterations', 'collapsed', 'from iteration', '`diversity` at the end'], 'rows': rows,
-            'made': {'iterations': sizes or None}}
+            'made': {'iterations': ', '.join(map('{0[0]} {0[1]}'.format, SMALL.items())) if task == 'images' else None}}
     return found
 
 
-def draw(results, out):
+def draw(results: dict, out) -> None:
     plots.draw_plots(out / 'failures.png', [
         plots.Plot(case + ': diversity', 'iteration', {
             'seed {}'.format(seed): tuple(zip(*run['trace'])) for seed, run in enumerate(runs)})

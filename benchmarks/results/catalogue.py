@@ -1,0 +1,137 @@
+"""Every file of docs/results/: what measures it, what that takes, and what stands beside it."""
+
+import dataclasses
+
+from benchmarks import ROOT
+from benchmarks.results import record
+
+# What decides how long a step takes: what starts, saves and logs a run is outside.  Presets are apart too: those that
+# are timed are the post's, which stay.
+STEP = tuple('ddgm/' + name for name in (
+    'training.py', 'models.py', 'objectives.py', 'equations.py', 'links.py', 'networks', 'beyond_the_paper', 'fast',
+    'data/toy.py', 'data/mnist.py', 'data/image_folder.py', 'support/compatibility.py', 'support/randomness.py'))
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One file of docs/results/.
+
+    Attributes:
+        name (str): The file's.
+        words (tuple): The command after ``python``; a study records nothing by itself.
+        minutes (int): About, on two cores.
+        needs (tuple): Of ``'mnist'`` and ``'images'``, the folders of data that are handed over.
+        steps (bool): Whether it is about steps alone, whatever scores, draws and compares runs.
+        presets (tuple): What it trains, where its figures follow from the bits that training computes.
+        cases (tuple): Of a study, those that are measured, or tasks whose are; none: all.
+        pictures (tuple): Of a study, those that the documents show: its own name, that in docs/, and the width there.
+        packages (tuple): Whose versions are told of a study.
+    """
+
+    name: str
+    words: tuple
+    minutes: int
+    needs: tuple = ()
+    steps: bool = False
+    presets: tuple = ()
+    cases: tuple = ()
+    pictures: tuple = ()
+    packages: tuple = ('Chainer', 'NumPy')
+
+    @property
+    def study(self):
+        """The name that ``ddgm.studies`` knows it by; ``None`` where it is none."""
+        return self.words[2] if self.words[:2] == ('-m', 'ddgm.studies') else None
+
+    @property
+    def program(self):
+        """The file that measures it, ``None`` for a study of the package."""
+        for word in self.words:
+            if word.startswith('benchmarks.'):
+                path = word.replace('.', '/')
+                return path + ('/__main__.py' if (ROOT / path).is_dir() else '.py')
+            if word.endswith('.py'):
+                return word
+        return None
+
+    @property
+    def code(self):
+        """The files and folders that decide what is measured."""
+        return (*(STEP if self.steps else record.CODE), *([self.program] if self.program else []))
+
+    @property
+    def compared(self):
+        """What ``benchmarks.checks.same_bits`` compares of it: nothing, where times are measured."""
+        return self.presets or ((self.study,) if self.study else ())
+
+
+def study(name, study, minutes, needs=(), *flags, **more):
+    """The result of a study, by the name that ``ddgm.studies`` knows it by."""
+    return Result(name, ('-m', 'ddgm.studies', study, *flags), minutes, needs, **more)
+
+
+ALL = (
+    study(
+        'plane', 'benchmarks.results.plane', 25, (), '--seeds', '16',
+        presets=('gaussian_mixture/default', 'swiss_roll/default')),
+    study(
+        'density', 'benchmarks.results.density', 45, presets=('gaussian_mixture/density', 'swiss_roll/density'),
+        pictures=tuple((name, name, 440) for name in ('density_gaussian_mixture.png', 'density_swiss_roll.png'))),
+    study(
+        'digits', 'benchmarks.results.published_digits', 60, ('mnist',),
+        presets=('mnist/post', 'mnist/batch_normalized_energy', 'mnist/last_commit')),
+    study(
+        'icons', 'benchmarks.results.published_icons', 85, ('images',),
+        presets=('images/post', 'images/calibrated')),
+    study(
+        'beside_pytorch', 'benchmarks.results.beside_pytorch', 10, presets=('gaussian_mixture/default',),
+        pictures=(('comparison.png', 'comparison.png', 720),), packages=('Chainer', 'NumPy', 'torch')),
+    Result('speed', ('-m', 'benchmarks.speed', '--record'), 35, steps=True),
+    Result('speed_sizes', (
+        '-m', 'benchmarks.speed', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 15, steps=True),
+    Result('speed_startup', ('-m', 'benchmarks.speed', '--startup', '--record', '--rounds', '2'), 10),
+    Result('convolution', ('-m', 'benchmarks.speed.convolution', '--record'), 10, ('images',), steps=True),
+    study('calibration', 'calibration', 60, cases=('gaussian_mixture', 'swiss_roll')),
+    study('calibrated_digits', 'calibration', 90, ('mnist',), cases=('mnist',)),
+    study('entropy', 'entropy', 20, pictures=(('entropy.png', 'studies_entropy.png', 1100),)),
+    study('activations', 'activations', 15, pictures=(
+        ('activations_gaussian_mixture.png', 'studies_activations.png', 900),)),
+    study(
+        'average_digit', 'digits', 10, ('mnist',), '-n', '600', '--seeds', '5', pictures=(
+            ('digits.png', 'studies_digits.png', 1100), ('digits_samples.png', 'studies_digits_samples.png', 600))),
+    study('collapses_of_digits', 'failures', 90, ('mnist',), '--seeds', '5', cases=('mnist',)),
+    study('collapses_of_icons', 'failures', 35, ('images',), '--seeds', '5', cases=('images',)),
+    study(  # of icons it trains a sixth of these iterations, the preset's own
+        'collapses_of_icons_longer', 'failures', 30, ('images',), '--seeds', '5', '-n', '24000',
+        cases=('images/last_commit',)),
+    study('differences', 'differences', 60),
+    study('detector', 'detector', 60, ('mnist', 'images'), pictures=(('detector.png', 'studies_detector.png', 1100),)),
+    study('features_and_z', 'correlations', 30, ('mnist',), pictures=(
+        ('correlations.png', 'studies_correlations.png', 1000),
+        ('correlations_mnist_post.png', 'studies_experts.png', 500))),
+    study('analogies', 'analogies', 60, ('mnist', 'images'), pictures=(
+        ('analogies_mnist_calibrated.png', 'studies_analogies.png', 300),
+        ('analogies_images_post.png', 'studies_analogies_icons.png', 500))),
+    Result('processes', ('-m', 'benchmarks.speed.processes'), 15, ('mnist', 'images')),
+    Result('scaling', ('-m', 'benchmarks.speed.scaling'), 1, steps=True),
+    Result('rounding', ('-m', 'benchmarks.checks.rounding'), 5, ('mnist', 'images')),
+    Result('large_data', ('-m', 'benchmarks.speed.large_data'), 5),
+    Result('reliability', (
+        '-m', 'pytest', 'tests/test_faults.py', 'tests/test_fuzz.py', 'tests/test_processes.py', '--thorough',
+        '--record', '-n', 'auto', '--dist', 'worksteal'), 20),
+)
+# Rows that stand beside those of a study, from other results; and what is aimed at.
+BESIDE = {
+    ('calibration', 'gaussian_mixture'): [
+        ['`default`', 20_000, 'plane.gaussian_mixture_20000.{}.ours'],
+        ['real data', None, 'plane.gaussian_mixture_20000.{}.real data'],
+        ['aim', None, {
+            'log_likelihood': '≥ −1.6', 'kl_generator_data': '≤ 0.3', 'hq_2sigma': '≥ 0.82', 'coverage': '≥ 0.93',
+            'mode_kl': '≤ 0.004'}]],
+    ('calibration', 'swiss_roll'): [
+        ['`default`', 20_000, 'plane.swiss_roll_20000.{}.ours'],
+        ['aim', None, {'within_0.1': '≥ 0.95', 'coverage': '≥ 0.85'}]],
+    ('calibrated_digits', 'mnist'): [
+        ['aim', None, {'class_kl': '≤ 0.05', 'frechet': '≤ 62, a third of `post`'}],
+        ['aim, `convolutional`', None, {'class_kl': '≤ 0.03', 'frechet': '≤ 25'}]],
+}

@@ -1,0 +1,104 @@
+"""Fill the tables and figures of README.md and docs/*.md from docs/results/*.json; --check only compares.
+
+    <!-- table NAME.TABLE -->                a table and what it was measured on, up to <!-- end -->
+    <!-- figure NAME.TABLE.ROW.COLUMN -->    one figure within a sentence, up to <!-- end --> on the same line
+
+docs/results/NAME.json holds ``made`` (command, commit, date, seeds, iterations, machine, versions) and ``tables``,
+which are as ddgm/support/tables.py has them.  Here a cell may also be {"from": "NAME.TABLE.ROW.COLUMN"}: another's.
+"""
+
+import argparse
+import json
+import re
+import sys
+
+from benchmarks import ROOT
+from ddgm.support import tables
+
+TABLE = re.compile(r'((?<!`)<!-- table (\S+) -->\n)(.*?)(<!-- end -->)', re.DOTALL)
+FIGURE = re.compile(r'((?<!`)<!-- figure ([^>\n]+) -->)([^\n]*?)(<!-- end -->)')
+MADE = ('command', 'seeds', 'iterations', 'machine', 'versions', 'classifier', 'date', 'commit', 'same_bits')
+
+
+def find_table(name, results):
+    """The table NAME.TABLE, and how it was made."""
+    file, table = name.split('.')
+    content = json.loads((results / (file + '.json')).read_text(encoding='utf-8'))
+    return content['tables'][table], {**content['made'], **content['tables'][table].get('made', {})}
+
+
+def find_cell(name, results):
+    """The cell NAME.TABLE.ROW.COLUMN; rows and columns may have points in their names, marks of code are left out."""
+    file, table, rest = name.split('.', 2)
+    content = find_table(file + '.' + table, results)[0]
+    return {
+        '{}.{}'.format(cells[0], title).replace('`', ''): cell
+        for cells in content['rows'] for title, cell in zip(content['columns'], cells)}[rest]
+
+
+def show(cell, results, seeds=True):
+    """A cell as text, another's where it refers to one."""
+    if isinstance(cell, dict) and 'value' not in cell:
+        cell = find_cell(cell['from'], results)
+    return tables.show(cell, seeds)
+
+
+def describe(made, medians):
+    """The small line below a table: what it was measured on."""
+    def text(name):
+        value = made.get(name)
+        if not value or isinstance(value, str):
+            return value and {
+                'command': '`{}`', 'classifier': 'classifier {}', 'commit': 'commit {}',
+                'same_bits': 'the same bits at {}'}.get(name, '{}').format(value)
+        if name == 'iterations':
+            return '{:,} iterations'.format(value)
+        first, last = value[0], value[-1]
+        seeds = ', '.join(map(str, value)) if value != [*range(first, last + 1)] or len(value) < 6 else (
+            '{} to {}'.format(first, last))
+        return ('medians of ' if medians else '') + 'seeds ' + seeds
+    unknown = ', '.join(name for name in ('machine', 'versions', 'commit') if not made.get(name))
+    parts = [*map(text, MADE), unknown and unknown + ': before this was recorded']
+    return '<sub>{}.</sub>'.format('; '.join(filter(None, parts)))
+
+
+def markdown(name, results):
+    """The table NAME.TABLE with the line below it."""
+    table, made = find_table(name, results)
+    lines = tables.markdown(table, lambda cell, seeds: show(cell, results, seeds))
+    return lines + '\n' + describe(made, not table.get('seeds', True)) + '\n'
+
+
+def fill(text, results):
+    """A document's text with its tables and figures filled, and the names of those that were different."""
+    changed = []
+
+    def replace(match, make):
+        try:
+            new = make(match[2])
+        except (OSError, LookupError, ValueError):
+            raise SystemExit('{}: not in {}'.format(match[2], results)) from None
+        if new != match[3]:
+            changed.append(match[2])
+        return match[1] + new + match[4]
+    text = TABLE.sub(lambda match: replace(match, lambda name: markdown(name, results)), text)
+    text = FIGURE.sub(lambda match: replace(match, lambda name: show(find_cell(name, results), results, False)), text)
+    return text, changed
+
+
+def main(arguments=None, root=ROOT):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', action='store_true', help='write nothing; exit status 1 where something differs')
+    check, status = parser.parse_args(arguments).check, 0
+    for path in [root / 'README.md', *sorted((root / 'docs').glob('*.md'))]:
+        text, changed = fill(path.read_text(encoding='utf-8'), root / 'docs' / 'results')
+        for name in changed:
+            print('{}: {} {}'.format(path.relative_to(root), name, 'differs' if check else 'filled'))
+        status = max(status, int(check and bool(changed)))
+        if changed and not check:
+            path.write_text(text, encoding='utf-8')
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())

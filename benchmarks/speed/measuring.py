@@ -1,0 +1,238 @@
+"""What is measured of training steps and of starts, and that all sides compute the same."""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import types
+
+from benchmarks import ROOT
+from benchmarks.results import record
+from benchmarks.speed.sides import SIDES, NotMeasured
+from benchmarks.speed.sides.case import LOSSES, Case
+from benchmarks.speed.sides.worker import Worker, WorkerFailed
+from ddgm import presets
+from ddgm.support.errors import RunFailed, UsageError
+
+OURS = 'ours'
+PEERS = [name for name in SIDES if name != OURS]
+TASKS = 'gaussian_mixture', 'mnist', 'images'
+
+# Of all losses of the iterations that are compared, relative to those of more than a nat.  Only rounding tells the
+# sides apart, and it grows from iteration to iteration.
+TOLERANCE = 1e-3
+PAUSE = 0.1  # seconds between two turns, in which the threads of the side before go to sleep
+SLOW = 0.3  # seconds a step from which on fewer steps do
+
+
+# ---- what is measured
+
+def make_case(task, batchsize=None, width=None, threads=None, device=-1, seed=None) -> Case:
+    """A case from a task's first preset and what is changed of it; raises ``UsageError``."""
+    preset = presets.default_preset(task)
+    changes = {'batchsize': batchsize, 'width': width, 'seed': seed}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if 'width' in changes and task != 'images':
+        raise UsageError('--width is for --task images')
+    settings = dataclasses.replace(presets.PRESETS[task][preset].settings, **changes)
+    if threads is None:
+        threads = 1 if task == 'gaussian_mixture' else 2
+    return Case(task, preset, threads, device, types.SimpleNamespace(**dataclasses.asdict(settings)))
+
+
+def published_cases(device: int) -> list:
+    """Those of docs/performance.md."""
+    return [
+        make_case('gaussian_mixture', device=device), make_case('mnist', device=device),
+        *(make_case('images', batchsize=batchsize, width=width, device=device)
+          for width, batchsizes in ((1.0, (32, 128)), (0.25, (32, 64))) for batchsize in batchsizes)]
+
+
+def scaling_series(device: int) -> dict:
+    """By title, the cases of a series, each with one number that grows."""
+    def cases(task, **growing):
+        names = list(growing)
+        return [
+            make_case(task, device=device, **dict(zip(names, values)))
+            for values in itertools.product(*growing.values())]
+    return {
+        'gaussian_mixture, batches': cases('gaussian_mixture', batchsize=(25, 100, 400, 1600)),
+        'gaussian_mixture, threads': cases('gaussian_mixture', threads=(1, 2)),
+        'mnist, threads and batches': cases('mnist', threads=(1, 2), batchsize=(32, 128, 512)),
+        'images, threads and batches': cases('images', width=(0.25,), threads=(1, 2), batchsize=(8, 32, 128)),
+        'images, width': cases('images', width=(0.125, 0.25, 0.5), batchsize=(32,)),
+    }
+
+
+# ---- measuring
+
+def measure(
+        case: Case, sides: list, rounds: int, seconds: float, late: int, check: int, tolerance=TOLERANCE) -> dict:
+    """Everything about one case, as it is written to the JSON file.
+
+    Args:
+        case: What each side computes.
+        sides: Names of the peers.
+        rounds: Turns of each side.
+        seconds: That a turn is to take.
+        late: Steps that each side does untimed before.
+        check: Iterations whose losses are compared first.
+        tolerance: Within which they have to agree.
+
+    Raises ``UsageError`` where this machine lacks the GPU, ``RunFailed`` where a side computes something else or
+    stopped with an error.
+    """
+    result = {
+        'task': case.task, 'preset': case.preset, 'threads': case.threads, 'device': case.device,
+        'settings': vars(case.settings), 'title': case.describe(), 'tolerance': tolerance, 'sides': {}}
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        try:
+            workers = start_sides(case, [OURS, *sides], folder, stack, result, check)
+            take_turns(case, workers, result, rounds, seconds, late)
+        except (NotMeasured, WorkerFailed) as error:
+            raise RunFailed(str(error)) from error
+    add_ratios(result)
+    return result
+
+
+def start_sides(case, names, folder, stack, result, check):
+    """The sides that can be measured, by name; this project first, since it writes what the others start from."""
+    workers, expected = {}, None
+    for name in names:
+        entry = result['sides'][name] = {}
+        try:
+            say('{}: {} ...'.format(case.describe(), name))
+            worker = stack.enter_context(Worker(name, case, folder))
+            losses = worker.losses(check)
+        except NotMeasured as error:
+            if name == OURS:
+                raise UsageError(str(error)) from error
+            entry['not_measured'] = str(error)
+            continue
+        expected = expected or losses
+        entry.update(versions=worker.versions, notes=worker.notes, losses=losses)
+        entry['largest_difference'], line = compare_losses(name, expected, losses)
+        if not entry['largest_difference'] <= result['tolerance']:  # nor where it is not a number
+            raise RunFailed('{}: {}, where {:.0e} is allowed'.format(case.describe(), line, result['tolerance']))
+        workers[name] = worker
+    return workers
+
+
+def compare_losses(name, expected, losses):
+    """The largest difference of all losses, relative to those of more than a nat, and a line that says where it is."""
+    differences = [
+        (abs(b - a) / max(1, abs(a)), '{} has {} of iteration {} = {:.6g}, this project {:.6g}: {:.1e} apart'.format(
+            name, loss, iteration, b, a, abs(b - a) / max(1, abs(a))))
+        for iteration, (ours, theirs) in enumerate(zip(expected, losses), 1)
+        for loss, a, b in zip(LOSSES, ours, theirs)]
+    not_a_number = [pair for pair in differences if pair[0] != pair[0]]
+    return not_a_number[0] if not_a_number else max(differences)
+
+
+def take_turns(case, workers, result, rounds, seconds, late):
+    """Let the sides have their turns; adds the times and the memory to the result."""
+    steps, warm_up = {}, {}
+    for name, worker in workers.items():
+        say('{}: {}, untimed steps ...'.format(case.describe(), name))
+        if late:
+            worker.turn(late, 0)
+        step, = worker.turn(2, 1)
+        worker.forget_peak_memory()
+        steps[name] = max(2, min(1000, round(seconds / step)))
+        warm_up[name] = 1 if step > SLOW else 2
+        result['sides'][name]['turns'] = []
+    for i in range(rounds):
+        say('{}: round {} of {} ...'.format(case.describe(), i + 1, rounds))
+        for name in order_of_turns(list(workers), i):
+            time.sleep(PAUSE)
+            result['sides'][name]['turns'].append(workers[name].turn(warm_up[name], steps[name]))
+    for name, worker in workers.items():
+        memory, device_memory = worker.peak_memory()
+        result['sides'][name].update(peak_memory=memory, peak_device_memory=device_memory)
+
+
+def order_of_turns(names, i):
+    """Of round i: another side begins each time, and every other round goes backwards."""
+    first = i % len(names)
+    order = names[first:] + names[:first]
+    return order[::-1] if i % 2 else order
+
+
+def add_ratios(result):
+    """To each measured side its median step of each round, and this project's over that."""
+    sides = {name: entry for name, entry in result['sides'].items() if 'turns' in entry}
+    for entry in sides.values():
+        entry['medians'] = [statistics.median(times) for times in entry['turns']]
+        entry['step'] = statistics.median(entry['medians'])
+    for name, entry in sides.items():
+        if name != OURS:
+            entry['ratios'] = [ours / theirs for ours, theirs in zip(sides[OURS]['medians'], entry['medians'])]
+            entry['ratio'] = statistics.median(entry['ratios'])
+
+
+def measure_startup(rounds: int) -> dict:
+    """By command, the seconds that it takes, once a round; a list, or a string that says why there is none."""
+    commands = {
+        'python train_{}.py --help'.format(task): ['train_{}.py'.format(task), '--help'] for task in presets.PRESETS}
+    for statement in ('import ddgm.training', 'import ddgm, chainer', 'import torch'):
+        commands['python -c "{}"'.format(statement)] = ['-c', statement]
+    seconds = {title: [] for title in commands}
+    for i in range(rounds + 1):  # the first one reads the files from the disk
+        say('start of the commands, round {} of {} ...'.format(i, rounds))
+        for title, arguments in commands.items():
+            if isinstance(seconds[title], str):
+                continue
+            start = time.perf_counter()
+            process = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+            if process.returncode:
+                seconds[title] = (process.stderr.strip().splitlines() or ['status {}'.format(process.returncode)])[-1]
+            elif i:
+                seconds[title].append(time.perf_counter() - start)
+    return seconds
+
+
+def measure_demo(rounds: int) -> dict:
+    """By part of the run that `make demo` starts, the seconds that it takes, once a round."""
+    ends = {  # by how its first line begins
+        'Device:': 'start and imports', 'Trained:': 'training, 20,000 iterations, and frames of the video',
+        'Drawing': 'scoring', 'Pictures:': 'drawing'}
+    seconds = {part: [] for part in ends.values()}
+    for i in range(rounds):
+        say('the whole run, round {} of {} ...'.format(i + 1, rounds))
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            command = [sys.executable, '-u', 'train_gaussian_mixture.py', '--out', os.path.join(folder, 'run')]
+            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+                for line in process.stdout:
+                    part = next((part for begin, part in ends.items() if line.startswith(begin)), None)
+                    if part:
+                        seconds[part].append(time.perf_counter() - start)
+                        start = time.perf_counter()
+            if process.returncode:
+                raise RunFailed('train_gaussian_mixture.py: status {}'.format(process.returncode))
+    return seconds
+
+
+def describe_machine() -> dict:
+    """What the times depend on beside the programs; ``busy`` is the load of the last minute."""
+    return {
+        'system': platform.system(), 'machine': platform.machine(), 'processor': record.processor(),
+        'cores': os.cpu_count(),
+        'busy': os.getloadavg()[0] if hasattr(os, 'getloadavg') else None,
+        'environment': {
+            name: value for name, value in sorted(os.environ.items())
+            if name.startswith(('OMP_', 'GOMP_', 'KMP_', 'OPENBLAS_', 'MKL_', 'MALLOC_', 'TORCH'))}}
+
+
+def say(text):
+    """What goes on, on standard error where that is a terminal."""
+    if sys.stderr.isatty():
+        print('\r\033[K' + text[:110], end='', file=sys.stderr, flush=True)

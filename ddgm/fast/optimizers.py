@@ -18,7 +18,6 @@ import operator
 import chainer
 import numpy
 from chainer import optimizers
-from chainer.backends import cuda
 from chainer.optimizer import Hyperparameter
 from chainer.optimizers import ada_grad, adam
 
@@ -68,10 +67,11 @@ class _WholeModel:
                 self.target.zerograds()
             loss.backward(loss_scale=self._loss_scale)
         self._gather()
-        if any(parameter.grad is None for parameter in self._initialized()):
-            self.reallocate_cleared_grads()  # to zeros
         if batches.are_shared():
+            self.reallocate_cleared_grads()  # to zeros
             self._sum_over_processes()
+        elif self._others or self._hookable._pre_update_hooks or self._loss_scale is not None:
+            self.reallocate_cleared_grads()
         self.check_nan_in_grads()
         self.call_hooks('pre')
         if self._hookable._pre_update_hooks:
@@ -106,12 +106,10 @@ class _WholeModel:
         if not self.averaged or not self.t:
             return self.target
         self._gather()
-        averages = {
-            name: parameter.update_rule.state[_AVERAGE]
-            for name, parameter in self.target.namedparams(include_uninit=False) if _has_average(parameter)}
+        averages = {name: _average(parameter) for name, parameter in self.target.namedparams()}
         copy = self.target.copy(mode='copy')
         for name, parameter in copy.namedparams():
-            if name in averages:
+            if averages[name] is not None:
                 parameter.array = averages[name].astype(parameter.dtype)
         return copy
 
@@ -139,6 +137,9 @@ class _WholeModel:
     def _step(self):
         """One update of all parameters and averages, from their gradients."""
         gradients = [flat.gradients() for flat in self._flats]
+        if None in gradients:
+            self.reallocate_cleared_grads()
+            gradients = [flat.gradients() for flat in self._flats]
         rate = self._clipping_rate([gradient for of_flat in gradients for gradient in of_flat])
         # The weight of the newest parameters in their average; 1 in the first update.
         newest = (self.averaging_power + 1) / (self.averaging_power + self.t)
@@ -157,11 +158,16 @@ class _WholeModel:
         for_each(update, [(i, *part) for i, flat in enumerate(self._flats) for part in flat.parts])
         for rule in self._rules:
             rule.t = self.t
+        if self._others:
+            self._update_others(rate, newest)
+
+    def _update_others(self, rate, newest):
+        """The parameters that do not follow the optimizer, and their averages; frozen ones have them as well."""
         for parameter in self._others:
             self._update_by_its_rule(parameter, rate)
         for parameter in {id(parameter): parameter for parameter in self._others}.values():
-            if _has_average(parameter):
-                average = parameter.update_rule.state[_AVERAGE]
+            average = _average(parameter)
+            if average is not None:
                 average += newest * (parameter.array - average)
 
     def _update_by_its_rule(self, parameter, rate):
@@ -189,16 +195,17 @@ class _WholeModel:
 
     def _clipping_rate(self, gradients):
         """What the gradient is multiplied with; on a GPU an array there, so that nothing waits for it."""
-        if not self.gradient_norm:
+        parameters = self._followers or self._initialized()
+        if not self.gradient_norm or not parameters:
             return 1
-        squared_norms = [_squared_norm(gradient) for gradient in gradients]
+        xp = parameters[0].xp
+        squared_norms = [xp.vdot(gradient, gradient) for gradient in gradients]
         for parameter in self._others:
             if parameter.array is not None:
-                squared_norms.append(_squared_norm(parameter.grad) / (parameter._loss_scale or 1) ** 2)
-        if not squared_norms:
-            return 1
+                gradient = _widened(parameter.grad)
+                squared_norms.append(xp.vdot(gradient, gradient) / (parameter._loss_scale or 1) ** 2)
         squared_norm = functools.reduce(operator.add, squared_norms)
-        if not isinstance(squared_norm, numpy.generic):
+        if xp is not numpy:
             return kernels.clipping_rate(squared_norm, self.gradient_norm)
         norm = numpy.sqrt(squared_norm)
         return self.gradient_norm / float(norm) if norm > self.gradient_norm else 1
@@ -206,14 +213,14 @@ class _WholeModel:
     def _gather(self):
         """Let the parameters that follow the optimizer lie in one array for each dtype, unless they do already."""
         followers, rules, arrays, others = [], [], [], []
-        all_known, t, inherited = self.knows_hyperparameters(), self.t, {'_parent': self.hyperparam}
+        rule_type = self.rule_type if self.knows_hyperparameters() else None
+        t, inherited = self.t, {'_parent': self.hyperparam}
         for parameter in self.target.params():
-            rule, array = parameter.update_rule, parameter.array
+            rule, array = parameter.update_rule, parameter.raw_array
             if (
-                    all_known and type(rule) is self.rule_type and rule.enabled and rule.t == t and array is not None
-                    and rule.hyperparam.__dict__ == inherited and array.dtype.char in 'fd'
+                    type(rule) is rule_type and rule.enabled and rule.t == t and rule.hyperparam.__dict__ == inherited
                     and not rule._hookable._pre_update_hooks and not rule._hookable._post_update_hooks
-                    and parameter._loss_scale is None):
+                    and parameter._loss_scale is None and array is not None and array.dtype.char in 'fd'):
                 followers.append(parameter)
                 rules.append(rule)
                 arrays.append(array)
@@ -247,7 +254,7 @@ class _WholeModel:
                 parameter.array = flat.array[place].reshape(parameter.shape)
         self._followers = followers
         self._rules = [parameter.update_rule for parameter in followers]
-        self._views = [parameter.array for parameter in followers]
+        self._views = [parameter.raw_array for parameter in followers]
 
     def _fill(self, views, parameter):
         """Take over a parameter's states; an average that begins later begins with what the parameter was until now."""
@@ -263,7 +270,7 @@ class _WholeModel:
         rule, array = parameter.update_rule, parameter.array
         if array is None or rule is None or not rule.enabled:
             return
-        wide = array.astype(numpy.float32) if array.dtype == numpy.float16 else array
+        wide = _widened(array)
         if rule.state is None:
             rule._init_states(chainer.Parameter(wide) if rule._use_fp32_update else parameter)
         if self.averaged and _AVERAGE not in rule.state:
@@ -295,8 +302,10 @@ class _Flat:
             for i, place in enumerate(self.places) if place.start < last and first < place.stop]
 
     def gradients(self):
-        """The parameters' gradients, on a GPU joined to one."""
+        """The parameters' gradients, on a GPU joined to one, or ``None`` where one is missing."""
         gradients = [parameter.grad for parameter in self.parameters]
+        if any(gradient is None for gradient in gradients):
+            return None
         if isinstance(self.array, numpy.ndarray):
             return gradients
         return [self.parameters[0].xp.concatenate([gradient.ravel() for gradient in gradients])]
@@ -322,16 +331,15 @@ def _joined(gradients, pieces):
     return pieces[0] if len(pieces) == 1 else numpy.concatenate(pieces)
 
 
-def _squared_norm(gradient):
-    """Σg² of a gradient, in float32 where it has half of that."""
-    gradient = gradient.astype(numpy.float32) if gradient.dtype == numpy.float16 else gradient
-    return (numpy if isinstance(gradient, numpy.ndarray) else cuda.cupy).vdot(gradient, gradient)
+def _widened(array):
+    """In float32 where it has half of that."""
+    return array.astype(numpy.float32) if array.dtype == numpy.float16 else array
 
 
-def _has_average(parameter):
-    """Whether an average of a parameter is kept."""
+def _average(parameter):
+    """The average that is kept of a parameter, or ``None``."""
     rule = parameter.update_rule
-    return parameter.array is not None and rule is not None and _AVERAGE in (rule.state or {})
+    return None if rule is None or parameter.array is None or rule.state is None else rule.state.get(_AVERAGE)
 
 
 class Adam(_WholeModel, optimizers.Adam):
@@ -351,21 +359,20 @@ class Adam(_WholeModel, optimizers.Adam):
             self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, m: numpy.ndarray,
             v: numpy.ndarray) -> None:
         """m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², θ ← θ − αₜ·m/(√v + ε)."""
-        step_size = self.alpha * self.decay * math.sqrt(1 - self.beta2 ** self.t) / (1 - self.beta1 ** self.t)
+        beta1, beta2, eps = self.hyperparam.beta1, self.hyperparam.beta2, self.hyperparam.eps
+        step_size = self.hyperparam.alpha * self.decay * math.sqrt(1 - beta2 ** self.t) / (1 - beta1 ** self.t)
         if not isinstance(parameters, numpy.ndarray):
-            kernels.adam(
-                gradient, factor, step_size, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.eps,
-                parameters, m, v)
+            kernels.adam(gradient, factor, step_size, beta1, 1 - beta1, beta2, 1 - beta2, eps, parameters, m, v)
             return
-        m *= self.beta1
-        new = gradient * ((1 - self.beta1) * factor)
+        m *= beta1
+        new = gradient * ((1 - beta1) * factor)
         m += new
-        v *= self.beta2
+        v *= beta2
         numpy.multiply(gradient, gradient, out=new)
-        new *= (1 - self.beta2) * factor ** 2
+        new *= (1 - beta2) * factor ** 2
         v += new
         step = numpy.sqrt(v, out=new)
-        step += self.eps
+        step += eps
         numpy.divide(m, step, out=step)
         step *= step_size
         parameters -= step
@@ -379,11 +386,12 @@ class AdaGrad(_WholeModel, optimizers.AdaGrad):
     def update_part(
             self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, h: numpy.ndarray) -> None:
         """h ← h + g², θ ← θ − lr·g/(√h + ε)."""
+        lr, eps = self.hyperparam.lr * self.decay, self.hyperparam.eps
         if not isinstance(parameters, numpy.ndarray):
-            kernels.adagrad(gradient, factor, self.lr * self.decay, self.eps, parameters, h)
+            kernels.adagrad(gradient, factor, lr, eps, parameters, h)
             return
         gradient = gradient * factor
         h += gradient * gradient
-        gradient *= self.lr * self.decay
-        gradient /= numpy.sqrt(h) + self.eps
+        gradient *= lr
+        gradient /= numpy.sqrt(h) + eps
         parameters -= gradient

@@ -121,8 +121,9 @@ def outcomes(path, *options):
     tests = pathlib.Path(CHECKOUT, 'tests')
     subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'ddgm', '-p', 'test_chainers_own', '-p', 'no:cacheprovider',
-         '-c', os.devnull, '--rootdir', str(tests), '-W', 'ignore', '-m', 'not (gpu or multi_gpu or cudnn or chainerx or ideep)',
-         '--outcomes', str(path), *options, *(str(tests / 'chainer_tests' / file) for file in FILES)],
+         '-c', os.devnull, '--rootdir', str(tests), '-W', 'ignore',
+         '-m', 'not (gpu or multi_gpu or cudnn or chainerx or ideep)', '--outcomes', str(path),
+         *options, *(str(tests / 'chainer_tests' / file) for file in FILES)],
         cwd=path.parent, env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')])},
         stdout=subprocess.PIPE, check=False)
     return json.loads(path.read_text(encoding='utf-8'))

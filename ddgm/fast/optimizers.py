@@ -120,7 +120,7 @@ class _WholeModel:
 
     def __getstate__(self):
         """Of a copy: its parameters are arrays of their own, which it gathers anew."""
-        return {**self.__dict__, '_views': [], '_flats': []}
+        return {**self.__dict__, '_followers': [], '_rules': [], '_views': [], '_flats': []}
 
     def _initialized(self):
         """The parameters that have their shape."""
@@ -163,23 +163,25 @@ class _WholeModel:
 
     def _update_others(self, rate, newest):
         """The parameters that do not follow the optimizer, and their averages; frozen ones have them as well."""
+        each_once = {id(parameter): parameter for parameter in self._others}.values()
+        for parameter in each_once:
+            if parameter.array is not None and (self.gradient_norm or self.weight_decay):
+                gradient = parameter.grad * rate
+                if self.weight_decay:
+                    gradient = gradient + self.weight_decay * (parameter._loss_scale or 1) * parameter.array
+                parameter.grad = parameter.xp.asarray(gradient, dtype=parameter.dtype)
         for parameter in self._others:
-            self._update_by_its_rule(parameter, rate)
-        for parameter in {id(parameter): parameter for parameter in self._others}.values():
+            self._update_by_its_rule(parameter)
+        for parameter in each_once:
             average = _average(parameter)
             if average is not None:
                 average += newest * (parameter.array - average)
 
-    def _update_by_its_rule(self, parameter, rate):
-        """Clip, decay and update a parameter by its own hyperparameters and hooks, unless it is frozen."""
+    def _update_by_its_rule(self, parameter):
+        """Update a parameter by its own hyperparameters and hooks, unless it is frozen."""
         rule = parameter.update_rule
         if rule is None or not rule.enabled:
             return
-        if parameter.array is not None and (self.gradient_norm or self.weight_decay):
-            gradient = parameter.grad * rate
-            if self.weight_decay:
-                gradient = gradient + self.weight_decay * (parameter._loss_scale or 1) * parameter.array
-            parameter.grad = parameter.xp.asarray(gradient, dtype=parameter.dtype)
         hyperparam = rule.hyperparam
         if self.decay_from:
             rule.hyperparam = Hyperparameter(hyperparam)

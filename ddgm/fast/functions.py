@@ -2,8 +2,7 @@
 
 Named and called as :mod:`chainer.functions` has them, of which this is a part at a fraction of the cost of its calls:
 ``from ddgm.fast import functions as F`` takes the place of ``import chainer.functions as F``.  NumPy's minimum and
-maximum of an array and a number are four times as slow as its sums and products, so they are avoided where arrays are
-large.  On a GPU the kernels of :mod:`ddgm.fast.kernels` compute the same.
+maximum of an array and a number are slower than those of two arrays, so they are avoided where arrays are large.  On a GPU the kernels of :mod:`ddgm.fast.kernels` compute the same.
 """
 
 import functools
@@ -85,7 +84,9 @@ class _ReLU(_Activation):
 
     @staticmethod
     def compute(x, y, kept):
-        numpy.multiply(x, x > 0, out=y)
+        # Of a maximum of two zeros NumPy returns the second, so a zero keeps the sign of x, as in a product with 0.
+        y.fill(-0.0)
+        numpy.maximum(y, x, out=y)
 
     @staticmethod
     def compute_gradient(y, grad_y, grad_x):
@@ -104,9 +105,9 @@ class _ELU(_Activation):
 
     @staticmethod
     def compute(x, y, slope):
-        numpy.absolute(x, out=slope)
-        numpy.subtract(x, slope, out=slope)
-        slope *= 0.25  # min(x, 0)/2 without rounding
+        slope.fill(0)
+        numpy.minimum(slope, x, out=slope)
+        slope *= 0.5
         # exp(x) − 1 = 2t/(1 − t) with t = tanh(x/2): without AVX-512 NumPy has a fast tanh, but no fast expm1.
         numpy.tanh(slope, out=slope)
         numpy.subtract(1, slope, out=y)

@@ -10,11 +10,9 @@ import functools
 import chainer.functions
 import numpy
 
-from ddgm.fast import kernels
-from ddgm.fast.convolution import convolution_2d, deconvolution_2d  # noqa: F401
+from ddgm.fast import convolution, kernels, noise
 from ddgm.fast.differentiation import FirstOrderFunction
 from ddgm.fast.layout import matrix
-from ddgm.fast.noise import dropout  # noqa: F401
 from ddgm.fast.threads import in_parts
 
 
@@ -44,9 +42,51 @@ class _Linear(FirstOrderFunction):
 
 def linear(x, W, b=None, n_batch_axes=1):
     """xWᵀ + b, a sample a row: (N, …) with ``in`` numbers a sample, (out, in) and (out,) to (N, out)."""
-    if n_batch_axes != 1:
+    if n_batch_axes != 1 or x.dtype != W.dtype:
         return chainer.functions.linear(x, W, b, n_batch_axes)
-    return _Linear()(*((x, W) if b is None else (x, W, b)))
+    try:
+        return _Linear()(*((x, W) if b is None else (x, W, b)))
+    except ValueError:
+        return chainer.functions.linear(x, W, b)  # whose error names the sizes that don't fit
+
+
+def convolution_2d(x, W, b=None, stride=1, pad=0, cover_all=False, *, dilate=1, groups=1):
+    """That of :mod:`ddgm.fast.convolution`; Chainer computes what it does not know of, a dilated one for instance."""
+    if cover_all or not _is_plain(x, W, stride, pad, dilate, groups):
+        return chainer.functions.convolution_2d(x, W, b, stride, pad, cover_all, dilate=dilate, groups=groups)
+    return convolution.convolution_2d(x, W, b, _pair(stride)[0], _pair(pad)[0])
+
+
+def deconvolution_2d(x, W, b=None, stride=1, pad=0, outsize=None, *, dilate=1, groups=1):
+    """That of :mod:`ddgm.fast.convolution`; Chainer computes what it does not know of."""
+    (stride_of_rows, _), (pad_of_rows, _) = _pair(stride), _pair(pad)
+    is_plain = _is_plain(x, W, stride, pad, dilate, groups) and (outsize is None or all(
+        (size + 2 * pad_of_rows - W.shape[2]) // stride_of_rows + 1 == length
+        for size, length in zip(outsize, x.shape[2:])))
+    if not is_plain:
+        return chainer.functions.deconvolution_2d(x, W, b, stride, pad, outsize, dilate=dilate, groups=groups)
+    return convolution.deconvolution_2d(x, W, b, stride_of_rows, pad_of_rows, outsize)
+
+
+def _is_plain(x, W, stride, pad, dilate, groups):
+    """Whether a convolution has one dtype, square kernels, and one stride and padding for both directions."""
+    return (
+        x.dtype == W.dtype and W.shape[2] == W.shape[3] and len(set(_pair(stride))) == len(set(_pair(pad))) == 1
+        and _pair(dilate) == (1, 1) and groups == 1)
+
+
+def _pair(numbers):
+    """Two numbers, where one may have been given for both."""
+    return tuple(numbers) if hasattr(numbers, '__len__') else (numbers, numbers)
+
+
+def dropout(x, ratio=0.5, *, mask=None, return_mask=False):
+    """That of :mod:`ddgm.fast.noise`, or with a mask (the shape of x) of what numbers are multiplied with."""
+    if mask is None and not return_mask:
+        return noise.dropout(chainer.as_variable(x), ratio)
+    if mask is None and chainer.config.train:
+        mask = noise.dropout(chainer.as_variable(x).xp.ones_like(chainer.as_variable(x).array), ratio).array
+    return chainer.functions.dropout(x, ratio, mask=mask, return_mask=return_mask)
 
 
 class _Activation(FirstOrderFunction):
@@ -121,9 +161,9 @@ class _ELU(_Activation):
         numpy.multiply(slope, grad_y, out=grad_x)
 
 
-def elu(x):
-    """x where it is positive, exp(x) − 1 elsewhere (Clevert et al. 2016); any shape."""
-    return _ELU()(x)
+def elu(x, alpha=1.0):
+    """x where it is positive, alpha·(exp(x) − 1) elsewhere (Clevert et al. 2016); other alphas by Chainer."""
+    return _ELU()(x) if alpha == 1 else chainer.functions.elu(x, alpha)
 
 
 class _Tanh(_Activation):
@@ -181,10 +221,10 @@ class _Mean(FirstOrderFunction):
         return numpy.full(x.shape, grad_output / x.size, dtype=x.dtype),
 
 
-def mean(x, axis=None, **options):
+def mean(x, axis=None, weights=None, keepdims=False):
     """The mean of all numbers of an array, (); over some axes, or weighted, as Chainer has it."""
-    if axis is not None or options:
-        return chainer.functions.mean(x, axis, **options)
+    if axis is not None or weights is not None or keepdims or x.dtype == numpy.float16:  # whose sum may be infinite
+        return chainer.functions.mean(x, axis, weights, keepdims)
     return _Mean()(x)
 
 

@@ -33,10 +33,10 @@ class BatchNormalization(chainer.links.BatchNormalization):
 
     def forward(self, x, **options):
         n_batches = batches.n_joined_batches()
-        if not chainer.config.train or options:
+        if not chainer.config.train or options or getattr(x, 'layout', None) is not None:
             return super().forward(x, **options)
         if self.gamma is None or self.beta is None or not self.gamma.is_initialized or x.ndim not in (2, 4) \
-                or self.axis is not None:
+                or self.axis is not None or x.shape[1:2] != self.gamma.shape:
             if batches.are_shared():
                 raise ValueError('several processes need a BatchNormalization with γ and β over all axes but the units')
             parts = chainer.functions.split_axis(x, n_batches, axis=0)

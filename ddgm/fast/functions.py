@@ -2,7 +2,8 @@
 
 Named and called as :mod:`chainer.functions` has them, of which this is a part at a fraction of the cost of its calls:
 ``from ddgm.fast import functions as F`` takes the place of ``import chainer.functions as F``.  NumPy's minimum and
-maximum of an array and a number are slower than those of two arrays, so they are avoided where arrays are large.  On a GPU the kernels of :mod:`ddgm.fast.kernels` compute the same.
+maximum of an array and a number are slower than those of two arrays, so they are avoided where arrays are large.  On a
+GPU the kernels of :mod:`ddgm.fast.kernels` compute the same.
 """
 
 import functools

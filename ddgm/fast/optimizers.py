@@ -182,6 +182,8 @@ class _WholeModel:
         rule = parameter.update_rule
         if rule is None or not rule.enabled:
             return
+        if parameter.array is None:
+            parameter.cleargrad()  # before which Chainer cannot read it
         hyperparam = rule.hyperparam
         if self.decay_from:
             rule.hyperparam = Hyperparameter(hyperparam)

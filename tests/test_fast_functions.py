@@ -8,7 +8,7 @@ import pytest
 from chainer import gradient_check
 from conftest import send
 
-from ddgm.fast import functions, links as fast_links
+from ddgm.fast import functions, links as fast_links, noise
 from ddgm.fast.gradients import gradients
 from ddgm.fast.links import batch_normalization
 
@@ -383,3 +383,64 @@ def test_normalizing_many_numbers_keeps_their_type(rng):
     x = rng.random((128, 2, 32, 32), dtype=numpy.float32)
     y, means, variances = normalize_and_observe(x, numpy.ones(2, numpy.float32), numpy.zeros(2, numpy.float32))
     assert {y.dtype, means.dtype, variances.dtype} == {numpy.dtype(numpy.float32)}
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('name', ACTIVATIONS)
+def test_numbers_that_are_not_finite(name, dtype, device):
+    """Infinity has Chainer's value and gradient, and what is not a number stays so."""
+    ours, _, of_chainer = ACTIVATIONS[name]
+    results = []
+    for function in (ours, of_chainer):
+        x = chainer.Variable(device.send(numpy.array([numpy.inf, -numpy.inf, numpy.nan, 2, -2, 0], dtype=dtype)))
+        y = function(x)
+        y.grad = device.xp.full_like(y.array, 3)
+        y.backward()
+        results.append([chainer.cuda.to_cpu(array) for array in (y.array, x.grad)])
+    for found, expected in zip(*results):
+        numpy.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('step', [1, 3])
+def test_zeros_of_relu_and_elu_have_a_sign(dtype, step, rng):
+    """That of x, whatever lies where, so that files keep their bits."""
+    x = rng.choice(numpy.array([0, -0.0, -1, 1], dtype=dtype), size=301)[::step]
+    assert (numpy.signbit(functions.relu(x).array) == numpy.signbit(x)).all()
+    assert (numpy.signbit(functions.elu(x).array) == numpy.signbit(x)).all()
+
+
+@pytest.mark.parametrize('call', [
+    lambda F, x, W, mask: F.elu(x, 0.5),
+    lambda F, x, W, mask: F.mean(x, None, None, True),
+    lambda F, x, W, mask: F.mean(x.astype(numpy.float16) * 0 + 6e4),
+    lambda F, x, W, mask: F.dropout(x, 0.5, mask=mask),
+    lambda F, x, W, mask: F.dropout(x, 0.5, mask=mask, return_mask=True)[0],
+    lambda F, x, W, mask: F.convolution_2d(x, W, stride=(1, 2), dilate=2),
+    lambda F, x, W, mask: F.convolution_2d(x, W, None, 2, 0, True),
+    lambda F, x, W, mask: F.deconvolution_2d(x, W.transpose(1, 0, 2, 3), groups=1, outsize=(9, 9), stride=(1, 1)),
+    lambda F, x, W, mask: F.deconvolution_2d(x, W.transpose(1, 0, 2, 3), stride=2, outsize=(16, 16)),
+    lambda F, x, W, mask: F.linear(x, W.astype(numpy.float64).reshape(3, -1)[:, :2].repeat(49, axis=1)),
+])
+def test_options_of_chainers_functions(call, rng):
+    """What ours do not know of is Chainer's."""
+    x, W = (rng.normal(size=shape).astype(numpy.float32) for shape in ((5, 2, 7, 7), (3, 2, 3, 3)))
+    mask = (rng.normal(size=x.shape) > 0).astype(numpy.float32)
+    found, expected = call(functions, x, W, mask), call(F, x, W, mask)
+    assert found.dtype == expected.dtype
+    numpy.testing.assert_allclose(found.array, expected.array, rtol=1e-4, atol=1e-5)
+
+
+def test_mask_of_dropout(rng):
+    """Drawn from the source of noise."""
+    x = rng.normal(size=(4, 5)).astype(numpy.float32)
+    with noise.source(numpy.random.default_rng(1)):
+        y, mask = functions.dropout(x, 0.25, return_mask=True)
+    with noise.source(numpy.random.default_rng(1)):
+        numpy.testing.assert_array_equal(y.array, functions.dropout(x, 0.25).array)
+    numpy.testing.assert_array_equal(y.array, x * mask)
+
+
+def test_sizes_that_do_not_fit_are_named():
+    with pytest.raises(chainer.utils.type_check.InvalidType, match='2 != 3'):
+        functions.linear(numpy.zeros((4, 2), dtype=numpy.float32), numpy.zeros((5, 3), dtype=numpy.float32))

@@ -225,7 +225,8 @@ def test_updates(name, gradient_norm, weight_decay, dtype, gpu, used):
     def run(device):
         model, rng = parameters(dtype), numpy.random.default_rng(2)
         model.to_device(device)
-        optimizer = OPTIMIZERS[name](gradient_norm, weight_decay, **UPDATES[name]).setup(model)
+        optimizer = OPTIMIZERS[name](
+            gradient_norm=gradient_norm, weight_decay=weight_decay, **UPDATES[name]).setup(model)
         for _ in range(4):
             for parameter in model.params():
                 parameter.grad = device.send(numpy.asarray(rng.normal(size=parameter.shape)).astype(dtype))

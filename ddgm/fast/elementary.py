@@ -4,8 +4,8 @@ Named and called as :mod:`chainer.functions` has them, at a fraction of the cost
 and graph stay Chainer's: ``Variable.backward`` and ``chainer.grad`` work with these functions, function hooks and debug
 mode see them computed.  On a GPU the kernels of :mod:`ddgm.fast.kernels` compute the same.
 
-NumPy's minimum and maximum of an array and a number are four times as slow as its sums and products, so they are
-avoided where arrays are large.
+NumPy's minimum and maximum of an array and a number are slower than those of two arrays, so they are avoided where
+arrays are large.
 """
 
 from __future__ import annotations
@@ -190,9 +190,12 @@ class _Linear(FirstOrderFunction):
 
 def linear(x: Input, W: Input, b: Input | None = None, n_batch_axes: int = 1) -> chainer.Variable:
     """xWᵀ + b, a sample a row: (N, …) with ``in`` numbers a sample, (out, in) and (out,) to (N, out)."""
-    if n_batch_axes != 1:
+    if n_batch_axes != 1 or x.dtype != W.dtype:
         return chainer.functions.linear(x, W, b, n_batch_axes)
-    return _Linear()(*((x, W) if b is None else (x, W, b)))
+    try:
+        return _Linear()(*((x, W) if b is None else (x, W, b)))
+    except ValueError:
+        return chainer.functions.linear(x, W, b)  # whose error names the sizes that don't fit
 
 
 def _in_parts(function, *arrays):
@@ -235,7 +238,9 @@ class _ReLU(_Activation):
 
     @staticmethod
     def compute(x, y, kept):
-        numpy.multiply(x, x > 0, out=y)
+        # Of a maximum of two zeros NumPy returns the second, so a zero keeps the sign of x, as in a product with 0.
+        y.fill(-0.0)
+        numpy.maximum(y, x, out=y)
 
     @staticmethod
     def compute_gradient(y, grad_y, grad_x):
@@ -254,9 +259,9 @@ class _ELU(_Activation):
 
     @staticmethod
     def compute(x, y, slope):
-        numpy.absolute(x, out=slope)
-        numpy.subtract(x, slope, out=slope)
-        slope *= 0.25  # min(x, 0)/2 without rounding
+        slope.fill(0)
+        numpy.minimum(slope, x, out=slope)
+        slope *= 0.5
         # exp(x) − 1 = 2t/(1 − t) with t = tanh(x/2): without AVX-512 NumPy has a fast tanh, but no fast expm1.
         numpy.tanh(slope, out=slope)
         numpy.subtract(1, slope, out=y)
@@ -270,9 +275,9 @@ class _ELU(_Activation):
         numpy.multiply(slope, grad_y, out=grad_x)
 
 
-def elu(x: Input) -> chainer.Variable:
-    """x where it is positive, exp(x) − 1 elsewhere (Clevert et al. 2016); any shape."""
-    return _ELU()(x)
+def elu(x: Input, alpha: float = 1.0) -> chainer.Variable:
+    """x where it is positive, alpha·(exp(x) − 1) elsewhere (Clevert et al. 2016); other alphas by Chainer."""
+    return _ELU()(x) if alpha == 1 else chainer.functions.elu(x, alpha)
 
 
 class _Tanh(_Activation):
@@ -330,10 +335,10 @@ class _Mean(FirstOrderFunction):
         return numpy.full(x.shape, grad_output / x.size, dtype=x.dtype),
 
 
-def mean(x: Input, axis=None, **options) -> chainer.Variable:
+def mean(x: Input, axis=None, weights=None, keepdims: bool = False) -> chainer.Variable:
     """The mean of all numbers of an array, (); over some axes, or weighted, as Chainer has it."""
-    if axis is not None or options:
-        return chainer.functions.mean(x, axis, **options)
+    if axis is not None or weights is not None or keepdims or x.dtype == numpy.float16:  # whose sum may be infinite
+        return chainer.functions.mean(x, axis, weights, keepdims)
     return _Mean()(x)
 
 

@@ -39,11 +39,11 @@ class BatchNormalization(chainer.links.BatchNormalization):
     """(N, size) to (N, size), or (N, size, H, W) to the same; eps and decay are those of the 2016 code, too."""
 
     def forward(self, x, **options):
-        if not chainer.config.train or options:
+        if not chainer.config.train or options or getattr(x, 'layout', None) is not None:
             return super().forward(x, **options)
         n_splits, is_sharded = chainer.config.n_splits, chainer.config.shard is not None
         if self.gamma is None or self.beta is None or not self.gamma.is_initialized or x.ndim not in (2, 4) \
-                or self.axis is not None:
+                or self.axis is not None or x.shape[1:2] != self.gamma.shape:
             if is_sharded:
                 raise ValueError('several processes need a BatchNormalization with γ and β over all axes but the units')
             parts = chainer.functions.split_axis(x, n_splits, axis=0)

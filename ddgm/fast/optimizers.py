@@ -3,12 +3,23 @@
 A model's parameters lie one after the other in one array, and so do the optimizer's averages; an update passes over
 them once, in parts that stay in the processor's cache, or on a GPU as a whole.  The states are those of Chainer's
 optimizers, by the same names, so that snapshots of either can be read by the other.
+
+That pass is for parameters that follow the optimizer.  Those with hyperparameters, hooks or a count of updates of their
+own, in float16, or with a scaled gradient are updated by Chainer, one by one.
 """
 
-import math
+from __future__ import annotations
 
+import collections
+import functools
+import math
+import operator
+
+import chainer
 import numpy
 from chainer import optimizers
+from chainer.optimizer import Hyperparameter
+from chainer.optimizers import ada_grad, adam
 
 from ddgm.fast import kernels
 from ddgm.fast.threads import for_each
@@ -21,169 +32,344 @@ class _WholeModel:
     """What is added to an optimizer of Chainer's: one pass over all parameters, clipping and weight decay included.
 
     Args:
+        hyperparameters: Those of the Chainer optimizer, by place or name; ``TypeError`` for others.
         gradient_norm (float): To which the whole model's gradient is clipped (Pascanu et al. 2013); 0: not clipped.
         weight_decay (float): Rate of the L2 penalty on all parameters, added to the clipped gradient.
         decay_from (int): Update from which on the learning rate falls as (decay_from/t)^decay_power, so that it does
             not depend on how long a run is to be; 0: it stays.
         decay_power (float): That power.
         averaged (bool): Keep an average of the parameters, for :meth:`averaged_model`.
-        hyperparameters: Those of the Chainer optimizer that are in ``hyperparameter_names``; ``TypeError`` for others.
     """
 
-    hyperparameter_names, state_names = (), ()
+    # Chainer's update rule, and its names of the learning rate and of the states
+    rule_type, rate_name, state_names = None, '', ()
     # η of polynomial-decay averaging (Shamir & Zhang 2013): the average reaches back over some 1/(η + 1) of the run.
     averaging_power = 8
 
     def __init__(
-            self, gradient_norm=0.0, weight_decay=0.0, decay_from=0, decay_power=1.0, averaged=False,
-            **hyperparameters):
-        unknown = set(hyperparameters) - set(self.hyperparameter_names)
-        if unknown:
-            raise TypeError('{} takes {}, not {}'.format(
-                type(self).__name__, ', '.join(self.hyperparameter_names), ', '.join(sorted(unknown))))
-        super().__init__(**hyperparameters)
+            self, *hyperparameters: float, gradient_norm: float = 0.0, weight_decay: float = 0.0, decay_from: int = 0,
+            decay_power: float = 1.0, averaged: bool = False, **named_hyperparameters):
+        super().__init__(*hyperparameters, **named_hyperparameters)
         self.gradient_norm = gradient_norm
         self.weight_decay = weight_decay
         self.decay_from = decay_from
         self.decay_power = decay_power
         self.averaged = averaged
-        self._parameters, self._views, self._places, self._parts, self._xp = [], [], [], [], numpy
+        self._followers, self._rules, self._views, self._flats, self._others = [], [], [], [], []
 
-    def update(self, lossfun=None, *args, **kwds):
+    def update(self, lossfun=None, *args, **kwds) -> None:
         """Update all parameters from their ``grad``, or from the gradient of ``lossfun(*args, **kwds)``."""
         if lossfun is not None:
             loss = lossfun(*args, **kwds)
-            self.target.cleargrads()
-            loss.backward()
+            if getattr(self, '_use_cleargrads', True):
+                self.target.cleargrads()
+            else:
+                self.target.zerograds()
+            loss.backward(loss_scale=self._loss_scale)
         self._gather()
-        if any(parameter.grad is None for parameter in self._parameters):
-            self.reallocate_cleared_grads()  # to zeros
+        if self._others or self._hookable._pre_update_hooks or self._loss_scale is not None:
+            self.reallocate_cleared_grads()
+        self.check_nan_in_grads()
         self.call_hooks('pre')
+        if self._hookable._pre_update_hooks:
+            self._gather()
         self.t += 1
-        gradients = [parameter.grad for parameter in self._parameters]
-        if self._xp is not numpy:
-            gradients = [self._xp.concatenate([gradient.ravel() for gradient in gradients])]
-        rate = self._clipping_rate(gradients)
-        # The weight of the newest parameters in their average; 1 in the first update.
-        newest = (self.averaging_power + 1) / (self.averaging_power + self.t)
-
-        def update(part_and_pieces):
-            part, pieces = part_and_pieces
-            gradient, factor = self._joined(gradients, pieces), rate
-            if self.weight_decay:
-                gradient, factor = gradient * rate + self.weight_decay * self._flat[part], 1
-            states = [self._states[name][part] for name in self.state_names]
-            self.update_part(self._flat[part], gradient, factor, *states)
-            if self.averaged:
-                average = self._states[_AVERAGE][part]
-                average += newest * (self._flat[part] - average)
-        if len(self._parts) == 1:
-            update(*self._parts)
-        else:
-            for_each(update, self._parts)
+        if self.is_safe_to_update():
+            self._step()
+        if self._others:
+            self.reallocate_cleared_grads()
         self.call_hooks('post')
+        self.update_loss_scale()
 
-    def update_part(self, parameters, gradient, factor, *states):
-        """Update a part of all parameters and states in place, from ``factor`` times ``gradient``."""
+    def update_part(
+            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, *states: numpy.ndarray) -> None:
+        """Update a part of all parameters and states, (n,), in place, from ``factor`` times ``gradient``, (n,)."""
         raise NotImplementedError
 
+    def knows_hyperparameters(self) -> bool:
+        """Whether :meth:`update_part` can do what the hyperparameters ask for; otherwise Chainer does it."""
+        return True
+
     @property
-    def decay(self):
+    def decay(self) -> float:
         """What the learning rate is multiplied with in the present update."""
         return min(1.0, self.decay_from / self.t) ** self.decay_power if self.decay_from else 1.0
 
-    def averaged_model(self):
-        """A copy of the model whose parameters are averages, or the model itself where there are none, or none yet."""
+    def averaged_model(self) -> chainer.Link:
+        """A copy of the model whose parameters are averages, or the model itself where there are none, or none yet.
+
+        Parameters that were never updated are as they are.
+        """
         if not self.averaged or not self.t:
             return self.target
         self._gather()
-        averages = {name: parameter.update_rule.state[_AVERAGE] for name, parameter in self.target.namedparams()}
+        averages = {name: _average(parameter) for name, parameter in self.target.namedparams()}
         copy = self.target.copy(mode='copy')
         for name, parameter in copy.namedparams():
-            parameter.array = averages[name].copy()
+            if averages[name] is not None:
+                parameter.array = averages[name].astype(parameter.dtype)
         return copy
 
-    def serialize(self, serializer):
+    def serialize(self, serializer: chainer.AbstractSerializer) -> None:
         """Save or load the states, as the Chainer optimizer does."""
         self._gather()
-        for parameter in self._parameters:
-            parameter.update_rule.t = self.t
         super().serialize(serializer)
+
+    def __getstate__(self):
+        """Of a copy: its parameters are arrays of their own, which it gathers anew."""
+        return {**self.__dict__, '_followers': [], '_rules': [], '_views': [], '_flats': []}
+
+    def _initialized(self):
+        """The parameters that have their shape."""
+        return [*self._followers, *(parameter for parameter in self._others if parameter.array is not None)]
+
+    def _step(self):
+        """One update of all parameters and averages, from their gradients."""
+        gradients = [flat.gradients() for flat in self._flats]
+        if None in gradients:
+            self.reallocate_cleared_grads()
+            gradients = [flat.gradients() for flat in self._flats]
+        rate = self._clipping_rate([gradient for of_flat in gradients for gradient in of_flat])
+        # The weight of the newest parameters in their average; 1 in the first update.
+        newest = (self.averaging_power + 1) / (self.averaging_power + self.t)
+
+        def update(index_part_and_pieces):
+            i, part, pieces = index_part_and_pieces
+            flat = self._flats[i]
+            parameters, gradient = flat.array[part], _joined(gradients[i], pieces)
+            factor = rate if isinstance(rate, (int, float)) else rate.astype(parameters.dtype, copy=False)
+            if self.weight_decay:
+                gradient, factor = gradient * factor + self.weight_decay * parameters, 1
+            self.update_part(parameters, gradient, factor, *[flat.states[name][part] for name in self.state_names])
+            if self.averaged:
+                average = flat.states[_AVERAGE][part]
+                average += newest * (parameters - average)
+        parts = [(i, *part) for i, flat in enumerate(self._flats) for part in flat.parts]
+        if len(parts) == 1:
+            update(*parts)
+        else:
+            for_each(update, parts)
+        for rule in self._rules:
+            rule.t = self.t
+        if self._others:
+            self._update_others(rate, newest)
+
+    def _update_others(self, rate, newest):
+        """The parameters that do not follow the optimizer, and their averages; frozen ones have them as well."""
+        each_once = {id(parameter): parameter for parameter in self._others}.values()
+        for parameter in each_once:
+            if parameter.array is not None and (self.gradient_norm or self.weight_decay):
+                gradient = parameter.grad * rate
+                if self.weight_decay:
+                    gradient = gradient + self.weight_decay * (parameter._loss_scale or 1) * parameter.array
+                parameter.grad = parameter.xp.asarray(gradient, dtype=parameter.dtype)
+        for parameter in self._others:
+            self._update_by_its_rule(parameter)
+        for parameter in each_once:
+            average = _average(parameter)
+            if average is not None:
+                average += newest * (parameter.array - average)
+
+    def _update_by_its_rule(self, parameter):
+        """Update a parameter by its own hyperparameters and hooks, unless it is frozen."""
+        rule = parameter.update_rule
+        if rule is None or not rule.enabled:
+            return
+        if parameter.array is None:
+            parameter.cleargrad()  # before which Chainer cannot read it
+        hyperparam = rule.hyperparam
+        if self.decay_from:
+            rule.hyperparam = Hyperparameter(hyperparam)
+            try:
+                setattr(rule.hyperparam, self.rate_name, getattr(hyperparam, self.rate_name) * self.decay)
+            except AttributeError:
+                raise TypeError('decay_from: {} of {} has no {} that could fall'.format(
+                    type(rule).__name__, parameter.name, self.rate_name)) from None
+        try:
+            parameter.update()
+        finally:
+            rule.hyperparam = hyperparam
 
     def _clipping_rate(self, gradients):
         """What the gradient is multiplied with; on a GPU an array there, so that nothing waits for it."""
-        if not self.gradient_norm:
+        parameters = self._followers or self._initialized()
+        if not self.gradient_norm or not parameters:
             return 1
-        squared_norms = [self._xp.vdot(gradient, gradient) for gradient in gradients]
-        if self._xp is not numpy:
-            return kernels.clipping_rate(*squared_norms, self.gradient_norm)
-        norm = numpy.sqrt(sum(squared_norms))
+        xp = parameters[0].xp
+        squared_norms = [xp.vdot(gradient, gradient) for gradient in gradients]
+        for parameter in self._others:
+            if parameter.array is not None:
+                gradient = _widened(parameter.grad)
+                squared_norms.append(xp.vdot(gradient, gradient) / (parameter._loss_scale or 1) ** 2)
+        squared_norm = functools.reduce(operator.add, squared_norms)
+        if xp is not numpy:
+            return kernels.clipping_rate(squared_norm, self.gradient_norm)
+        norm = numpy.sqrt(squared_norm)
         return self.gradient_norm / float(norm) if norm > self.gradient_norm else 1
 
-    def _joined(self, gradients, pieces):
-        """One part of the gradient."""
-        pieces = [gradients[i].reshape(-1)[first:last] for i, first, last in pieces]
-        return pieces[0] if len(pieces) == 1 else numpy.concatenate(pieces)
-
     def _gather(self):
-        """Let all parameters that are updated lie in one array, unless they do already."""
-        parameters = [
-            parameter for parameter in self.target.params(include_uninit=False) if parameter.update_rule.enabled]
-        if len(parameters) == len(self._parameters) and all(
-                parameter.array is view for parameter, view in zip(parameters, self._views)):
-            return
-        xp = self._xp = parameters[0].xp
-        ends = numpy.cumsum([parameter.size for parameter in parameters]).tolist()
-        places = self._places = [slice(end - parameter.size, end) for parameter, end in zip(parameters, ends)]
-        self._flat = xp.concatenate([parameter.array.ravel() for parameter in parameters])
+        """Let the parameters that follow the optimizer lie in one array for each dtype, unless they do already."""
+        followers, rules, arrays, others = [], [], [], []
+        rule_type = self.rule_type if self.knows_hyperparameters() else None
+        t, inherited = self.t, {'_parent': self.hyperparam}
+        for parameter in self.target.params():
+            rule, array = parameter.update_rule, parameter.raw_array
+            if (
+                    type(rule) is rule_type and rule.enabled and rule.t == t and rule.hyperparam.__dict__ == inherited
+                    and not rule._hookable._pre_update_hooks and not rule._hookable._post_update_hooks
+                    and parameter._loss_scale is None and array is not None and array.dtype.char in 'fd'):
+                followers.append(parameter)
+                rules.append(rule)
+                arrays.append(array)
+            else:
+                others.append(parameter)
+        self._others = others
+        if not (
+                len(arrays) == len(self._views) and all(map(operator.is_, arrays, self._views))
+                and all(map(operator.is_, rules, self._rules))):
+            self._lay_out(followers)
+        for parameter in self._others:
+            self._start_states(parameter)
+
+    def _lay_out(self, followers):
+        """Copy parameters and states into new arrays, one for each dtype, of which they become views."""
+        times = collections.Counter(map(id, followers))
+        # Chainer updates a parameter that several links share several times.
+        self._others += [parameter for parameter in followers if times[id(parameter)] > 1]
+        followers = [parameter for parameter in followers if times[id(parameter)] == 1]
+        devices = sorted({str(parameter.device) for parameter in [*followers, *self._others]})
+        if len(devices) > 1:
+            raise ValueError('{} updates a model on one device, not on {}'.format(
+                type(self).__name__, ' and '.join(devices)))
         names = [*self.state_names, _AVERAGE] if self.averaged else self.state_names
-        self._states = {name: xp.zeros_like(self._flat) for name in names}
-        self._views = []
-        for parameter, place in zip(parameters, places):
-            parameter.array = self._flat[place].reshape(parameter.shape)
-            self._views.append(parameter.array)
-            rule = parameter.update_rule
-            views = {name: state[place].reshape(parameter.shape) for name, state in self._states.items()}
-            if rule.state is not None:
-                for name in set(views) & set(rule.state):
-                    views[name][...] = parameter.device.send(rule.state[name])
-            rule._state = views
-        self._parts = []
-        for first in range(0, len(self._flat), _PART):
-            part = slice(first, min(first + _PART, len(self._flat)))
-            self._parts.append((part, [
-                (i, max(part.start, place.start) - place.start, min(part.stop, place.stop) - place.start)
-                for i, place in enumerate(places) if place.start < part.stop and part.start < place.stop]))
-        if xp is not numpy:
-            self._parts = [(slice(None), [(0, None, None)])]  # the whole of the one gradient that was joined before
-        self._parameters = parameters
+        self._flats = [_Flat(parameters, names) for parameters in _by_type(followers).values()]
+        for flat in self._flats:
+            for parameter, place in zip(flat.parameters, flat.places):
+                views = {name: state[place].reshape(parameter.shape) for name, state in flat.states.items()}
+                self._fill(views, parameter)
+                parameter.update_rule._state = views
+                parameter.array = flat.array[place].reshape(parameter.shape)
+        self._followers = followers
+        self._rules = [parameter.update_rule for parameter in followers]
+        self._views = [parameter.raw_array for parameter in followers]
+
+    def _fill(self, views, parameter):
+        """Take over a parameter's states; an average that begins later begins with what the parameter was until now."""
+        states = parameter.update_rule.state or {}
+        for name, view in views.items():
+            if name in states:
+                view[...] = parameter.device.send(states[name])
+            elif name == _AVERAGE and self.t:
+                view[...] = parameter.array
+
+    def _start_states(self, parameter):
+        """Let a parameter that its own rule updates have its states before they are loaded or averaged."""
+        rule, array = parameter.update_rule, parameter.array
+        if array is None or rule is None or not rule.enabled:
+            return
+        wide = _widened(array)
+        if rule.state is None:
+            rule._init_states(chainer.Parameter(wide) if rule._use_fp32_update else parameter)
+        if self.averaged and _AVERAGE not in rule.state:
+            rule.state[_AVERAGE] = wide.copy() if self.t else parameter.xp.zeros_like(wide)
+
+
+class _Flat:
+    """Parameters of one dtype that lie one after the other in one array, and so do their states.
+
+    Attributes:
+        array, states: (numbers of all parameters,), and as many by the name of a state.
+        places: The slice of each parameter.
+        parts: Slices of the whole, each with the pieces of parameters in it: index, first number, last number.
+    """
+
+    def __init__(self, parameters, state_names):
+        xp = parameters[0].xp
+        self.parameters, self.places = parameters, _places(parameters)
+        self.array = xp.concatenate([parameter.array.ravel() for parameter in parameters])
+        self.states = {name: xp.zeros_like(self.array) for name in state_names}
+        self.parts = [(slice(None), [(0, None, None)])]  # on a GPU: the whole of the one gradient that is joined before
+        if xp is numpy:
+            self.parts = [self._part(first) for first in range(0, len(self.array), _PART)]
+
+    def _part(self, first):
+        last = min(first + _PART, len(self.array))
+        return slice(first, last), [
+            (i, max(first, place.start) - place.start, min(last, place.stop) - place.start)
+            for i, place in enumerate(self.places) if place.start < last and first < place.stop]
+
+    def gradients(self):
+        """The parameters' gradients, on a GPU joined to one, or ``None`` where one is missing."""
+        gradients = [parameter.grad for parameter in self.parameters]
+        if any(gradient is None for gradient in gradients):
+            return None
+        if isinstance(self.array, numpy.ndarray):
+            return gradients
+        return [self.parameters[0].xp.concatenate([gradient.ravel() for gradient in gradients])]
+
+
+def _by_type(parameters):
+    """Parameters by their dtype."""
+    result = {}
+    for parameter in parameters:
+        result.setdefault(parameter.dtype, []).append(parameter)
+    return result
+
+
+def _places(parameters):
+    """The slice that each parameter takes where all lie one after the other."""
+    ends = numpy.cumsum([parameter.size for parameter in parameters]).tolist()
+    return [slice(end - parameter.size, end) for parameter, end in zip(parameters, ends)]
+
+
+def _joined(gradients, pieces):
+    """One part of the gradient."""
+    pieces = [gradients[i].reshape(-1)[first:last] for i, first, last in pieces]
+    return pieces[0] if len(pieces) == 1 else numpy.concatenate(pieces)
+
+
+def _widened(array):
+    """In float32 where it has half of that."""
+    return array.astype(numpy.float32) if array.dtype == numpy.float16 else array
+
+
+def _average(parameter):
+    """The average that is kept of a parameter, or ``None``."""
+    rule = parameter.update_rule
+    return None if rule is None or parameter.array is None or rule.state is None else rule.state.get(_AVERAGE)
 
 
 class Adam(_WholeModel, optimizers.Adam):
     """Adam (Kingma & Ba 2015), with eps added before the correction as in Chainer.
 
-    ``alpha``, ``beta1``, ``beta2`` and ``eps`` are Chainer's.
+    ``alpha``, ``beta1``, ``beta2`` and ``eps`` are Chainer's; with any of its further options Chainer updates.
     """
 
-    hyperparameter_names, state_names = ('alpha', 'beta1', 'beta2', 'eps'), ('m', 'v')
+    rule_type, rate_name, state_names = adam.AdamRule, 'alpha', ('m', 'v')
 
-    def update_part(self, parameters, gradient, factor, m, v):
+    def knows_hyperparameters(self) -> bool:
+        hyperparam = self.hyperparam
+        return hyperparam.eta == 1 and not (
+            hyperparam.weight_decay_rate or hyperparam.amsgrad or hyperparam.adabound)
+
+    def update_part(
+            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, m: numpy.ndarray,
+            v: numpy.ndarray) -> None:
         """m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², θ ← θ − αₜ·m/(√v + ε)."""
-        step_size = self.alpha * self.decay * math.sqrt(1 - self.beta2 ** self.t) / (1 - self.beta1 ** self.t)
-        if self._xp is not numpy:
-            kernels.adam(
-                gradient, factor, step_size, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.eps,
-                parameters, m, v)
+        beta1, beta2, eps = self.hyperparam.beta1, self.hyperparam.beta2, self.hyperparam.eps
+        step_size = self.hyperparam.alpha * self.decay * math.sqrt(1 - beta2 ** self.t) / (1 - beta1 ** self.t)
+        if not isinstance(parameters, numpy.ndarray):
+            kernels.adam(gradient, factor, step_size, beta1, 1 - beta1, beta2, 1 - beta2, eps, parameters, m, v)
             return
-        m *= self.beta1
-        new = gradient * ((1 - self.beta1) * factor)
+        m *= beta1
+        new = gradient * ((1 - beta1) * factor)
         m += new
-        v *= self.beta2
+        v *= beta2
         numpy.multiply(gradient, gradient, out=new)
-        new *= (1 - self.beta2) * factor ** 2
+        new *= (1 - beta2) * factor ** 2
         v += new
         step = numpy.sqrt(v, out=new)
-        step += self.eps
+        step += eps
         numpy.divide(m, step, out=step)
         step *= step_size
         parameters -= step
@@ -192,15 +378,17 @@ class Adam(_WholeModel, optimizers.Adam):
 class AdaGrad(_WholeModel, optimizers.AdaGrad):
     """AdaGrad (Duchi et al. 2011) with ``lr`` and ``eps``."""
 
-    hyperparameter_names, state_names = ('lr', 'eps'), ('h',)
+    rule_type, rate_name, state_names = ada_grad.AdaGradRule, 'lr', ('h',)
 
-    def update_part(self, parameters, gradient, factor, h):
+    def update_part(
+            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, h: numpy.ndarray) -> None:
         """h ← h + g², θ ← θ − lr·g/(√h + ε)."""
-        if self._xp is not numpy:
-            kernels.adagrad(gradient, factor, self.lr * self.decay, self.eps, parameters, h)
+        lr, eps = self.hyperparam.lr * self.decay, self.hyperparam.eps
+        if not isinstance(parameters, numpy.ndarray):
+            kernels.adagrad(gradient, factor, lr, eps, parameters, h)
             return
         gradient = gradient * factor
         h += gradient * gradient
-        gradient *= self.lr * self.decay
-        gradient /= numpy.sqrt(h) + self.eps
+        gradient *= lr
+        gradient /= numpy.sqrt(h) + eps
         parameters -= gradient

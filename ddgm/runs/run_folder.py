@@ -1,5 +1,7 @@
 """The run folder: which files it holds, and how they are written so that a crash never costs one that was whole."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import os
@@ -9,7 +11,7 @@ import re
 import numpy
 
 from ddgm.data import picture_cache, picture_files
-from ddgm.presets import default_preset, settings_class
+from ddgm.evaluation import tasks
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
 from ddgm.runs.processes import Processes, join
@@ -43,7 +45,7 @@ class RunFolder:
 
     Attributes:
         path (pathlib.Path): The folder.
-        task (str): What the run learns, a key of ``PRESETS``.
+        task (str): The name of what the run learns.
         preset (str): Its name.
         settings (Settings): The run's settings.
         device (str): Chainer device specifier.
@@ -73,12 +75,22 @@ class RunFolder:
         self._damaged = []
         self._lock = None
 
-    def check_data(self, fingerprint):
+    def check_data(self, fingerprint: str | None):
         """Raise ``UsageError`` where a resumed run began with other data."""
         if self.data_fingerprint not in (None, fingerprint):
             raise UsageError('{} does not hold the data that the run in {} began with: give that to --data'.format(
                 self.data, self.path))
         self.data_fingerprint = fingerprint
+
+    def open_reference(self, task: tasks.Task):
+        """What samples of the run are held against, a ``Reference`` of its :class:`Task`, from where its data was.
+
+        Raises ``UsageError`` where that can't be read, or is not the data that the run has learned from.
+        """
+        reference = tasks.open_task(task, self.data, cache=self.cache)
+        if reference.fingerprint != self.data_fingerprint:
+            raise UsageError('{} no longer holds the data that {} has learned from'.format(self.data, self.path))
+        return reference
 
     def lock(self):
         """Keep the folder, which exists, for this process until :meth:`unlock`.
@@ -214,7 +226,7 @@ class RunFolder:
         return True
 
 
-def open_run(request):
+def open_run(request) -> RunFolder:
     """The folder of a new run, or of the earlier one that is to be resumed; nothing is written yet.
 
     Args:
@@ -226,10 +238,11 @@ def open_run(request):
     Raises:
         UsageError: Where the folder can't be used as asked.
     """
-    processes = join(request.communicator)
-    if any(other != request for other in processes.exchange(request)):
+    processes, task = join(request.communicator), tasks.find(request.task)
+    asked = dataclasses.replace(request, task=task.name)  # a task of one's own may not go from process to process
+    if any(other != asked for other in processes.exchange(asked)):
         raise UsageError('the processes were started with different flags: give all of them the same')
-    folder = processes.from_first(lambda: _open(request))
+    folder = processes.from_first(lambda: _open(request, task))
     folder.processes = processes
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
@@ -238,21 +251,20 @@ def open_run(request):
     return folder
 
 
-def _open(request):
+def _open(request, task):
     path = pathlib.Path(request.out)
     if os.path.exists(path) and not path.is_dir():
         raise UsageError('{} is a file: give another folder to --out'.format(path))
     if request.resume:
         if not holds_run(path):
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
-        return _resumed(request)
+        return _resumed(request, task)
     if holds_run(path) and not request.overwrite:
         raise _holds_another(path)
-    keep_apart(path, request.task, request.data)
+    keep_apart(path, task, request.data)
     return RunFolder(
-        path, request.task, request.preset or default_preset(request.task), request.settings(),
-        request.device or '@numpy', request.data and os.path.abspath(request.data),
-        cache=_cache_of(request), overwrite=request.overwrite)
+        path, task.name, request.preset or task.default_preset, request.settings(), request.device or '@numpy',
+        request.data and os.path.abspath(request.data), cache=_cache_of(request), overwrite=request.overwrite)
 
 
 def _cache_of(request):
@@ -260,20 +272,22 @@ def _cache_of(request):
     return request.cache if request.cache in (None, picture_cache.NONE) else os.path.abspath(request.cache)
 
 
-def keep_apart(out, task, data, flag='--out'):
+def keep_apart(out, task: tasks.Task | str, data, flag: str = '--out'):
     """Raise ``UsageError`` where what is written to a folder would lie among the data of a task, if that has a folder.
 
     A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
     data from then on.
     """
-    for folder in [] if not data else picture_files.folders_of(pathlib.Path(data)) if task == 'images' else [data]:
-        if (is_within(out, folder) and (task == 'images' or is_within(folder, out))
+    kind = {known.name: known.data for known in tasks.OF_THE_POST}.get(task) if isinstance(task, str) else task.data
+    of_pictures = kind is not None and kind.of_pictures
+    for folder in [] if not data else picture_files.folders_of(pathlib.Path(data)) if of_pictures else [data]:
+        if (is_within(out, folder) and (of_pictures or is_within(folder, out))
                 or is_within(folder, pathlib.Path(out) / FIGURES)):
             raise UsageError('{} lies in the folder of the data, {}, or holds it: give another folder to {}'.format(
                 out, folder, flag))
 
 
-def keep_out(out, run, flag='--out'):
+def keep_out(out, run, flag: str = '--out'):
     """Raise ``UsageError`` where what is written to a path would lie in the folder of a run, or replace it."""
     if is_within(out, run):
         raise UsageError('{} lies in a run, {}: give another path to {}'.format(one_line(out), one_line(run), flag))
@@ -288,15 +302,15 @@ def _holds_another(path):
         '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
 
 
-def holds_run(path):
+def holds_run(path) -> bool:
     """Whether a folder has any of a run's files."""
     return any(os.path.exists(os.path.join(path, name)) for name in _RUN_FILES)
 
 
-def _resumed(request):
+def _resumed(request, task):
     """The run that the requested folder holds, with the changes that resuming allows."""
-    folder = read_run(request.out, snapshots.START_OVER)
-    if folder.task != request.task:
+    folder = read_run(request.out, snapshots.START_OVER, task)
+    if folder.task != task.name:
         raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(
             folder.path, folder.task, folder.task))
     if request.preset not in (None, folder.preset):
@@ -314,24 +328,32 @@ def _resumed(request):
     return folder
 
 
-def read_run(path, cure):
+def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
     """The folder of a run that was begun, as its ``settings.json`` describes it.
 
-    Raises ``UsageError`` where it does not, with ``cure`` for what the user can do.
+    Args:
+        path: The folder.
+        cure: What the user can do where it is none.
+        own: The task of the user's own that the run may be of, beside the four.
+
+    Raises ``UsageError`` where it is no run, or of another task.
     """
     settings_path = pathlib.Path(path) / SETTINGS
     try:
         saved = read_json(settings_path)
-        settings_type = settings_class(saved['task'])
+        if not isinstance(saved['task'], str):
+            raise ValueError('{!r} is no task'.format(saved['task']))
+        settings_type = tasks.find(saved['task'], own).settings_type
         optional = [saved[name] for name in ('data', 'data_fingerprint', 'cache') if saved.get(name) is not None]
         for text in (saved['preset'], saved['device'], *optional):
             if not isinstance(text, str) or '\0' in text:
                 raise ValueError('{!r} is neither a name nor a path'.format(text))
         told = {**settings_type.of_earlier_versions(), **saved}
         return RunFolder(
-            path, saved['task'], saved['preset'],
-            settings_type(**{field.name: told[field.name] for field in dataclasses.fields(settings_type)}),
+            path, saved['task'], saved['preset'], settings_type(**{name: told[name] for name in settings_type.types()}),
             saved['device'], saved.get('data'), saved.get('data_fingerprint'), saved.get('cache'))
+    except UsageError as error:
+        raise UsageError('{}: {}'.format(settings_path, error)) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); {}'.format(
             settings_path, one_line(repr(error)), cure)) from error

@@ -11,6 +11,7 @@ import functools
 import chainer
 import numpy
 from chainer import initializers
+from numpy.random import Generator
 
 from ddgm.data.images import ImageFolder
 from ddgm.evaluation import metrics, sampling
@@ -91,7 +92,7 @@ class Pictures(Reference):
         chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(self._data))[:_REFERENCE]
         return self._data.images[chosen].astype(numpy.float32) / 255
 
-    def draw_data(self, n: int, rng: numpy.random.Generator) -> numpy.ndarray:
+    def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng)
 
     def real_data(self, n: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy
+from numpy.random import Generator
 
 from ddgm.data.mnist import MNIST, N_CLASSES, SIDE
 from ddgm.evaluation import metrics
@@ -42,7 +43,7 @@ class Digits(Reference):
         self.description = '{:,} images in {}'.format(len(data.train_images), folder)
         self.real_name = 'binarized data' if binarized else 'real data'
 
-    def draw_data(self, n: int, rng: numpy.random.Generator) -> numpy.ndarray:
+    def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng, self._binarized)
 
     def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy
+from numpy.random import Generator
 
 from ddgm.evaluation import metrics
 from ddgm.evaluation.pixels import from_0_to_1
@@ -25,7 +26,7 @@ class Reference:
     fingerprint = description = shape = value_range = exact_energy = None
     real_name = 'real data'
 
-    def draw_data(self, n: int, rng: numpy.random.Generator) -> numpy.ndarray:
+    def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         """n data points to learn from, (n, …) float32, drawn from a NumPy generator."""
         raise NotImplementedError('{} has no draw_data(n, rng)'.format(type(self).__name__))
 

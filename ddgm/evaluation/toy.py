@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy
+from numpy.random import Generator
 
 from ddgm.data.toy import GaussianMixture, SwissRoll
 from ddgm.evaluation import metrics, quadrature
@@ -113,7 +114,7 @@ class Plane(Reference):
     def __init__(self, distribution, score, exact_energy=None):
         self._distribution, self._score, self.exact_energy = distribution, score, exact_energy
 
-    def draw_data(self, n: int, rng: numpy.random.Generator) -> numpy.ndarray:
+    def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._distribution.sample(n, rng)
 
     def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:

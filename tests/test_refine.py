@@ -8,15 +8,17 @@ import shutil
 import numpy
 import pytest
 from chainer import serializers
-from conftest import refusal
+from conftest import ROOT, refusal
 
 import train_gaussian_mixture
+import train_mnist
 from ddgm.beyond_the_paper import langevin
-from ddgm.evaluation import sampling
+from ddgm.evaluation import sampling, tasks
 from ddgm.models import DeepEnergyModel
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
 from ddgm.refine.__main__ import main
+from ddgm.runs import execution, training_state
 
 
 @pytest.fixture(scope='module')
@@ -121,6 +123,8 @@ def test_size_that_is_given(run):
     (['unfinished'], 'no finished energy model'),
     (['without'], 'no samples'),
     (['run', '-o', 'run.txt'], 'give another folder to --out'),
+    (['run', '--task', str(ROOT / 'examples' / 'own_data.py')],
+     'run is a run of gaussian_mixture, and --task defines shapes: leave it out'),
 ])
 def test_bad_input_has_one_line(arguments, message, run):
     (run.parent / 'run.txt').touch()
@@ -129,3 +133,21 @@ def test_bad_input_has_one_line(arguments, message, run):
         for file in ('settings.json', *files):
             (run.parent / name / file).write_bytes((run / file).read_bytes())
     assert message in refusal(main, arguments)
+
+
+def test_refined_digits_are_digits(digits_folder, tmp_path, monkeypatch, capsys):
+    """The energy knows of no edge, and what left 0 to 1 under it is clipped: compare takes what refine has written."""
+    monkeypatch.chdir(tmp_path)
+    for module in (execution, training_state):
+        monkeypatch.setattr(module, 'N_SCORED', 30)
+    train_mnist.main(['-n', '2', '-b', '8', '--data', str(digits_folder), '-o', 'run'])
+    capsys.readouterr()
+    main(['run', '-n', '3', '--step_size', '0.01'])
+    assert 'Clipped to 0 … 1: ' in capsys.readouterr().out
+    with numpy.load(tmp_path / 'result' / 'refined' / 'samples.npz') as file:
+        x = file['x']
+    numpy.testing.assert_array_equal(tasks.open_task('mnist', digits_folder).conform(x), x)
+    with open(tmp_path / 'run' / 'settings.json') as file:
+        settings = json.load(file)
+    (tmp_path / 'run' / 'settings.json').write_text(json.dumps({**settings, 'data_fingerprint': 'of others'}))
+    assert 'no longer holds the data that run has learned from' in refusal(main, ['run'])

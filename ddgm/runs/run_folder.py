@@ -276,10 +276,11 @@ def keep_apart(out, task: tasks.Task | str, data, flag: str = '--out'):
     """Raise ``UsageError`` where what is written to a folder would lie among the data of a task, if that has a folder.
 
     A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
-    data from then on.
+    data from then on.  A name of no task of the post, or ``None``, is that of data of another kind.
     """
-    kind = {known.name: known.data for known in tasks.OF_THE_POST}.get(task) if isinstance(task, str) else task.data
-    of_pictures = kind is not None and kind.of_pictures
+    if isinstance(task, str):
+        task = next((known for known in tasks.OF_THE_POST if known.name == task), None)
+    of_pictures = bool(task and task.data and task.data.of_pictures)
     for folder in [] if not data else picture_files.folders_of(pathlib.Path(data)) if of_pictures else [data]:
         if (is_within(out, folder) and (of_pictures or is_within(folder, out))
                 or is_within(folder, pathlib.Path(out) / FIGURES)):

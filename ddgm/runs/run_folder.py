@@ -12,6 +12,8 @@ import numpy
 
 from ddgm.data import picture_cache, picture_files
 from ddgm.evaluation import tasks
+from ddgm.evaluation.reference import Reference
+from ddgm.presets import Settings
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
 from ddgm.runs.processes import Processes, join
@@ -40,6 +42,7 @@ _PICTURES = tuple(
 _LOCK = '.lock'
 
 
+@dataclasses.dataclass(eq=False)
 class RunFolder:
     """One run's files; see :func:`open_run` and :func:`read_run`.
 
@@ -57,32 +60,32 @@ class RunFolder:
         processes (ddgm.runs.processes.Processes): Those that run it.
     """
 
-    def __init__(
-            self, path, task, preset, settings, device, data=None, data_fingerprint=None, cache=None, resume=False,
-            overwrite=False):
-        self.path = pathlib.Path(path)
-        self.task = task
-        self.preset = preset
-        self.settings = settings
-        self.device = device
-        self.data = data
-        self.data_fingerprint = data_fingerprint
-        self.cache = cache
-        self.resume = resume
-        self.overwrite = overwrite
+    path: pathlib.Path
+    task: str
+    preset: str
+    settings: Settings
+    device: str
+    data: str | None = None
+    data_fingerprint: str | None = None
+    cache: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self):
+        self.path = pathlib.Path(self.path)
         self.log = Log(self.path / LOG)
         self.processes = Processes()
         self._damaged = []
         self._lock = None
 
-    def check_data(self, fingerprint: str | None):
+    def check_data(self, fingerprint: str | None) -> None:
         """Raise ``UsageError`` where a resumed run began with other data."""
         if self.data_fingerprint not in (None, fingerprint):
             raise UsageError('{} does not hold the data that the run in {} began with: give that to --data'.format(
                 self.data, self.path))
         self.data_fingerprint = fingerprint
 
-    def open_reference(self, task: tasks.Task):
+    def open_reference(self, task: tasks.Task) -> Reference:
         """What samples of the run are held against, a ``Reference`` of its :class:`Task`, from where its data was.
 
         Raises ``UsageError`` where that can't be read, or is not the data that the run has learned from.
@@ -92,7 +95,7 @@ class RunFolder:
             raise UsageError('{} no longer holds the data that {} has learned from'.format(self.data, self.path))
         return reference
 
-    def lock(self):
+    def lock(self) -> None:
         """Keep the folder, which exists, for this process until :meth:`unlock`.
 
         Raises ``UsageError`` where another process has it, or it can't be written to.
@@ -107,20 +110,20 @@ class RunFolder:
             except OSError as error:
                 raise self._not_writable(error) from error
 
-    def why_shared(self):
+    def why_shared(self) -> str | None:
         """A line where the folder is locked but can't be kept from other processes, else ``None``."""
         if self._lock is not None and self._lock.error:
             return '{}: no locks there ({}), so two runs on this folder would not be kept apart'.format(
                 self.path, self._lock.error)
         return None
 
-    def unlock(self):
+    def unlock(self) -> None:
         """Let other processes have the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
-    def prepare(self, environment):
+    def prepare(self, environment: dict) -> None:
         """Make the folder, remove an earlier run's files if that was asked for, and write the settings.
 
         ``environment`` is what ``settings.json`` says beside the settings: device and versions.  Raises ``UsageError``
@@ -154,15 +157,15 @@ class RunFolder:
         return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
             self.path, error.strerror))
 
-    def figure(self, name):
+    def figure(self, name: str) -> pathlib.Path:
         """The path of a picture."""
         return self.path / FIGURES / name
 
-    def frame(self, iteration):
+    def frame(self, iteration: int) -> pathlib.Path:
         """The path of the video's frame of this iteration."""
         return self.path / FRAMES / '{:09d}.png'.format(iteration)
 
-    def frames(self, last):
+    def frames(self, last: int) -> list[pathlib.Path]:
         """The paths of the video's frames in order: one an interval up to an iteration, and that iteration's."""
         interval = self.settings.figure_interval
         return [
@@ -177,17 +180,17 @@ class RunFolder:
         """Every path that a run writes to, but for the frames."""
         return [self.path / name for name in _RUN_FILES + _PICTURES]
 
-    def write_samples(self, x, z):
+    def write_samples(self, x: numpy.ndarray, z: numpy.ndarray) -> None:
         """Write samples and their z: (N, …) and (N, d), both float32."""
         with open_atomically(self.path / SAMPLES) as file:
             write_arrays(file, {'x': x.astype(numpy.float32), 'z': z.astype(numpy.float32)})
 
-    def save_snapshot(self, state):
+    def save_snapshot(self, state) -> None:
         """Save everything that a continuation needs, after the log's entries; the snapshot before it stays."""
         self.log.flush()
         snapshots.save(self.path, state, self._identity())
 
-    def load_snapshot(self, state):
+    def load_snapshot(self, state) -> list[str]:
         """Load the newest snapshot that is whole, if there is any, into ``state``.
 
         Returns lines about those that were not used, which :meth:`prepare` sets aside.  Raises ``UsageError`` where
@@ -205,12 +208,12 @@ class RunFolder:
             'task': self.task, 'preset': self.preset, 'data_fingerprint': self.data_fingerprint,
             **self.settings.deciding()}
 
-    def save(self, name, model):
+    def save(self, name: str, model) -> None:
         """Save a model; an earlier file stays until this one is whole."""
         with open_atomically(self.path / name) as file:
             write_arrays(file, arrays_of(model))
 
-    def load(self, name, model, cure):
+    def load(self, name: str, model, cure: str) -> bool:
         """Load what :meth:`save` wrote into ``model`` and return whether there is such a file.
 
         Raises ``UsageError`` where it is damaged or does not fit, with ``cure`` for what the user can do.
@@ -272,7 +275,7 @@ def _cache_of(request):
     return request.cache if request.cache in (None, picture_cache.NONE) else os.path.abspath(request.cache)
 
 
-def keep_apart(out, task: tasks.Task | str, data, flag: str = '--out'):
+def keep_apart(out, task: tasks.Task | str | None, data, flag: str = '--out') -> None:
     """Raise ``UsageError`` where what is written to a folder would lie among the data of a task, if that has a folder.
 
     A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
@@ -288,7 +291,7 @@ def keep_apart(out, task: tasks.Task | str, data, flag: str = '--out'):
                 out, folder, flag))
 
 
-def keep_out(out, run, flag: str = '--out'):
+def keep_out(out, run, flag: str = '--out') -> None:
     """Raise ``UsageError`` where what is written to a path would lie in the folder of a run, or replace it."""
     if is_within(out, run):
         raise UsageError('{} lies in a run, {}: give another path to {}'.format(one_line(out), one_line(run), flag))

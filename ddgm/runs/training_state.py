@@ -38,11 +38,11 @@ class TrainingState:
         self.n_logged = 0
         self.summary = chainer.DictSummary()
 
-    def finished_models(self):
+    def finished_models(self) -> tuple:
         """The DEM and the DGM as a run leaves them: averages where it keeps some, else as they are."""
         return self.energy_optimizer.averaged_model(), self.generator_optimizer.averaged_model()
 
-    def serialize(self, serializer):
+    def serialize(self, serializer) -> None:
         """Save or load through a Chainer serializer; raises ``ValueError`` where a run can't be in that state."""
         self.iteration = serializer('iteration', self.iteration)
         for name, optimizer in (('energy', self.energy_optimizer), ('generator', self.generator_optimizer)):

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Learn 64×64 pictures from a folder: the post's icons."""
 
+from ddgm.evaluation import tasks
 from ddgm.runs import command_line, exit_status
 
 
-def main(arguments=None):
-    request = command_line.parse('images', __doc__, arguments)
+def main(arguments=None) -> None:
+    request = command_line.parse(tasks.IMAGES, __doc__, arguments)
 
     # Only now Chainer, matplotlib and Pillow, so that --help and a mistyped flag answer at once.
     from ddgm.evaluation.images import Pictures

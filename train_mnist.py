@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Learn handwritten digits: the post's MNIST pictures, the good one and the failures."""
 
+from ddgm.evaluation import tasks
 from ddgm.runs import command_line, exit_status
 
 
-def main(arguments=None):
-    request = command_line.parse('mnist', __doc__, arguments)
+def main(arguments=None) -> None:
+    request = command_line.parse(tasks.MNIST, __doc__, arguments)
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
     from ddgm.data import mnist

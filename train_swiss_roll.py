@@ -8,11 +8,12 @@ import os
 for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(name, '1')
 
+from ddgm.evaluation import tasks  # noqa: E402
 from ddgm.runs import command_line, exit_status  # noqa: E402
 
 
-def main(arguments=None):
-    request = command_line.parse('swiss_roll', __doc__, arguments)
+def main(arguments=None) -> None:
+    request = command_line.parse(tasks.SWISS_ROLL, __doc__, arguments)
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
     from ddgm.evaluation import toy

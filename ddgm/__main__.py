@@ -1,5 +1,7 @@
 """Every command of this package under one name: "ddgm mnist" is "python train_mnist.py", from any folder."""
 
+from __future__ import annotations
+
 import ast
 import os
 import pathlib
@@ -15,7 +17,7 @@ COMMANDS = *PRESETS, 'compare', 'refine', 'weights', 'prepare', 'studies'
 _PACKAGE = pathlib.Path(__file__).parent
 
 
-def parse(arguments):
+def parse(arguments: list[str]) -> str | None:
     """The name of a command; ``None`` where --help or --version is all that was asked for, and was answered."""
     name = arguments[0] if arguments else '--help'
     if name in ('-h', '--help'):
@@ -33,7 +35,7 @@ def parse(arguments):
     return name
 
 
-def main():
+def main() -> None:
     """The entry point of ``ddgm`` and of ``python -m ddgm``: starts a command, as if it had been typed."""
     def chosen():
         name = parse(sys.argv[1:])
@@ -42,7 +44,7 @@ def main():
     exit_status.run_script(chosen)
 
 
-def start(name, arguments):
+def start(name: str, arguments: list[str]) -> None:
     """Go on as the process of a command: the scripts of the plane set NumPy's threads before it is imported."""
     # A package by its name, or the modules beside its file would hide others of their names.
     started = ['-m', 'ddgm.' + name] if name not in PRESETS else [str(_file_of(name))]

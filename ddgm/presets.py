@@ -2,26 +2,58 @@
 
 import dataclasses
 import math
+import sys
+import typing
 from typing import ClassVar
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What is known of a setting beside its type and its default.
+
+    Attributes:
+        flag (str): What ``--help`` says of the flag of its name; ``None``: it has no flag.
+        short (str): A letter that is a flag for it, too.
+        minimum, maximum: Of a number; where they are ``None``, a whole number is from 1 on, any other from 0 on.
+        choices (tuple): What a text may be; ``None``: anything.
+        beyond (bool): Whether it leads beyond the paper.  Its default does not, and runs of earlier versions lack it.
+    """
+
+    flag: str = None
+    short: str = None
+    minimum: float = None
+    maximum: float = None
+    choices: tuple = None
+    beyond: bool = False
+
+
+def setting(default=dataclasses.MISSING, **told):
+    """A field of :class:`Settings`, an int, float, bool or str, of which :class:`Told` knows more than a default."""
+    return dataclasses.field(default=default, metadata={'told': Told(**told)})
+
+
+def _interval(what):
+    return setting(flag="iterations between {}; 0: only at the end (default: the preset's)".format(what), minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Every number that decides a run's result, those that all tasks have; subclasses add a task's own.
 
-    Intervals are in iterations; 0 means only at the end.  Raises ``ValueError`` for a value of the wrong type or size.
+    Raises ``ValueError`` for a value of the wrong type or size.
     """
 
-    iterations: int
-    log_interval: int
-    snapshot_interval: int
-    figure_interval: int
-    seed: int = 0
-    batchsize: int = 128  # of x⁺ and of x⁻
+    iterations: int = setting(flag="updates of each of the two models (default: the preset's)", short='n')
+    log_interval: int = _interval('log entries')
+    snapshot_interval: int = _interval('snapshots')
+    figure_interval: int = _interval('frames of the video')
+    seed: int = setting(0, flag='of all random numbers (default: 0)', short='s', minimum=0, maximum=math.inf)
+    batchsize: int = setting(  # of x⁺ and of x⁻; of one alone BatchNormalization would make zeros
+        128, flag="data and samples an iteration, from 2 on (default: the preset's)", short='b', minimum=2)
     n_latent: int = 10
     n_experts: int = 128
     sigma: float = 1.0
-    optimizer: str = 'adam'
+    optimizer: str = setting('adam', choices=('adam', 'adagrad'))
     energy_learning_rate: float = 2e-4
     generator_learning_rate: float = 2e-4
     beta1: float = 0.5  # Adam's
@@ -30,62 +62,65 @@ class Settings:
     gradient_norm: float = 10.0  # to which the gradient of one model is clipped; 0: not clipped
     energy_weight_decay: float = 0.0
     generator_first: bool = False  # of the two updates of an iteration
+    start_size: int = 1000  # data points, or z, from which weight normalization starts
     population_batches: int = 400  # over which BatchNormalization's statistics are averaged after training
 
-    # Beyond the paper; see ddgm.training.  As they stand here they change nothing.
-    energy_penalty: float = 0.0  # on E², of both phases
-    langevin_steps: int = 0  # by which x⁻ is refined before the DEM sees it
-    langevin_step_size: float = 1e-3
-    entropy_weight: float = 1.0  # of the paper's entropy, read from γ
-    volume_entropy_weight: float = 0.0  # of the entropy that G's Jacobian tells
-    decay_from: int = 0  # iteration from which on the learning rates fall as a power of the iteration; 0: they don't
-    decay_power: float = 1.0
-    averaged: bool = False  # whether the finished models are averages over the last part of the run
+    # Beyond the paper; see ddgm.training.
+    energy_penalty: float = setting(
+        0.0, flag="weight of the energies' squares in the energy model's loss", beyond=True)
+    langevin_steps: int = setting(
+        0, flag='Langevin steps that refine x⁻ before the energy model sees it', minimum=0, beyond=True)
+    langevin_step_size: float = setting(1e-3, flag='their size ε, in squared units of x', beyond=True)
+    entropy_weight: float = setting(1.0, flag="of the paper's entropy, which is read from γ", beyond=True)
+    volume_entropy_weight: float = setting(
+        0.0, flag="of the entropy that the generator's Jacobian tells", beyond=True)
+    decay_from: int = setting(
+        0, flag='iteration from which on the learning rates fall; 0: they stay', minimum=0, beyond=True)
+    decay_power: float = setting(1.0, flag='they fall as the iteration to the minus this power', beyond=True)
+    averaged: bool = setting(False, flag='finish with averages over the last part of the run', beyond=True)
 
-    # Those of them that have flags; runs of earlier versions lack them in their settings.json.
-    BEYOND_THE_PAPER: ClassVar = (
-        'energy_penalty', 'langevin_steps', 'langevin_step_size', 'entropy_weight', 'volume_entropy_weight',
-        'decay_from', 'decay_power', 'averaged')
     # What a resumed run may change: how long it runs and what it shows, but not what it computes.
     CHANGEABLE: ClassVar = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval')
     # Of whole numbers but the seed: the video's frames are numbered with nine digits.
     LARGEST: ClassVar = 10 ** 9 - 1
-    # Of a batch of one, BatchNormalization would make zeros.
-    MINIMUM: ClassVar = {
-        'seed': 0, 'log_interval': 0, 'snapshot_interval': 0, 'figure_interval': 0, 'batchsize': 2,
-        'langevin_steps': 0, 'decay_from': 0, 'proposals': 0, 'proposals_from': 0, 'binary_latents': 0}
-    CHOICES: ClassVar = {
-        'optimizer': ('adam', 'adagrad'),
-        'energy_normalization': ('none', 'weight', 'batch'),
-        'generator_normalization': ('none', 'weight'),
-        'network': ('post', 'last_commit', 'author'),
-    }
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            allowed = type(value) is field.type
-            if allowed and field.type is str:
-                allowed = value in self.CHOICES[field.name]
-            elif allowed and field.type is int:
-                smallest, largest = self.limits(field.name)
+        for name, kind in self.types().items():
+            value = getattr(self, name)
+            allowed = type(value) is kind
+            if allowed and kind is str:
+                allowed = value in (self.told_of(name).choices or [value])
+            elif allowed and kind is not bool:
+                smallest, largest = self.limits(name)
                 allowed = smallest <= value <= largest
-            elif allowed:
-                allowed = value >= 0
             if not allowed:
-                raise ValueError('{} is {!r}'.format(field.name, value))
+                raise ValueError('{} is {!r}'.format(name, value))
         if self.langevin_steps and not self.langevin_step_size:
             raise ValueError('langevin_step_size is 0, so langevin_steps would not move anything')
 
     @classmethod
+    def types(cls):
+        """The type of each setting by name, in their order."""
+        types = typing.get_type_hints(cls)  # a field's own is a text where its module postpones annotations
+        return {field.name: types[field.name] for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def told_of(cls, name):
+        """What a class said of a setting, or one that it derives from: another default changes nothing of it."""
+        fields = (base.__dict__.get('__dataclass_fields__', {}).get(name) for base in cls.__mro__)
+        return next((field.metadata['told'] for field in fields if field and 'told' in field.metadata), Told())
+
+    @classmethod
     def limits(cls, name):
-        """The smallest and the largest value of a setting that is a whole number."""
-        return cls.MINIMUM.get(name, 1), math.inf if name == 'seed' else cls.LARGEST
+        """The smallest and the largest value of a setting that is a number."""
+        told = cls.told_of(name)
+        smallest, largest = (1, cls.LARGEST) if cls.types()[name] is int else (0, sys.float_info.max)
+        return (smallest if told.minimum is None else told.minimum), told.maximum or largest
 
     @classmethod
     def of_earlier_versions(cls):
         """The settings that runs of earlier versions lack, as they stand for such a run: they change nothing."""
-        return {field.name: field.default for field in dataclasses.fields(cls) if field.name in cls.BEYOND_THE_PAPER}
+        return {field.name: field.default for field in dataclasses.fields(cls) if cls.told_of(field.name).beyond}
 
     def deciding(self):
         """Those settings by name that decide what is computed up to an iteration."""
@@ -100,22 +135,24 @@ class ToySettings(Settings):
     n_latent: int = 4
     n_hidden: int = 128
     n_experts: int = 4
-    start_size: int = 1000  # data points from which weight normalization starts
 
     # Beyond the paper.
-    neighbour_entropy_weight: float = 0.0  # of the entropy that nearest neighbours tell
-    neighbours: int = 10
-    neighbour_batches: int = 5  # of fresh samples, among which the neighbours are looked for
-    proposals: int = 0  # drawn in each iteration; x⁻ of the DEM are chosen among them
-    proposal_deviation: float = 2.0  # of the Gaussian around the origin that they are drawn from
-    near_deviation: float = 0.0  # of Gaussians around G's samples, where one half of them comes from; 0: none does
-    proposals_from: int = 0  # iterations before proposals take the place of Langevin steps and of the penalty
-    feature_layers: int = 2  # of f
-    generator_layers: int = 2  # hidden ones
-    binary_latents: int = 0  # numbers of z, besides n_latent, that are −1 or 1
-    BEYOND_THE_PAPER: ClassVar = Settings.BEYOND_THE_PAPER + (
-        'neighbour_entropy_weight', 'neighbours', 'neighbour_batches', 'feature_layers', 'generator_layers',
-        'proposals', 'proposal_deviation', 'near_deviation', 'proposals_from', 'binary_latents')
+    neighbour_entropy_weight: float = setting(0.0, flag='of the entropy that nearest neighbours tell', beyond=True)
+    neighbours: int = setting(10, flag='how many of them', beyond=True)
+    neighbour_batches: int = setting(5, flag='of fresh samples, among which they are looked for', beyond=True)
+    proposals: int = setting(
+        0, flag='points drawn in each iteration, among which x⁻ of the energy model are chosen', minimum=0, beyond=True)
+    proposal_deviation: float = setting(
+        2.0, flag='standard deviation of the Gaussian around the origin that they are drawn from', beyond=True)
+    near_deviation: float = setting(
+        0.0, flag="of Gaussians around the generator's samples, for one half of them; 0: for none", beyond=True)
+    proposals_from: int = setting(
+        0, flag='iterations before the proposals take the place of Langevin steps and of the penalty', minimum=0,
+        beyond=True)
+    feature_layers: int = setting(2, flag='layers of f(x)', beyond=True)
+    generator_layers: int = setting(2, flag='hidden layers of G(z)', beyond=True)
+    binary_latents: int = setting(
+        0, flag='numbers of z, besides the others, that are −1 or 1', minimum=0, beyond=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -139,15 +176,14 @@ class ToySettings(Settings):
 class MNISTSettings(Settings):
     """Those of the handwritten digits."""
 
-    energy_normalization: str = 'none'
-    generator_normalization: str = 'none'
+    energy_normalization: str = setting('none', choices=('none', 'weight', 'batch'))
+    generator_normalization: str = setting('none', choices=('none', 'weight'))
     binarized: bool = True  # afresh at each draw
     noise: float = 0.3  # standard deviation in the feature extractor
-    start_size: int = 6000  # images, or z, from which weight normalization starts
+    start_size: int = 6000
 
     # Beyond the paper.
-    convolutional: bool = False  # both networks
-    BEYOND_THE_PAPER: ClassVar = Settings.BEYOND_THE_PAPER + ('convolutional',)
+    convolutional: bool = setting(False, flag='both networks of convolutions', beyond=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -159,13 +195,15 @@ class MNISTSettings(Settings):
 class ImageSettings(Settings):
     """Those of the 64×64 images."""
 
-    network: str = 'post'
-    width: float = 1.0  # factor of all numbers of channels
+    network: str = setting('post', choices=('post', 'last_commit', 'author'))
+    width: float = setting(
+        1.0, flag='factor of all numbers of channels; 0.25 suits a machine without a GPU (default: 1)',
+        minimum=0.001, maximum=16)
     linear_experts: bool = False
     weight_normalization: bool = False  # of both models
     dropout: float = 0.5  # in the feature extractor
     population_batches: int = 50
-    start_size: int = 128  # images, or z, from which weight normalization starts
+    start_size: int = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,8 +341,3 @@ PRESETS = {
 def default_preset(task):
     """The name of the preset that a task's script uses unless told otherwise."""
     return next(iter(PRESETS[task]))
-
-
-def settings_class(task):
-    """The class of a task's settings."""
-    return type(PRESETS[task][default_preset(task)].settings)

@@ -18,7 +18,7 @@ import chainer
 import numpy
 import pytest
 
-from ddgm.fast import functions, links, noise, optimizers
+from ddgm.fast import functions, links, optimizers
 
 ROOT = pathlib.Path(__file__).parent.parent
 CHECKOUT = os.environ.get('CHAINER_CHECKOUT')
@@ -55,7 +55,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    noise.source(numpy.random.default_rng(0)).__enter__()
+    chainer.global_config.noise_generator = numpy.random.default_rng(0)
     if config.getoption('--ours'):
         _replace_chainers()
 

@@ -12,9 +12,10 @@ import threading
 import pytest
 
 from ddgm.compare import __main__ as compare
+from ddgm.evaluation import tasks
 from ddgm.prepare import __main__ as prepare
 from ddgm.presets import PRESETS
-from ddgm.runs import command_line, exit_status, stop_signals
+from ddgm.runs import command_line, execution, exit_status, run_folder, stop_signals
 from ddgm.studies import __main__ as studies
 from ddgm.support.errors import Interrupted, RunFailed, UsageError
 from ddgm.weights import __main__ as weights
@@ -41,7 +42,7 @@ def test_flags_change_the_preset():
 def test_what_leads_beyond_the_paper_has_flags(task):
     """By the names of the settings; left out they change no preset."""
     default = command_line.parse(task, 'text', ['--data', 'x'] if task == 'images' else []).settings()
-    for name in default.BEYOND_THE_PAPER:
+    for name in default.of_earlier_versions():
         value = getattr(default, name)
         new = not value if isinstance(value, bool) else value + 1
         changed = command_line.parse(task, 'text', [
@@ -55,9 +56,8 @@ def test_the_published_presets_are_the_paper():
     for presets in PRESETS.values():
         for name, preset in presets.items():
             settings = preset.settings
-            beyond = {name: getattr(settings, name) for name in settings.BEYOND_THE_PAPER}
-            defaults = {field.name: field.default for field in dataclasses.fields(settings) if field.name in beyond}
-            assert (beyond == defaults) == (name not in ('calibrated', 'density', 'convolutional'))
+            is_paper = settings.of_earlier_versions().items() <= dataclasses.asdict(settings).items()
+            assert is_paper == (name not in ('calibrated', 'density', 'convolutional'))
 
 
 @pytest.mark.parametrize('task', ['gaussian_mixture', 'swiss_roll'])
@@ -99,23 +99,21 @@ def test_settings_that_do_not_go_together(arguments):
         command_line.parse('gaussian_mixture', 'text', arguments.split())
 
 
-def test_help_lists_every_preset(capsys):
+def help_of(parse, monkeypatch, capsys, columns):
+    monkeypatch.setenv('COLUMNS', str(columns))
     with pytest.raises(SystemExit) as caught:
-        command_line.parse('gaussian_mixture', 'What it is.', ['--help'])
+        parse(['--help'])
     assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert 'What it is.' in text
-    text = ' '.join(text.split())
+    return capsys.readouterr().out.splitlines()
+
+
+def test_help_lists_every_preset(monkeypatch, capsys):
+    text = ' '.join(' '.join(help_of(
+        functools.partial(command_line.parse, 'gaussian_mixture', 'What it is.'), monkeypatch, capsys, 80)).split())
+    assert ' What it is. ' in text
     for name, preset in PRESETS['gaussian_mixture'].items():
         assert ' {}: {:,} iterations, batches of {}, {} {}'.format(
             name, preset.settings.iterations, preset.settings.batchsize, preset.takes, preset.description) in text
-
-
-def help_of(parse, monkeypatch, capsys, columns):
-    monkeypatch.setenv('COLUMNS', str(columns))
-    with pytest.raises(SystemExit):
-        parse(['--help'])
-    return capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize('parse', [
@@ -222,22 +220,12 @@ def test_bad_comparison_is_one_line(arguments):
     assert '--help' in str(caught.value)
 
 
-def test_help_of_the_comparison(capsys):
-    with pytest.raises(SystemExit) as caught:
-        compare.parse(['--help'])
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    for words in (
-            'Hold runs', 'python -m ddgm.compare', '--reference', 'gaussian_mixture, swiss_roll, mnist:DIR', '--out',
-            'theirs=metrics.csv'):
-        assert words in ' '.join(text.split())
-
-
 @pytest.mark.parametrize(('error', 'status', 'line'), [
     (None, 0, None), (UsageError('bad flag'), 2, 'bad flag'), (RunFailed('not finite'), 1, 'not finite'),
     (Interrupted('saved'), 130, 'saved'), (KeyboardInterrupt(), 130, 'interrupted'),
-    (OSError(28, 'No space left on device'), 1, 'No space left on device'), (MemoryError(), 1, '--batchsize'),
-    (BrokenPipeError(), 130, None), (SystemExit(0), 0, None)])
+    (OSError(28, 'No space left on device'), 1, ': stopped by the system: [Errno 28] No space left on device\n'),
+    (MemoryError('1 TiB'), 1, ': not enough memory (1 TiB)\n'), (BrokenPipeError(), 130, None),
+    (SystemExit(0), 0, None)])
 def test_exit_statuses(error, status, line, capsys):
     def main():
         if error is not None:
@@ -248,6 +236,21 @@ def test_exit_statuses(error, status, line, capsys):
     written = capsys.readouterr().err
     assert written.count('\n') == (0 if line is None else 1)
     assert line is None or line in written
+
+
+@pytest.mark.parametrize(('task', 'error', 'line'), [
+    (tasks.GAUSSIAN_MIXTURE, OSError(28, 'No space left on device'),
+     r'the run stopped: \[Errno 28\] No space left on device; the last snapshot, if there was one, stays'),
+    (tasks.GAUSSIAN_MIXTURE, MemoryError('1 TiB'), r'not enough memory \(1 TiB\): give a smaller --batchsize'),
+    (tasks.IMAGES, MemoryError('1 TiB'), r'not enough memory \(1 TiB\): give a smaller --batchsize or --width')])
+def test_what_a_run_says_of_the_system(task, error, line, tmp_path, monkeypatch):
+    """It speaks of snapshots, which other commands have none of, and of those flags alone that the script has."""
+    def fail(*arguments):
+        raise error
+    monkeypatch.setattr(execution, '_begin', fail)
+    folder = run_folder.open_run(command_line.Request(task, str(tmp_path / 'run'), data='elsewhere'))
+    with pytest.raises(RunFailed, match='^{}$'.format(line)):
+        execution.execute(folder, None)
 
 
 def test_own_mistakes_keep_their_traceback():

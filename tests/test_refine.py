@@ -8,15 +8,18 @@ import shutil
 import numpy
 import pytest
 from chainer import serializers
-from conftest import refusal
+from conftest import ROOT, refusal
 
 import train_gaussian_mixture
+import train_mnist
 from ddgm.beyond_the_paper import langevin
-from ddgm.evaluation import sampling
+from ddgm.evaluation import sampling, tasks
 from ddgm.models import DeepEnergyModel
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
+from ddgm.refine import refinement
 from ddgm.refine.__main__ import main
+from ddgm.runs import execution, training_state
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +75,7 @@ def test_chosen_proposals_follow_the_energy_model(run):
     """Though G draws one narrow cloud, and steps that hardly move keep what was chosen; by sums over a grid."""
     main(['run', '-n', '1', '--step_size', '1e-9', '--proposals', '100000', '-o', 'refined'])
     metrics = json.loads((run.parent / 'refined' / 'metrics.json').read_text())
-    assert metrics['proposals'] == 100_000
+    assert (metrics['proposals'], metrics['step_size']) == (100_000, 1e-9)
     with numpy.load(run.parent / 'refined' / 'samples.npz') as file:
         x = file['x']
     energy_model, _ = toy.build_models(
@@ -89,10 +92,11 @@ def test_chosen_proposals_follow_the_energy_model(run):
 
 
 @pytest.mark.parametrize('n_proposals', [1, 3])
-def test_no_more_proposals_than_asked_for(run, n_proposals):
-    main(['run', '-n', '1', '--step_size', '1e-12', '--proposals', str(n_proposals), '-o', 'refined'])
-    with numpy.load(run.parent / 'refined' / 'samples.npz') as file:
-        x = file['x']
+def test_no_more_proposals_than_asked_for(n_proposals, rng):
+    settings = PRESETS['gaussian_mixture']['default'].settings
+    energy_model = DeepEnergyModel(None, None, n_visible=2)
+    x, _ = refinement._refined(
+        energy_model, rng.standard_normal((2500, 2)).astype('f'), settings, 1, 1e-12, n_proposals)
     assert x.shape == (2500, 2)
     assert len(numpy.unique(x.round(2), axis=0)) <= n_proposals
 
@@ -103,11 +107,6 @@ def test_proposals_are_for_the_plane(run):
         **dataclasses.asdict(PRESETS['mnist']['post'].settings)}
     (run / 'settings.json').write_text(json.dumps(settings))
     assert 'no run in the plane' in refusal(main, ['run', '--proposals', '10'])
-
-
-def test_size_that_is_given(run):
-    main(['run', '-n', '2', '--step_size', '0.25'])
-    assert json.loads((run.parent / 'result' / 'refined' / 'metrics.json').read_text())['step_size'] == 0.25
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
@@ -121,6 +120,8 @@ def test_size_that_is_given(run):
     (['unfinished'], 'no finished energy model'),
     (['without'], 'no samples'),
     (['run', '-o', 'run.txt'], 'give another folder to --out'),
+    (['run', '--task', str(ROOT / 'examples' / 'own_data.py')],
+     'run is a run of gaussian_mixture, and --task defines shapes: leave it out'),
 ])
 def test_bad_input_has_one_line(arguments, message, run):
     (run.parent / 'run.txt').touch()
@@ -129,3 +130,21 @@ def test_bad_input_has_one_line(arguments, message, run):
         for file in ('settings.json', *files):
             (run.parent / name / file).write_bytes((run / file).read_bytes())
     assert message in refusal(main, arguments)
+
+
+def test_refined_digits_are_digits(digits_folder, tmp_path, monkeypatch, capsys):
+    """The energy knows of no edge, and what left 0 to 1 under it is clipped: compare takes what refine has written."""
+    monkeypatch.chdir(tmp_path)
+    for module in (execution, training_state):
+        monkeypatch.setattr(module, 'N_SCORED', 30)
+    train_mnist.main(['-n', '2', '-b', '8', '--data', str(digits_folder), '-o', 'run'])
+    capsys.readouterr()
+    main(['run', '-n', '3', '--step_size', '0.01'])
+    assert 'Clipped to 0 … 1: ' in capsys.readouterr().out
+    with numpy.load(tmp_path / 'result' / 'refined' / 'samples.npz') as file:
+        x = file['x']
+    numpy.testing.assert_array_equal(tasks.open_task('mnist', digits_folder).conform(x), x)
+    with open(tmp_path / 'run' / 'settings.json') as file:
+        settings = json.load(file)
+    (tmp_path / 'run' / 'settings.json').write_text(json.dumps({**settings, 'data_fingerprint': 'of others'}))
+    assert 'no longer holds the data that run has learned from' in refusal(main, ['run'])

@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import types
 
 import numpy
 import pytest
 
 import train_gaussian_mixture
+from ddgm.evaluation import images, tasks
 from ddgm.presets import ToySettings
 from ddgm.runs import run_folder
 from ddgm.runs.command_line import Request
@@ -22,6 +24,24 @@ def folder(tmp_path):
     folder.log.keep(0)
     yield folder
     folder.unlock()
+
+
+def test_what_a_run_is_held_against(tmp_path, monkeypatch):
+    """Opened from where its data was and with its cache; another fingerprint is refused."""
+    asked = []
+    reference = types.SimpleNamespace(fingerprint='a')
+    monkeypatch.setattr(images, 'Pictures', lambda *folder, cache: asked.append((*folder, cache)) or reference)
+    data = tmp_path / 'data'
+    folder = run_folder.open_run(Request(task='images', out=str(tmp_path / 'run'), data=str(data), cache='none'))
+    folder.check_data('a')
+    folder.prepare({'device': '@numpy'})
+    folder.unlock()
+    again = run_folder.read_run(tmp_path / 'run', '')
+    assert again.open_reference(tasks.IMAGES) is reference
+    assert asked == [(str(data), 'none')]
+    reference.fingerprint = 'b'
+    with pytest.raises(UsageError, match='data no longer holds the data that .*run has learned from'):
+        again.open_reference(tasks.IMAGES)
 
 
 def test_opening_writes_nothing(tmp_path):
@@ -135,7 +155,8 @@ def test_settings_of_an_earlier_version(folder):
     """It had none of what leads beyond the paper, so its runs are the paper; other settings must be there."""
     path = folder.path / 'settings.json'
     saved, settings = json.loads(path.read_text()), folder.settings
-    path.write_text(json.dumps({name: value for name, value in saved.items() if name not in settings.BEYOND_THE_PAPER}))
+    later = settings.of_earlier_versions()
+    path.write_text(json.dumps({name: value for name, value in saved.items() if name not in later}))
     assert run_folder.read_run(folder.path, '').settings == settings
     path.write_text(json.dumps({name: value for name, value in saved.items() if name != 'batchsize'}))
     with pytest.raises(UsageError, match='batchsize'):

@@ -7,15 +7,15 @@ import numpy
 import pytest
 
 from ddgm import training
-from ddgm.networks import images, mnist, toy
+from ddgm.data.toy import GaussianMixture
+from ddgm.evaluation import sampling, tasks
+from ddgm.fast import functions as F, noise
+from ddgm.networks import toy
 from ddgm.presets import PRESETS, ToySettings
 from ddgm.runs import run_folder, training_state
 from ddgm.runs.command_line import Request
 from ddgm.support.serialization import arrays_of
 
-BUILD = {
-    'gaussian_mixture': toy.build_models, 'swiss_roll': toy.build_models, 'mnist': mnist.build_models,
-    'images': images.build_models}
 SHAPE = {'gaussian_mixture': (2,), 'swiss_roll': (2,), 'mnist': (784,), 'images': (3, 64, 64)}
 
 
@@ -30,7 +30,7 @@ def test_every_preset_goes_on_to_the_same_bits(task, preset, tmp_path, device):
         return rng.random((n, *SHAPE[task]), dtype=numpy.float32)
 
     def build():
-        return training_state.build_state(settings, BUILD[task], draw_data, device)
+        return training_state.build_state(settings, tasks.find(task).build_models, draw_data, device)
 
     def train(state, iterations):
         for iteration, losses in training.train(
@@ -85,3 +85,55 @@ def test_proposals_take_over_on_the_way():
     for positive, negative, loss in straight[2:]:  # without the penalty
         assert loss == pytest.approx(positive - negative, rel=1e-5)
     assert straight[1][2] != pytest.approx(straight[1][0] - straight[1][1], rel=1e-5)
+
+
+SMALL = {'iterations': 6, 'log_interval': 1, 'snapshot_interval': 0, 'figure_interval': 0}
+
+
+def trained(settings, build_models, draw_data):
+    state = training_state.build_state(settings, build_models, draw_data, chainer.get_device('@numpy'))
+    for iteration, _ in training_state.iterations_of(state, draw_data, settings):
+        state.iteration = iteration
+    return state
+
+
+class NoisyGenerator(toy.GenerativeModel):
+    def forward(self, z):
+        return super().forward(noise.add_noise(F.dropout(z, 0.2), 0.1))
+
+
+def test_a_generator_with_noise_is_finished():
+    """The first layer's statistics are those of z with noise; the same z is scored as without."""
+    settings = ToySettings(**SMALL, n_hidden=8, start_size=20)
+
+    def build(settings, rng):
+        weight = chainer.initializers.Normal(0.05, rng=rng)
+        return toy.build_models(settings, rng)[0], NoisyGenerator(settings.n_latent, settings.n_hidden, weight)
+    state = trained(settings, build, GaussianMixture().sample)
+    _, finished, z, x, _ = training_state.finish(state, settings)
+    numpy.testing.assert_array_equal(x, training_state.finish(state, settings)[3])
+    assert z.shape == (2500, settings.n_latent)
+    variance = (1 / 3) / 0.8 + 0.1 ** 2  # of one number of z
+    numpy.testing.assert_allclose(
+        finished.bn1.avg_var, variance * (finished.l1.W.array ** 2).sum(axis=1), rtol=0.1)
+
+
+def test_averaged_energies_have_statistics_of_their_own():
+    """Of data and samples, one half each, under the averaged weights; not those of the weights that came last."""
+    settings = dataclasses.replace(
+        PRESETS['mnist']['batch_normalized_energy'].settings, **SMALL, averaged=True, batchsize=30,
+        energy_learning_rate=0.02, population_batches=60)
+
+    def draw_data(n, rng):
+        return rng.random((n, 784), dtype=numpy.float32)
+    state = trained(settings, tasks.MNIST.build_models, draw_data)
+    energy_model, generative_model, _, x, _ = training_state.finish(state, settings, draw_data)
+    with chainer.no_backprop_mode(), chainer.using_config('train', False):
+        h = energy_model.feature_extractor[0].l(numpy.concatenate([draw_data(2500, numpy.random.default_rng(0)), x]))
+    means = h.array.reshape(2, 2500, -1).mean(axis=1).mean(axis=0)
+    deviation = h.array.std()
+    of_last = sampling.batch_normalizations(state.models[0])[0].avg_mean
+    assert abs(sampling.batch_normalizations(energy_model)[0].avg_mean - means).max() < 0.1 * deviation
+    assert abs(of_last - means).max() > 0.3 * deviation
+    with pytest.raises(ValueError, match='give draw_data'):
+        training_state.finish(state, settings)

@@ -1,5 +1,7 @@
 """From the settings of a run to what is handed to the loop: the one place that knows both."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import chainer
@@ -10,25 +12,24 @@ from ddgm.beyond_the_paper.entropies import neighbour_entropy, volume_entropy
 from ddgm.beyond_the_paper.importance import sample_by_importance
 from ddgm.beyond_the_paper.langevin import refine
 from ddgm.fast import sharding
-from ddgm.presets import ToySettings
+from ddgm.presets import Settings, ToySettings
 
 
-def parts_of(settings):
+def parts_of(settings: Settings) -> list[tuple[int, dict]]:
     """The parts of a run, as pairs: a part's last iteration and what is handed to the loop until then.
 
     Almost always there is one.  With ``proposals_from`` there are two: first x⁻ are the generator's samples, so that
     the energy falls wherever these miss the data, and draws them there.  Once none is missed, x⁻ are proposals.
     """
-    turn = settings.proposals_from if isinstance(settings, ToySettings) and settings.proposals else 0
-    if not turn:
+    if not (isinstance(settings, ToySettings) and settings.proposals and settings.proposals_from):
         return [(settings.iterations, handed_to_the_loop(settings))]
     before = dataclasses.replace(settings, proposals=0)
     after = dataclasses.replace(settings, proposals_from=0, langevin_steps=0, energy_penalty=0.0)
-    return [(min(turn, settings.iterations), handed_to_the_loop(before)),
+    return [(min(settings.proposals_from, settings.iterations), handed_to_the_loop(before)),
             (settings.iterations, handed_to_the_loop(after))]
 
 
-def handed_to_the_loop(settings):
+def handed_to_the_loop(settings: Settings) -> dict:
     """The arguments of :func:`ddgm.training.train` by which a run with these settings leaves the paper: a dict.
 
     With the defaults of the settings they are the paper's.
@@ -57,13 +58,15 @@ def handed_to_the_loop(settings):
         return volume_entropy(generative_model, z)
 
     in_plane = isinstance(settings, ToySettings)
+    moved = None
+    if in_plane and settings.proposals:
+        moved = chosen_proposals
+    elif settings.langevin_steps:
+        moved = refine_samples
     entropies = {'entropy': (training.gamma_entropy, settings.entropy_weight)}
     if in_plane and settings.neighbour_entropy_weight:
         entropies['neighbour_entropy'] = entropy_of_neighbours, settings.neighbour_entropy_weight
     if settings.volume_entropy_weight:
         entropies['volume_entropy'] = entropy_of_volume, settings.volume_entropy_weight
     return {
-        'refine': chosen_proposals if in_plane and settings.proposals else (
-            refine_samples if settings.langevin_steps else None),
-        'energy_term': penalty if settings.energy_penalty else None,
-        'entropies': entropies}
+        'refine': moved, 'energy_term': penalty if settings.energy_penalty else None, 'entropies': entropies}

@@ -4,15 +4,19 @@ There is nothing held out: the reference is the pictures that the run learns fro
 test images, the pictures are compared with one another.
 """
 
+from __future__ import annotations
+
 import functools
 
 import chainer
 import numpy
 from chainer import initializers
+from numpy.random import Generator
 
 from ddgm.data.image_folder import ImageFolder
 from ddgm.evaluation import metrics, sampling
 from ddgm.evaluation.pixels import from_0_to_1
+from ddgm.evaluation.reference import Reference
 from ddgm.fast import functions as F, links as L
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
@@ -43,18 +47,18 @@ class RandomFeatures(chainer.Chain):
         h = F.relu(self.c2(h))
         return F.mean(F.relu(self.c3(h)), axis=(2, 3))
 
-    def features_of(self, x):
+    def features_of(self, x: numpy.ndarray) -> numpy.ndarray:
         """The same for NumPy arrays of any number of images."""
         return sampling.in_test_mode(self, x, _AT_A_TIME)
 
 
-def downscale(x):
+def downscale(x: numpy.ndarray) -> numpy.ndarray:
     """(N, 3, 64, 64) to (N, 192): means of 8×8 pixels."""
     return x.reshape(len(x), 3, 8, 8, 8, 8).mean(axis=(3, 5)).reshape(len(x), -1)
 
 
-class Pictures:
-    """64×64 images in colours, (N, 3, 64, 64), and what samples of them are held against; see ``Plane``.
+class Pictures(Reference):
+    """64×64 images in colours, (N, 3, 64, 64), and what samples of them are held against.
 
     Metrics without suffix are computed on the features of :class:`RandomFeatures`, those that end in ``_pixels`` on
     means of 8×8 pixels, ``diversity`` and ``nearest_train`` on all pixels.
@@ -71,10 +75,9 @@ class Pictures:
     Raises ``UsageError`` where there are too few or they can't be a reference.
     """
 
-    exact_energy = None
-    real_name = 'real data'
+    value_range = 0, 1
 
-    def __init__(self, folder, batchsize=2, cache=None):
+    def __init__(self, folder, batchsize: int = 2, cache: str | None = None):
         self._data = data = ImageFolder(folder, batchsize, cache)
         metrics.check_reference(data.images)
         self._spaces = {'': RandomFeatures().features_of, '_pixels': downscale}
@@ -89,19 +92,13 @@ class Pictures:
         chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(self._data))[:_REFERENCE]
         return self._data.images[chosen].astype(numpy.float32) / 255
 
-    def draw_data(self, n, rng):
+    def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng)
 
-    def real_data(self, n):
+    def real_data(self, n: int) -> None:
         return None  # nothing is held out: the reference is the pictures themselves
 
-    def shown_data(self, n):
-        return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))
-
-    def as_shown(self, x):
-        return x
-
-    def conform(self, array):
+    def conform(self, array: numpy.ndarray) -> numpy.ndarray:
         if array.shape[1:] == (64, 64, 3):
             array = array.transpose(0, 3, 1, 2)
         if array.shape[1:] != (3, 64, 64):
@@ -109,7 +106,7 @@ class Pictures:
                 'pictures have the shape (N, 3, 64, 64) or (N, 64, 64, 3), these have {}'.format(array.shape))
         return from_0_to_1(array)
 
-    def score(self, x, energy=None, settings=None):
+    def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
         """Score (N, 3, 64, 64) images, float32 in 0…1; N and the number of pictures above 5."""
         reference = self._reference
         diversity = metrics.diversity(x.reshape(len(x), -1), reference.reshape(len(reference), -1))
@@ -133,7 +130,7 @@ class Pictures:
             scores['energy_gap'] = float(energy(x).mean() - energy(reference).mean())
         return scores
 
-    def nearest_training(self, x):
+    def nearest_training(self, x: numpy.ndarray) -> numpy.ndarray:
         """The nearest pictures of (N, 3, 64, 64) images, among all there are, in 0…1."""
         images = self._data.images
         return images[self._nearest(x, images)[1]] / 255

@@ -1,19 +1,23 @@
 """The task of handwritten digits: how good samples and an energy are, by a small classifier's features and labels."""
 
+from __future__ import annotations
+
 import math
 
 import numpy
+from numpy.random import Generator
 
 from ddgm.data.mnist import MNIST, N_CLASSES, SIDE
 from ddgm.evaluation import metrics
 from ddgm.evaluation.classifier import check_default_folder, load_or_train
 from ddgm.evaluation.pixels import from_0_to_1
+from ddgm.evaluation.reference import Reference
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
 
-class Digits:
-    """28×28 images in grey, (N, 784), and what samples of them are held against; see ``Plane``.
+class Digits(Reference):
+    """28×28 images in grey, (N, 784), and what samples of them are held against.
 
     The reference is the test images as they are, whether a run binarizes its data or not, so that all runs, and
     samples of other programs, are scored alike.
@@ -27,9 +31,9 @@ class Digits:
     classifier could not be kept.
     """
 
-    exact_energy = None
+    value_range = 0, 1
 
-    def __init__(self, folder, binarized=False, batchsize=1):
+    def __init__(self, folder, binarized: bool = False, batchsize: int = 1):
         self._data = data = MNIST(folder, batchsize)
         metrics.check_reference(data.test_images)
         check_default_folder()
@@ -39,19 +43,13 @@ class Digits:
         self.description = '{:,} images in {}'.format(len(data.train_images), folder)
         self.real_name = 'binarized data' if binarized else 'real data'
 
-    def draw_data(self, n, rng):
+    def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng, self._binarized)
 
-    def real_data(self, n):
-        return self.draw_data(n, randomness.metric_generator(randomness.FRESH_DATA))
-
-    def shown_data(self, n):
-        return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))
-
-    def as_shown(self, x):
+    def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:
         return x.reshape(-1, SIDE, SIDE)
 
-    def conform(self, array):
+    def conform(self, array: numpy.ndarray) -> numpy.ndarray:
         if array.shape[1:] in ((3, 28, 28), (28, 28, 3)):
             array = _without_colours(array)
         if array.shape[1:] not in ((784,), (28, 28), (1, 28, 28), (28, 28, 1)):
@@ -59,7 +57,7 @@ class Digits:
                 'digits have the shape (N, 784), (N, 28, 28) or (N, 1, 28, 28), these have {}'.format(array.shape))
         return from_0_to_1(array.reshape(len(array), -1))
 
-    def score(self, x, energy=None, settings=None):
+    def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
         """The metrics by name.  Where there is no classifier yet, one is trained."""
         classifier, classifier_hash = load_or_train(self._data)
         x = numpy.asarray(x, dtype=numpy.float32).reshape(len(x), -1)
@@ -93,7 +91,7 @@ class Digits:
         of_samples, of_reference = (numpy.median(self._nearest(images)[0]) for images in (x, reference))
         return float(of_samples / of_reference) if of_reference else None  # test images that are training images
 
-    def nearest_training(self, x):
+    def nearest_training(self, x: numpy.ndarray) -> numpy.ndarray:
         """The nearest training images of (N, 784) images, in 0…1."""
         return self._data.train_images[self._nearest(x)[1]] / 255
 

@@ -5,7 +5,7 @@ import numpy
 from ddgm.support.errors import UsageError
 
 
-def from_0_to_1(array):
+def from_0_to_1(array: numpy.ndarray) -> numpy.ndarray:
     """Pixels as float32 in 0…1; raises ``UsageError`` where they are neither that nor the levels of a picture file."""
     if array.dtype.kind in 'iu' and array.min() >= 0 and array.max() > 1:  # the levels of a picture file
         array = array / 255

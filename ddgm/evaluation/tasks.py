@@ -1,29 +1,162 @@
-"""The four tasks by name, for what works with any of them."""
+"""What a task is, the four of the post, and how one of a user's own is found.
 
-from ddgm.evaluation import images as image_evaluation, mnist as mnist_evaluation, toy as toy_evaluation
-from ddgm.networks import images, mnist, toy
+It imports neither NumPy nor Chainer, so that ``--help`` and a mistyped flag answer at once: the four import what they
+are made of where it is called.
+"""
 
-_NETWORKS = {'gaussian_mixture': toy, 'swiss_roll': toy, 'mnist': mnist, 'images': images}
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable
+
+from ddgm.presets import PRESETS, Preset, Settings
+from ddgm.support.errors import UsageError, one_line
 
 
-def build_models(task, settings, rng):
-    """The DEM and the DGM of a task, as ``settings`` say, weights drawn from the NumPy generator ``rng``."""
-    return _NETWORKS[task].build_models(settings, rng)
+@dataclasses.dataclass(frozen=True)
+class DataFolder:
+    """Where the data of a task lies.
 
-
-def open_task(task, folder=None, settings=None, cache=None):
-    """A task's data and what its samples are held against: a ``Plane``, ``Digits`` or ``Pictures``.
-
-    Args:
-        task (str): Its name.
-        folder: Of the data where it comes from files.
-        settings (ddgm.presets.Settings): Of the run that is to learn from the data; ``None``: nothing learns from it.
-        cache: The folder for the pixels of many pictures, ``'none'``, or ``None`` for the user's own.
-
-    Raises ``UsageError`` where the data can't be read.
+    Attributes:
+        default (str): Its folder; ``None`` where ``--data`` has to say it.
+        description (str): The help of that flag.
+        of_pictures (bool): Whether :class:`ddgm.data.image_folder.ImageFolder` reads it: with its sub-folders, and
+            keeping pixels in a cache, which ``--cache`` names.
     """
-    if task == 'mnist':
-        return mnist_evaluation.Digits(folder, *((settings.binarized, settings.batchsize) if settings else ()))
-    if task == 'images':
-        return image_evaluation.Pictures(folder, settings.batchsize if settings else 2, cache)
-    return toy_evaluation.gaussian_mixture() if task == 'gaussian_mixture' else toy_evaluation.swiss_roll()
+
+    default: str | None
+    description: str
+    of_pictures: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is learned, by which networks and with which numbers.
+
+    Attributes:
+        name (str): What its runs are called.
+        presets (dict): :class:`ddgm.presets.Preset` by name; the first is the default.
+        build_models: ``build_models(settings, rng)`` returns a DEM and a DGM, weights drawn from the NumPy generator.
+        open: ``open(folder, settings, cache)`` returns a :class:`ddgm.evaluation.reference.Reference`, from data in a
+            folder where there is one.  ``settings`` are those of the run that is to learn from it, ``None`` where
+            nothing does, ``cache`` is what ``--cache`` says.  Raises ``UsageError`` where the data can't be read.
+        data (DataFolder): What ``--data`` takes; ``None``: there is no such flag.
+    """
+
+    name: str
+    presets: dict[str, Preset]
+    build_models: Callable
+    open: Callable
+    data: DataFolder | None = None
+
+    @property
+    def default_preset(self) -> str:
+        """The name of the preset of a run that asks for no other."""
+        return next(iter(self.presets))
+
+    @property
+    def settings_type(self) -> type[Settings]:
+        """The class of its settings."""
+        return type(self.presets[self.default_preset].settings)
+
+
+# ---- the four
+
+def _build_toy(settings, rng):
+    from ddgm.networks.toy import build_models
+    return build_models(settings, rng)
+
+
+def _build_mnist(settings, rng):
+    from ddgm.networks.mnist import build_models
+    return build_models(settings, rng)
+
+
+def _build_images(settings, rng):
+    from ddgm.networks.images import build_models
+    return build_models(settings, rng)
+
+
+def _gaussian_mixture(folder, settings, cache):
+    from ddgm.evaluation import toy
+    return toy.gaussian_mixture()
+
+
+def _swiss_roll(folder, settings, cache):
+    from ddgm.evaluation import toy
+    return toy.swiss_roll()
+
+
+def _digits(folder, settings, cache):
+    from ddgm.evaluation.mnist import Digits
+    return Digits(folder, *((settings.binarized, settings.batchsize) if settings else ()))
+
+
+def _pictures(folder, settings, cache):
+    from ddgm.evaluation.images import Pictures
+    return Pictures(folder, *((settings.batchsize,) if settings else ()), cache=cache)
+
+
+GAUSSIAN_MIXTURE = Task('gaussian_mixture', PRESETS['gaussian_mixture'], _build_toy, _gaussian_mixture)
+SWISS_ROLL = Task('swiss_roll', PRESETS['swiss_roll'], _build_toy, _swiss_roll)
+MNIST = Task('mnist', PRESETS['mnist'], _build_mnist, _digits, DataFolder(
+    'data/mnist', 'folder of the four IDX files; those of MNIST are fetched into a new one (default: data/mnist)'))
+IMAGES = Task('images', PRESETS['images'], _build_images, _pictures, DataFolder(
+    None, 'folder of pictures, sub-folders count too; or a .zip or .tar of them', of_pictures=True))
+OF_THE_POST = GAUSSIAN_MIXTURE, SWISS_ROLL, MNIST, IMAGES
+
+
+# ---- finding one
+
+def find(task: str | Task, own: Task | None = None) -> Task:
+    """A task by its name: ``own``, or one of the four; a :class:`Task` is returned as it is.
+
+    Raises ``UsageError`` where it is none of these.  Nothing is imported because of a name.
+    """
+    if isinstance(task, Task):
+        return task
+    for known in (own, *OF_THE_POST):
+        if known is not None and known.name == task:
+            return known
+    raise UsageError(
+        '{!r} is a task of somebody\'s own: its own script goes on with a run of it, and refine takes the Python file '
+        'that defines it by --task'.format(one_line(task)))
+
+
+def load_task(path: str) -> Task:
+    """The ``TASK`` that a Python file of the user's defines.
+
+    Raises ``UsageError`` where it can't be imported or defines none.
+    """
+    path = pathlib.Path(os.path.abspath(path))
+    if path.suffix != '.py' or not path.is_file():
+        raise UsageError('{}: there is no such Python file: give the one that defines TASK to --task'.format(path))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(spec.name, module)  # dataclasses look for it there
+    sys.path.insert(0, str(path.parent))  # as where Python itself runs the file
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        raise UsageError('{}{}: can\'t be imported ({}: {})'.format(
+            path, ', line {}'.format(lines[-1]) if lines else '', type(error).__name__, one_line(error))) from error
+    task = getattr(module, 'TASK', None)
+    if not isinstance(task, Task):
+        raise UsageError('{}: defines no TASK: name its ddgm.evaluation.tasks.Task so'.format(path))
+    return task
+
+
+def build_models(task: str | Task, settings: Settings, rng):
+    """The DEM and the DGM of a task, as ``settings`` say, weights drawn from the NumPy generator ``rng``."""
+    return find(task).build_models(settings, rng)
+
+
+def open_task(task: str | Task, folder=None, settings: Settings | None = None, cache: str | None = None):
+    """A task's data and what its samples are held against; see :class:`Task`."""
+    return find(task).open(folder, settings, cache)

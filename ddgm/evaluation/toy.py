@@ -1,15 +1,18 @@
 """The two tasks in the plane, where the data's density or curve is known: how good samples and an energy are."""
 
+from __future__ import annotations
+
 import numpy
+from numpy.random import Generator
 
 from ddgm.data.toy import GaussianMixture, SwissRoll
 from ddgm.evaluation import metrics, quadrature
+from ddgm.evaluation.reference import Reference
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError
 
 # ---- metrics of an energy
 
-def score_energy(energy, x, held_out, log_data_density=None):
+def score_energy(energy, x: numpy.ndarray, held_out: numpy.ndarray, log_data_density=None) -> dict:
     """How good a density exp(−E)/Z is: of samples ``x`` and held-out data, both (N, 2).
 
     Where the data's own log density is given, a function of points, there are the divergences in both directions too.
@@ -34,7 +37,7 @@ def score_energy(energy, x, held_out, log_data_density=None):
 
 # ---- all metrics of a task
 
-def blurred_shares(x, shares=None, deviation=0.1):
+def blurred_shares(x: numpy.ndarray, shares: numpy.ndarray | None = None, deviation: float = 0.1) -> numpy.ndarray:
     """What the cells of a square hold of points (N, 2) that are blurred by a Gaussian; last what lies outside of it.
 
     The square |x₁|, |x₂| ≤ 4.5 holds all of the swiss roll.  The cells are half a standard deviation wide, so that they
@@ -50,7 +53,7 @@ def blurred_shares(x, shares=None, deviation=0.1):
     return numpy.append(inside, max(0, 1 - inside.sum()))
 
 
-def score_gaussian_mixture(x, energy=None):
+def score_gaussian_mixture(x: numpy.ndarray, energy=None) -> dict:
     """All metrics of samples (N, 2) against the Gaussian mixture, by name; with an energy function those of E too."""
     mixture = GaussianMixture()
     x, = metrics.as_points(x, least=metrics.NEIGHBOUR + 1)
@@ -77,7 +80,7 @@ def score_gaussian_mixture(x, energy=None):
     return scores
 
 
-def score_swiss_roll(x, energy=None):
+def score_swiss_roll(x: numpy.ndarray, energy=None) -> dict:
     """All metrics of samples (N, 2) against the swiss roll, by name; with an energy function those of E too."""
     roll = SwissRoll()
     x, = metrics.as_points(x, least=metrics.NEIGHBOUR + 1)
@@ -103,54 +106,27 @@ def score_swiss_roll(x, energy=None):
 
 # ---- the tasks
 
-class Plane:
-    """Points of the plane, (N, 2), and what samples of them are held against; the other tasks have the same methods.
+class Plane(Reference):
+    """Points of the plane, (N, 2), and what samples of them are held against."""
 
-    Attributes:
-        exact_energy: −log p(x) of the data as a function of arrays, or ``None`` where it is not known.
-        fingerprint (str), description (str): Of data that comes from files, else ``None``.
-        real_name (str): What :meth:`real_data` is called.
-    """
-
-    fingerprint = description = None
-    real_name = 'real data'
+    shape = 2,
 
     def __init__(self, distribution, score, exact_energy=None):
         self._distribution, self._score, self.exact_energy = distribution, score, exact_energy
 
-    def draw_data(self, n, rng):
-        """n data points to learn from, float32, drawn from a NumPy generator."""
+    def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._distribution.sample(n, rng)
 
-    def score(self, x, energy=None, settings=None):
-        """The metrics of samples by name; with the energy of a run that has these ``settings``, those of it too."""
+    def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
         return self._score(x, energy)
 
-    def real_data(self, n):
-        """n fresh data points to be scored beside samples, or ``None`` where there are none to spare."""
-        return self.draw_data(n, randomness.metric_generator(randomness.FRESH_DATA))
 
-    def shown_data(self, n):
-        """n data points for a picture."""
-        return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))
-
-    def as_shown(self, x):
-        """Samples as the pictures take them: points, or images (N, H, W) or (N, 3, H, W)."""
-        return x
-
-    def conform(self, array):
-        """Samples from elsewhere as float32 in this project's shape; raises ``UsageError`` where they can't be that."""
-        if array.ndim != 2 or array.shape[1] != 2:
-            raise UsageError('points of the plane have the shape (N, 2), these have {}'.format(array.shape))
-        return array.astype(numpy.float32)
-
-
-def gaussian_mixture():
+def gaussian_mixture() -> Plane:
     """The task of the Gaussian mixture."""
     mixture = GaussianMixture()
     return Plane(mixture, score_gaussian_mixture, lambda x: -mixture.log_density(x))
 
 
-def swiss_roll():
+def swiss_roll() -> Plane:
     """The task of the swiss roll."""
     return Plane(SwissRoll(), score_swiss_roll)

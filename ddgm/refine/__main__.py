@@ -3,14 +3,16 @@
 RUN is the folder of a finished run, which stays as it is.  Its samples are moved by Metropolis-adjusted Langevin steps
 under its energy model, and scored beside what they were.  Steps hardly lead from one part of the data to another, so
 they keep how the generator shares its samples among the parts.  In the plane --proposals lets the energy model decide
-that too.  Writes samples.npz, metrics.json and samples.png.
+that too.  Where data has a range, pixels from 0 to 1, what left it is clipped.  Writes samples.npz, metrics.json and
+samples.png.
 """
 
+from ddgm.evaluation import tasks
 from ddgm.runs import command_line, exit_status
 
 
 def parse(arguments=None):
-    """Read the command line: ``run``, ``steps``, ``step_size``, ``proposals`` and ``out``."""
+    """Read the command line: ``run``, ``steps``, ``step_size``, ``proposals``, ``out`` and ``task``."""
     parser = command_line.OneLineParser(
         prog='python -m ddgm.refine', description=__doc__, allow_abbrev=False)
     parser.add_argument('run', metavar='RUN', type=command_line.path_name, help='folder of a finished run')
@@ -26,15 +28,20 @@ def parse(arguments=None):
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=command_line.path_name, default='result/refined',
         help='where the files go, in place of those of an earlier refinement (default: %(default)s)')
+    parser.add_argument(
+        '--task', metavar='FILE', type=command_line.path_name,
+        help='Python file, which is run, that defines TASK: for a run of a task of your own')
     return parser.parse_args(arguments)
 
 
-def main(arguments=None):
+def main(arguments=None) -> None:
     request = parse(arguments)
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
     from ddgm.refine import refinement
-    refinement.refine_run(request.run, request.steps, request.step_size, request.proposals, request.out)
+    refinement.refine_run(
+        request.run, request.steps, request.step_size, request.proposals, request.out,
+        request.task and tasks.load_task(request.task))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,7 @@
 """A finished run's samples moved under its own energy model, scored beside what they were."""
 
+from __future__ import annotations
+
 import pathlib
 
 import numpy
@@ -20,56 +22,78 @@ _CURE = 'give the folder of a finished run'
 _N_PARTS = 10  # of the samples that are chosen among proposals, so that the memory stays small
 
 
-def refine_run(path, n_steps, step_size, n_proposals, out):
+def refine_run(
+        path: str, n_steps: int, step_size: float | None, n_proposals: int, out: str,
+        own: tasks.Task | None = None) -> None:
     """Refine a run's samples and write ``samples.npz``, ``metrics.json`` and ``samples.png``.
 
     Args:
-        path (str): The run's folder.
-        n_steps (int): Langevin steps.
-        step_size (float): Their size, or ``None``: tuned.
-        n_proposals (int): Points of the plane, among which those are chosen that the steps begin with; 0: these are the
-            run's samples.
-        out (str): The folder, which is made where it is missing.
+        path: The run's folder.
+        n_steps: Langevin steps.
+        step_size: Their size, or ``None``: tuned.
+        n_proposals: Points of the plane, among which those are chosen that the steps begin with; 0: these are the run's
+            samples.
+        out: The folder, which is made where it is missing.
+        own: The task of the run where it is the user's own.
 
     Raises:
         UsageError: There is no finished run, or its data is gone; the folder can't be written to, or holds a run;
-            there are proposals, and the run is not in the plane.
+            there are proposals, and the run is not in the plane; the run is of a task that is not known.
     """
-    run, out = run_folder.read_run(path, _CURE), pathlib.Path(out)
+    run, out = run_folder.read_run(path, _CURE, own), pathlib.Path(out)
+    if own and own.name != run.task:
+        raise UsageError('{} is a run of {}, and --task defines {}: leave it out'.format(path, run.task, own.name))
+    task = tasks.find(run.task, own)
     if (out / run_folder.SETTINGS).exists():
         raise UsageError('{} holds a run: give another folder to --out'.format(out))
     run_folder.keep_out(out, run.path)
-    run_folder.keep_apart(out, run.task, run.data)
+    run_folder.keep_apart(out, task, run.data)
     if n_proposals and not isinstance(run.settings, ToySettings):
         raise UsageError('{} is no run in the plane: leave --proposals out'.format(path))
-    energy_model, _ = tasks.build_models(run.task, run.settings, numpy.random.default_rng(0))
+    energy_model, _ = task.build_models(run.settings, numpy.random.default_rng(0))
     if not run.load(run_folder.ENERGY_MODEL, energy_model, _CURE):
         raise UsageError('{} has no finished energy model: finish the run by --resume first'.format(path))
-    x, task = _samples_of(run), tasks.open_task(run.task, run.data)
+    x, reference = _samples_of(run), run.open_reference(task)
+    refined, step_size = _refined(energy_model, x, run.settings, n_steps, step_size, n_proposals)
+    refined = _within(reference.value_range, refined)
+    energy = sampling.energy_function(energy_model)
+    scores = {
+        name: reference.score(samples, energy, run.settings)
+        for name, samples in (('samples', x), ('refined', refined))}
+    real = reference.real_data(len(x))
+    print_table([*scores.items(), *([] if real is None else [(reference.real_name, reference.score(real))])])
+    _write(out, reference, refined, {
+        **scores['refined'], 'run': str(path), 'steps': n_steps, 'step_size': step_size, 'proposals': n_proposals,
+        'n_samples': len(x)})
+
+
+def _refined(energy_model, x, settings, n_steps, step_size, n_proposals):
+    """The samples after the steps, and the size that these had."""
     rng = randomness.metric_generator(randomness.REFINEMENT)
-    refined = x
     if n_proposals:
         print('Choosing {:,} of {:,} proposals ...'.format(len(x), n_proposals), flush=True)
         n_parts = min(_N_PARTS, n_proposals)
-        refined = numpy.concatenate([
+        x = numpy.concatenate([
             sample_by_importance(
                 energy_model, part, len(range(index, n_proposals, n_parts)),
-                run.settings.proposal_deviation or ToySettings.proposal_deviation, run.settings.near_deviation, rng)
+                settings.proposal_deviation or ToySettings.proposal_deviation, settings.near_deviation, rng)
             for index, part in enumerate(numpy.array_split(x, n_parts))])
     if step_size is None:
         print('Looking for the size of a step ...', flush=True)
-        refined, step_size = langevin.tune_step_size(
-            energy_model, refined, run.settings.langevin_step_size or 1e-3, rng)
+        x, step_size = langevin.tune_step_size(energy_model, x, settings.langevin_step_size or 1e-3, rng)
     print('Refining {:,} samples by {:,} steps of size {:.2g} ...'.format(len(x), n_steps, step_size), flush=True)
-    refined = langevin.refine(energy_model, refined, n_steps, step_size, rng)
-    energy = sampling.energy_function(energy_model)
-    scores = {
-        name: task.score(samples, energy, run.settings) for name, samples in (('samples', x), ('refined', refined))}
-    real = task.real_data(len(x))
-    print_table([*scores.items(), *([] if real is None else [(task.real_name, task.score(real))])])
-    _write(out, task, refined, {
-        **scores['refined'], 'run': str(path), 'steps': n_steps, 'step_size': step_size, 'proposals': n_proposals,
-        'n_samples': len(x)})
+    return langevin.refine(energy_model, x, n_steps, step_size, rng), step_size
+
+
+def _within(value_range, x):
+    """Samples in the data's range, which the energy model does not know of; says what was clipped."""
+    if value_range is None:
+        return x
+    clipped = x.clip(*value_range)
+    if (clipped != x).any():
+        print('Clipped to {:g} … {:g}: {:.2%} of the numbers, which ran from {:.3g} to {:.3g}'.format(
+            *value_range, (clipped != x).mean(), x.min(), x.max()))
+    return clipped
 
 
 def _samples_of(run):
@@ -80,17 +104,20 @@ def _samples_of(run):
         raise UsageError('{}: no samples ({}); {}'.format(path, one_line(error), _CURE)) from error
 
 
-def _write(out, task, x, metrics):
+def _write(out, reference, x, metrics):
+    written = [out / run_folder.SAMPLES, out / run_folder.METRICS]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with open_atomically(out / run_folder.SAMPLES) as file:
+        with open_atomically(written[0]) as file:
             write_arrays(file, {'x': x})
-        write_json(out / run_folder.METRICS, metrics)
-        if x.ndim == 2 and x.shape[1] == 2:
-            post.draw_points(out / _SHOWN, task.shown_data(600), x[:400])
-        else:
-            post.draw_grid(out / _SHOWN, task.as_shown(x[:100]))
+        write_json(written[1], metrics)
+        if x.shape[1:] == (2,):
+            written.append(out / _SHOWN)
+            post.draw_points(written[-1], reference.shown_data(600), x[:400])
+        elif reference.as_shown(x).ndim > 2:  # samples of any other kind have no picture
+            written.append(out / _SHOWN)
+            post.draw_grid(written[-1], reference.as_shown(x[:100]))
     except OSError as error:
         raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
             out, error.strerror)) from error
-    print('{}, {}, {}'.format(*(out / name for name in (run_folder.SAMPLES, run_folder.METRICS, _SHOWN))))
+    print(', '.join(map(str, written)))

@@ -3,6 +3,8 @@
 It imports neither Chainer nor matplotlib, so ``--help`` and a mistyped flag answer at once.
 """
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import difflib
@@ -11,10 +13,12 @@ import os
 import pathlib
 import re
 import shutil
+import sys
 import textwrap
 
 import ddgm
-from ddgm.presets import PRESETS, Settings, default_preset, settings_class
+from ddgm.evaluation import tasks
+from ddgm.presets import Settings
 from ddgm.runs import processes
 from ddgm.support.errors import UsageError
 
@@ -24,7 +28,7 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        task (str): Name of the task, a key of ``PRESETS``.
+        task (ddgm.evaluation.tasks.Task): What is to be learned; one of the four may stand by its name.
         out (str): Run folder.
         device (str): Chainer device specifier, or ``None`` where none was asked for.
         resume (bool), overwrite (bool): What to do with a run that ``out`` holds.
@@ -36,68 +40,32 @@ class Request:
         changes (dict): Those settings that were given as flags.
     """
 
-    task: str
+    task: tasks.Task | str
     out: str
-    device: str = None
+    device: str | None = None
     resume: bool = False
     overwrite: bool = False
-    preset: str = None
-    data: str = None
-    cache: str = None
-    communicator: str = None
+    preset: str | None = None
+    data: str | None = None
+    cache: str | None = None
+    communicator: str | None = None
     replay: bool = True
     changes: dict = dataclasses.field(default_factory=dict)
 
-    def settings(self):
+    def settings(self) -> Settings:
         """The settings of a new run: the preset's, with the flags that were given."""
-        preset = PRESETS[self.task][self.preset or default_preset(self.task)]
-        return dataclasses.replace(preset.settings, **self.changes)
+        task = tasks.find(self.task)
+        return dataclasses.replace(task.presets[self.preset or task.default_preset].settings, **self.changes)
 
 
-@dataclasses.dataclass(frozen=True)
-class DataFolder:
-    """Where the data of a task lies by default, ``None`` where --data has to say it, and the help of that flag."""
-
-    default: str
-    description: str
-
-
-# Of the tasks that read one.
-DATA_FOLDERS = {
-    'mnist': DataFolder(
-        'data/mnist', 'folder of the four IDX files; those of MNIST are fetched into a new one (default: data/mnist)'),
-    'images': DataFolder(None, 'folder of pictures, sub-folders count too; or a .zip or .tar of them'),
-}
+# Of the tasks of the post that read one, by name.
+DATA_FOLDERS = {task.name: task.data for task in tasks.OF_THE_POST if task.data}
 
 CACHE_HELP = (
     'where the pixels of pictures are kept that take more than 5 seconds to decode, so that it is done once (default: '
     'ddgm/pictures in $XDG_CACHE_HOME or ~/.cache); none: in memory')
 
 VERSION = 'ddgm ' + ddgm.__version__  # as --version prints it
-
-# Flags that lead beyond the paper, which is what their defaults are.
-_BEYOND_THE_PAPER = {
-    'energy_penalty': "weight of the energies' squares in the energy model's loss",
-    'langevin_steps': 'Langevin steps that refine x⁻ before the energy model sees it',
-    'langevin_step_size': 'their size ε, in squared units of x',
-    'entropy_weight': "of the paper's entropy, which is read from γ",
-    'volume_entropy_weight': "of the entropy that the generator's Jacobian tells",
-    'neighbour_entropy_weight': 'of the entropy that nearest neighbours tell',
-    'neighbours': 'how many of them',
-    'neighbour_batches': 'of fresh samples, among which they are looked for',
-    'proposals': 'points drawn in each iteration, among which x⁻ of the energy model are chosen',
-    'proposal_deviation': 'standard deviation of the Gaussian around the origin that they are drawn from',
-    'near_deviation': "of Gaussians around the generator's samples, for one half of them; 0: for none",
-    'proposals_from': 'iterations before the proposals take the place of Langevin steps and of the penalty',
-    'decay_from': 'iteration from which on the learning rates fall; 0: they stay',
-    'decay_power': 'they fall as the iteration to the minus this power',
-    'averaged': 'finish with averages over the last part of the run',
-    'feature_layers': 'layers of f(x)',
-    'generator_layers': 'hidden layers of G(z)',
-    'binary_latents': 'numbers of z, besides the others, that are −1 or 1',
-    'convolutional': 'both networks of convolutions',
-}
-
 
 # What users of Chainer's and PyTorch's examples type, without dashes and underscores, and what it is here.
 _FLAGS_ELSEWHERE = {
@@ -142,7 +110,7 @@ class OneLineParser(argparse.ArgumentParser):
         raise UsageError('{} (see --help)'.format(message))
 
 
-def whole_number(minimum, maximum=Settings.LARGEST):
+def whole_number(minimum: int, maximum: float = Settings.LARGEST):
     """The type of a flag that takes a whole number in a range."""
     def convert(text):
         try:
@@ -156,12 +124,12 @@ def whole_number(minimum, maximum=Settings.LARGEST):
     return convert
 
 
-def whole_setting(name):
-    """The type of a flag that takes a setting that is a whole number."""
+def whole_setting(name: str):
+    """The type of a flag that takes a setting of all tasks that is a whole number."""
     return whole_number(*Settings.limits(name))
 
 
-def number_of(text):
+def number_of(text: str) -> float:
     """A number, which is in no range where the text is none."""
     try:
         return float(text)
@@ -169,21 +137,17 @@ def number_of(text):
         return math.nan
 
 
-def _factor(text):
-    number = number_of(text)
-    if not 0 < number <= 16:
-        raise argparse.ArgumentTypeError('give a factor like 0.25, above 0 and up to 16, not {!r}'.format(text))
-    return number
+def _number(minimum, maximum):
+    """The type of a flag that takes any number in a range."""
+    def convert(text):
+        if not minimum <= number_of(text) <= maximum:
+            raise argparse.ArgumentTypeError('give a number from {:g} {}, not {!r}'.format(
+                minimum, 'on' if maximum == sys.float_info.max else 'to {:g}'.format(maximum), text))
+        return float(text)
+    return convert
 
 
-def _number(text):
-    number = number_of(text)
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError('give a number from 0 on, not {!r}'.format(text))
-    return number
-
-
-def positive_number(text):
+def positive_number(text: str) -> float:
     """The type of a flag that takes a number above 0."""
     number = number_of(text)
     if not 0 < number < math.inf:
@@ -191,14 +155,14 @@ def positive_number(text):
     return number
 
 
-def path_name(text):
+def path_name(text: str) -> str:
     """The type of a flag that takes a path; ``~`` is the home folder, which no shell puts into ``--out=~/x``."""
     if not text:
         raise argparse.ArgumentTypeError('give a path')
     return os.path.expanduser(text)
 
 
-def as_path(text):
+def as_path(text: str) -> pathlib.Path:
     """The same as a :class:`pathlib.Path`; it suits a file as well."""
     return pathlib.Path(path_name(text))
 
@@ -228,54 +192,48 @@ def _meant(unknown, flags):
     return 'unrecognized arguments: {}'.format(' '.join(unknown))
 
 
-def parse(task, description, arguments=None):
-    """Read the command line of one task's script into a :class:`Request`; raises ``UsageError``."""
-    presets = PRESETS[task]
-    needs_data = task in DATA_FOLDERS and DATA_FOLDERS[task].default is None
+def parse(task: tasks.Task | str, description: str, arguments=None) -> Request:
+    """Read the command line of a task's script into a :class:`Request`; raises ``UsageError``."""
+    task = tasks.find(task)
+    needs_data = task.data is not None and task.data.default is None
     parser = OneLineParser(
         description=description, allow_abbrev=False,
         usage='%(prog)s {}[options]'.format('--data DIR ' if needs_data else ''),
         epilog='presets, and how long they take on two cores:\n' + '\n'.join(
             '  {}: {:,} iterations, batches of {}, {}\n      {}'.format(
                 name, preset.settings.iterations, preset.settings.batchsize, preset.takes, preset.description)
-            for name, preset in presets.items()))
+            for name, preset in task.presets.items()))
+    _add_flags_of_a_run(parser, task)
+    _add_flags_of_settings(parser, task.settings_type, beyond=False)
+    _add_flags_of_settings(
+        parser.add_argument_group('beyond the paper', 'each has its default from the preset'), task.settings_type,
+        beyond=True)
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_meant(unknown, re.findall(r'--?[\w-]+', parser.format_help())))
+    return _request(parser, task, vars(given))
+
+
+def _add_flags_of_a_run(parser, task):
     parser.add_argument(
-        '-o', '--out', metavar='DIR', type=path_name, default='result/' + task,
+        '-o', '--out', metavar='DIR', type=path_name, default='result/' + task.name,
         help='run folder (default: %(default)s)')
-    parser.add_argument(
-        '-n', '--iterations', metavar='N', type=whole_setting('iterations'),
-        help="updates of each of the two models (default: the preset's)")
-    parser.add_argument(
-        '-b', '--batchsize', metavar='N', type=whole_setting('batchsize'),
-        help="data and samples an iteration, from 2 on (default: the preset's)")
-    parser.add_argument(
-        '-d', '--device', metavar='DEV', type=_device,
-        help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
-    parser.add_argument(
-        '-s', '--seed', metavar='N', type=whole_setting('seed'), help='of all random numbers (default: 0)')
     parser.add_argument(
         '-r', '--resume', action='store_true',
         help='go on with the run in --out from its last snapshot; a larger --iterations extends it')
     parser.add_argument('--overwrite', action='store_true', help='start over where --out holds another run')
     parser.add_argument(
-        '--preset', metavar='NAME', choices=presets,
-        help='a configuration by name, listed below (default: {})'.format(default_preset(task)))
-    if task in DATA_FOLDERS:
+        '--preset', metavar='NAME', choices=task.presets,
+        help='a configuration by name, listed below (default: {})'.format(task.default_preset))
+    if task.data:
         parser.add_argument(
             '--data', metavar='DIR', type=path_name,
-            help=DATA_FOLDERS[task].description + ('; needed, but for --resume' if needs_data else ''))
-    if task == 'images':
-        parser.add_argument(
-            '--cache', metavar='DIR', type=path_name, help=CACHE_HELP)
-    if any(field.name == 'width' for field in dataclasses.fields(settings_class(task))):
-        parser.add_argument(
-            '--width', metavar='FACTOR', type=_factor,
-            help='of all numbers of channels; 0.25 suits a machine without a GPU (default: 1)')
-    for name, what in (
-            ('log', 'log entries'), ('snapshot', 'snapshots'), ('figure', 'frames of the video')):
-        parser.add_argument(
-            '--{}_interval'.format(name), metavar='N', type=whole_setting(name + '_interval'),
-            help="iterations between {}; 0: only at the end (default: the preset's)".format(what))
+            help=task.data.description + ('; needed, but for --resume' if task.data.default is None else ''))
+        if task.data.of_pictures:
+            parser.add_argument('--cache', metavar='DIR', type=path_name, help=CACHE_HELP)
+    parser.add_argument(
+        '-d', '--device', metavar='DEV', type=_device,
+        help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
     parser.add_argument(
         processes.FLAG, metavar='NAME', choices=processes.NAMES,
         help="under mpiexec -n N, the processes of which share each batch: naive on CPUs, pure_nccl on GPUs, of "
@@ -285,26 +243,34 @@ def parse(task, description, arguments=None):
         help='repeat what a small network has computed without calling its forward (default); --no-replay: for '
              'breakpoints there, slower, the same bits')
     parser.add_argument('--version', action='version', version=VERSION)
-    beyond = parser.add_argument_group('beyond the paper', 'each has its default from the preset')
-    types = {field.name: field.type for field in dataclasses.fields(settings_class(task))}
-    for name in settings_class(task).BEYOND_THE_PAPER:
-        if types[name] is bool:
-            kind = {'action': argparse.BooleanOptionalAction}
+
+
+def _add_flags_of_settings(parser, settings_type, beyond):
+    """Those of the settings that lead beyond the paper, or of the others."""
+    for name, kind in settings_type.types().items():
+        told = settings_type.told_of(name)
+        if not told.flag or told.beyond != beyond:
+            continue
+        if kind is bool:
+            takes = {'action': argparse.BooleanOptionalAction}
+        elif kind is str:
+            takes = {'metavar': 'NAME', 'choices': told.choices}
         else:
-            kind = {'metavar': 'N' if types[name] is int else 'X',
-                    'type': whole_setting(name) if types[name] is int else _number}
-        beyond.add_argument('--' + name, help=_BEYOND_THE_PAPER[name], **kind)
-    given, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.error(_meant(unknown, re.findall(r'--?[\w-]+', parser.format_help())))
-    given = vars(given)
+            of_kind = whole_number if kind is int else _number
+            takes = {'metavar': 'N' if kind is int else 'X', 'type': of_kind(*settings_type.limits(name))}
+        short = ['-' + told.short] if told.short else []
+        parser.add_argument(*short, '--' + name, help=told.flag, **takes)
+
+
+def _request(parser, task, given):
+    """The :class:`Request` that flags by name make, which go together."""
     if given['resume'] and given['overwrite']:
         parser.error('--resume and --overwrite contradict each other: give one of them')
-    if task in DATA_FOLDERS and given['data'] is None and not given['resume']:
-        given['data'] = DATA_FOLDERS[task].default
+    if task.data and given['data'] is None and not given['resume']:
+        given['data'] = task.data.default
         if given['data'] is None:
-            parser.error('--data is needed: ' + DATA_FOLDERS[task].description)
-    names = {field.name for field in dataclasses.fields(settings_class(task))}
+            parser.error('--data is needed: ' + task.data.description)
+    names = task.settings_type.types()
     changes = {name: value for name, value in given.items() if name in names and value is not None}
     request = Request(task=task, changes=changes, **{name: given[name] for name in given if name not in names})
     if not request.resume:

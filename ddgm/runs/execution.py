@@ -1,5 +1,7 @@
 """One run from its first iteration to its pictures: what all training scripts share around the loop."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import math
@@ -12,13 +14,14 @@ import numpy
 
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
+from ddgm.evaluation.reference import Reference
 from ddgm.fast.strategy import Fast
 from ddgm.figures import plots, post
 from ddgm.runs import run_folder, stop_signals
 from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of, open_device
 from ddgm.support import randomness
-from ddgm.support.errors import Interrupted, RunFailed, UsageError
+from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
 from ddgm.support.files import write_json
 from ddgm.support.serialization import arrays_of, load_arrays
 from ddgm.support.terminal import Progress, duration, print_table
@@ -32,7 +35,7 @@ class Experiment:
     """What a training script brings to a run: data, networks, pictures.
 
     Attributes:
-        task: The data and what samples are held against: a :class:`ddgm.evaluation.toy.Plane`, or with its methods.
+        task (Reference): The data and what samples are held against.
         build_models: ``build_models(settings, rng)`` returns a DEM and a DGM.
         draw_frame: ``draw_frame(path, x)`` draws samples into a small PNG, a frame of the video.
         draw_figures: ``draw_figures(folder, x, energy, metrics)`` draws the finished models' pictures from samples, the
@@ -41,7 +44,7 @@ class Experiment:
         n_colours (int): Colours in the video.
     """
 
-    task: object
+    task: Reference
     build_models: Callable
     draw_frame: Callable
     draw_figures: Callable
@@ -49,7 +52,7 @@ class Experiment:
     n_colours: int = 64
 
 
-def execute(folder, experiment):
+def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
     """Train, write the run folder, draw and score.
 
     Args:
@@ -58,7 +61,8 @@ def execute(folder, experiment):
 
     Raises:
         UsageError: The request can't be met; nothing was written.
-        RunFailed: A loss, a parameter or an optimizer's state was no longer finite.
+        RunFailed: A loss, a parameter or an optimizer's state was no longer finite, or the system refused something: no
+            space on the disk, no memory.
         Interrupted: By a signal, or since nobody can read its output any more; after a snapshot.
     """
     processes = folder.processes
@@ -77,6 +81,13 @@ def execute(folder, experiment):
         except (KeyboardInterrupt, BrokenPipeError):
             raise Interrupted('interrupted after training, a snapshot is saved: score and draw with {}'.format(
                 _TO_GO_ON)) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # the disk is full or the folder went away
+        raise RunFailed('the run stopped: {}; the last snapshot, if there was one, stays'.format(error)) from error
+    except MemoryError as error:
+        raise RunFailed('not enough memory ({}): give a smaller {}'.format(
+            one_line(error), ' or '.join(['--batchsize', *['--width'] * hasattr(folder.settings, 'width')]))) from error
     finally:
         folder.unlock()
 
@@ -204,7 +215,7 @@ def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
     settings, task = folder.settings, experiment.task
     print('Trained: {:,} iterations in {}'.format(state.iteration, duration(state.elapsed_time)))
     print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
-    energy_model, generative_model, z, x, energy = finish(state, settings)
+    energy_model, generative_model, z, x, energy = finish(state, settings, task.draw_data)
     folder.save(run_folder.ENERGY_MODEL, energy_model)
     folder.save(run_folder.GENERATIVE_MODEL, generative_model)
     folder.write_samples(x, z)

@@ -3,12 +3,15 @@
 It imports neither Chainer nor matplotlib, so ``--help`` and a mistyped flag answer at once.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 
 from ddgm.runs import processes, stop_signals
 from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
@@ -16,7 +19,7 @@ from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
 _INTERRUPTED = 130  # the exit status
 
 
-def run_script(main):
+def run_script(main: Callable[[], None]) -> None:
     """Call a script's ``main`` and exit with the status that its outcome stands for, one line on stderr.
 
     0 done; 1 the run failed; 2 bad usage or bad input; 130 interrupted by Ctrl-C, SIGTERM or SIGHUP, or, without a
@@ -35,10 +38,10 @@ def run_script(main):
         status, line = 1, str(error)
     except BrokenPipeError:
         status = _INTERRUPTED
-    except OSError as error:  # the disk is full or the folder went away
-        status, line = 1, 'the run stopped: {}; the last snapshot, if there was one, stays'.format(error)
+    except OSError as error:  # the disk is full, a folder went away
+        status, line = 1, 'stopped by the system: {}'.format(one_line(error))
     except MemoryError as error:
-        status, line = 1, 'not enough memory ({}): give a smaller --batchsize or --width'.format(one_line(error))
+        status, line = 1, 'not enough memory ({})'.format(one_line(error))
     except Interrupted as error:
         status, line = _INTERRUPTED, str(error)
     except KeyboardInterrupt:

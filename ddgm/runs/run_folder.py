@@ -1,5 +1,7 @@
 """The run folder: which files it holds, and how they are written so that a crash never costs one that was whole."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import os
@@ -9,7 +11,9 @@ import re
 import numpy
 
 from ddgm.data import picture_cache, picture_folder
-from ddgm.presets import default_preset, settings_class
+from ddgm.evaluation import tasks
+from ddgm.evaluation.reference import Reference
+from ddgm.presets import Settings
 from ddgm.runs import snapshots
 from ddgm.runs.log import Log
 from ddgm.runs.processes import Processes, join
@@ -38,12 +42,13 @@ _PICTURES = tuple(
 _LOCK = '.lock'
 
 
+@dataclasses.dataclass(eq=False)
 class RunFolder:
     """One run's files; see :func:`open_run` and :func:`read_run`.
 
     Attributes:
         path (pathlib.Path): The folder.
-        task (str): What the run learns, a key of ``PRESETS``.
+        task (str): The name of what the run learns.
         preset (str): Its name.
         settings (Settings): The run's settings.
         device (str): Chainer device specifier.
@@ -56,33 +61,43 @@ class RunFolder:
         replay (bool): Whether networks that allow it are replayed.
     """
 
-    def __init__(
-            self, path, task, preset, settings, device, data=None, data_fingerprint=None, cache=None, resume=False,
-            overwrite=False):
-        self.path = pathlib.Path(path)
-        self.task = task
-        self.preset = preset
-        self.settings = settings
-        self.device = device
-        self.data = data
-        self.data_fingerprint = data_fingerprint
-        self.cache = cache
-        self.resume = resume
-        self.overwrite = overwrite
+    path: pathlib.Path
+    task: str
+    preset: str
+    settings: Settings
+    device: str
+    data: str | None = None
+    data_fingerprint: str | None = None
+    cache: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self):
+        self.path = pathlib.Path(self.path)
         self.log = Log(self.path / LOG)
         self.processes = Processes()
         self.replay = True
         self._damaged = []
         self._lock = None
 
-    def check_data(self, fingerprint):
+    def check_data(self, fingerprint: str | None) -> None:
         """Raise ``UsageError`` where a resumed run began with other data."""
         if self.data_fingerprint not in (None, fingerprint):
             raise UsageError('{} does not hold the data that the run in {} began with: give that to --data'.format(
                 self.data, self.path))
         self.data_fingerprint = fingerprint
 
-    def lock(self):
+    def open_reference(self, task: tasks.Task) -> Reference:
+        """What samples of the run are held against, a ``Reference`` of its :class:`Task`, from where its data was.
+
+        Raises ``UsageError`` where that can't be read, or is not the data that the run has learned from.
+        """
+        reference = tasks.open_task(task, self.data, cache=self.cache)
+        if reference.fingerprint != self.data_fingerprint:
+            raise UsageError('{} no longer holds the data that {} has learned from'.format(self.data, self.path))
+        return reference
+
+    def lock(self) -> None:
         """Keep the folder, which exists, for this process until :meth:`unlock`.
 
         Raises ``UsageError`` where another process has it, or it can't be written to.
@@ -97,20 +112,20 @@ class RunFolder:
             except OSError as error:
                 raise self._not_writable(error) from error
 
-    def why_shared(self):
+    def why_shared(self) -> str | None:
         """A line where the folder is locked but can't be kept from other processes, else ``None``."""
         if self._lock is not None and self._lock.error:
             return '{}: no locks there ({}), so two runs on this folder would not be kept apart'.format(
                 self.path, self._lock.error)
         return None
 
-    def unlock(self):
+    def unlock(self) -> None:
         """Let other processes have the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
-    def prepare(self, environment):
+    def prepare(self, environment: dict) -> None:
         """Make the folder, remove an earlier run's files if that was asked for, and write the settings.
 
         ``environment`` is what ``settings.json`` says beside the settings: device and versions.  Raises ``UsageError``
@@ -144,15 +159,15 @@ class RunFolder:
         return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
             self.path, error.strerror))
 
-    def figure(self, name):
+    def figure(self, name: str) -> pathlib.Path:
         """The path of a picture."""
         return self.path / FIGURES / name
 
-    def frame(self, iteration):
+    def frame(self, iteration: int) -> pathlib.Path:
         """The path of the video's frame of this iteration."""
         return self.path / FRAMES / '{:09d}.png'.format(iteration)
 
-    def frames(self, last):
+    def frames(self, last: int) -> list[pathlib.Path]:
         """The paths of the video's frames in order: one an interval up to an iteration, and that iteration's."""
         interval = self.settings.figure_interval
         return [
@@ -167,17 +182,17 @@ class RunFolder:
         """Every path that a run writes to, but for the frames."""
         return [self.path / name for name in _RUN_FILES + _PICTURES]
 
-    def write_samples(self, x, z):
+    def write_samples(self, x: numpy.ndarray, z: numpy.ndarray) -> None:
         """Write samples and their z: (N, …) and (N, d), both float32."""
         with open_atomically(self.path / SAMPLES) as file:
             write_arrays(file, {'x': x.astype(numpy.float32), 'z': z.astype(numpy.float32)})
 
-    def save_snapshot(self, state):
+    def save_snapshot(self, state) -> None:
         """Save everything that a continuation needs, after the log's entries; the snapshot before it stays."""
         self.log.flush()
         snapshots.save(self.path, state, self._identity())
 
-    def load_snapshot(self, state):
+    def load_snapshot(self, state) -> list[str]:
         """Load the newest snapshot that is whole, if there is any, into ``state``.
 
         Returns lines about those that were not used, which :meth:`prepare` sets aside.  Raises ``UsageError`` where
@@ -195,12 +210,12 @@ class RunFolder:
             'task': self.task, 'preset': self.preset, 'data_fingerprint': self.data_fingerprint,
             **self.settings.deciding()}
 
-    def save(self, name, model):
+    def save(self, name: str, model) -> None:
         """Save a model; an earlier file stays until this one is whole."""
         with open_atomically(self.path / name) as file:
             write_arrays(file, arrays_of(model))
 
-    def load(self, name, model, cure):
+    def load(self, name: str, model, cure: str) -> bool:
         """Load what :meth:`save` wrote into ``model`` and return whether there is such a file.
 
         Raises ``UsageError`` where it is damaged or does not fit, with ``cure`` for what the user can do.
@@ -216,7 +231,7 @@ class RunFolder:
         return True
 
 
-def open_run(request):
+def open_run(request) -> RunFolder:
     """The folder of a new run, or of the earlier one that is to be resumed; nothing is written yet.
 
     Args:
@@ -228,10 +243,11 @@ def open_run(request):
     Raises:
         UsageError: Where the folder can't be used as asked.
     """
-    processes = join(request.communicator)
-    if any(other != request for other in processes.exchange(request)):
+    processes, task = join(request.communicator), tasks.find(request.task)
+    asked = dataclasses.replace(request, task=task.name)  # a task of one's own may not go from process to process
+    if any(other != asked for other in processes.exchange(asked)):
         raise UsageError('the processes were started with different flags: give all of them the same')
-    folder = processes.from_first(lambda: _open(request))
+    folder = processes.from_first(lambda: _open(request, task))
     folder.processes, folder.replay = processes, request.replay
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
@@ -240,21 +256,20 @@ def open_run(request):
     return folder
 
 
-def _open(request):
+def _open(request, task):
     path = pathlib.Path(request.out)
     if os.path.exists(path) and not path.is_dir():
         raise UsageError('{} is a file: give another folder to --out'.format(path))
     if request.resume:
         if not holds_run(path):
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
-        return _resumed(request)
+        return _resumed(request, task)
     if holds_run(path) and not request.overwrite:
         raise _holds_another(path)
-    keep_apart(path, request.task, request.data)
+    keep_apart(path, task, request.data)
     return RunFolder(
-        path, request.task, request.preset or default_preset(request.task), request.settings(),
-        request.device or '@numpy', request.data and os.path.abspath(request.data),
-        cache=_cache_of(request), overwrite=request.overwrite)
+        path, task.name, request.preset or task.default_preset, request.settings(), request.device or '@numpy',
+        request.data and os.path.abspath(request.data), cache=_cache_of(request), overwrite=request.overwrite)
 
 
 def _cache_of(request):
@@ -262,20 +277,23 @@ def _cache_of(request):
     return request.cache if request.cache in (None, picture_cache.NONE) else os.path.abspath(request.cache)
 
 
-def keep_apart(out, task, data, flag='--out'):
+def keep_apart(out, task: tasks.Task | str | None, data, flag: str = '--out') -> None:
     """Raise ``UsageError`` where what is written to a folder would lie among the data of a task, if that has a folder.
 
     A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
-    data from then on.
+    data from then on.  A name of no task of the post, or ``None``, is that of data of another kind.
     """
-    for folder in [] if not data else picture_folder.folders_of(pathlib.Path(data)) if task == 'images' else [data]:
-        if (is_within(out, folder) and (task == 'images' or is_within(folder, out))
+    if isinstance(task, str):
+        task = next((known for known in tasks.OF_THE_POST if known.name == task), None)
+    of_pictures = bool(task and task.data and task.data.of_pictures)
+    for folder in [] if not data else picture_folder.folders_of(pathlib.Path(data)) if of_pictures else [data]:
+        if (is_within(out, folder) and (of_pictures or is_within(folder, out))
                 or is_within(folder, pathlib.Path(out) / FIGURES)):
             raise UsageError('{} lies in the folder of the data, {}, or holds it: give another folder to {}'.format(
                 out, folder, flag))
 
 
-def keep_out(out, run, flag='--out'):
+def keep_out(out, run, flag: str = '--out') -> None:
     """Raise ``UsageError`` where what is written to a path would lie in the folder of a run, or replace it."""
     if is_within(out, run):
         raise UsageError('{} lies in a run, {}: give another path to {}'.format(one_line(out), one_line(run), flag))
@@ -290,15 +308,15 @@ def _holds_another(path):
         '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
 
 
-def holds_run(path):
+def holds_run(path) -> bool:
     """Whether a folder has any of a run's files."""
     return any(os.path.exists(os.path.join(path, name)) for name in _RUN_FILES)
 
 
-def _resumed(request):
+def _resumed(request, task):
     """The run that the requested folder holds, with the changes that resuming allows."""
-    folder = read_run(request.out, snapshots.START_OVER)
-    if folder.task != request.task:
+    folder = read_run(request.out, snapshots.START_OVER, task)
+    if folder.task != task.name:
         raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(
             folder.path, folder.task, folder.task))
     if request.preset not in (None, folder.preset):
@@ -316,24 +334,32 @@ def _resumed(request):
     return folder
 
 
-def read_run(path, cure):
+def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
     """The folder of a run that was begun, as its ``settings.json`` describes it.
 
-    Raises ``UsageError`` where it does not, with ``cure`` for what the user can do.
+    Args:
+        path: The folder.
+        cure: What the user can do where it is none.
+        own: The task of the user's own that the run may be of, beside the four.
+
+    Raises ``UsageError`` where it is no run, or of another task.
     """
     settings_path = pathlib.Path(path) / SETTINGS
     try:
         saved = read_json(settings_path)
-        settings_type = settings_class(saved['task'])
+        if not isinstance(saved['task'], str):
+            raise ValueError('{!r} is no task'.format(saved['task']))
+        settings_type = tasks.find(saved['task'], own).settings_type
         optional = [saved[name] for name in ('data', 'data_fingerprint', 'cache') if saved.get(name) is not None]
         for text in (saved['preset'], saved['device'], *optional):
             if not isinstance(text, str) or '\0' in text:
                 raise ValueError('{!r} is neither a name nor a path'.format(text))
         told = {**settings_type.of_earlier_versions(), **saved}
         return RunFolder(
-            path, saved['task'], saved['preset'],
-            settings_type(**{field.name: told[field.name] for field in dataclasses.fields(settings_type)}),
+            path, saved['task'], saved['preset'], settings_type(**{name: told[name] for name in settings_type.types()}),
             saved['device'], saved.get('data'), saved.get('data_fingerprint'), saved.get('cache'))
+    except UsageError as error:
+        raise UsageError('{}: {}'.format(settings_path, error)) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError('{}: not the settings of a run ({}); {}'.format(
             settings_path, one_line(repr(error)), cure)) from error

@@ -1,6 +1,9 @@
 """Snapshots: the newest two, each with a checksum, so that one that is damaged costs iterations and never the run."""
 
+from __future__ import annotations
+
 import json
+import pathlib
 import warnings
 
 import numpy
@@ -18,7 +21,7 @@ _FORMAT, _RUN, _CHECKSUM = 'format', 'run', 'sha256'
 START_OVER = 'start over with --overwrite'  # the cure for a run that can't be resumed
 
 
-def save(folder, state, run):
+def save(folder: pathlib.Path, state, run: dict) -> None:
     """Save the state of a run; the snapshot before it stays, by the name :data:`EARLIER`.
 
     Args:
@@ -37,7 +40,7 @@ def save(folder, state, run):
         write_arrays(file, arrays)
 
 
-def load(folder, state, run, unless_told=()):
+def load(folder: pathlib.Path, state, run: dict, unless_told: dict | tuple = ()) -> dict:
     """Load the newest snapshot that is whole into a state; see :func:`save`.
 
     Args:

@@ -1,6 +1,9 @@
 """The state of a run: both models with their optimizers, from the first weights to the finished models."""
 
+from __future__ import annotations
+
 import platform
+from collections.abc import Callable
 
 import chainer
 import numpy
@@ -11,6 +14,7 @@ from ddgm.beyond_the_paper import options
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.fast.strategy import Fast
+from ddgm.presets import Settings
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, one_line
 
@@ -35,11 +39,11 @@ class TrainingState:
         self.n_logged = 0
         self.summary = chainer.DictSummary()
 
-    def finished_models(self):
+    def finished_models(self) -> tuple:
         """The DEM and the DGM as a run leaves them: averages where it keeps some, else as they are."""
         return self.energy_optimizer.averaged_model(), self.generator_optimizer.averaged_model()
 
-    def serialize(self, serializer):
+    def serialize(self, serializer) -> None:
         """Save or load through a Chainer serializer; raises ``ValueError`` where a run can't be in that state."""
         self.iteration = serializer('iteration', self.iteration)
         for name, optimizer in (('energy', self.energy_optimizer), ('generator', self.generator_optimizer)):
@@ -56,7 +60,7 @@ class TrainingState:
                 self.iteration, self.energy_optimizer.t, self.generator_optimizer.t))
 
 
-def open_device(specifier):
+def open_device(specifier: str) -> chainer.backend.Device:
     """Make a Chainer device current and return it; raises ``UsageError`` where this machine lacks it."""
     try:
         device = chainer.get_device(specifier)
@@ -68,7 +72,7 @@ def open_device(specifier):
     return device
 
 
-def environment(device):
+def environment(device: chainer.backend.Device) -> dict:
     """What ``settings.json`` says beside the settings: the device and versions."""
     cupy = chainer.backends.cuda.cupy if chainer.backends.cuda.available else None
     return {
@@ -92,7 +96,7 @@ def build_state(settings, build_models, draw_data, device):
     return start_state(settings, *models)
 
 
-def start_state(settings, energy_model, generative_model):
+def start_state(settings: Settings, energy_model, generative_model) -> TrainingState:
     """Two models, whatever their weights, with the optimizers that ``settings`` name, before the first iteration."""
     return TrainingState(*(
         training.make_optimizer(
@@ -118,8 +122,11 @@ def iterations_of(state, draw_data, settings, strategy=None):
             start = last
 
 
-def finish(state, settings):
+def finish(state: TrainingState, settings: Settings, draw_data: Callable | None = None) -> tuple:
     """The finished models with what is scored of them.
+
+    An average of DEMs has no use for the running statistics of the last of them: its BatchNormalization, where there is
+    one, takes its own from data, which ``draw_data(n, rng)`` draws, and from samples.
 
     Returns:
         tuple: The DEM; the DGM as it samples, with population statistics; z (N, d) and x (N, …) of its samples; E as a
@@ -128,6 +135,11 @@ def finish(state, settings):
     energy_model, generative_model = state.finished_models()
     generative_model = sampling.with_population_statistics(
         generative_model, settings.batchsize, settings.population_batches)
+    if settings.averaged and sampling.batch_normalizations(energy_model):
+        if draw_data is None:
+            raise ValueError('an averaged energy model with BatchNormalization is finished with data: give draw_data')
+        energy_model = sampling.with_statistics_of_both_phases(
+            energy_model, generative_model, draw_data, settings.batchsize, settings.population_batches)
     z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
     x = sampling.sample(generative_model, z)
     return energy_model, generative_model, z, x, sampling.energy_function(energy_model)

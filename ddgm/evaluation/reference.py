@@ -1,0 +1,71 @@
+"""What is asked of the data of a task: points to learn from, and what samples are held against."""
+
+from __future__ import annotations
+
+import numpy
+from numpy.random import Generator
+
+from ddgm.evaluation import metrics
+from ddgm.evaluation.pixels import from_0_to_1
+from ddgm.support import randomness
+from ddgm.support.errors import UsageError
+
+
+class Reference:
+    """The data of a task and what samples are held against; a task's own class has a ``draw_data`` at least.
+
+    Attributes:
+        fingerprint (str): Tells data that comes from files from other data; ``None`` where it comes from none.
+        description (str): A line about the data that a run prints, or ``None``.
+        real_name (str): What :meth:`real_data` is called.
+        shape (tuple): Of one data point; ``None``: of what ``draw_data`` returns.
+        value_range (tuple): The lowest and the highest number that a data point can have; ``None``: there are none.
+        exact_energy: −log p(x) of the data as a function of arrays, or ``None`` where it is not known.
+    """
+
+    fingerprint = description = shape = value_range = exact_energy = None
+    real_name = 'real data'
+
+    def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
+        """n data points to learn from, (n, …) float32, drawn from a NumPy generator."""
+        raise NotImplementedError('{} has no draw_data(n, rng)'.format(type(self).__name__))
+
+    def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
+        """The metrics of samples by name, what JSON can hold; with the energy of a run of ``settings`` those of it too.
+
+        These hold the numbers of samples, and no features of them, against as many data points.
+        """
+        reference = self.held_against(len(x))
+        points, reference_points = (array.reshape(len(array), -1) for array in (x, reference))
+        scores = {
+            'sliced_wasserstein_2': metrics.sliced_wasserstein_2(points, reference_points),
+            'mmd2': metrics.mmd2(points, reference_points),
+            **metrics.neighbour_scores(points, reference_points),
+        }
+        if energy is not None:
+            scores['energy_gap'] = float(energy(x).mean() - energy(reference).mean())
+        return scores
+
+    def held_against(self, n: int) -> numpy.ndarray:
+        """The data points that n samples are held against."""
+        return self.draw_data(n, randomness.metric_generator(randomness.REFERENCE_DATA))
+
+    def real_data(self, n: int) -> numpy.ndarray | None:
+        """n fresh data points to be scored beside samples, or ``None`` where there are none to spare."""
+        return self.draw_data(n, randomness.metric_generator(randomness.FRESH_DATA))
+
+    def shown_data(self, n: int) -> numpy.ndarray:
+        """n data points for a picture."""
+        return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))
+
+    def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:
+        """Samples as the pictures take them: points (N, 2), or images (N, H, W) or (N, 3, H, W)."""
+        return x[:, 0] if x.ndim == 4 and x.shape[1] == 1 else x
+
+    def conform(self, array: numpy.ndarray) -> numpy.ndarray:
+        """Samples from elsewhere as float32 in this project's shape; raises ``UsageError`` where they can't be that."""
+        shape = self.shape or self.shown_data(1).shape[1:]
+        if array.shape[1:] != shape:
+            raise UsageError('samples of this data have the shape (N, {}), these have {}'.format(
+                ', '.join(map(str, shape)), array.shape))
+        return from_0_to_1(array) if self.value_range == (0, 1) else array.astype(numpy.float32)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import resource
 import sys
 
@@ -123,6 +124,24 @@ def test_log_that_ends_where_it_should_is_not_touched(log, path):
     before = path.stat().st_mtime_ns, path.stat().st_ino
     assert log.keep(99) == 99
     assert before == (path.stat().st_mtime_ns, path.stat().st_ino)
+
+
+@pytest.mark.parametrize('damage', [b'', b'text'])
+def test_crash_while_it_is_written_anew(log, path, monkeypatch, damage):
+    """All stays as it was."""
+    for i in range(1, 10):
+        log.append(entry(i))
+    path.write_bytes(path.read_bytes() + damage)
+
+    def crash(*paths):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as context:
+        context.setattr(os, 'fsync', crash)
+        with pytest.raises(KeyboardInterrupt):
+            log.keep(7)
+    assert list(log) == entries(9)
+    assert [*path.parent.iterdir()] == [path]
+    assert Log(path).keep(6) == len(in_place(path)) == 6
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='no limits of files there')

@@ -93,9 +93,12 @@ def _columns(result):
 def _print_table(columns):
     """Print the table if there is anything in it."""
     names = set().union(*(column for _, column in columns)) - {'iterations'}
+    theirs = {name for name in names if name.startswith(loss_logs.THEIR)}
+    if names == theirs != set():
+        print()
     if names:
         print_table(columns)
-    if any(name.startswith(loss_logs.THEIR) for name in names):
+    if theirs:
         print('\n{}…: from the logs of other programs, by their own definitions'.format(loss_logs.THEIR))
 
 

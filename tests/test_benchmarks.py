@@ -409,7 +409,9 @@ def test_every_result_has_a_command():
         assert all((ROOT / path).exists() for path in result.code)
         assert set(result.presets) <= {'{}/{}'.format(task, preset) for task in PRESETS for preset in PRESETS[task]}
         if result.presets:
-            cases = importlib.import_module(result.study).CASES.values()
+            module = importlib.import_module(result.study)
+            assert all(pathlib.Path(path).is_file() for path in getattr(module, 'CODE', ()))
+            cases = module.CASES.values()
             assert {'{}/{}'.format(case.task, case.preset) for case in cases} == set(result.presets)
     copies = {copy for result in catalogue.ALL for _, copy, _ in result.pictures}
     assert {name for name in copies if name.startswith('studies_')} == {

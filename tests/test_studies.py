@@ -98,20 +98,25 @@ def test_cases_train_what_is_published():
 
 # ---- from the command line
 
-def test_a_study_from_the_command_line(tmp_path, capsys):
-    """Cases without data are left out; a second call measures nothing anew."""
-    arguments = ['correlations', '--seeds', '1', '-n', '1', '-o', str(tmp_path)]
+def test_a_study_of_ones_own_from_the_command_line(tmp_path, capsys):
+    """A module on the path; a second call measures nothing anew."""
+    arguments = ['tests.ending_study', '--cases', 'quick', '--seeds', '2', '-o', str(tmp_path)]
     __main__.main(arguments)
     printed = capsys.readouterr().out
-    assert printed.startswith('Without --mnist left out: mnist/post\n')
-    assert '2 of 2' in printed
-    kept = json.loads((tmp_path / 'correlations' / 'tables.json').read_text())
-    assert (kept['seeds'], kept['left_out']) == ([0], ['mnist/post'])
-    assert all(markdown in printed for markdown in map(tables.markdown, kept['tables'].values()))
+    assert '2 of 2: quick, seed' in printed
+    kept = json.loads((tmp_path / 'ending_study' / 'tables.json').read_text())
+    assert (kept['seeds'], kept['iterations']) == ([0, 1], 1)
+    assert tables.markdown(kept['tables']['runs']) in printed
     __main__.main(arguments)
     again = capsys.readouterr().out
     assert ' of 2: ' not in again
     assert again.split('medians')[1] == printed.split('medians')[1]
+
+
+def test_cases_whose_data_is_missing_are_left_out_and_told(capsys):
+    data = {'mnist': None, 'images': None}
+    assert study._cases_to_measure(correlations, data, None) == ['gaussian_mixture/default', 'swiss_roll/default']
+    assert capsys.readouterr().out == 'Without --mnist left out: mnist/post\n'
 
 
 def test_mistakes_are_told_in_a_line(tmp_path):

@@ -32,7 +32,8 @@ TASK = 'gaussian_mixture'
 CASES = {TASK: study.Case(TASK)}
 ITERATIONS, NEEDS = 20_000, ()
 CODE = (
-    density.__file__, ROOT / 'tests' / 'torch_twin.py', ROOT / 'train_gaussian_mixture.py', pytorch_names.__file__)
+    density.__file__, ROOT / 'tests' / 'torch_twin.py', ROOT / 'train_gaussian_mixture.py', pytorch_names.__file__,
+    *sorted((ROOT / 'ddgm' / 'compare').glob('*.py')))
 SHOWN = (
     'hq_2sigma', 'hq_3sigma', 'modes_2sigma', 'mode_kl', 'entropy_knn', 'kl_generator_data', 'sliced_wasserstein_2',
     'coverage')

@@ -14,6 +14,8 @@ A study is a module with
 Results and trained models are kept under a hash of what decides them: data, settings and code.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import dataclasses
 import functools
@@ -63,7 +65,7 @@ class Case:
     changes: dict = dataclasses.field(default_factory=dict)
     length: float = 1.0
     least: int = 1
-    change_models: Callable = None
+    change_models: Callable | None = None
 
     def settings(self, seed: int, iterations: int) -> presets.Settings:
         """Those of a run, in a study of so many iterations."""
@@ -172,7 +174,8 @@ def code(*files: str) -> str:
 # ---- carrying it out
 
 def carry_out(
-        module, data: dict, seeds: int, jobs: int, iterations: int, out: pathlib.Path, cases: list = None) -> None:
+        module, data: dict, seeds: int, jobs: int, iterations: int | None, out: pathlib.Path,
+        cases: list | None = None) -> None:
     """Measure all cases of a study with seeds 0 to ``seeds`` − 1, ``jobs`` at a time, then print tables and draw.
 
     The tables are also written to ``tables.json``, with the cases that they lack.

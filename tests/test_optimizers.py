@@ -492,8 +492,9 @@ def test_parameters_of_a_model_lie_one_after_the_other(name, device):
     assert bool((given == 0.25).all())
 
 
-def test_unknown_hyperparameter_is_refused():
-    with pytest.raises(TypeError):
+def test_hyperparameters_are_chainers():
+    assert (optimizers.Adam(0.5, 0.2).beta1, optimizers.AdaGrad(0.5).lr) == (0.2, 0.5)
+    with pytest.raises(TypeError, match='learning_rate'):
         optimizers.Adam(learning_rate=1)
 
 

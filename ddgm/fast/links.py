@@ -67,26 +67,20 @@ class Convolution2D(chainer.links.Convolution2D):
     """(N, in_channels, H, W) to (N, out_channels, H', W')."""
 
     def forward(self, x):
-        if not _is_plain(self):
+        if not self.W.is_initialized:
             return super().forward(x)
-        return F.convolution_2d(x, self.W, self.b, self.stride[0], self.pad[0])
+        return F.convolution_2d(x, self.W, self.b, self.stride, self.pad, dilate=self.dilate, groups=self.groups)
 
 
 class Deconvolution2D(chainer.links.Deconvolution2D):
     """(N, in_channels, H, W) to (N, out_channels, H', W')."""
 
     def forward(self, x):
-        if not _is_plain(self):
+        if not self.W.is_initialized:
             return super().forward(x)
         return F.deconvolution_2d(
-            x, self.W, self.b, self.stride[0], self.pad[0], None if None in self.outsize else self.outsize)
-
-
-def _is_plain(link):
-    """Whether a convolution has square kernels, one stride and one padding for both directions, and nothing else."""
-    return (
-        link.W.is_initialized and link.W.shape[2] == link.W.shape[3] and link.stride[0] == link.stride[1]
-        and link.pad[0] == link.pad[1] and link.groups == 1 and link.dilate in (1, (1, 1)))
+            x, self.W, self.b, self.stride, self.pad, None if None in self.outsize else self.outsize,
+            dilate=self.dilate, groups=self.groups)
 
 
 # ---- batch normalization

@@ -1,6 +1,6 @@
-"""The CUDA kernels: that nvcc compiles them, that none is forgotten, and steps with them beside those of the CPU.
+"""The CUDA kernels: that nvcc compiles them, and that none is forgotten.
 
-Each function's numbers on a GPU, or what stands in for one, are test_fast_functions.py's.
+Their numbers on a GPU, or what stands in for one, are those of GPU twins: of functions, of optimizers, of whole steps.
 """
 
 import pathlib
@@ -14,10 +14,7 @@ import pytest
 from conftest import ROOT
 from test_fast_functions import CASES, kernels_used
 
-from ddgm import training
 from ddgm.fast import kernels, optimizers
-from ddgm.networks import images, mnist, toy
-from ddgm.presets import PRESETS
 
 DECLARED = {name: kernel for name, kernel in vars(kernels).items() if isinstance(kernel, kernels.Kernel)}
 TYPES = {'float': numpy.float32, 'double': numpy.float64}
@@ -90,50 +87,6 @@ def test_updates(name, gradient_norm, gpu, rng):
 @pytest.mark.gpu
 def test_clipping_of_a_gradient_of_zero(gpu):
     assert float(kernels.clipping_rate(gpu.xp.zeros((), dtype=numpy.float32), 10.0)) == 1
-
-
-PAIRS = {
-    'gaussian_mixture': (toy, {'n_hidden': 16}, (2,)),
-    'mnist': (mnist, {}, (784,)),
-    'images': (images, {'width': 0.03}, (3, 64, 64)),
-}
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize('task', PAIRS)
-def test_training(task, gpu):
-    """Two iterations of both models, noise and all, end with the same weights."""
-    network, changes, shape = PAIRS[task]
-    preset = next(iter(PRESETS[task].values()))
-    settings = type(preset.settings)(**{**vars(preset.settings), 'n_experts': 8, **changes})
-
-    def draw(n, rng):
-        return rng.random((n, *shape), dtype=numpy.float32)
-
-    def build():
-        rng = numpy.random.default_rng(5)
-        models = network.build_models(settings, rng)
-        training.start_from_batch(models[0], draw(8, rng), rng)
-        return models
-
-    def run(models):
-        # With Adam's own eps, gradients that are 0 but for rounding become whole steps in any direction.
-        adams = [training.make_optimizer(model, eps=0.1) for model in models]
-        for _ in training.train(*adams, draw_data=draw, batchsize=8, seed=0, iterations=2):
-            pass
-
-    def numbers(models):
-        return numpy.concatenate([
-            chainer.cuda.to_cpu(parameter.array).ravel() for model in models for parameter in model.params()])
-    pair, pair_on_gpu = build(), build()
-    for model in pair_on_gpu:
-        model.to_device(gpu)
-    start = numbers(pair)
-    run(pair)
-    run(pair_on_gpu)
-    step = abs(numbers(pair) - start).max()
-    assert step > 1e-5
-    numpy.testing.assert_allclose(numbers(pair_on_gpu), numbers(pair), rtol=0, atol=1e-3 * step)
 
 
 def test_none_is_forgotten():

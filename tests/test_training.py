@@ -381,7 +381,10 @@ def test_chosen_proposals_follow_the_energy_model(deviation, near_deviation, dev
     assert (x.shape, x.dtype) == ((2000, 2), numpy.float32)
     numpy.testing.assert_allclose(x.mean(axis=0), [0.5, -1.0], atol=0.03)
     numpy.testing.assert_allclose(x.std(axis=0), 0.5, atol=0.02)
-    assert abs(numpy.corrcoef(x[:-1, 0], x[1:, 0])[0, 1]) < 0.08  # in no order, whatever rows a process has of them
+    # Where there are few proposals one is chosen several times; in no order, whatever rows a process has of them.
+    x = chainer.cuda.to_cpu(sample_by_importance(model, device.send(samples), 100, 2.0, 0.0, rng))
+    repeated = len(x) - len(numpy.unique(x, axis=0))
+    assert (x[1:] == x[:-1]).all(axis=1).sum() < repeated / 2
 
 
 def test_mean_of_gaussians(device, rng):

@@ -29,8 +29,8 @@ def log_gaussian(x, mean, variance):
     return -0.5 * ((x - mean) ** 2).sum(axis=-1) / variance - 0.5 * x.shape[-1] * numpy.log(2 * numpy.pi * variance)
 
 
-@pytest.mark.parametrize('sigma', [0.5, 1.0, 1.7])
-@pytest.mark.parametrize('b', [[0.0], [1.3], [0.4, -2.0], [0.3, 0.0, -1.0, 2.2, 0.7]])
+@pytest.mark.parametrize('sigma', [0.5, 1.7])
+@pytest.mark.parametrize('b', [[1.3], [0.3, 0.0, -1.0, 2.2, 0.7]])
 def test_energy_without_experts_is_gaussian(sigma, b, device, rng):
     """exp(−E)/Z = N(σ²b/2, (σ²/2)I) with log Z = D/2·log(πσ²) + σ²bᵀb/4, and ∇E = 2x/σ² − b."""
     b = numpy.array(b)
@@ -45,14 +45,6 @@ def test_energy_without_experts_is_gaussian(sigma, b, device, rng):
     F.sum(energy).backward()
     numpy.testing.assert_allclose(
         chainer.cuda.to_cpu(x.grad), 2 * chainer.cuda.to_cpu(x.array) / sigma ** 2 - b, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(('sigma', 'b'), [(1.0, [0.0, 0.0]), (0.5, [3.0, -2.0]), (2.0, [1.0, 0.5]), (1.0, [12.0, 0.0])])
-def test_quadrature_of_gaussian(sigma, b):
-    b = numpy.array(b)
-    energy = sampling.energy_function(gaussian_energy_model(b, sigma))
-    assert log_partition(energy) == pytest.approx(
-        numpy.log(numpy.pi * sigma ** 2) + sigma ** 2 * b @ b / 4, abs=1e-3)
 
 
 def restricted_boltzmann_machine(n_visible, n_hidden, sigma, rng):
@@ -71,9 +63,8 @@ def restricted_boltzmann_machine(n_visible, n_hidden, sigma, rng):
 
 
 @pytest.mark.parametrize(('n_visible', 'n_hidden', 'sigma'), [(1, 1, 1.0), (2, 3, 0.8), (2, 6, 1.0), (4, 5, 1.4)])
-def test_identity_features_give_a_boltzmann_machine(n_visible, n_hidden, sigma, device, rng):
+def test_identity_features_give_a_boltzmann_machine(n_visible, n_hidden, sigma, rng):
     model, log_z, means, log_shares = restricted_boltzmann_machine(n_visible, n_hidden, sigma, rng)
-    model.to_device(device)
     x = rng.normal(scale=2, size=(40, n_visible))
     expected = numpy.logaddexp.reduce(
         log_shares + log_gaussian(x[:, None], means, sigma ** 2 / 2), axis=1)

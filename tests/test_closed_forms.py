@@ -82,15 +82,6 @@ def test_quadrature_of_boltzmann_machine(rng):
     numpy.testing.assert_allclose(shares @ grid, numpy.exp(log_shares) @ means, atol=1e-4)
 
 
-def test_terms_add_up(rng):
-    model, *_ = restricted_boltzmann_machine(3, 2, 0.9, rng)
-    x = rng.normal(size=(6, 3))
-    terms = model.quadratic_term(x).array, model.bias_term(x).array, model.expert_term(x).array
-    numpy.testing.assert_allclose(model(x).array, sum(terms), rtol=1e-12)
-    assert (terms[0] > 0).all()
-    assert (terms[2] < 0).all()
-
-
 class LinearGaussianGenerator(DeepGenerativeModel):
     """x = β + γ·z: where a batch of z has mean 0 and variance 1, x has the moments of N(β, γ²)."""
 

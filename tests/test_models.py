@@ -1,4 +1,7 @@
-"""The links, the two models and the published networks beside their equations."""
+"""The links, the two models and the published networks beside their equations.
+
+What the networks of the ten Gaussians compute is test_replay.py's, of all networks in PyTorch test_parity.py's.
+"""
 
 import dataclasses
 import functools
@@ -18,9 +21,6 @@ from ddgm.fast.gradients import gradients
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
-
-SETTINGS = PRESETS['gaussian_mixture']['default'].settings
-
 
 # ---- links
 
@@ -125,55 +125,6 @@ def test_minibatch_discrimination(device, rng):
 
 # ---- the two models
 
-@pytest.fixture
-def models(rng, device):
-    models = toy.build_models(SETTINGS, rng)
-    for model in models:
-        model.to_device(device)
-    return models
-
-
-def test_all_layers_of_the_energy_model_start_from_data(models, device, rng):
-    energy_model, _ = models
-    x = device.send(rng.normal(size=(1000, 2)).astype(numpy.float32))
-    energy_model(x)
-    a = energy_model.experts(energy_model.feature_extractor(x)).array
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(a.mean(axis=0)), 0, atol=1e-4)
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(a.var(axis=0)), 1, rtol=1e-3)
-
-
-def test_energy_of_the_published_networks(models, device, rng):
-    """E against the equation in float64 NumPy, from the weights."""
-    energy_model, _ = models
-    x = rng.normal(size=(30, 2))
-    energy = energy_model(device.send(x.astype(numpy.float32)))
-
-    def linear(link, h):
-        V, g, b = (chainer.cuda.to_cpu(p.array).astype(numpy.float64) for p in (link.V, link.g, link.b))
-        return h @ (g[:, None] * V / numpy.linalg.norm(V, axis=1, keepdims=True)).T + b
-    h = linear(energy_model.feature_extractor.l1, x)
-    h = numpy.where(h > 0, h, numpy.exp(h) - 1)
-    f = numpy.tanh(linear(energy_model.feature_extractor.l2, h))
-    experts = numpy.log1p(numpy.exp(linear(energy_model.experts, f))).sum(axis=1)
-    expected = (x ** 2).sum(axis=1) - x @ chainer.cuda.to_cpu(energy_model.b.array) - experts
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(energy.array), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_entropy_reads_every_scale(models, device):
-    _, generative_model = models
-    generative_model.bn1.gamma.array[...] = 2
-    generative_model.bn2.gamma.array[...] = 0.5
-    generative_model.cleargrads()
-    entropy = generative_model.entropy()
-    entropy.backward()
-    # 128 Gaussians of standard deviation 2 and 128 of 0.5: log 2 + log 0.5 = 0
-    assert float(entropy.array) == pytest.approx(256 * 0.5 * numpy.log(2 * numpy.pi * numpy.e), rel=1e-5)
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(generative_model.bn1.gamma.grad), 1 / 2, rtol=1e-5)
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(generative_model.bn2.gamma.grad), 1 / 0.5, rtol=1e-5)
-    assert all(
-        parameter.grad is None for name, parameter in generative_model.namedparams() if not name.endswith('gamma'))
-
-
 @pytest.mark.parametrize('linear_experts', [False, True])
 @pytest.mark.parametrize('experts_alone', [False, True])
 def test_energy_with_other_experts(linear_experts, experts_alone, rng):
@@ -237,8 +188,8 @@ def test_energies_of_no_points_at_all():
     assert (model.b.grad == 0).all()
 
 
-def test_latent_is_uniform_and_the_same_everywhere(models, rng):
-    _, generative_model = models
+def test_latent_is_uniform_and_the_same_everywhere(rng):
+    _, generative_model = build('gaussian_mixture', 'default', rng)
     z = generative_model.draw_latent(20_000, numpy.random.default_rng(3))
     assert z.dtype == numpy.float32
     assert z.shape == (20_000, 4)
@@ -259,16 +210,6 @@ def build(task, preset, rng, **changes):
 def count(model):
     """How many numbers a model's parameters have, those aside that a first batch will bring."""
     return sum(parameter.array.size for parameter in model.params() if parameter.array is not None)
-
-
-def test_published_sizes(rng):
-    energy_model, generative_model = build('gaussian_mixture', 'default', rng)
-    energy_model(rng.normal(size=(10, 2)).astype(numpy.float32))
-    # V, g and b of three weight-normalized layers, and b of the energy
-    assert energy_model.count_params() == (2 + 2) * 128 + (128 + 2) * 128 + (128 + 2) * 4 + 2
-    assert generative_model.count_params() == (4 + 1) * 128 + 2 * 128 + (128 + 1) * 128 + 2 * 128 + (128 + 1) * 2
-    names = {name for name, _ in energy_model.namedparams()}
-    assert {'/feature_extractor/l1/V', '/experts/g', '/b'} <= names
 
 
 def test_binary_latents_join_the_others(rng):

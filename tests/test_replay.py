@@ -61,55 +61,42 @@ def build_images_post(rng):
     return energy_model, images.PostGenerativeModel(6, (16, 12, 8, 3), 2, (1, 1, 1), layers)
 
 
+def in_order(start, *names):
+    """Our links of one sequence of the 2016 code by its names, which count activations and noise too."""
+    return {name: '{}_{}'.format(start, i) for i, name in enumerate(names) if name}
+
+
+F, EXPERTS = '/feature_extractor/', {'/experts': 'experts_0'}
+FULLY_CONNECTED = in_order('link', '/l1', '/bn1', None, '/l2', '/bn2', None, '/l3')
 FAMILIES = {
     'mixture': Family(
-        build_mixture,
-        {
-            '/feature_extractor/l1': 'feature_extractor_0',
-            '/feature_extractor/l2': 'feature_extractor_2',
-            '/experts': 'experts_0',
-            '/l1': 'link_0', '/bn1': 'link_1', '/l2': 'link_3', '/bn2': 'link_4', '/l3': 'link_6',
-        },
+        build_mixture, {**in_order('feature_extractor', F + 'l1', None, F + 'l2'), **EXPERTS, **FULLY_CONNECTED},
         ('/l1/b', '/l2/b')),
     'digits': Family(
-        build_digits,
-        {
-            '/feature_extractor/0': 'feature_extractor_0',
-            '/feature_extractor/1': 'feature_extractor_2',
-            '/experts': 'experts_0',
-            '/l1': 'link_0', '/bn1': 'link_1', '/l2': 'link_3', '/bn2': 'link_4', '/l3': 'link_6',
-        },
+        build_digits, {**in_order('feature_extractor', F + '0', None, F + '1'), **EXPERTS, **FULLY_CONNECTED},
         ('/l1/b', '/l2/b')),
     'images_final': Family(
         build_images_final,
         {
-            '/feature_extractor/convolutions/0': 'feature_extractor_0',
-            '/feature_extractor/bns/0': 'feature_extractor_1',
-            '/feature_extractor/convolutions/1': 'feature_extractor_3',
-            '/feature_extractor/bns/1': 'feature_extractor_4',
-            '/feature_extractor/convolutions/2': 'feature_extractor_6',
-            '/feature_extractor/discrimination/T': 'feature_extractor_8',
-            '/experts': 'experts_0',
-            '/linear': 'link_0', '/bn': 'link_1',
-            '/deconvolutions/0': 'link_4', '/bns/0': 'link_5',
-            '/deconvolutions/1': 'link_7', '/bns/1': 'link_8',
-            '/deconvolutions/2': 'link_10',
+            **in_order(
+                'feature_extractor', F + 'convolutions/0', F + 'bns/0', None, F + 'convolutions/1', F + 'bns/1', None,
+                F + 'convolutions/2', None, F + 'discrimination/T'),
+            **EXPERTS,
+            **in_order(
+                'link', '/linear', '/bn', None, None, '/deconvolutions/0', '/bns/0', None, '/deconvolutions/1',
+                '/bns/1', None, '/deconvolutions/2'),
         },
-        ('/feature_extractor/convolutions/0/b', '/feature_extractor/convolutions/1/b',
-         '/linear/b', '/deconvolutions/0/b', '/deconvolutions/1/b')),
+        (F + 'convolutions/0/b', F + 'convolutions/1/b', '/linear/b', '/deconvolutions/0/b', '/deconvolutions/1/b')),
     'images_post': Family(
         build_images_post,
         {
-            '/feature_extractor/convolutions/0': 'feature_extractor_0',
-            '/feature_extractor/bns/0': 'feature_extractor_2',
-            '/feature_extractor/convolutions/1': 'feature_extractor_3',
-            '/feature_extractor/bns/1': 'feature_extractor_5',
-            '/feature_extractor/convolutions/2': 'feature_extractor_6',
-            '/experts': 'experts_0',
-            '/linear': 'link_0', '/bn': 'link_2',
-            '/deconvolutions/0': 'link_4', '/bns/0': 'link_6',
-            '/deconvolutions/1': 'link_7', '/bns/1': 'link_9',
-            '/deconvolutions/2': 'link_10',
+            **in_order(
+                'feature_extractor', F + 'convolutions/0', None, F + 'bns/0', F + 'convolutions/1', None, F + 'bns/1',
+                F + 'convolutions/2'),
+            **EXPERTS,
+            **in_order(
+                'link', '/linear', None, '/bn', None, '/deconvolutions/0', None, '/bns/0', '/deconvolutions/1', None,
+                '/bns/1', '/deconvolutions/2'),
         },
         ()),
 }

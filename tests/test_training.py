@@ -355,6 +355,7 @@ def test_penalty_is_part_of_the_loss():
         seen.extend(energy.array for energy in energies)
         return handed['energy_term'](*energies)
     observed, = run(started_pair(0), **{**handed, 'energy_term': energy_term})
+    assert len(seen) == 2
     assert float(observed['energy/loss']) == pytest.approx(
         float(observed['energy/positive']) - float(observed['energy/negative'])
         + 0.3 * sum(float((energies ** 2).mean()) for energies in seen), rel=1e-5)

@@ -289,16 +289,25 @@ def test_gradient_of_each_input_alone(name, device):
 
 # ---- activations at their edges
 
+FAR = [-1e30, -1e4, -100, 0, 100, 1e4, 1e30]
+
+
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_elu_at_zero_and_far_from_it(dtype, device):
-    x = chainer.Variable(device.send(numpy.array([0, -1e-30, 1e-30, -1e4, 1e4, -1e30, 1e30], dtype=dtype)))
-    with numpy.errstate(over='raise', invalid='raise'):
-        y = functions.elu(x)
-        F.sum(y).backward()
-    expected = numpy.array([0, -1e-30, 1e-30, -1, 1e4, -1, 1e30], dtype=dtype)
-    numpy.testing.assert_allclose(chainer.cuda.to_cpu(y.array), expected, rtol=1e-6)
+@pytest.mark.parametrize(('name', 'x', 'y', 'slope'), [
+    ('relu', [0.0, -0.0, -1, 1, -1e30, 1e30, 1e-30, -1e-30], [0, 0, 0, 1, 0, 1e30, 1e-30, 0], [0, 0, 0, 1, 0, 1, 1, 0]),
     # The slope goes through 0 without a jump.
-    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(x.grad), [1, 1, 1, 0, 1, 0, 1])
+    ('elu', [0, -1e-30, 1e-30, -1e4, 1e4, -1e30, 1e30], [0, -1e-30, 1e-30, -1, 1e4, -1, 1e30], [1, 1, 1, 0, 1, 0, 1]),
+    ('tanh', FAR, [-1] * 3 + [0] + [1] * 3, [0, 0, 0, 1, 0, 0, 0]),
+    ('sigmoid', FAR, [0] * 3 + [0.5] + [1] * 3, [0, 0, 0, 0.25, 0, 0, 0])], ids=['relu', 'elu', 'tanh', 'sigmoid'])
+def test_activations_at_zero_and_far_from_it(name, x, y, slope, dtype, device):
+    """Far from 0 the values are the limits, and nothing overflows."""
+    x = chainer.Variable(device.send(numpy.array(x, dtype=dtype)))
+    with numpy.errstate(over='raise', invalid='raise'):
+        found = getattr(functions, name)(x)
+        F.sum(found).backward()
+    numpy.testing.assert_allclose(
+        chainer.cuda.to_cpu(found.array), numpy.array(y, dtype=dtype), rtol=1e-6 if name == 'elu' else 0)
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(x.grad), slope)
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
@@ -309,30 +318,6 @@ def test_elu_is_exact_beside_zero(dtype, device):
     numpy.testing.assert_allclose(
         chainer.cuda.to_cpu(functions.elu(device.send(-x)).array), numpy.expm1(-x.astype(numpy.float64)),
         rtol=4 * numpy.finfo(dtype).eps)
-
-
-@pytest.mark.parametrize('dtype', DTYPES)
-def test_relu_at_zero(dtype, device):
-    """The slope at 0, of either sign, is 0, as Chainer's."""
-    x = chainer.Variable(device.send(numpy.array([0.0, -0.0, -1, 1, -1e30, 1e30, 1e-30, -1e-30], dtype=dtype)))
-    y = functions.relu(x)
-    F.sum(y).backward()
-    numpy.testing.assert_array_equal(
-        chainer.cuda.to_cpu(y.array), numpy.array([0, 0, 0, 1, 0, 1e30, 1e-30, 0], dtype=dtype))
-    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(x.grad), [0, 0, 0, 1, 0, 1, 1, 0])
-
-
-@pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize(('function', 'lower', 'at_zero', 'slope'), [
-    (functions.tanh, -1, 0, 1), (functions.sigmoid, 0, 0.5, 0.25)], ids=['tanh', 'sigmoid'])
-def test_saturation(function, lower, at_zero, slope, dtype, device):
-    """Far from 0 the values are the limits, the slopes 0, and nothing overflows."""
-    x = chainer.Variable(device.send(numpy.array([-1e30, -1e4, -100, 0, 100, 1e4, 1e30], dtype=dtype)))
-    with numpy.errstate(over='raise', invalid='raise'):
-        y = function(x)
-        F.sum(y).backward()
-    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(y.array), [lower] * 3 + [at_zero] + [1] * 3)
-    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(x.grad), [0, 0, 0, slope, 0, 0, 0])
 
 
 @pytest.mark.parametrize('name', ACTIVATIONS)

@@ -10,7 +10,6 @@ import pytest
 
 from ddgm import objectives
 from ddgm.evaluation import sampling
-from ddgm.evaluation.quadrature import log_partition
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 
@@ -69,17 +68,6 @@ def test_identity_features_give_a_boltzmann_machine(n_visible, n_hidden, sigma, 
     expected = numpy.logaddexp.reduce(
         log_shares + log_gaussian(x[:, None], means, sigma ** 2 / 2), axis=1)
     numpy.testing.assert_allclose(-sampling.energy_function(model)(x) - log_z, expected, rtol=1e-10, atol=1e-10)
-
-
-def test_quadrature_of_boltzmann_machine(rng):
-    """log Z by quadrature against the exact sum, and the mean of exp(−E)/Z against the mixture's."""
-    model, log_z, means, log_shares = restricted_boltzmann_machine(2, 4, 1.0, rng)
-    energy = sampling.energy_function(model)
-    assert log_partition(energy) == pytest.approx(log_z, abs=1e-4)
-    places = numpy.linspace(-8, 8, 401)
-    grid = numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2)
-    shares = numpy.exp(-energy(grid) - log_z) * (places[1] - places[0]) ** 2
-    numpy.testing.assert_allclose(shares @ grid, numpy.exp(log_shares) @ means, atol=1e-4)
 
 
 class LinearGaussianGenerator(DeepGenerativeModel):

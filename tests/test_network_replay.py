@@ -101,16 +101,6 @@ def test_the_networks_of_the_plane_keep_their_bits(task, preset, which, rng):
     assert pair[which].forward == as_written
 
 
-def test_a_recorded_network_is_not_computed_as_written_again(x):
-    network = Network(of_layers)
-    with Replay().of(network):
-        for _ in range(3):
-            network(x)
-    assert network.computed == 1
-    network(x)  # outside
-    assert network.computed == 2
-
-
 def test_whatever_a_network_may_depend_on_is_recorded_by_itself(rng):
     network, x = Network(of_layers), rng.normal(size=(6, 2)).astype(numpy.float32)
     twin = Network(of_layers)

@@ -12,7 +12,6 @@ import numpy
 import pytest
 
 from ddgm import objectives, training
-from ddgm.beyond_the_paper.energy_penalty import energy_penalty
 from ddgm.beyond_the_paper.importance import mean_of_gaussians, sample_by_importance
 from ddgm.beyond_the_paper.options import handed_to_the_loop
 from ddgm.data.toy import GaussianMixture
@@ -340,12 +339,6 @@ def test_true_entropy_gives_the_generator_the_density_of_the_energy(entropy, wei
     x = sampling.sample(generative_model, generative_model.draw_latent(5000, rng))
     numpy.testing.assert_allclose(x.var(axis=0), weight / 2, rtol=0.24)
     numpy.testing.assert_allclose(x.mean(axis=0), 0, atol=0.15)
-
-
-def test_penalty_of_both_phases(rng):
-    energies = [rng.normal(size=n).astype(numpy.float32) for n in (5, 7)]
-    penalty = energy_penalty(*map(chainer.Variable, energies), 0.3)
-    assert float(penalty.array) == pytest.approx(0.3 * sum((e ** 2).mean() for e in energies), rel=1e-5)
 
 
 def test_penalty_is_part_of_the_loss():

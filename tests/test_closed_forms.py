@@ -10,7 +10,6 @@ import pytest
 
 from ddgm import objectives
 from ddgm.evaluation import sampling
-from ddgm.evaluation.quadrature import log_partition
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
 
@@ -29,8 +28,8 @@ def log_gaussian(x, mean, variance):
     return -0.5 * ((x - mean) ** 2).sum(axis=-1) / variance - 0.5 * x.shape[-1] * numpy.log(2 * numpy.pi * variance)
 
 
-@pytest.mark.parametrize('sigma', [0.5, 1.0, 1.7])
-@pytest.mark.parametrize('b', [[0.0], [1.3], [0.4, -2.0], [0.3, 0.0, -1.0, 2.2, 0.7]])
+@pytest.mark.parametrize('sigma', [0.5, 1.7])
+@pytest.mark.parametrize('b', [[1.3], [0.3, 0.0, -1.0, 2.2, 0.7]])
 def test_energy_without_experts_is_gaussian(sigma, b, device, rng):
     """exp(−E)/Z = N(σ²b/2, (σ²/2)I) with log Z = D/2·log(πσ²) + σ²bᵀb/4, and ∇E = 2x/σ² − b."""
     b = numpy.array(b)
@@ -45,14 +44,6 @@ def test_energy_without_experts_is_gaussian(sigma, b, device, rng):
     F.sum(energy).backward()
     numpy.testing.assert_allclose(
         chainer.cuda.to_cpu(x.grad), 2 * chainer.cuda.to_cpu(x.array) / sigma ** 2 - b, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(('sigma', 'b'), [(1.0, [0.0, 0.0]), (0.5, [3.0, -2.0]), (2.0, [1.0, 0.5]), (1.0, [12.0, 0.0])])
-def test_quadrature_of_gaussian(sigma, b):
-    b = numpy.array(b)
-    energy = sampling.energy_function(gaussian_energy_model(b, sigma))
-    assert log_partition(energy) == pytest.approx(
-        numpy.log(numpy.pi * sigma ** 2) + sigma ** 2 * b @ b / 4, abs=1e-3)
 
 
 def restricted_boltzmann_machine(n_visible, n_hidden, sigma, rng):
@@ -71,33 +62,12 @@ def restricted_boltzmann_machine(n_visible, n_hidden, sigma, rng):
 
 
 @pytest.mark.parametrize(('n_visible', 'n_hidden', 'sigma'), [(1, 1, 1.0), (2, 3, 0.8), (2, 6, 1.0), (4, 5, 1.4)])
-def test_identity_features_give_a_boltzmann_machine(n_visible, n_hidden, sigma, device, rng):
+def test_identity_features_give_a_boltzmann_machine(n_visible, n_hidden, sigma, rng):
     model, log_z, means, log_shares = restricted_boltzmann_machine(n_visible, n_hidden, sigma, rng)
-    model.to_device(device)
     x = rng.normal(scale=2, size=(40, n_visible))
     expected = numpy.logaddexp.reduce(
         log_shares + log_gaussian(x[:, None], means, sigma ** 2 / 2), axis=1)
     numpy.testing.assert_allclose(-sampling.energy_function(model)(x) - log_z, expected, rtol=1e-10, atol=1e-10)
-
-
-def test_quadrature_of_boltzmann_machine(rng):
-    """log Z by quadrature against the exact sum, and the mean of exp(−E)/Z against the mixture's."""
-    model, log_z, means, log_shares = restricted_boltzmann_machine(2, 4, 1.0, rng)
-    energy = sampling.energy_function(model)
-    assert log_partition(energy) == pytest.approx(log_z, abs=1e-4)
-    places = numpy.linspace(-8, 8, 401)
-    grid = numpy.stack(numpy.meshgrid(places, places), axis=-1).reshape(-1, 2)
-    shares = numpy.exp(-energy(grid) - log_z) * (places[1] - places[0]) ** 2
-    numpy.testing.assert_allclose(shares @ grid, numpy.exp(log_shares) @ means, atol=1e-4)
-
-
-def test_terms_add_up(rng):
-    model, *_ = restricted_boltzmann_machine(3, 2, 0.9, rng)
-    x = rng.normal(size=(6, 3))
-    terms = model.quadratic_term(x).array, model.bias_term(x).array, model.expert_term(x).array
-    numpy.testing.assert_allclose(model(x).array, sum(terms), rtol=1e-12)
-    assert (terms[0] > 0).all()
-    assert (terms[2] < 0).all()
 
 
 class LinearGaussianGenerator(DeepGenerativeModel):

@@ -1,4 +1,4 @@
-"""Gradients beside Chainer's two ways and finite differences, and what Chainer sees of our functions."""
+"""Gradients beside Chainer's two ways, and what Chainer sees of our functions."""
 
 import gc
 import weakref
@@ -60,44 +60,30 @@ def draw(rng, device, dtype=numpy.float64):
             for shape in ((N, UNITS), (UNITS, UNITS), (UNITS,))]
 
 
-@pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
 @pytest.mark.parametrize('name', GRAPHS)
-def test_same_as_both_ways_of_chainer(name, dtype, device, rng):
-    variables = draw(rng, device, dtype)
-    loss = GRAPHS[name](*variables)
-    computed = gradients(loss, variables)
-    by_grad = chainer.grad([loss], variables)
-    loss.backward()
-    tolerance = {'rtol': 1e-5, 'atol': 1e-6} if dtype == numpy.float32 else {'rtol': 1e-11, 'atol': 1e-13}
-    for gradient, other, variable in zip(computed, by_grad, variables):
-        assert isinstance(gradient, device.xp.ndarray)
-        assert (gradient.dtype, gradient.shape) == (dtype, variable.shape)
-        device.xp.testing.assert_allclose(gradient, other.array, **tolerance)
-        device.xp.testing.assert_allclose(gradient, variable.grad, **tolerance)
-
-
-@pytest.mark.parametrize('name', GRAPHS)
-def test_finite_differences(name, rng):
-    variables = draw(rng, chainer.get_device('@numpy'))
-    computed = gradients(GRAPHS[name](*variables), variables)
-    for variable, gradient in zip(variables, computed):
-        for index in numpy.ndindex(variable.shape):
-            values = []
-            for shift in (1e-6, -1e-6):
-                variable.array[index] += shift
-                values.append(float(GRAPHS[name](*variables).array))
-                variable.array[index] -= shift
-            assert gradient[index] == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-8)
-
-
-@pytest.mark.parametrize('name', GRAPHS)
-@pytest.mark.parametrize('wanted', [[0], [1], [2], [2, 0], [1, 2], [2, 1, 0]], ids=str)
-def test_some_of_the_variables_in_any_order(name, wanted, device, rng):
+def test_same_as_both_ways_of_chainer(name, device, rng):
+    """And no trace of them is left: no ``grad`` is set, and the graph can be used again."""
     variables = draw(rng, device)
     loss = GRAPHS[name](*variables)
+    computed = gradients(loss, variables)
+    assert all(variable.grad is None for variable in [*variables, loss])
+    by_grad = chainer.grad([loss], variables)
+    loss.backward()
+    for gradient, other, variable in zip(computed, by_grad, variables):
+        assert isinstance(gradient, device.xp.ndarray)
+        assert (gradient.dtype, gradient.shape) == (numpy.float64, variable.shape)
+        device.xp.testing.assert_allclose(gradient, other.array, rtol=1e-11, atol=1e-13)
+        device.xp.testing.assert_allclose(gradient, variable.grad, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize('name', GRAPHS)
+def test_some_of_the_variables_in_any_order(name, rng):
+    variables = draw(rng, chainer.get_device('@numpy'))
+    loss = GRAPHS[name](*variables)
     every = gradients(loss, variables)
-    for i, gradient in zip(wanted, gradients(loss, [variables[i] for i in wanted])):
-        device.xp.testing.assert_array_equal(gradient, every[i])
+    for wanted in ([0], [1], [2], [2, 0], [1, 2], [2, 1, 0], [1, 1]):
+        for i, gradient in zip(wanted, gradients(loss, [variables[i] for i in wanted])):
+            numpy.testing.assert_array_equal(gradient, every[i])
 
 
 def test_no_gradient_where_the_loss_does_not_depend(device, rng):
@@ -110,12 +96,6 @@ def test_no_gradient_where_the_loss_does_not_depend(device, rng):
     assert computed[2] is None
     device.xp.testing.assert_array_equal(computed[1], gradients(loss, [W])[0])
     assert gradients(loss, []) == []
-
-
-def test_one_variable_asked_for_twice(device, rng):
-    x, W, b = draw(rng, device)
-    first, again = gradients(ours(x, W, b), [W, W])
-    device.xp.testing.assert_array_equal(first, again)
 
 
 def test_intermediate_variables_and_the_loss_itself(device, rng):
@@ -202,22 +182,12 @@ def test_functions_of_chainer_are_asked_for_no_more_either(monkeypatch, device, 
     assert asked == [('LinearFunction', (1,))]
 
 
-def test_gradients_leave_no_trace(device, rng):
-    """No ``grad`` of any variable is set, and the graph can be used again."""
-    variables = draw(rng, device)
-    loss = mixed(*variables)
-    first = gradients(loss, variables)
-    assert all(variable.grad is None for variable in [*variables, loss])
-    for gradient, again in zip(first, gradients(loss, variables)):
-        device.xp.testing.assert_array_equal(gradient, again)
-
-
 @pytest.mark.parametrize('name', GRAPHS)
 def test_same_bits_each_time(name, rng):
     """The order in which gradients are added does not hang on where Python puts its objects."""
     arrays = [variable.array for variable in draw(rng, chainer.get_device('@numpy'), numpy.float32)]
     seen, kept = set(), []
-    for i in range(100):
+    for i in range(30):
         kept.append([object() for _ in range(7 * i % 50)])  # so that addresses, and what is hashed by them, change
         variables = [chainer.Variable(array) for array in arrays]
         loss = GRAPHS[name](*variables)
@@ -309,28 +279,10 @@ def test_inputs_that_no_gradient_needs_are_let_go(function, rng):
     numpy.testing.assert_array_equal(x.grad, expected)
 
 
-@pytest.mark.parametrize('function', [
-    functions.tanh, functions.relu, equations.quadratic_term, lambda x: functions.linear(x, numpy.ones((2, UNITS)))],
-    ids=['tanh', 'relu', 'quadratic_term', 'linear'])
-def test_no_second_derivative(function, rng):
+def test_no_second_derivative(rng):
     x = chainer.Variable(rng.normal(size=(N, UNITS)))
+    loss = functions.mean(functions.tanh(x))
     with pytest.raises(RuntimeError, match='no second derivative'):
-        chainer.grad([F.sum(function(x))], [x], enable_double_backprop=True)
+        chainer.grad([loss], [x], enable_double_backprop=True)
     with pytest.raises(RuntimeError, match='no second derivative'):
-        F.sum(function(x)).backward(enable_double_backprop=True)
-
-
-def test_gradients_of_a_network_of_links(device, rng):
-    """All parameters of a model whose layers are ours and Chainer's, against Chainer's way."""
-    model = chainer.Sequential(
-        chainer.links.Linear(UNITS, 6), functions.elu, chainer.links.BatchNormalization(6), F.dropout,
-        chainer.links.Linear(6, 3), functions.tanh)
-    model.to_device(device)
-    with chainer.using_config('train', False):
-        loss = functions.mean(model(device.send(rng.normal(size=(N, UNITS)).astype(numpy.float32))))
-    model.cleargrads()
-    loss.backward()
-    parameters = list(model.params())
-    assert len(parameters) == 6
-    for parameter, gradient in zip(parameters, gradients(loss, parameters)):
-        device.xp.testing.assert_allclose(gradient, parameter.grad, rtol=1e-6, atol=1e-8)
+        loss.backward(enable_double_backprop=True)

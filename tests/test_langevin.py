@@ -19,7 +19,7 @@ def gaussian(b, sigma, device):
 @pytest.mark.parametrize('step_size', [0.02, 0.1])  # half the width of the density squared, too
 def test_density_is_that_of_the_energy_whatever_the_step(step_size, device, rng):
     sigma, b = 0.5, numpy.array([2.0, -4.0])
-    start = device.send(numpy.zeros((20_000, 2), dtype=numpy.float32))
+    start = device.send(numpy.zeros((10_000, 2), dtype=numpy.float32))
     x = chainer.cuda.to_cpu(langevin.refine(gaussian(b, sigma, device), start, 60, step_size, rng))
     numpy.testing.assert_allclose(x.mean(axis=0), sigma ** 2 * b / 2, atol=0.015)
     numpy.testing.assert_allclose(x.var(axis=0), sigma ** 2 / 2, rtol=0.04)

@@ -23,19 +23,17 @@ def energy_of_gaussians(*parts):
 @pytest.mark.parametrize('deviation', [0.005, 0.02, 0.3, 2.0])
 def test_narrow_and_wide(deviation, rng):
     """Tilted Gaussians four times as long as wide, from a quarter of a cell to beyond the first square."""
-    for _ in range(3):
-        centre, angle = rng.uniform(-2, 2, size=2), rng.uniform(0, math.pi)
-        turn = numpy.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        scale = numpy.array([deviation, min(4 * deviation, 5.0)])
+    centre, angle = rng.uniform(-2, 2, size=2), rng.uniform(0, math.pi)
+    turn = numpy.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    scale = numpy.array([deviation, min(4 * deviation, 5.0)])
 
-        def energy(x, centre=centre, turn=turn, scale=scale):
-            return 0.5 * (((x - centre) @ turn / scale) ** 2).sum(axis=1)
-        assert log_partition(energy) == pytest.approx(math.log(2 * math.pi * scale.prod()), abs=1e-5)
+    def energy(x):
+        return 0.5 * (((x - centre) @ turn / scale) ** 2).sum(axis=1)
+    assert log_partition(energy) == pytest.approx(math.log(2 * math.pi * scale.prod()), abs=1e-5)
 
 
 @pytest.mark.parametrize('parts', [
     [(1, (0, 0), 0.5), (1, (12, 0), 0.5)],  # an empty frame between them
-    [(1, (0, 0), 0.5), (1, (500, 0), 0.5)],
     [(1, (0, 0), 1), (1, (20, -15), 0.05)],  # five times narrower than the cells there
     [(0.5, (0, 0), 0.3), (0.9, (30, 40), 3), (0.2, (-7, 2), 0.01), (0.4, (100, -100), 20)],
     [(1, (400, -300), 0.7)],  # nothing near the origin
@@ -48,9 +46,9 @@ def test_gaussians_far_apart(parts):
         math.log(sum(mass for mass, _, _ in parts)), abs=1e-5)
 
 
-@pytest.mark.parametrize(('place', 'deviation'), [((20.0, -15.0), 0.005), ((1.2345, 2.3456), 1e-5)])
-def test_a_sample_tells_of_a_needle(place, deviation):
+def test_a_sample_tells_of_a_needle():
     """The cells can't see it, the valley around it is as narrow; one of two thousand samples lies on it."""
+    place, deviation = (1.2345, 2.3456), 1e-5
     energy = energy_of_gaussians((1, (0, 0), 1), (1, place, deviation))
     samples = numpy.random.default_rng(0).standard_normal((2000, 2))
     samples[1234] = numpy.array(place) + 1.5 * deviation
@@ -78,7 +76,7 @@ def test_energies_in_float32():
 
 
 @pytest.mark.parametrize(('mean', 'deviation'), [
-    ((0, 0), 1.0), ((1, -0.5), 0.7), ((0.3, 0.2), 0.05), ((2, 1), 1.5), ((-1.2, 0.4), 0.004)])
+    ((1, -0.5), 0.7), ((0.3, 0.2), 0.05), ((2, 1), 1.5), ((-1.2, 0.4), 0.004)])
 def test_divergences_of_gaussians(mean, deviation):
     """From N((0.5, 0), 0.8²I), in closed form; P may be far narrower than a cell, and reach out of the square."""
     def log_data_density(x):
@@ -104,6 +102,7 @@ def test_divergences_of_gaussians(mean, deviation):
     (lambda x: numpy.full(len(x), -numpy.inf), 'not finite'),
     (lambda x: numpy.full(len(x), numpy.inf), '0 everywhere'),
 ], ids=['flat', 'logarithm', 'slope', 'beyond', 'steep', 'disc', 'nan', 'minus infinity', 'infinity'])
-def test_says_when_it_fails(energy, reason):
+def test_says_when_it_fails(energy, reason, monkeypatch):
+    monkeypatch.setattr(quadrature, '_MOST', 2 ** 18)  # so that it gives up sooner
     with pytest.raises(ValueError, match=reason):
         log_partition(energy)

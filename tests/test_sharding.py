@@ -75,20 +75,19 @@ def train_in(size, task, preset, iterations):
     return results, meeting.n_sums
 
 
-@pytest.mark.parametrize('size', [2, 4])
-@pytest.mark.parametrize(('task', 'preset', 'n_sums'), [
+@pytest.mark.parametrize(('task', 'preset', 'size', 'n_sums'), [
     # Two models' gradients, the statistics of each BatchNormalization forward and back, what is observed.
-    ('gaussian_mixture', 'default', 2 + 6 + 1),
-    ('gaussian_mixture', 'calibrated', None),
-    ('gaussian_mixture', 'density', None),
-    ('mnist', 'post', 2 + 6 + 1),
-    ('mnist', 'batch_normalized_energy', None),
-    ('mnist', 'last_commit', None),
-    ('images', 'post', 2 + 21 + 1),
-    ('images', 'last_commit', None),
-    ('images', 'author', None),
+    ('gaussian_mixture', 'default', 4, 2 + 6 + 1),
+    ('gaussian_mixture', 'calibrated', 2, None),
+    ('gaussian_mixture', 'density', 4, None),
+    ('mnist', 'post', 4, 2 + 6 + 1),
+    ('mnist', 'batch_normalized_energy', 4, None),
+    ('mnist', 'last_commit', 2, None),
+    ('images', 'post', 2, 2 + 21 + 1),
+    ('images', 'last_commit', 4, None),
+    ('images', 'author', 2, None),
 ])
-def test_the_mathematics_of_one_process(task, preset, n_sums, size):
+def test_the_mathematics_of_one_process(task, preset, size, n_sums):
     """Uneven shares too: 30 rows of four, 9 rows of two."""
     observed, parameters = train(task, preset, 1)
     results, n = train_in(size, task, preset, 1)

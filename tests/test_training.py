@@ -1,6 +1,10 @@
-"""The loop: on problems with a known answer, and its promises."""
+"""The loop: on problems with a known answer, and its promises.
+
+What a step computes is held to PyTorch, to the 2016 code and to plain Chainer elsewhere; here it is held to itself.
+"""
 
 import dataclasses
+import functools
 
 import chainer
 import chainer.functions as F
@@ -8,11 +12,10 @@ import numpy
 import pytest
 
 from ddgm import objectives, training
-from ddgm.beyond_the_paper.energy_penalty import energy_penalty
 from ddgm.beyond_the_paper.importance import mean_of_gaussians, sample_by_importance
 from ddgm.beyond_the_paper.options import handed_to_the_loop
 from ddgm.data.toy import GaussianMixture
-from ddgm.evaluation import sampling
+from ddgm.evaluation import sampling, tasks
 from ddgm.fast import noise
 from ddgm.fast.links import BatchNormalization
 from ddgm.fast.strategy import Fast
@@ -24,151 +27,157 @@ from ddgm.presets import PRESETS
 SETTINGS = PRESETS['gaussian_mixture']['default'].settings
 
 
-def test_energy_model_of_a_gaussian_reaches_its_bias(rng):
-    """Quadratic and bias terms alone, x⁻ drawn exactly from the model: b goes to 2μ/σ²."""
-    mean, sigma = numpy.array([0.7, -0.4]), 0.8
-    model = DeepEnergyModel(None, None, n_visible=2, sigma=sigma)
-    optimizer = training.make_optimizer(model, learning_rate=0.03)
-    for _ in range(600):
-        x_positive = rng.normal(loc=mean, scale=sigma / numpy.sqrt(2), size=(500, 2)).astype(numpy.float32)
-        x_negative = (sigma ** 2 * model.b.array / 2 + sigma / numpy.sqrt(2) * rng.normal(size=(500, 2))).astype(
-            numpy.float32)
-        optimizer.update(
-            lambda positive, negative: objectives.energy_model_loss(
-                objectives.mean_energy(model(positive)), objectives.mean_energy(model(negative))),
-            x_positive, x_negative)
-        optimizer.alpha *= 0.995
-    numpy.testing.assert_allclose(model.b.array, 2 * mean / sigma ** 2, atol=0.05)
+strategies = pytest.mark.parametrize('make_strategy', [training.AsWritten, Fast])
 
 
-def test_pair_on_a_gaussian_recovers_its_mean(rng):
-    mean = numpy.array([1.0, -0.5], dtype=numpy.float32)
-    initial_weight = chainer.initializers.Normal(0.5, rng=rng)
-    generative_model = toy.GenerativeModel(2, 16, initial_weight)
-    energy_model = DeepEnergyModel(None, None, n_visible=2)
-    optimizers = [training.make_optimizer(model, learning_rate=1e-2) for model in (energy_model, generative_model)]
-    for _ in training.train(
-            *optimizers, draw_data=lambda n, rng: mean + (rng.standard_normal((n,
-            2)) * 0.5 ** 0.5).astype(numpy.float32),
-            batchsize=100, seed=0, iterations=600):
-        pass
-    x = sampling.sample(generative_model, generative_model.draw_latent(5000, rng))
-    numpy.testing.assert_allclose(x.mean(axis=0), mean, atol=0.15)
-    numpy.testing.assert_allclose(energy_model.b.array, 2 * mean, atol=0.5)
+def run(models, make_optimizer=training.make_optimizer, **options):
+    """What each iteration observes: of one, and of small batches of the ten Gaussians, where nothing else is said."""
+    options = {'draw_data': GaussianMixture().sample, 'batchsize': 10, 'seed': 0, 'iterations': 1, **options}
+    return [observation for _, observation in training.train(*map(make_optimizer, models), **options)]
 
 
-def started_pair(seed, sampler):
+def still(model):
+    """An optimizer that leaves its model as it is."""
+    return chainer.optimizers.SGD(lr=0).setup(model)
+
+
+def started_pair(seed):
     rng = numpy.random.default_rng(seed)
     models = toy.build_models(SETTINGS, rng)
-    training.start_from_batch(models[0], sampler(200, rng), rng)
+    training.start_from_batch(models[0], GaussianMixture().sample(200, rng), rng)
     return models
 
 
-def test_energy_step_is_cut_off_from_the_generator():
-    """The DEM's step neither builds a graph through G nor leaves a gradient there."""
-    energy_model, generative_model = started_pair(0, GaussianMixture().sample)
-    generative_model.cleargrads()
-    seen = []
-
-    class Watched(chainer.optimizers.SGD):
-        def update(self, *arguments):
-            seen.append({name: p.grad is None for name, p in generative_model.namedparams()})
-            super().update(*arguments)
-    energy_optimizer, generator_optimizer = Watched(lr=0).setup(energy_model), training.make_optimizer(generative_model)
-    next(training.train(
-        energy_optimizer, generator_optimizer, draw_data=GaussianMixture().sample, batchsize=10, seed=0, iterations=1))
-    assert len(seen) == 1
-    assert all(seen[0].values())
+@strategies
+def test_pair_on_a_gaussian_recovers_its_mean(make_strategy, rng):
+    mean = numpy.array([1.0, -0.5], dtype=numpy.float32)
+    models = DeepEnergyModel(None, None, n_visible=2), toy.GenerativeModel(2, 16, chainer.initializers.Normal(
+        0.5, rng=rng))
+    run(models, functools.partial(training.make_optimizer, learning_rate=2e-2, decay_from=100),
+        draw_data=lambda n, rng: mean + (rng.standard_normal((n, 2)) * 0.5 ** 0.5).astype(numpy.float32),
+        batchsize=100, iterations=300, strategy=make_strategy())
+    x = sampling.sample(models[1], models[1].draw_latent(5000, rng))
+    numpy.testing.assert_allclose(x.mean(axis=0), mean, atol=0.15)
+    numpy.testing.assert_allclose(models[0].b.array, 2 * mean, atol=0.5)
 
 
-def test_generator_step_leaves_the_energy_model_alone():
-    """The DGM's step changes no weight of the DEM and leaves no gradient there."""
-    energy_model, generative_model = started_pair(0, GaussianMixture().sample)
+@strategies
+def test_each_step_is_that_of_its_own_model(make_strategy):
+    """No graph leads from x⁻ into G in the DEM's step, and the DGM's leaves weights and gradients of the DEM alone."""
+    models = started_pair(0)
+    models[1].cleargrads()
 
-    def state():
-        return {name: (p.array.copy(), p.grad.copy()) for name, p in energy_model.namedparams()}
-    after_own_step = []
+    def state(model):
+        return {name: (p.array.copy(), None if p.grad is None else p.grad.copy()) for name, p in model.namedparams()}
+    before, after = state(models[1]), []
 
     class Watched(chainer.optimizers.SGD):
         def update(self, *arguments):
             super().update(*arguments)
-            after_own_step.append(state())
-    before = generative_model.l3.W.array.copy()
-    for _ in training.train(
-            Watched(lr=0.01).setup(energy_model), training.make_optimizer(generative_model),
-            draw_data=GaussianMixture().sample,
-            batchsize=10, seed=0, iterations=1):
-        pass
-    after, = after_own_step
-    assert any(gradient.any() for _, gradient in after.values())
-    for name, (array, gradient) in state().items():
-        numpy.testing.assert_array_equal(array, after[name][0], err_msg=name)
-        numpy.testing.assert_array_equal(gradient, after[name][1], err_msg=name)
-    assert (generative_model.l3.W.array != before).any()
+            after.append([state(model) for model in models])
+    run(models, lambda model: Watched(lr=0.01).setup(model), strategy=make_strategy())
+    (energy, generator), (energy_at_last, generator_at_last) = after
+    assert all(gradient is None for _, gradient in generator.values())
+    assert any(gradient.any() for _, gradient in energy.values())
+    for one, other in ((before, generator), (energy, energy_at_last)):
+        for name, (array, gradient) in one.items():
+            numpy.testing.assert_array_equal(array, other[name][0], err_msg=name)
+            numpy.testing.assert_array_equal(gradient, other[name][1], err_msg=name)
+    assert (generator_at_last['/l3/W'][0] != generator['/l3/W'][0]).any()
 
 
 @pytest.mark.parametrize('generator_first', [False, True])
 def test_order_of_the_two_updates(generator_first):
     """The model that comes second is updated against the updated first one."""
-    models = energy_model, generative_model = started_pair(0, GaussianMixture().sample)
+    models = energy_model, generative_model = started_pair(0)
     updated = []
 
     class Watched(chainer.optimizers.SGD):
         def update(self, *arguments):
             super().update(*arguments)
             updated.append(self.target)
-    for _ in training.train(
-            *(Watched(lr=0.01).setup(model) for model in models), draw_data=GaussianMixture().sample, batchsize=10,
-            seed=0, iterations=2, generator_first=generator_first):
-        pass
+    run(models, lambda model: Watched(lr=0.01).setup(model), iterations=2, generator_first=generator_first)
     order = [generative_model, energy_model] if generator_first else [energy_model, generative_model]
     assert updated == order * 2
 
 
 def test_the_two_steps_never_share_noise(monkeypatch):
-    models = started_pair(0, GaussianMixture().sample)
-    drawn = []
-    draw_latent = models[1].draw_latent
+    models = started_pair(0)
+    drawn, draw_latent = [], models[1].draw_latent
 
     def watched(n, rng):
         drawn.append(draw_latent(n, rng))
         return drawn[-1]
     monkeypatch.setattr(models[1], 'draw_latent', watched)
-    for _ in training.train(
-            *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=10, seed=0,
-            iterations=3):
-        pass
+    run(models, iterations=3)
     assert len(drawn) == 6
     assert len({z.tobytes() for z in drawn}) == 6
 
 
-def draws_of_noise(seed, done, iterations, device, strategy):
+TASKS = {
+    'gaussian_mixture': ({'n_hidden': 16}, (2,)),
+    'mnist': ({'noise': 0.0}, (784,)),
+    'images': ({'width': 0.03, 'dropout': 0.0}, (3, 64, 64)),
+}
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_a_step_is_the_same_in_every_way(task, device):
+    """As the scripts compute it, on any device, beside what is written; noise apart, of which each draws another."""
+    changes, shape = TASKS[task]
+    settings = dataclasses.replace(next(iter(PRESETS[task].values())).settings, n_experts=8, **changes)
+
+    def draw(n, rng):
+        return rng.random((n, *shape), dtype=numpy.float32)
+
+    def step(device, strategy):
+        """What is observed, and how far each weight has gone."""
+        models = tasks.build_models(task, settings, numpy.random.default_rng(5))
+        training.start_from_batch(models[0], draw(8, numpy.random.default_rng(6)), numpy.random.default_rng(7))
+        for model in models:
+            model.to_device(device)
+        before = [parameter.array.copy() for model in models for parameter in model.params()]
+        # With Adam's own eps, gradients that are 0 but for rounding become whole steps in any direction.
+        observed, = run(
+            models, functools.partial(training.make_optimizer, eps=0.1), draw_data=draw, batchsize=8,
+            strategy=strategy)
+        parameters = [parameter.array for model in models for parameter in model.params()]
+        return observed, numpy.concatenate([
+            chainer.cuda.to_cpu(array - other).ravel() for array, other in zip(parameters, before)])
+    observed, steps = step(device, Fast())
+    expected, expected_steps = step(chainer.get_device('@numpy'), training.AsWritten())
+    assert observed.keys() == expected.keys()
+    for name, value in observed.items():  # nothing is read back
+        assert isinstance(value, device.xp.ndarray), name
+        assert value.shape == ()
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-4, abs=1e-3), name
+    assert float(observed['energy/loss']) == pytest.approx(
+        float(observed['energy/positive']) - float(observed['energy/negative']), rel=1e-4)
+    assert float(observed['generator/loss']) == pytest.approx(
+        float(observed['generator/energy']) - float(observed['generator/entropy']), rel=1e-4)
+    assert abs(expected_steps).max() > 1e-6
+    numpy.testing.assert_allclose(steps, expected_steps, rtol=0, atol=1e-3 * abs(expected_steps).max())
+
+
+def draws_of_noise(seed, start, iterations, strategy):
     """What a DEM with noise in it drew in training, call by call, for batches of ten."""
     draws = []
 
     def noisy(x):
-        draws.append(chainer.cuda.to_cpu(noise.add_noise(0 * chainer.as_variable(x), 1.0).array))
+        draws.append(noise.add_noise(0 * chainer.as_variable(x), 1.0).array)
         return x
-    models = DeepEnergyModel(noisy, linear_experts(), n_visible=2, joinable=True), toy.GenerativeModel(
-        2, 4, 0.1)
-    for model in models:
-        model.to_device(device)
-    for _ in training.train(
-            *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=10, seed=seed,
-            start=done, iterations=iterations, strategy=strategy):
-        pass
+    models = (
+        DeepEnergyModel(noisy, chainer.links.Linear(2, 3, initialW=0.1), n_visible=2, joinable=True),
+        toy.GenerativeModel(2, 4, 0.1))
+    run(models, seed=seed, start=start, iterations=iterations, strategy=strategy)
     return draws
 
 
-def linear_experts():
-    return chainer.links.Linear(2, 3, initialW=0.1)
-
-
 @pytest.mark.parametrize(('make_strategy', 'sizes'), [(training.AsWritten, [10, 10, 10]), (Fast, [20, 10])])
-def test_networks_draw_new_noise_that_the_seed_repeats(make_strategy, sizes, device):
+def test_networks_draw_new_noise_that_the_seed_repeats(make_strategy, sizes):
     """In x⁺, in both x⁻ and in each iteration another; the same again for the same seed, and by iteration."""
     def drawn(*arguments):
-        return draws_of_noise(*arguments, device, make_strategy())
+        return draws_of_noise(*arguments, make_strategy())
     draws = drawn(0, 0, 3)
     assert [len(draw) for draw in draws] == sizes * 3
     rows = [row.tobytes() for draw in draws for row in draw]
@@ -182,22 +191,25 @@ def extractor(*between):
     return chainer.Sequential(chainer.links.Linear(2, 4), *between, F.tanh)
 
 
-# By name: a feature extractor, and whether both phases take one pass of it.
+# By name: a feature extractor, whether it is joinable, and how many samples each phase has.
 EXTRACTORS = {
-    'independent samples': (extractor, True),
-    'BatchNormalization': (lambda: extractor(BatchNormalization(4)), True),
-    'BatchNormalization without γ': (lambda: extractor(BatchNormalization(4, use_gamma=False)), True),
-    'BatchNormalization of Chainer': (lambda: extractor(chainer.links.BatchNormalization(4)), False),
+    'independent samples': (extractor, True, (6, 6)),
+    'phases of two sizes': (extractor, True, (7, 5)),
+    'BatchNormalization': (lambda: extractor(BatchNormalization(4)), True, (6, 6)),
+    'BatchNormalization without γ': (
+        lambda: extractor(BatchNormalization(4, use_gamma=False)), True, (6, 6)),
+    'BatchNormalization of Chainer': (
+        lambda: extractor(chainer.links.BatchNormalization(4)), False, (6, 6)),
     'minibatch discrimination': (
-        lambda: chainer.Sequential(MinibatchDiscrimination(2, 2, 3, chainer.initializers.Normal()), F.tanh), True),
+        lambda: chainer.Sequential(MinibatchDiscrimination(2, 2, 3, chainer.initializers.Normal()), F.tanh), True,
+        (6, 6)),
 }
 
 
-@pytest.mark.parametrize('sizes', [(6, 6), (7, 5)], ids=str)
 @pytest.mark.parametrize('name', EXTRACTORS)
-def test_phases_do_not_change_one_another(name, sizes, rng, monkeypatch, device):
+def test_phases_do_not_change_one_another(name, rng, monkeypatch, device):
     """E(x⁺), E(x⁻), gradients and running statistics are those of two passes, though a pass may be of both."""
-    make_extractor, joinable = EXTRACTORS[name]
+    make_extractor, joinable, sizes = EXTRACTORS[name]
     model = DeepEnergyModel(make_extractor(), chainer.links.Linear(4, 3), n_visible=2, joinable=joinable)
     model.to_device(device)
     passes, forward = [], DeepEnergyModel.forward
@@ -224,90 +236,32 @@ def test_phases_do_not_change_one_another(name, sizes, rng, monkeypatch, device)
         device.xp.testing.assert_allclose(together[path], expected, rtol=1e-4, atol=1e-4, err_msg=path)
 
 
-def pair_of_numbers(device):
-    """A model of two parameters, 1 and −2, whose gradients are 30 and 40."""
-    model = chainer.Chain(a=chainer.links.Bias(shape=(1,)), b=chainer.links.Bias(shape=(1,)))
-    for parameter, value in ((model.a.b, 1), (model.b.b, -2)):
-        parameter.array[...] = value
-    model.to_device(device)
-    for parameter, gradient in ((model.a.b, 30), (model.b.b, 40)):
-        parameter.grad = device.xp.array([gradient], dtype=numpy.float32)
-    return model
-
-
-def gradient_that_counted(model, **options):
-    """After one update, what is left of the two gradients: AdaGrad sums their squares from 0 on."""
-    before = model.a.b.array.copy(), model.b.b.array.copy()
-    training.make_optimizer(model, name='adagrad', **options).update()
-    states = [parameter.update_rule.state['h'] for parameter in (model.a.b, model.b.b)]
-    signs = [float(old[0] - parameter.array[0]) > 0 or -1 for old, parameter in zip(before, (model.a.b, model.b.b))]
-    return tuple(sign * float(state[0]) ** 0.5 for sign, state in zip(signs, states))
-
-
-def test_gradient_is_clipped_as_a_whole(device):
-    """One norm over all parameters of a model: a gradient of norm 50 becomes one of norm 10."""
-    assert gradient_that_counted(pair_of_numbers(device)) == pytest.approx((6, 8), rel=1e-5)
-
-
-@pytest.mark.parametrize('gradient_norm', [0, 51])
-def test_gradient_is_not_clipped_where_its_norm_may_be_larger(gradient_norm, device):
-    assert gradient_that_counted(pair_of_numbers(device), gradient_norm=gradient_norm) == pytest.approx((30, 40))
-
-
-def test_gradient_itself_stays_as_it_was(device):
-    """Clipping and penalty go into the update only."""
-    model = pair_of_numbers(device)
-    gradient_that_counted(model, weight_decay=0.5)
-    assert (float(model.a.b.grad[0]), float(model.b.b.grad[0])) == (30, 40)
-
-
-@pytest.mark.parametrize(('gradient_norm', 'clipped'), [(0, (30, 40)), (10.0, (6, 8))])
-def test_weight_decay(gradient_norm, clipped, device):
-    """The penalty's gradient is rate · weight, added to what the clipping left."""
-    assert gradient_that_counted(
-        pair_of_numbers(device), gradient_norm=gradient_norm, weight_decay=0.5) == pytest.approx(
-            (clipped[0] + 0.5 * 1, clipped[1] + 0.5 * -2), rel=1e-5)
-
-
-def test_clipping_and_weight_decay_with_adam(device):
-    """Its averages start with (1 − β₁)g and (1 − β₂)g², g what clipping left plus rate · weight."""
-    model = pair_of_numbers(device)
-    training.make_optimizer(model, beta1=0.5, beta2=0.999, gradient_norm=10.0, weight_decay=0.5).update()
-    for parameter, gradient in ((model.a.b, 6.5), (model.b.b, 7.0)):
-        state = parameter.update_rule.state
-        assert float(state['m'][0]) == pytest.approx(0.5 * gradient, rel=1e-5)
-        assert float(state['v'][0]) == pytest.approx(0.001 * gradient ** 2, rel=1e-5)
-
-
-def test_adam(device):
-    """The first step of Adam is the learning rate, whatever the gradient; the second by its equations."""
-    model, learning_rate, beta1, beta2, eps = pair_of_numbers(device), 0.1, 0.5, 0.999, 0.01
-    optimizer = training.make_optimizer(
-        model, learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps, gradient_norm=0)
-    m = v = 0
-    expected = 1.0
-    for step, gradient in enumerate((30, -3), 1):
-        model.a.b.grad[...] = gradient
-        optimizer.update()
-        m, v = beta1 * m + (1 - beta1) * gradient, beta2 * v + (1 - beta2) * gradient ** 2
-        # Chainer adds eps before it corrects the bias of v.
-        expected -= learning_rate * (1 - beta2 ** step) ** 0.5 / (1 - beta1 ** step) * m / (v ** 0.5 + eps)
-        assert float(model.a.b.array[0]) == pytest.approx(expected, rel=1e-5)
-
-
-def test_adagrad_with_weight_decay(device):
-    """Steps of learning rate · g/√(Σ g²), g with the penalty's."""
-    model = pair_of_numbers(device)
-    optimizer = training.make_optimizer(
-        model, learning_rate=0.1, gradient_norm=0, weight_decay=0.5, name='adagrad')
-    squares, expected = 0, 1.0
-    for gradient in (30, -3):
-        model.a.b.grad[...] = gradient
-        optimizer.update()
-        with_penalty = gradient + 0.5 * expected
-        squares += with_penalty ** 2
-        expected -= 0.1 * with_penalty / squares ** 0.5
-        assert float(model.a.b.array[0]) == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize(('name', 'make', 'defaults', 'hyperparameters'), [
+    ('adam', chainer.optimizers.Adam, {'alpha': 2e-4, 'beta1': 0.5}, {
+        'learning_rate': 0.1, 'beta1': 0.6, 'beta2': 0.95, 'eps': 0.01}),
+    ('adagrad', chainer.optimizers.AdaGrad, {'lr': 2e-4}, {'learning_rate': 0.1, 'eps': 0.01})])
+def test_optimizers_are_made_as_they_are_told(name, make, defaults, hyperparameters):
+    """Two steps beside Chainer's own, with its hooks; the gradient itself stays.  More is in test_optimizers.py."""
+    def steps(optimizer):
+        for gradient in ([30, 40], [-3, 1]):
+            optimizer.target.b.grad = numpy.array(gradient, dtype=numpy.float32)
+            optimizer.update()
+        return optimizer.target.b.array
+    model = chainer.links.Bias(shape=(2,))
+    for options, of_chainer, gradient_norm, weight_decay in (
+            ({}, defaults, 10, 0),
+            ({**hyperparameters, 'gradient_norm': 5.0, 'weight_decay': 0.5}, hyperparameters, 5, 0.5),
+            ({**hyperparameters, 'gradient_norm': 0}, hyperparameters, 1e9, 0)):
+        of_chainer = {('alpha' if name == 'adam' else 'lr') if key == 'learning_rate' else key: value
+                      for key, value in of_chainer.items()}
+        ours = training.make_optimizer(model.copy(mode='copy'), name=name, **options)
+        theirs = make(**of_chainer).setup(model.copy(mode='copy'))
+        theirs.add_hook(chainer.optimizer_hooks.GradientClipping(gradient_norm))
+        theirs.add_hook(chainer.optimizer_hooks.WeightDecay(weight_decay))
+        numpy.testing.assert_allclose(steps(ours), steps(theirs), rtol=1e-5)
+        assert ours.target.b.grad.tolist() == [-3, 1]
+    with pytest.raises(ValueError, match="name is 'sgd': give 'adam' or 'adagrad'"):
+        training.make_optimizer(model, name='sgd')
 
 
 @pytest.mark.parametrize('strategy', [None, Fast()], ids=['as written', 'fast'])
@@ -325,9 +279,7 @@ def test_a_model_of_ones_own_sees_one_phase_at_a_time(couple, strategy, rng):
     wide = [numpy.concatenate([part, part], axis=1) for part in x]
     models[1].x = wide[1]
     expected = [float(F.mean(models[0](part)).array) for part in wide]
-    _, observed = next(training.train(
-        *map(training.make_optimizer, models), draw_data=lambda n, rng: wide[0], batchsize=10, seed=0, iterations=1,
-        strategy=strategy))
+    observed, = run(models, draw_data=lambda n, rng: wide[0], strategy=strategy)
     assert [float(observed['energy/' + phase]) for phase in ('positive', 'negative')] == pytest.approx(
         expected, rel=1e-5)
 
@@ -350,9 +302,7 @@ def test_weight_normalization_that_has_seen_no_batch_starts_from_data():
     started = []
     for strategy in (training.AsWritten(), Fast()):
         models = toy.build_models(SETTINGS, numpy.random.default_rng(0))
-        next(training.train(
-            *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=50, seed=3,
-            iterations=1, strategy=strategy))
+        run(models, batchsize=50, seed=3, strategy=strategy)
         started.append(models[0].feature_extractor.l1)
     rng = training.random_generator(3, training.START)
     expected = toy.build_models(SETTINGS, numpy.random.default_rng(0))[0]
@@ -364,107 +314,53 @@ def test_weight_normalization_that_has_seen_no_batch_starts_from_data():
 def test_same_seed_same_bits_and_split_runs():
     """Ten iterations, and four then six by new calls, give the same weights; another seed gives others."""
     def weights(seed, *stops):
-        models = started_pair(seed, GaussianMixture().sample)
-        optimizers = [training.make_optimizer(model) for model in models]
-        done = 0
-        for stop in stops:
-            for _ in training.train(*optimizers, draw_data=GaussianMixture().sample, batchsize=20, seed=seed,
-            start=done, iterations=stop):
-                pass
-            done = stop
+        models = started_pair(seed)
+        optimizers = {model: training.make_optimizer(model) for model in models}
+        for start, stop in zip((0, *stops), stops):
+            run(models, optimizers.get, batchsize=20, seed=seed, start=start, iterations=stop)
         return numpy.concatenate([p.array.ravel() for model in models for _, p in sorted(model.namedparams())])
     straight = weights(0, 10)
     numpy.testing.assert_array_equal(straight, weights(0, 4, 10))
     assert (straight != weights(1, 10)).any()
 
 
-def test_observation_stays_on_the_device(device):
-    models = started_pair(0, GaussianMixture().sample)
-    for model in models:
-        model.to_device(device)
-    iteration, observation = next(training.train(
-        *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=10, seed=0, start=5,
-        iterations=6))
-    assert iteration == 6
-    for name, value in observation.items():
-        assert isinstance(value, device.xp.ndarray), name
-        assert value.shape == ()
-    assert float(observation['energy/loss']) == pytest.approx(
-        float(observation['energy/positive']) - float(observation['energy/negative']), rel=1e-5)
-    assert float(observation['generator/loss']) == pytest.approx(
-        float(observation['generator/energy']) - float(observation['generator/entropy']), rel=1e-5)
-
-
-def test_any_generative_model_trains():
-    """A DGM of the user's own: one layer with BatchNormalization in the middle."""
-    class Own(DeepGenerativeModel):
-        def __init__(self):
-            super().__init__(n_latent=3)
-            with self.init_scope():
-                self.bn = chainer.links.BatchNormalization(3)
-                self.out = chainer.links.Linear(3, 2)
-
-        def forward(self, z):
-            return self.out(self.bn(z))
-    energy_model, _ = started_pair(0, GaussianMixture().sample)
-    for _, observation in training.train(
-            *map(training.make_optimizer, (energy_model, Own())), draw_data=GaussianMixture().sample, batchsize=10,
-            seed=0, iterations=3):
-        assert numpy.isfinite(float(observation['generator/loss']))
-
-
 # ---- beyond the paper
 
-@pytest.mark.parametrize(('entropy', 'weight'), [
-    ('neighbour_entropy_weight', 1.0), ('neighbour_entropy_weight', 0.5), ('volume_entropy_weight', 1.0)])
+@pytest.mark.parametrize(('entropy', 'weight'), [('neighbour_entropy_weight', 0.5), ('volume_entropy_weight', 1.0)])
 def test_true_entropy_gives_the_generator_the_density_of_the_energy(entropy, weight, rng):
     """Against a Gaussian energy that stays as it is, the least E − w·H is a Gaussian of w times its variance."""
-    settings = dataclasses.replace(SETTINGS, batchsize=200, n_latent=2, entropy_weight=0.0, **{entropy: weight})
+    settings = dataclasses.replace(SETTINGS, batchsize=100, n_latent=2, entropy_weight=0.0, **{entropy: weight})
     energy_model = DeepEnergyModel(None, None, n_visible=2)  # of variance ½
-    generative_model = toy.GenerativeModel(2, 32, chainer.initializers.Normal(0.3, rng=rng))
-    for _ in training.train(
-            chainer.optimizers.SGD(lr=0).setup(energy_model),
-            training.make_optimizer(generative_model, 1e-2, decay_from=150),
-            draw_data=lambda n, rng: rng.standard_normal((n, 2)).astype(numpy.float32), batchsize=200, seed=0,
-            iterations=1000, **handed_to_the_loop(settings)):
-        pass
+    generative_model = toy.GenerativeModel(2, 16, chainer.initializers.Normal(0.3, rng=rng))
+    run((energy_model, generative_model), lambda model: (
+            still(model) if model is energy_model else training.make_optimizer(model, 2e-2, decay_from=100)),
+        draw_data=lambda n, rng: rng.standard_normal((n, 2)).astype(numpy.float32), batchsize=100, iterations=300,
+        strategy=Fast(), **handed_to_the_loop(settings))
     x = sampling.sample(generative_model, generative_model.draw_latent(5000, rng))
     numpy.testing.assert_allclose(x.var(axis=0), weight / 2, rtol=0.24)
     numpy.testing.assert_allclose(x.mean(axis=0), 0, atol=0.15)
 
 
-def test_penalty_of_both_phases(rng):
-    energies = [rng.normal(size=n).astype(numpy.float32) for n in (5, 7)]
-    penalty = energy_penalty(*map(chainer.Variable, energies), 0.3)
-    assert float(penalty.array) == pytest.approx(0.3 * sum((e ** 2).mean() for e in energies), rel=1e-5)
+def test_penalty_is_part_of_the_loss():
+    handed, seen = handed_to_the_loop(dataclasses.replace(SETTINGS, energy_penalty=0.3)), []
 
-
-def test_penalty_keeps_the_energy_small():
-    """The same run with a penalty ends with smaller energies, and its loss is still the difference of the phases."""
-    sizes = []
-    for penalty in (0.0, 1.0):
-        models = started_pair(0, GaussianMixture().sample)
-        *_, (_, losses) = training.train(
-            *map(training.make_optimizer, models), draw_data=GaussianMixture().sample, batchsize=50, seed=0,
-            iterations=150,
-            **handed_to_the_loop(dataclasses.replace(SETTINGS, energy_penalty=penalty)))
-        sizes.append(sum(abs(float(losses[name])) for name in ('energy/positive', 'energy/negative')))
-    assert sizes[1] < 0.5 * sizes[0]
+    def energy_term(*energies):
+        seen.extend(energy.array for energy in energies)
+        return handed['energy_term'](*energies)
+    observed, = run(started_pair(0), **{**handed, 'energy_term': energy_term})
+    assert len(seen) == 2
+    assert float(observed['energy/loss']) == pytest.approx(
+        float(observed['energy/positive']) - float(observed['energy/negative'])
+        + 0.3 * sum(float((energies ** 2).mean()) for energies in seen), rel=1e-5)
 
 
 def test_refined_samples_are_what_the_energy_model_sees():
     """With Langevin steps E(x⁻) of the negative phase is lower than that of the generator's samples."""
-    refined = handed_to_the_loop(dataclasses.replace(SETTINGS, langevin_steps=20, langevin_step_size=1e-2))
-    models = started_pair(0, GaussianMixture().sample)
-    _, losses = next(training.train(
-        *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), draw_data=GaussianMixture().sample,
-        batchsize=500, seed=0, iterations=1, **refined))
+    models = started_pair(0)
     models[1].l3.W.array *= 30  # far out
-    _, wide = next(training.train(
-        *(chainer.optimizers.SGD(lr=0).setup(model) for model in models), draw_data=GaussianMixture().sample,
-        batchsize=500, seed=0, iterations=1, **refined))
-    assert float(wide['energy/negative']) < float(wide['generator/energy'])
-    assert numpy.isfinite(float(losses['energy/negative']))
+    observed, = run(models, still, batchsize=500, **handed_to_the_loop(
+        dataclasses.replace(SETTINGS, langevin_steps=20, langevin_step_size=1e-2)))
+    assert float(observed['energy/negative']) < float(observed['generator/energy'])
 
 
 @pytest.mark.parametrize(('deviation', 'near_deviation'), [(1.0, 0.0), (2.0, 0.0), (2.0, 0.5)])
@@ -475,11 +371,14 @@ def test_chosen_proposals_follow_the_energy_model(deviation, near_deviation, dev
     model.to_device(device)
     samples = rng.uniform(-3, 1, (40, 2)).astype(numpy.float32)
     x = numpy.concatenate([chainer.cuda.to_cpu(sample_by_importance(
-        model, device.send(samples), 8_000, deviation, near_deviation, rng)) for _ in range(125)])
-    assert (x.shape, x.dtype) == ((5000, 2), numpy.float32)
+        model, device.send(samples), 8_000, deviation, near_deviation, rng)) for _ in range(50)])
+    assert (x.shape, x.dtype) == ((2000, 2), numpy.float32)
     numpy.testing.assert_allclose(x.mean(axis=0), [0.5, -1.0], atol=0.03)
     numpy.testing.assert_allclose(x.std(axis=0), 0.5, atol=0.02)
-    assert abs(numpy.corrcoef(x[:-1, 0], x[1:, 0])[0, 1]) < 0.05  # in no order, whatever rows a process has of them
+    # Where there are few proposals one is chosen several times; in no order, whatever rows a process has of them.
+    x = chainer.cuda.to_cpu(sample_by_importance(model, device.send(samples), 100, 2.0, 0.0, rng))
+    repeated = len(x) - len(numpy.unique(x, axis=0))
+    assert (x[1:] == x[:-1]).all(axis=1).sum() < repeated / 2
 
 
 def test_mean_of_gaussians(device, rng):
@@ -492,19 +391,15 @@ def test_mean_of_gaussians(device, rng):
     numpy.testing.assert_allclose(chainer.cuda.to_cpu(found), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('near_deviation', [0.0, 0.5])
-def test_proposals_learn_the_maximum_of_the_likelihood(near_deviation, rng):
+def test_proposals_learn_the_maximum_of_the_likelihood(rng):
     """Of a Gaussian energy that is the mean of the data, wherever the generator's samples lie."""
-    settings = dataclasses.replace(SETTINGS, batchsize=200, proposals=4000, near_deviation=near_deviation)
+    settings = dataclasses.replace(SETTINGS, batchsize=200, proposals=2000, near_deviation=0.5)
     energy_model = DeepEnergyModel(None, None, n_visible=2)
     generative_model = toy.GenerativeModel(2, 8, chainer.initializers.Normal(0.3, rng=rng))
-    for _ in training.train(
-            training.make_optimizer(energy_model, 0.05, decay_from=50),
-            chainer.optimizers.SGD(lr=0).setup(generative_model),
-            draw_data=lambda n, rng: (rng.standard_normal((n, 2)) + [1, -0.5]).astype(numpy.float32), batchsize=200,
-            seed=0,
-            iterations=300, **handed_to_the_loop(settings)):
-        pass
+    run((energy_model, generative_model), lambda model: (
+            still(model) if model is generative_model else training.make_optimizer(model, 0.2, decay_from=20)),
+        draw_data=lambda n, rng: (rng.standard_normal((n, 2)) + [1, -0.5]).astype(numpy.float32), batchsize=200,
+        iterations=100, strategy=Fast(), **handed_to_the_loop(settings))
     numpy.testing.assert_allclose(energy_model.b.array / 2, [1, -0.5], atol=0.05)
 
 

@@ -58,8 +58,7 @@ class Noise:
 # ---- the energy, the entropy, the losses
 
 class EnergyModel(nn.Module):
-    """E(x) = xᵀx/σ² − bᵀx − Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)); f(x) takes its noise too, with methods like
-    those of :class:`Noise`."""
+    """E(x) = xᵀx/σ² − bᵀx − Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)); f(x) takes its :class:`Noise` too."""
 
     def __init__(self, feature_extractor, experts, n_visible, sigma=1.0, linear_experts=False, experts_alone=False):
         super().__init__()
@@ -275,34 +274,6 @@ def build_image_models(settings):
     return energy_model, ImageGenerator(settings.n_latent, [*wide(512, 256, 128), 3], layer, last_commit)
 
 
-class NoiseOfBothPhases:
-    """What ddgm draws for one batch of x⁺ and x⁻: of x⁺ in a first pass, of x⁻ in a second one."""
-
-    def __init__(self, noise):
-        self.noise, self.is_second_pass, self.of_second_pass = noise, False, []
-
-    def gaussian(self, x, standard_deviation):
-        return x + self.draw(x, self.noise.gaussian, 0, standard_deviation)
-
-    def dropout(self, x, ratio):
-        return x * self.draw(x, self.noise.dropout, 1, ratio)
-
-    def draw(self, x, draw, neutral, strength):
-        if self.is_second_pass:
-            return self.of_second_pass.pop(0)
-        first, second = draw(x.new_full((2 * len(x), *x.shape[1:]), neutral), strength).chunk(2)
-        self.of_second_pass.append(second)
-        return first
-
-
-def energies_of_both_phases(energy_model, x_positive, x_negative, noise):
-    """E(x⁺) and E(x⁻), neither of which depends on the other phase."""
-    noise = NoiseOfBothPhases(noise)
-    positive_phase = energy_model(x_positive, noise)
-    noise.is_second_pass = True
-    return positive_phase, energy_model(x_negative, noise)
-
-
 def train(energy_model, generative_model, settings, draw_data, generator, iterations):
     """Train both models; yields the losses of each iteration.
 
@@ -335,8 +306,8 @@ def train(energy_model, generative_model, settings, draw_data, generator, iterat
         x_positive = torch.from_numpy(draw_data(settings.batchsize, rng)).to(dtype)
         with torch.no_grad():
             x_negative = draw_samples(rng)
-        positive_phase, negative_phase = energies_of_both_phases(energy_model, x_positive, x_negative, Noise(rng))
-        positive_phase, negative_phase = positive_phase.mean(), negative_phase.mean()
+        noise = Noise(rng)
+        positive_phase, negative_phase = energy_model(x_positive, noise).mean(), energy_model(x_negative, noise).mean()
         loss = positive_phase - negative_phase
         update(energy_model, energy_optimizer, loss)
         return {'energy/positive': positive_phase, 'energy/negative': negative_phase, 'energy/loss': loss}

@@ -14,6 +14,7 @@ class Told:
     Attributes:
         flag (str): What ``--help`` says of the flag of its name; ``None``: it has no flag.
         short (str): A letter that is a flag for it, too.
+        metavar (str): What ``--help`` calls its value; ``None``: N, X or NAME.
         minimum, maximum: Of a number; where they are ``None``, a whole number is from 1 on, any other from 0 on.
         choices (tuple): What a text may be; ``None``: anything.
         beyond (bool): Whether it leads beyond the paper.  Its default does not, and runs of earlier versions lack it.
@@ -21,6 +22,7 @@ class Told:
 
     flag: str = None
     short: str = None
+    metavar: str = None
     minimum: float = None
     maximum: float = None
     choices: tuple = None
@@ -197,7 +199,7 @@ class ImageSettings(Settings):
 
     network: str = setting('post', choices=('post', 'last_commit', 'author'))
     width: float = setting(
-        1.0, flag='factor of all numbers of channels; 0.25 suits a machine without a GPU (default: 1)',
+        1.0, flag='of all numbers of channels; 0.25 suits a machine without a GPU (default: 1)', metavar='FACTOR',
         minimum=0.001, maximum=16)
     linear_experts: bool = False
     weight_normalization: bool = False  # of both models

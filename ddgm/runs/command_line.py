@@ -137,12 +137,12 @@ def number_of(text: str) -> float:
         return math.nan
 
 
-def _number(minimum, maximum):
-    """The type of a flag that takes any number in a range."""
+def _number(minimum, maximum, name='number'):
+    """The type of a flag that takes any number in a range, by whatever name."""
     def convert(text):
         if not minimum <= number_of(text) <= maximum:
-            raise argparse.ArgumentTypeError('give a number from {:g} {}, not {!r}'.format(
-                minimum, 'on' if maximum == sys.float_info.max else 'to {:g}'.format(maximum), text))
+            raise argparse.ArgumentTypeError('give a {} from {:g} {}, not {!r}'.format(
+                name, minimum, 'on' if maximum == sys.float_info.max else 'to {:g}'.format(maximum), text))
         return float(text)
     return convert
 
@@ -254,10 +254,12 @@ def _add_flags_of_settings(parser, settings_type, beyond):
         if kind is bool:
             takes = {'action': argparse.BooleanOptionalAction}
         elif kind is str:
-            takes = {'metavar': 'NAME', 'choices': told.choices}
+            takes = {'metavar': told.metavar or 'NAME', 'choices': told.choices}
+        elif kind is int:
+            takes = {'metavar': told.metavar or 'N', 'type': whole_number(*settings_type.limits(name))}
         else:
-            of_kind = whole_number if kind is int else _number
-            takes = {'metavar': 'N' if kind is int else 'X', 'type': of_kind(*settings_type.limits(name))}
+            of_name = [told.metavar.lower()] if told.metavar else []
+            takes = {'metavar': told.metavar or 'X', 'type': _number(*settings_type.limits(name), *of_name)}
         short = ['-' + told.short] if told.short else []
         parser.add_argument(*short, '--' + name, help=told.flag, **takes)
 

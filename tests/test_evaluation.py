@@ -7,6 +7,7 @@ import chainer.functions as F
 import numpy
 import pytest
 
+from ddgm import training
 from ddgm.data.toy import GaussianMixture, SwissRoll
 from ddgm.evaluation import metrics, sampling, toy
 from ddgm.models import DeepEnergyModel
@@ -374,8 +375,8 @@ def test_population_statistics(rng):
 def test_generators_have_streams_of_their_own():
     draws = [
         generator.integers(1 << 60) for generator in (
-            randomness.generator(0, 0), randomness.generator(0, 1), randomness.generator(1, 0),
+            training.random_generator(0, 0), training.random_generator(0, 1), training.random_generator(1, 0),
             randomness.picture_generator(0), randomness.picture_generator(1),
             randomness.metric_generator(0), randomness.metric_generator(1))]
     assert len(set(draws)) == len(draws)
-    assert randomness.generator(3, 4).integers(1 << 60) == randomness.generator(3, 4).integers(1 << 60)
+    assert training.random_generator(3, 4).integers(1 << 60) == training.random_generator(3, 4).integers(1 << 60)

@@ -9,7 +9,7 @@ def main(arguments=None) -> None:
     request = command_line.parse(tasks.IMAGES, __doc__, arguments)
 
     # Only now Chainer, matplotlib and Pillow, so that --help and a mistyped flag answer at once.
-    from ddgm.evaluation.images import Pictures
+    from ddgm.evaluation.pictures import Pictures
     from ddgm.figures import post
     from ddgm.networks.images import build_models
     from ddgm.runs import execution, run_folder

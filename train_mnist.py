@@ -10,7 +10,7 @@ def main(arguments=None) -> None:
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
     from ddgm.data import mnist
-    from ddgm.evaluation.mnist import Digits
+    from ddgm.evaluation.digits import Digits
     from ddgm.figures import post
     from ddgm.networks.mnist import build_models
     from ddgm.runs import execution, run_folder

@@ -16,12 +16,12 @@ def main(arguments=None) -> None:
     request = command_line.parse(tasks.SWISS_ROLL, __doc__, arguments)
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
-    from ddgm.evaluation import toy
+    from ddgm.evaluation import plane
     from ddgm.figures import post
     from ddgm.networks.toy import build_models
     from ddgm.runs import execution, run_folder
 
-    task = toy.swiss_roll()
+    task = plane.swiss_roll()
     shown_data = task.shown_data(600)
 
     def draw_frame(path, x):

@@ -27,7 +27,7 @@ import train_images  # noqa: F401
 import train_mnist  # noqa: F401
 import train_swiss_roll  # noqa: F401
 from ddgm.compare import comparison  # noqa: F401
-from ddgm.data import toy
+from ddgm.data import distributions
 from ddgm.figures import post
 from ddgm.runs import execution, exit_status, training_state
 
@@ -147,5 +147,5 @@ def break_data(place):
             left[0] -= n == batchsize
             return sample(self, n, rng) * (1 if left[0] > 0 else float('inf'))
         return sample_until_broken
-    for data in (toy.GaussianMixture, toy.SwissRoll):
+    for data in (distributions.GaussianMixture, distributions.SwissRoll):
         data.sample = broken(data.sample)

@@ -18,9 +18,9 @@ from PIL import Image, PngImagePlugin
 
 from ddgm import training
 from ddgm.compare import entries
+from ddgm.data.distributions import GaussianMixture
 from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
-from ddgm.data.toy import GaussianMixture
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
 from ddgm.runs import run_folder, snapshots, training_state

@@ -22,9 +22,9 @@ import train_mnist
 import train_swiss_roll
 from ddgm.compare import __main__ as compare, comparison
 from ddgm.data import images, picture_cache
+from ddgm.data.distributions import GaussianMixture, SwissRoll
 from ddgm.data.mnist import MNIST
-from ddgm.data.toy import GaussianMixture, SwissRoll
-from ddgm.evaluation import points as points_evaluation, quadrature, tasks, toy as toy_evaluation
+from ddgm.evaluation import plane as plane_evaluation, points as points_evaluation, quadrature, tasks
 from ddgm.figures import plots, post
 from ddgm.runs import execution, training_state
 from ddgm.support import randomness
@@ -216,8 +216,8 @@ def test_data_is_scored_beside_samples(drawn, capsys):
     numpy.save('s.npy', points(30))
     result = compared('s.npy', '--reference', 'gaussian_mixture')
     data = GaussianMixture().sample(30, randomness.metric_generator(randomness.FRESH_DATA))
-    assert result['real_data'] == toy_evaluation.score_gaussian_mixture(data)
-    assert result['entries'][0]['metrics'] == toy_evaluation.score_gaussian_mixture(points(30))
+    assert result['real_data'] == plane_evaluation.score_gaussian_mixture(data)
+    assert result['entries'][0]['metrics'] == plane_evaluation.score_gaussian_mixture(points(30))
     table = columns_of(capsys.readouterr().out)
     assert list(table) == ['s', 'real data']
     assert table['s']['iterations'] == table['real data']['iterations'] == '-'
@@ -244,7 +244,7 @@ def test_run_without_a_file(missing, trained, drawn, capsys):
         assert set(column.values()) == {'-', '4'}
         assert 'no samples' in text
     assert entry['metrics'] == expected
-    assert other['metrics']['hq_2sigma'] == toy_evaluation.score_gaussian_mixture(points(N))['hq_2sigma']
+    assert other['metrics']['hq_2sigma'] == plane_evaluation.score_gaussian_mixture(points(N))['hq_2sigma']
     assert (entry['iterations'] is None) is (missing == 'metrics.json')
     assert (column['iterations'] == '-') is (missing == 'metrics.json')
     assert [name for name, _ in drawn.logs] == ([] if missing == 'log' else ['part'])

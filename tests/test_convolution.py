@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
-from ddgm.fast.convolution_schemes import MinimalFiltering, Windows
+from ddgm.fast.convolution_schemes import Im2col, Winograd
 
 
 @pytest.mark.parametrize('smallest_product', [0, 10 ** 9], ids=['minimal filtering', 'windows'])
@@ -44,7 +44,7 @@ def products(scheme, x, y, W):
 def test_schemes_agree(n, pad, device, rng):
     """For every remainder of height and width, in all three products, and in either order of memory."""
     for size in ((4, 11), (5, 10), (6, 9), (7, 8)):
-        schemes = MinimalFiltering(device.xp, n, size, pad), Windows(device.xp, n, size, 4, 2, pad)
+        schemes = Winograd(device.xp, n, size, pad), Im2col(device.xp, n, size, 4, 2, pad)
         assert schemes[0].result_size == schemes[1].result_size
         x, W, y = (device.send(rng.normal(size=shape)) for shape in (
             (n, 3, *size), (5, 3, 4, 4), (n, 5, *schemes[0].result_size)))
@@ -56,7 +56,7 @@ def test_schemes_agree(n, pad, device, rng):
 
 def test_rounding(rng):
     """Rounding of float32, as a share of the result's size: measured 6e-7, 4e-7 and 4e-7 where windows have 3, 2, 3."""
-    schemes = MinimalFiltering(numpy, 8, (16, 16), 1), Windows(numpy, 8, (16, 16), 4, 2, 1)
+    schemes = Winograd(numpy, 8, (16, 16), 1), Im2col(numpy, 8, (16, 16), 4, 2, 1)
     arrays = [rng.normal(size=shape) for shape in ((8, 64, 16, 16), (8, 96, 8, 8), (96, 64, 4, 4))]
     exact = products(schemes[1], *arrays)
     errors, errors_of_windows = (
@@ -68,7 +68,7 @@ def test_rounding(rng):
 
 
 @pytest.mark.parametrize(
-    ('n', 'channels', 'expected'), [(16, 16, MinimalFiltering), (15, 16, Windows), (16, 15, Windows)])
+    ('n', 'channels', 'expected'), [(16, 16, Winograd), (15, 16, Im2col), (16, 15, Im2col)])
 def test_choice_of_scheme(n, channels, expected, rng):
     y = convolution_2d(rng.normal(size=(n, channels, 8, 8)), rng.normal(size=(5, channels, 4, 4)), None, 2, 1)
     assert isinstance(y.creator.scheme, expected)

@@ -20,7 +20,7 @@ import pytest
 
 import ddgm
 from ddgm import objectives, training
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import tasks
 from ddgm.fast import functions, links as fast_links, optimizers, strategy
 from ddgm.fast.elementary import FirstOrderFunction

@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from ddgm.data.toy import GaussianMixture, SwissRoll
+from ddgm.data.distributions import GaussianMixture, SwissRoll
 
 mixture, roll = GaussianMixture(), SwissRoll()
 

@@ -8,8 +8,8 @@ import numpy
 import pytest
 
 from ddgm import training
-from ddgm.data.toy import GaussianMixture, SwissRoll
-from ddgm.evaluation import metrics, sampling, toy
+from ddgm.data.distributions import GaussianMixture, SwissRoll
+from ddgm.evaluation import metrics, plane, sampling
 from ddgm.models import DeepEnergyModel
 from ddgm.networks.toy import build_models
 from ddgm.presets import PRESETS
@@ -19,7 +19,7 @@ mixture, roll = GaussianMixture(), SwissRoll()
 
 
 def test_perfect_samples_of_the_mixture():
-    scores = toy.score_gaussian_mixture(mixture.sample(2500, numpy.random.default_rng(1)))
+    scores = plane.score_gaussian_mixture(mixture.sample(2500, numpy.random.default_rng(1)))
     # Outside the overlap the shares are those of a 2-D Gaussian, 1 − exp(−k²/2); a point counts for its nearest mode.
     assert scores['hq_2sigma'] == pytest.approx(1 - math.exp(-2), abs=0.025)
     assert scores['hq_3sigma'] == pytest.approx(1 - math.exp(-4.5), abs=0.01)
@@ -36,7 +36,7 @@ def test_perfect_samples_of_the_mixture():
 def test_collapse_at_the_origin():
     """Three sigma alone calls it perfect; every other metric does not."""
     x = 0.001 * numpy.random.default_rng(0).standard_normal((2500, 2))
-    scores = toy.score_gaussian_mixture(x)
+    scores = plane.score_gaussian_mixture(x)
     assert scores['hq_3sigma'] == 1
     assert scores['hq_2sigma'] == 0
     assert scores['modes_2sigma'] == 0
@@ -45,7 +45,7 @@ def test_collapse_at_the_origin():
 
 
 def test_collapse_to_one_point_is_still_a_number():
-    scores = toy.score_gaussian_mixture(numpy.tile([1.4, 0.0], (50, 1)))
+    scores = plane.score_gaussian_mixture(numpy.tile([1.4, 0.0], (50, 1)))
     assert all(math.isfinite(value) for value in scores.values())
     assert scores['modes_2sigma'] == 1
     assert scores['mode_kl'] == pytest.approx(math.log(10))
@@ -54,7 +54,7 @@ def test_collapse_to_one_point_is_still_a_number():
 
 def test_five_of_ten_modes(rng):
     angles = 2 * numpy.pi * 2 * numpy.arange(5).repeat(500) / 10
-    scores = toy.score_gaussian_mixture(
+    scores = plane.score_gaussian_mixture(
         1.6 * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=1) + 0.02 * rng.standard_normal((2500, 2)))
     assert scores['hq_2sigma'] == 1
     assert scores['modes_2sigma'] == 5
@@ -62,14 +62,14 @@ def test_five_of_ten_modes(rng):
 
 
 def test_samples_far_from_everything():
-    scores = toy.score_gaussian_mixture(50 + numpy.random.default_rng(0).standard_normal((100, 2)))
+    scores = plane.score_gaussian_mixture(50 + numpy.random.default_rng(0).standard_normal((100, 2)))
     assert scores['hq_3sigma'] == 0
     assert scores['mode_kl'] == pytest.approx(math.log(10))  # the worst that a histogram can be
     assert scores['coverage'] == 0
 
 
 def test_perfect_samples_of_the_roll():
-    scores = toy.score_swiss_roll(roll.sample(2500, numpy.random.default_rng(1)))
+    scores = plane.score_swiss_roll(roll.sample(2500, numpy.random.default_rng(1)))
     assert scores['within_0.05'] == scores['within_0.1'] == 1
     assert scores['median_distance'] < 1e-4
     assert scores['arc_kl'] < 0.01
@@ -82,7 +82,7 @@ def test_half_of_the_roll_shifted(rng):
     tangent = (roll.curve(s + 1e-6) - roll.curve(s - 1e-6)) / 2e-6
     normal = numpy.stack([-tangent[:, 1], tangent[:, 0]], axis=1) / numpy.linalg.norm(tangent, axis=1, keepdims=True)
     x = roll.curve(s) + 0.07 * normal
-    scores = toy.score_swiss_roll(x)
+    scores = plane.score_swiss_roll(x)
     assert scores['within_0.05'] == 0
     assert scores['within_0.1'] == 1
     assert scores['median_distance'] == pytest.approx(0.07, abs=1e-4)
@@ -91,7 +91,7 @@ def test_half_of_the_roll_shifted(rng):
 
 
 def blurred_js(x):
-    return metrics.jensen_shannon(toy.blurred_shares(x), toy.blurred_shares(*roll.pieces()))
+    return metrics.jensen_shannon(plane.blurred_shares(x), plane.blurred_shares(*roll.pieces()))
 
 
 def test_jensen_shannon():
@@ -114,13 +114,13 @@ def test_blurred_shares(rng):
         sum(share * math.exp(-((a - u) ** 2 + (b - v) ** 2) / 0.02) / (0.02 * math.pi) * 0.05 ** 2
             for (u, v), share in zip(x, shares))
         for b in places[60:70] for a in places]
-    found = toy.blurred_shares(x, shares)
+    found = plane.blurred_shares(x, shares)
     assert found.shape == (180 ** 2 + 1,)
     numpy.testing.assert_allclose(found[60 * 180:70 * 180], expected, rtol=1e-9, atol=1e-300)
     assert found.sum() == pytest.approx(1, abs=1e-12)
     assert found[-1] == pytest.approx(0, abs=1e-12)
-    assert toy.blurred_shares(numpy.array([[0.3, 0.1], [100, 0]]))[-1] == pytest.approx(0.5)
-    assert toy.blurred_shares(numpy.array([[4.5, 0]]))[-1] == pytest.approx(0.5)
+    assert plane.blurred_shares(numpy.array([[0.3, 0.1], [100, 0]]))[-1] == pytest.approx(0.5)
+    assert plane.blurred_shares(numpy.array([[4.5, 0]]))[-1] == pytest.approx(0.5)
 
 
 def test_blurred_divergence_by_another_quadrature(rng):
@@ -165,7 +165,7 @@ def test_blurred_divergence_ranks_clouds(rng):
     values = [blurred_js(x) for x in ranked]
     assert values == sorted(values)
     assert values[4] > 3 * values[3]
-    better, *worse = map(toy.score_swiss_roll, (gap, half_cloud, data + 0.4 * noise))
+    better, *worse = map(plane.score_swiss_roll, (gap, half_cloud, data + 0.4 * noise))
     assert all(better['arc_kl'] > 4 * scores['arc_kl'] for scores in worse)
     assert better['mmd2'] > 4 * worse[1]['mmd2']
     assert better['blurred_js'] == values[3]
@@ -226,8 +226,8 @@ def test_frechet_distance_in_one_dimension(rng):
 @pytest.mark.parametrize(('metric', 'least'), [
     (metrics.pairwise_distances, 1), (metrics.sliced_wasserstein_2, 1), (metrics.frechet_distance, 2),
     (metrics.mmd2, 2), (metrics.diversity, 2), (metrics.coverage, 1), (metrics.neighbour_scores, 6),
-    (lambda x, y: metrics.entropy_knn(x), 6), (lambda x, y: toy.score_gaussian_mixture(x), 6),
-    (lambda x, y: toy.score_swiss_roll(x), 6), (lambda x, y: metrics.mode_score(x, [0.5, 0.5]), 1)])
+    (lambda x, y: metrics.entropy_knn(x), 6), (lambda x, y: plane.score_gaussian_mixture(x), 6),
+    (lambda x, y: plane.score_swiss_roll(x), 6), (lambda x, y: metrics.mode_score(x, [0.5, 0.5]), 1)])
 def test_too_few_points(metric, least, rng):
     x, y = rng.uniform(0.1, 1, size=(2, 10, 2))
     values = metric(x[:least], y)
@@ -305,7 +305,7 @@ def test_mode_kl_floor():
 def test_score_of_the_true_energy(rng):
     """E = 3 − log p_data: log Z is −3, and the likelihood that of the data."""
     held_out, x = mixture.sample(5000, rng), mixture.sample(5000, rng)
-    scores = toy.score_energy(lambda x: 3 - mixture.log_density(x), x, held_out, mixture.log_density)
+    scores = plane.score_energy(lambda x: 3 - mixture.log_density(x), x, held_out, mixture.log_density)
     assert scores['log_z'] == pytest.approx(-3, abs=1e-3)
     assert scores['log_likelihood'] == pytest.approx(-mixture.entropy, abs=0.05)
     assert scores['kl_data_energy'] == pytest.approx(0, abs=1e-4)
@@ -316,7 +316,7 @@ def test_score_of_the_true_energy(rng):
 def test_score_of_a_gaussian_energy(rng):
     model = DeepEnergyModel(None, None, n_visible=2, sigma=2 ** 0.5, initial_bias=0)  # N(0, I)
     held_out = rng.standard_normal((20_000, 2))
-    scores = toy.score_energy(sampling.energy_function(model), held_out + [2, 0], held_out)
+    scores = plane.score_energy(sampling.energy_function(model), held_out + [2, 0], held_out)
     assert scores['log_likelihood'] == pytest.approx(-math.log(2 * math.pi * math.e), abs=0.03)
     assert scores['energy_gap'] == pytest.approx(2 * 2 / 2, abs=0.06)
     assert scores.keys() == {'log_z', 'log_likelihood', 'energy_gap'}
@@ -325,7 +325,7 @@ def test_score_of_a_gaussian_energy(rng):
 def test_score_without_log_z():
     """E = 0 has no log Z in the plane: what depends on it is missing, and why; the rest is there."""
     x = numpy.zeros((5, 2))
-    assert toy.score_energy(lambda x: numpy.zeros(len(x)), x, x, mixture.log_density) == {
+    assert plane.score_energy(lambda x: numpy.zeros(len(x)), x, x, mixture.log_density) == {
         'log_z': None, 'log_likelihood': None, 'kl_data_energy': None, 'kl_energy_data': None, 'energy_gap': 0,
         'log_z_missing': 'exp(-E) still has mass 12,288 away from the origin'}
 
@@ -339,7 +339,7 @@ def test_metrics_leave_the_models_as_they_are(rng):
     z = generative_model.draw_latent(300, rng)
     x = sampling.sample(generative_model, z)
     energy = sampling.energy_function(energy_model)
-    first, second = (toy.score_gaussian_mixture(x, energy) for _ in range(2))
+    first, second = (plane.score_gaussian_mixture(x, energy) for _ in range(2))
     assert first == second
     numpy.testing.assert_array_equal(generative_model.bn1.avg_mean, before[0])
     numpy.testing.assert_array_equal(generative_model.bn1.avg_var, before[1])

@@ -21,7 +21,7 @@ from ddgm.beyond_the_paper import entropies
 from ddgm.beyond_the_paper.energy_penalty import mean_square
 from ddgm.fast import functions, kernels, links as fast_links, noise
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
-from ddgm.fast.convolution_schemes import MinimalFiltering, Windows
+from ddgm.fast.convolution_schemes import Im2col, Winograd
 from ddgm.fast.gradients import gradients
 from ddgm.fast.links import batch_normalization
 
@@ -84,11 +84,11 @@ def equation_cases(rng):
             lambda M: equations.minibatch_similarity(M, 3), (rng.normal(size=(N, UNITS, D)),),
             in_numpy=lambda M: numpy.concatenate([similarity(part) for part in numpy.split(M, 3)])),
         'mean_square': Case(mean_square, (images,), in_numpy=lambda x: numpy.mean(x ** 2)),
-        'log_volume': Case(
-            entropies.log_volume, (rng.normal(size=(N, D, D)),),
+        'log_determinant': Case(
+            entropies.log_determinant, (rng.normal(size=(N, D, D)),),
             in_numpy=lambda J: [numpy.log(abs(numpy.linalg.det(j))) for j in J]),
-        'log_volume of a surface': Case(
-            entropies.log_volume, (rng.normal(size=(N, UNITS, 2)),),
+        'log_determinant of a surface': Case(
+            entropies.log_determinant, (rng.normal(size=(N, UNITS, 2)),),
             in_numpy=lambda J: [numpy.log(numpy.linalg.svd(j, compute_uv=False)).sum() for j in J]),
     }
     of_kernels = rng.normal(size=(UNITS, 2, 3, 5))
@@ -161,7 +161,7 @@ ACTIVATIONS = 'relu', 'elu', 'tanh', 'sigmoid'
 def by_scheme(scheme, function, **options):
     """A convolution of arrays as small as those here, computed this way."""
     def call(*inputs):
-        n = 0 if scheme is MinimalFiltering else 10 ** 9
+        n = 0 if scheme is Winograd else 10 ** 9
         with unittest.mock.patch('ddgm.fast.convolution.SMALLEST_PRODUCT', n):
             return function(*inputs, **options)
     return call
@@ -171,8 +171,8 @@ def convolution_cases(rng):
     """How they are computed; stride, padding, kernel: the published ones first."""
     result = {}
     for scheme, stride, pad, ksize in (
-            *((scheme, 2, pad, 4) for scheme in (MinimalFiltering, Windows) for pad in (1, 0, 2, 3)),
-            *((Windows, *case) for case in ((2, 2, 5), (1, 0, 3), (3, 2, 3), (1, 2, 5)))):
+            *((scheme, 2, pad, 4) for scheme in (Winograd, Im2col) for pad in (1, 0, 2, 3)),
+            *((Im2col, *case) for case in ((2, 2, 5), (1, 0, 3), (3, 2, 3), (1, 2, 5)))):
         x, W, b = rng.normal(size=(2, 3, 7, 6)), rng.normal(size=(4, 3, ksize, ksize)), rng.normal(size=4)
         options = {'stride': stride, 'pad': pad}
         size = F.convolution_2d(x, W, **options).shape[2:]

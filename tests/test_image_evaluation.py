@@ -11,7 +11,7 @@ import pytest
 from conftest import HANGS_AFTER, ROOT
 
 from ddgm.data.mnist import MNIST
-from ddgm.evaluation import classifier, images, metrics, mnist
+from ddgm.evaluation import classifier, digits as digits_task, metrics, pictures as pictures_task
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
@@ -192,8 +192,8 @@ def test_training_the_classifier_repeats(digits):
 
 @pytest.fixture
 def score(digits_folder, trained, monkeypatch):
-    monkeypatch.setattr(mnist, 'load_or_train', lambda data: trained)
-    return mnist.Digits(digits_folder, binarized=True).score
+    monkeypatch.setattr(digits_task, 'load_or_train', lambda data: trained)
+    return digits_task.Digits(digits_folder, binarized=True).score
 
 
 def test_scores_of_real_digits(digits, score, trained):
@@ -256,8 +256,8 @@ def task_of(monkeypatch):
     def make(pictures):
         data = types.SimpleNamespace(images=pictures, fingerprint='', report=lambda: '', cache=None)
         data_class = type('Data', (types.SimpleNamespace,), {'__len__': lambda self: len(pictures)})
-        monkeypatch.setattr(images, 'ImageFolder', lambda folder, batchsize, cache: data_class(**vars(data)))
-        return images.Pictures('folder')
+        monkeypatch.setattr(pictures_task, 'ImageFolder', lambda folder, batchsize, cache: data_class(**vars(data)))
+        return pictures_task.Pictures('folder')
     return make
 
 
@@ -280,8 +280,8 @@ def test_scores_of_pictures(task_of, rng):
 
 def test_more_pictures_than_are_searched(task_of, rng, monkeypatch):
     """The nearest ones come from some of them, always the same; the picture of them from all."""
-    monkeypatch.setattr(images, '_SEARCHED', 20)
-    monkeypatch.setattr(images, '_REFERENCE', 25)
+    monkeypatch.setattr(pictures_task, '_SEARCHED', 20)
+    monkeypatch.setattr(pictures_task, '_REFERENCE', 25)
     pictures, x = discs(30, rng), discs(10, rng) / numpy.float32(255)
     task = task_of(pictures)
     scores = task.score(x)
@@ -294,8 +294,8 @@ def test_more_pictures_than_are_searched(task_of, rng, monkeypatch):
     assert scores['nearest_train'] == pytest.approx(numpy.median(nearest) / numpy.median(within), rel=1e-5)
     numpy.testing.assert_array_equal(task.nearest_training(pictures / numpy.float32(255)), pictures / 255)
 
-    monkeypatch.setattr(images, '_SEARCHED', 30)
-    monkeypatch.setattr(images, '_REFERENCE', 30)
+    monkeypatch.setattr(pictures_task, '_SEARCHED', 30)
+    monkeypatch.setattr(pictures_task, '_REFERENCE', 30)
     assert not {'n_reference', 'n_searched'} & task_of(pictures).score(x).keys()
 
 
@@ -326,8 +326,8 @@ def test_test_labels_that_lack_a_class(digits, monkeypatch):
     keep = digits.test_labels < 9
     digits = copy.copy(digits)
     digits.test_images, digits.test_labels = digits.test_images[keep], digits.test_labels[keep]
-    monkeypatch.setattr(mnist, 'MNIST', lambda folder, batchsize: digits)
-    scores = mnist.Digits('folder').score(digits.train_images[:100] / numpy.float32(255))
+    monkeypatch.setattr(digits_task, 'MNIST', lambda folder, batchsize: digits)
+    scores = digits_task.Digits('folder').score(digits.train_images[:100] / numpy.float32(255))
     assert scores['class_kl'] is None
     assert scores['mode_score'] is None
 
@@ -340,12 +340,12 @@ def test_nearest_training_picture(task_of, rng):
 
 def test_downscaled_pictures(rng):
     x = rng.random((2, 3, 64, 64))
-    assert images.downscale(x)[1, 64 + 8 * 2 + 5] == pytest.approx(x[1, 1, 16:24, 40:48].mean())
+    assert pictures_task.downscale(x)[1, 64 + 8 * 2 + 5] == pytest.approx(x[1, 1, 16:24, 40:48].mean())
 
 
 def test_random_features_are_the_same_everywhere(rng):
     x = rng.random((3, 3, 64, 64)).astype(numpy.float32)
-    first, second = (images.RandomFeatures().features_of(x) for _ in range(2))
+    first, second = (pictures_task.RandomFeatures().features_of(x) for _ in range(2))
     assert first.shape == (3, 64)
     numpy.testing.assert_array_equal(first, second)
     assert first.std(axis=0).max() > 0

@@ -11,7 +11,7 @@ from conftest import assert_same_run, run_script_in
 from PIL import Image
 from test_scripts import LOG, assert_refused
 
-from ddgm.evaluation.images import Pictures
+from ddgm.evaluation.pictures import Pictures
 
 TINY = ['-n', '6', '-b', '16', '--log_interval', '3', '--snapshot_interval', '3', '--figure_interval', '2']
 METRICS = {

@@ -10,7 +10,7 @@ import pytest
 from chainer import link_hooks
 
 from ddgm import training
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import tasks
 from ddgm.fast import functions as F, links as L
 from ddgm.fast.gradients import gradients

@@ -19,7 +19,7 @@ from conftest import ROOT
 
 from benchmarks.results import beside_pytorch
 from ddgm import objectives, training
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import sampling
 from ddgm.fast.links import BatchNormalization
 from ddgm.networks import images, mnist, toy

@@ -12,7 +12,7 @@ from conftest import HANGS_AFTER, ROOT
 from PIL import Image
 
 from ddgm import training
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.networks.toy import build_models
 from ddgm.presets import PRESETS
 

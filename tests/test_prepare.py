@@ -12,7 +12,7 @@ from PIL import Image
 from ddgm.data import export
 from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
-from ddgm.evaluation.images import Pictures
+from ddgm.evaluation.pictures import Pictures
 from ddgm.prepare.__main__ import main
 
 

@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 import train_gaussian_mixture
-from ddgm.evaluation import images, tasks
+from ddgm.evaluation import pictures, tasks
 from ddgm.presets import ToySettings
 from ddgm.runs import run_folder
 from ddgm.runs.command_line import Request
@@ -30,7 +30,7 @@ def test_what_a_run_is_held_against(tmp_path, monkeypatch):
     """Opened from where its data was and with its cache; another fingerprint is refused."""
     asked = []
     reference = types.SimpleNamespace(fingerprint='a')
-    monkeypatch.setattr(images, 'Pictures', lambda *folder, cache: asked.append((*folder, cache)) or reference)
+    monkeypatch.setattr(pictures, 'Pictures', lambda *folder, cache: asked.append((*folder, cache)) or reference)
     data = tmp_path / 'data'
     folder = run_folder.open_run(Request(task='images', out=str(tmp_path / 'run'), data=str(data), cache='none'))
     folder.check_data('a')

@@ -28,7 +28,7 @@ from PIL import Image
 
 import ddgm
 import train_gaussian_mixture
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import sampling
 from ddgm.figures import post
 from ddgm.networks.toy import build_models

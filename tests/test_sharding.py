@@ -8,7 +8,7 @@ import numpy
 import pytest
 from test_costs import draw_digits, draw_images
 
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import tasks
 from ddgm.fast import sharding
 from ddgm.fast.strategy import Fast

@@ -19,7 +19,7 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, until
 
 from ddgm import presets, training
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import metrics, quadrature
 from ddgm.fast.links import BatchNormalization
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel

@@ -12,9 +12,9 @@ import numpy
 import pytest
 
 from ddgm import objectives, training
-from ddgm.beyond_the_paper.importance import mean_of_gaussians, sample_by_importance
 from ddgm.beyond_the_paper.options import handed_to_the_loop
-from ddgm.data.toy import GaussianMixture
+from ddgm.beyond_the_paper.resampling import mean_of_gaussians, sampling_importance_resampling
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import sampling, tasks
 from ddgm.fast import noise
 from ddgm.fast.links import BatchNormalization
@@ -370,13 +370,13 @@ def test_chosen_proposals_follow_the_energy_model(deviation, near_deviation, dev
     model.b.array[...] = [2.0, -4.0]
     model.to_device(device)
     samples = rng.uniform(-3, 1, (40, 2)).astype(numpy.float32)
-    x = numpy.concatenate([chainer.cuda.to_cpu(sample_by_importance(
+    x = numpy.concatenate([chainer.cuda.to_cpu(sampling_importance_resampling(
         model, device.send(samples), 8_000, deviation, near_deviation, rng)) for _ in range(50)])
     assert (x.shape, x.dtype) == ((2000, 2), numpy.float32)
     numpy.testing.assert_allclose(x.mean(axis=0), [0.5, -1.0], atol=0.03)
     numpy.testing.assert_allclose(x.std(axis=0), 0.5, atol=0.02)
     # Where there are few proposals one is chosen several times; in no order, whatever rows a process has of them.
-    x = chainer.cuda.to_cpu(sample_by_importance(model, device.send(samples), 100, 2.0, 0.0, rng))
+    x = chainer.cuda.to_cpu(sampling_importance_resampling(model, device.send(samples), 100, 2.0, 0.0, rng))
     repeated = len(x) - len(numpy.unique(x, axis=0))
     assert (x[1:] == x[:-1]).all(axis=1).sum() < repeated / 2
 

@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from ddgm import training
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import sampling, tasks
 from ddgm.fast import functions as F, noise
 from ddgm.networks import toy

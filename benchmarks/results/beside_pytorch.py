@@ -17,7 +17,7 @@ from benchmarks import ROOT
 from benchmarks.results import density
 from ddgm import training
 from ddgm.compare import __main__ as compare
-from ddgm.data.toy import GaussianMixture
+from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.networks.toy import build_models
 from ddgm.runs import training_state

@@ -37,7 +37,7 @@ from ddgm.training import random_generator
 data = ImageFolder(given[0], cache=given[1])''', 'for i in range(200): data.sample(64, random_generator(0, i))'),
     'score': ('''
 import ddgm, numpy
-from ddgm.evaluation.images import Pictures
+from ddgm.evaluation.pictures import Pictures
 task = Pictures(given[0], cache=given[1])
 x = numpy.random.default_rng(0).random(({}, 3, 64, 64), dtype=numpy.float32)'''.format(SEARCHED_SAMPLES), '''
 task.score(x)

@@ -85,7 +85,7 @@ class _LogVolume(FirstOrderFunction):
         return grad_output[:, None, None] * self.gradient,
 
 
-def log_volume(J):
+def log_determinant(J):
     """½ log det JᵀJ, by how much a map with the Jacobian J stretches volumes, in nats.
 
     ``J`` is (N, out, in) with out ≥ in; the result (N,).  Where out = in that is log |det J|.
@@ -109,4 +109,4 @@ def volume_entropy(generative_model, z, difference=1e-2):
     if x.shape[3] < d:
         raise ValueError('{} numbers from {}: no volume of that dimension'.format(x.shape[3], d))
     jacobian = F.transpose((x[0] - x[1]) / (2 * difference), (1, 2, 0))
-    return F.mean(log_volume(jacobian)) + d * math.log(2)
+    return F.mean(log_determinant(jacobian)) + d * math.log(2)

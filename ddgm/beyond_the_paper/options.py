@@ -9,8 +9,8 @@ import chainer
 from ddgm import training
 from ddgm.beyond_the_paper.energy_penalty import energy_penalty
 from ddgm.beyond_the_paper.entropies import neighbour_entropy, volume_entropy
-from ddgm.beyond_the_paper.importance import sample_by_importance
 from ddgm.beyond_the_paper.langevin import refine
+from ddgm.beyond_the_paper.resampling import sampling_importance_resampling
 from ddgm.fast import sharding
 from ddgm.presets import Settings, ToySettings
 
@@ -38,7 +38,7 @@ def handed_to_the_loop(settings: Settings) -> dict:
         return refine(energy_model, x, settings.langevin_steps, settings.langevin_step_size, rng)
 
     def chosen_proposals(energy_model, x, rng):
-        return sample_by_importance(
+        return sampling_importance_resampling(
             energy_model, x, settings.proposals, settings.proposal_deviation, settings.near_deviation, rng)
 
     def penalty(positive_energies, negative_energies):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy
 
 from ddgm.evaluation import metrics
+from ddgm.evaluation.plane import score_energy
 from ddgm.evaluation.reference import Reference
-from ddgm.evaluation.toy import score_energy
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 

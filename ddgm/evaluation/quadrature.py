@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from ddgm.data.toy import cells_of_square
+from ddgm.data.distributions import cells_of_square
 from ddgm.fast.threads import for_each
 
 # The square in the middle and the frames around it: half the width, and the number of cells in a row.

@@ -83,22 +83,22 @@ def _build_images(settings, rng):
 
 
 def _gaussian_mixture(folder, settings, cache):
-    from ddgm.evaluation import toy
-    return toy.gaussian_mixture()
+    from ddgm.evaluation import plane
+    return plane.gaussian_mixture()
 
 
 def _swiss_roll(folder, settings, cache):
-    from ddgm.evaluation import toy
-    return toy.swiss_roll()
+    from ddgm.evaluation import plane
+    return plane.swiss_roll()
 
 
 def _digits(folder, settings, cache):
-    from ddgm.evaluation.mnist import Digits
+    from ddgm.evaluation.digits import Digits
     return Digits(folder, *((settings.binarized, settings.batchsize) if settings else ()))
 
 
 def _pictures(folder, settings, cache):
-    from ddgm.evaluation.images import Pictures
+    from ddgm.evaluation.pictures import Pictures
     return Pictures(folder, *((settings.batchsize,) if settings else ()), cache=cache)
 
 

@@ -11,7 +11,7 @@ import math
 
 import chainer
 
-from ddgm.fast.convolution_schemes import MinimalFiltering, Windows
+from ddgm.fast.convolution_schemes import Im2col, Winograd
 from ddgm.fast.elementary import FirstOrderFunction, Input
 from ddgm.fast.layout import sums_of_channels
 
@@ -24,10 +24,10 @@ def _scheme(xp, n, size, W, stride, pad):
     """The faster way for n images of this size and kernels W (O, C, ksize, ksize)."""
     _, channels, ksize, _ = W.shape
     if (ksize, stride) == (4, 2):
-        scheme = MinimalFiltering(xp, n, size, pad)
+        scheme = Winograd(xp, n, size, pad)
         if min(4 * channels, n * math.prod(scheme.tiles)) >= SMALLEST_PRODUCT:
             return scheme
-    return Windows(xp, n, size, ksize, stride, pad)
+    return Im2col(xp, n, size, ksize, stride, pad)
 
 
 class _Convolution(FirstOrderFunction):

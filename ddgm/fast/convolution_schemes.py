@@ -15,7 +15,7 @@ next call of the same method.  What products return is new.
 import numpy
 
 from ddgm.fast.layout import channels_first
-from ddgm.fast.memory import workspace
+from ddgm.fast.memory import buffer
 from ddgm.fast.threads import for_each
 
 # How many bytes of what is made of an image are made at a time, for a cache of 1 MB.
@@ -28,7 +28,7 @@ def _parts(xp, channels, n_bytes):
     return [slice(first, first + step) for first in range(0, channels, step)]
 
 
-class Windows:
+class Im2col:
     """One product of W with the windows of the image; a strided copy for each place of the kernel makes them."""
 
     def __init__(self, xp, n, size, ksize, stride, pad):
@@ -40,7 +40,7 @@ class Windows:
         channels = x.shape[1]
         padded = self.xp.zeros(self._padded_shape(channels), dtype=x.dtype)
         self._inside(padded)[...] = channels_first(x)
-        columns = workspace(self.xp, 'image', (channels, *[self.ksize] * 2, *self.result_size, self.n), x.dtype)
+        columns = buffer(self.xp, 'image', (channels, *[self.ksize] * 2, *self.result_size, self.n), x.dtype)
 
         def copy(channels):
             for i, j in numpy.ndindex(self.ksize, self.ksize):
@@ -58,7 +58,7 @@ class Windows:
 
     def transposed_product(self, result, W):
         channels = W.shape[1]
-        columns = workspace(self.xp, 'products', (channels * self.ksize ** 2, result.shape[1]), result.dtype)
+        columns = buffer(self.xp, 'products', (channels * self.ksize ** 2, result.shape[1]), result.dtype)
         self.xp.dot(W.reshape(len(W), -1).T, result, out=columns)
         columns = columns.reshape(channels, self.ksize, self.ksize, *self.result_size, self.n)
         padded = self.xp.zeros(self._padded_shape(channels), dtype=result.dtype)
@@ -85,7 +85,7 @@ class Windows:
         return padded[:, i:i + self.stride * height:self.stride, j:j + self.stride * width:self.stride]
 
 
-class MinimalFiltering:
+class Winograd:
     """9 multiplications where windows take 16: kernels of 4, stride 2.
 
     By parity of rows and columns such a convolution is the sum of four convolutions of kernels of 2, stride 1.  There,
@@ -112,7 +112,7 @@ class MinimalFiltering:
     def from_image(self, x):
         """D, (i·j, p·q·C, t·s·N)."""
         x = channels_first(x)
-        D = workspace(self.xp, 'image', self._shape_of_D(len(x)), x.dtype)
+        D = buffer(self.xp, 'image', self._shape_of_D(len(x)), x.dtype)
 
         def make(part):
             padded, columns = self._between_image_and_D(len(x[part]), x.dtype)
@@ -127,11 +127,11 @@ class MinimalFiltering:
         """What :meth:`_result` does, transposed: (N, O, H', W') to (i·j, O, t·s·N)."""
         y = self._complete(channels_first(y))
         height, width = self.tiles
-        M = workspace(self.xp, 'result', (3, 3, len(y), height, width * self.n), y.dtype)
+        M = buffer(self.xp, 'result', (3, 3, len(y), height, width * self.n), y.dtype)
 
         def make(part):
             channels = len(y[part])
-            columns = workspace(self.xp, 'columns', (3, channels, 2 * height, width, self.n), y.dtype)
+            columns = buffer(self.xp, 'columns', (3, channels, 2 * height, width, self.n), y.dtype)
             pairs = y[part].reshape(channels, 2 * height, width, 2, self.n)
             self._sums(pairs[:, :, :, 0], pairs[:, :, :, 1], columns)
             pairs = columns.reshape(3, channels, height, 2, width * self.n)
@@ -140,17 +140,17 @@ class MinimalFiltering:
         return M.reshape(9, len(y), -1)
 
     def product(self, image, W):
-        M = workspace(self.xp, 'products', (9, len(W), image.shape[2]), image.dtype)
+        M = buffer(self.xp, 'products', (9, len(W), image.shape[2]), image.dtype)
         self.xp.matmul(self._from_kernels(W), image, out=M)
         return self._result(M)
 
     def transposed_product(self, result, W):
-        D = workspace(self.xp, 'products', (9, 4 * W.shape[1], result.shape[2]), result.dtype)
+        D = buffer(self.xp, 'products', (9, 4 * W.shape[1], result.shape[2]), result.dtype)
         self.xp.matmul(self._from_kernels(W).transpose(0, 2, 1), result, out=D)
         return self._image(D)
 
     def weight_gradient(self, image, result):
-        G = workspace(self.xp, 'kernels', (result.shape[1], 9, image.shape[1]), image.dtype)
+        G = buffer(self.xp, 'kernels', (result.shape[1], 9, image.shape[1]), image.dtype)
         self.xp.matmul(result, image.transpose(0, 2, 1), out=G.transpose(1, 0, 2))
         kernels = self.xp.empty((len(G), G.shape[2] // 4, 16), dtype=G.dtype)
         matrix = self._kernel_matrix(G.dtype)
@@ -163,7 +163,7 @@ class MinimalFiltering:
 
     def _from_kernels(self, W):
         """G, (i·j, O, p·q·C)."""
-        G = workspace(self.xp, 'kernels', (len(W), 36, W.shape[1]), W.dtype)
+        G = buffer(self.xp, 'kernels', (len(W), 36, W.shape[1]), W.dtype)
         matrix = self._kernel_matrix(W.dtype)
         kernels = W.reshape(*W.shape[:2], 16).transpose(0, 2, 1)
 
@@ -196,7 +196,7 @@ class MinimalFiltering:
         y = self.xp.empty((M.shape[2], *self.result_size, self.n), dtype=M.dtype)
 
         def make(part):
-            rows = workspace(self.xp, 'columns', (2, 3, len(y[part]), *self.tiles, self.n), y.dtype)
+            rows = buffer(self.xp, 'columns', (2, 3, len(y[part]), *self.tiles, self.n), y.dtype)
             self.xp.add(M[:2, :, part], M[1:, :, part], out=rows)
             for row, column in numpy.ndindex(2, 2):
                 place = y[part, row::2, column::2]
@@ -236,8 +236,8 @@ class MinimalFiltering:
     def _between_image_and_D(self, channels, dtype):
         """Memory for the image with a border and one tile more than all, and for j, q, channels, rows, s, N."""
         height, width = [4 * length + 4 for length in self.tiles]
-        return (workspace(self.xp, 'padded', (channels, height, width, self.n), dtype),
-                workspace(self.xp, 'columns', (3, 2, channels, height, self.tiles[1], self.n), dtype))
+        return (buffer(self.xp, 'padded', (channels, height, width, self.n), dtype),
+                buffer(self.xp, 'columns', (3, 2, channels, height, self.tiles[1], self.n), dtype))
 
     def _pairs_of_columns(self, padded):
         """The two columns of a parity in each tile: 2, q, channels, rows, s, N."""
@@ -256,7 +256,7 @@ class MinimalFiltering:
         size = tuple([2 * length for length in self.tiles])
         if self.result_size == size:
             return y
-        complete = workspace(self.xp, 'complete', (len(y), *size, self.n), y.dtype)
+        complete = buffer(self.xp, 'complete', (len(y), *size, self.n), y.dtype)
         complete[...] = 0
         complete[:, :y.shape[1], :y.shape[2]] = y
         return complete

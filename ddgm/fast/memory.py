@@ -10,7 +10,7 @@ import numpy
 _buffers = threading.local()
 
 
-def workspace(xp, name: str, shape: tuple, dtype: numpy.dtype) -> numpy.ndarray:
+def buffer(xp, name: str, shape: tuple, dtype: numpy.dtype) -> numpy.ndarray:
     """An array of any content, good until the next call of this thread with this name.
 
     On a GPU a new one: CuPy keeps memory at hand by itself.

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ddgm.data.toy import cells_of_square
+from ddgm.data.distributions import cells_of_square
 from ddgm.support.files import open_atomically
 
 # The post's.

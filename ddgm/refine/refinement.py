@@ -7,7 +7,7 @@ import pathlib
 import numpy
 
 from ddgm.beyond_the_paper import langevin
-from ddgm.beyond_the_paper.importance import sample_by_importance
+from ddgm.beyond_the_paper.resampling import sampling_importance_resampling
 from ddgm.evaluation import sampling, tasks
 from ddgm.figures import post
 from ddgm.presets import ToySettings
@@ -74,7 +74,7 @@ def _refined(energy_model, x, settings, n_steps, step_size, n_proposals):
         print('Choosing {:,} of {:,} proposals ...'.format(len(x), n_proposals), flush=True)
         n_parts = min(_N_PARTS, n_proposals)
         x = numpy.concatenate([
-            sample_by_importance(
+            sampling_importance_resampling(
                 energy_model, part, len(range(index, n_proposals, n_parts)),
                 settings.proposal_deviation or ToySettings.proposal_deviation, settings.near_deviation, rng)
             for index, part in enumerate(numpy.array_split(x, n_parts))])

@@ -12,7 +12,7 @@ from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST, SIDE
 from ddgm.evaluation import metrics, sampling
 from ddgm.evaluation.classifier import load_or_train
-from ddgm.evaluation.images import downscale
+from ddgm.evaluation.pictures import downscale
 from ddgm.figures import post
 from ddgm.studies import study
 from ddgm.support import randomness

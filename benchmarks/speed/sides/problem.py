@@ -15,7 +15,7 @@ _POOL_BATCHES, _POOL_BYTES = 64, 2 ** 26
 def draw_data(task, settings, n, rng):
     """n data points, float32: the mixture itself, or synthetic digits or pictures, which take as long as real ones."""
     if task == 'gaussian_mixture':
-        from ddgm.data.toy import GaussianMixture
+        from ddgm.data.distributions import GaussianMixture
         return GaussianMixture().sample(n, rng)
     if task == 'mnist':  # dark grey squares, five hundred different images
         squares = numpy.random.default_rng(1).random((500, 7, 7), dtype=numpy.float32).repeat(4, 1).repeat(4, 2)

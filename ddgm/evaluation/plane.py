@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 from numpy.random import Generator
 
-from ddgm.data.toy import GaussianMixture, SwissRoll
+from ddgm.data.distributions import GaussianMixture, SwissRoll
 from ddgm.evaluation import metrics, quadrature
 from ddgm.evaluation.reference import Reference
 from ddgm.support import randomness

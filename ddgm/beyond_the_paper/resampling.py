@@ -9,7 +9,7 @@ from ddgm.fast import sharding
 _SMALLEST = 1e-37  # density of a proposal, as float32 still tells it from 0
 
 
-def sample_by_importance(energy_model, x, n_proposals, deviation, near_deviation, rng):
+def sampling_importance_resampling(energy_model, x, n_proposals, deviation, near_deviation, rng):
     """As many points as ``x`` that follow P(x) = exp(−E(x))/Z, up to what few proposals miss.
 
     Sampling–importance resampling (Rubin 1988): proposals come from a density q, and are chosen in proportion to

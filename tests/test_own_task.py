@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, assert_same_run, newest_iteration, refusal, until
 
 from ddgm.compare import samples as sample_files
+from ddgm.compare.__main__ import main as compare
 from ddgm.evaluation import metrics, tasks
 from ddgm.evaluation.reference import Reference
 from ddgm.presets import Preset, Settings, setting
@@ -57,6 +58,11 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_is_refined(example, tmp_path,
     numpy.testing.assert_array_equal(example.Shapes().conform(x), x)
     scores = files.read_json(tmp_path / 'result' / 'refined' / 'metrics.json')
     assert {'lit', 'mmd2', 'energy_gap'} < scores.keys()
+    compare(['straight', 'refined=result/refined/samples.npz', '--task', str(EXAMPLE)])
+    compared = files.read_json(tmp_path / 'result' / 'comparison' / 'comparison.json')
+    assert compared['task'] == 'shapes'
+    assert [entry['name'] for entry in compared['entries']] == ['straight', 'refined']
+    assert compared['entries'][1]['metrics']['lit'] == scores['lit']
     (tmp_path / 'other.py').write_text(EXAMPLE.read_text().replace("Task('shapes'", "Task('others'"))
     for command, arguments in (
             (refine, ['straight']), (refine, ['straight', '--task', 'other.py']),

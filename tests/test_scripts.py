@@ -214,6 +214,8 @@ def test_split_run_is_the_straight_run(task, quick_run, quick_script, tmp_path):
         result = quick_script(task, *TINY, '-n', n, '-o', 'split', *more)
         assert result.returncode == 0, result.stderr
     assert_same_run(quick_run(task), tmp_path / 'split')
+    times = [entry['elapsed_time'] for entry in json.loads((tmp_path / 'split' / 'log').read_text())]
+    assert times == sorted(times)  # a resumed run goes on counting
 
 
 def test_intervals_change_nothing(quick_script, tmp_path):

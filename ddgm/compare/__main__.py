@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+from ddgm.evaluation import tasks
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line, exit_status
 
@@ -17,7 +18,7 @@ _REFERENCES = ', '.join(task + (':DIR' if task in command_line.DATA_FOLDERS else
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line: ``paths``, ``reference`` (task, folder) and ``out``."""
+    """Read the command line: ``paths``, ``reference`` (task, folder), ``task`` and ``out``."""
     parser = command_line.OneLineParser(
         prog='python -m ddgm.compare', description=__doc__, allow_abbrev=False,
         epilog='examples:\n'
@@ -33,6 +34,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=command_line.path_name, default='result/comparison',
         help='where the files go, in place of those of an earlier comparison (default: %(default)s)')
+    parser.add_argument('--task', metavar='FILE', type=command_line.path_name, help=command_line.TASK_HELP)
     return parser.parse_intermixed_args(arguments)
 
 
@@ -53,7 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     # Only now Chainer and matplotlib, so that --help and a mistyped flag answer at once.
     from ddgm.compare import comparison, entries
-    comparison.compare(entries.read(request.paths, request.out, request.reference[0]), *request.reference, request.out)
+    own = request.task and tasks.load_task(request.task)
+    comparison.compare(
+        entries.read(request.paths, request.out, request.reference[0], own), *request.reference, request.out, own)
 
 
 if __name__ == '__main__':

@@ -20,13 +20,15 @@ from ddgm.support.errors import UsageError, counted, some
 from ddgm.support.files import write_json
 from ddgm.support.terminal import print_table
 
-_N_SHOWN = {'gaussian_mixture': 400, 'swiss_roll': 400, POINTS: 400, 'mnist': 64, 'images': 64}
+_POINTS_SHOWN, _IMAGES_SHOWN = 400, 64
 # Samples of which more than this share lie far from all data, or whose spread is so many times the data's or the
 # inverse of that, are perhaps not of that data.
 _FAR, _WIDER = 1 / 2, 4 / 3
 
 
-def compare(entries: list[Entry], task: str | None, data_folder: str | None, out: str) -> None:
+def compare(
+        entries: list[Entry], task: str | None, data_folder: str | None, out: str,
+        own: tasks.Task | None = None) -> None:
     """Score entries, print the table, and write ``comparison.json``, ``.png`` and ``.html``.
 
     Args:
@@ -34,6 +36,7 @@ def compare(entries: list[Entry], task: str | None, data_folder: str | None, out
         task (str), data_folder (str): What their samples are of; ``None``: what the runs among them have learned.  With
             the task 'points' a file of points.
         out (str): The folder, which is made where it is missing.
+        own: A task of the user's, that runs and samples may be of.
 
     Raises:
         UsageError: It is not clear what to compare with; samples are not of that kind, or too few; the folder can't be
@@ -47,7 +50,7 @@ def compare(entries: list[Entry], task: str | None, data_folder: str | None, out
     result, data, panels = {'entries': [_facts(entry) for entry in entries]}, None, []
     with_samples = [entry for entry in entries if entry.x is not None]
     if with_samples:
-        task, reference = _open_reference(task, data_folder, runs)
+        task, reference = _open_reference(task, data_folder, runs, own)
         samples = _equally_many(with_samples, reference)
         _doubt({entry.name: samples[entry.name] for entry in with_samples if task == POINTS or not entry.run},
                reference, task)
@@ -55,27 +58,27 @@ def compare(entries: list[Entry], task: str | None, data_folder: str | None, out
         print('\n{:,} samples of each{}, held against {}'.format(
             n, _why_so_many(n, with_samples), data_folder if task == POINTS else task), flush=True)
         result.update(task=task, n_samples=n, **{'reference': data_folder} if task == POINTS else {})
-        data, panels = _score(entries, samples, task, reference, result)
+        data, panels = _score(entries, samples, task, reference, result, own)
     columns = _columns(result)
     _print_table(columns)
     _write(out, entries, result, columns, data, panels)
 
 
-def _score(entries, samples, task, reference, result):
+def _score(entries, samples, task, reference, result, own):
     """Add the metrics of samples, and of as many fresh data, to ``result``; returns panels of the data and of each."""
-    panels = []
+    panels, n_shown = [], _POINTS_SHOWN if task in PLANE else _IMAGES_SHOWN
     for entry, facts in zip(entries, result['entries']):
         if entry.name in samples:
-            x, energy = samples[entry.name], _energy(entry.run)
+            x, energy = samples[entry.name], _energy(entry.run, own)
             facts['metrics'] = reference.score(x, energy, entry.run and entry.run.settings)
             panels.append(plots.Panel(
-                entry.name, reference.as_shown(x[:_N_SHOWN[task]]), energy if task in PLANE else None,
+                entry.name, reference.as_shown(x[:n_shown]), energy if task in PLANE else None,
                 facts['metrics'].get('log_z')))
     real = reference.real_data(len(x))
     if real is not None:
         result['real_data'] = reference.score(real)
     return plots.Panel(
-        'data', reference.as_shown(reference.shown_data(_N_SHOWN[task])), reference.exact_energy, 0.0,
+        'data', reference.as_shown(reference.shown_data(n_shown)), reference.exact_energy, 0.0,
         reference.window if task == POINTS else None), panels
 
 
@@ -168,9 +171,11 @@ def _facts(entry):
         'metrics': {}}
 
 
-def _open_reference(task, data_folder, runs):
+def _open_reference(task, data_folder, runs, own):
     """What all samples are of, and its reference."""
     found = sorted({run.task for run in runs} | {task} - {None})
+    if own and not found:
+        return own.name, own.open(None, None, None)
     if task == POINTS and {*found} <= {*PLANE}:
         return task, _own_points(data_folder)
     if len(found) > 1:
@@ -183,13 +188,10 @@ def _open_reference(task, data_folder, runs):
             if task == 'mnist':
                 mnist.fetch(data_folder)
             return task, tasks.open_task(task, data_folder, cache=cache)
-        task, folder, fingerprint = runs[0].task, runs[0].data, runs[0].data_fingerprint
-        if any(run.data_fingerprint != fingerprint for run in runs):
+        task = runs[0].task
+        if len({run.data_fingerprint for run in runs}) > 1:
             raise UsageError('these runs have learned from different data: choose one to compare with')
-        reference = tasks.open_task(task, folder, cache=cache)
-        if reference.fingerprint != fingerprint:
-            raise UsageError('{} no longer holds the data that {} has learned from'.format(folder, runs[0].path))
-        return task, reference
+        return task, runs[0].open_reference(tasks.find(task, own))
     except UsageError as error:
         raise UsageError('{}; or name the data by --reference {}:DIR'.format(error, task)) from error
 
@@ -248,11 +250,11 @@ def _doubt(samples, reference, task):
             print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))
 
 
-def _energy(run):
+def _energy(run, own):
     """The energy of a run as a function of arrays, or ``None``."""
     if not run:
         return None
-    energy_model, _ = tasks.build_models(run.task, run.settings, numpy.random.default_rng(0))
+    energy_model, _ = tasks.find(run.task, own).build_models(run.settings, numpy.random.default_rng(0))
     if not run.load(run_folder.ENERGY_MODEL, energy_model, 'leave the run out'):
         return None
     return sampling.energy_function(energy_model)

@@ -14,6 +14,7 @@ import numpy
 
 from ddgm.compare import forms, loss_logs, samples
 from ddgm.compare.arrays import SAVE
+from ddgm.evaluation import tasks
 from ddgm.runs import run_folder
 from ddgm.runs.log import Curves, curves_of
 from ddgm.support.errors import UsageError, one_line, some
@@ -58,22 +59,24 @@ class Entry:
         self.sources += other.sources
 
 
-def read(arguments: list[str], out: str | None = None, task: str | None = None) -> list[Entry]:
+def read(
+        arguments: list[str], out: str | None = None, task: str | None = None,
+        own: tasks.Task | None = None) -> list[Entry]:
     """The entries that a user names by ``PATH`` or ``NAME=PATH``; what has one NAME is one entry.
 
     A path is of one of the ``forms``, or a folder of such files.  ``task`` is what their samples are of, by default
-    what the first run has learned.  Prints what a path was taken for where that is not certain.  Raises ``UsageError``
-    for a path that is none of these, is given twice or is the folder ``out`` that is written to, or a file that can't
-    be read.
+    what the first run has learned; ``own`` is a task of the user's that runs may be of.  Prints what a path was taken
+    for where that is not certain.  Raises ``UsageError`` for a path that is none of these, is given twice or is the
+    folder ``out`` that is written to, or a file that can't be read.
     """
     entries, named = [], {}
     names_and_paths = [_name_and_path(argument) for argument in arguments]
     runs = (path for _, path in names_and_paths if os.path.exists(os.path.join(path, run_folder.SETTINGS)))
-    in_plane = (task or next((forms.RUN.read(path, _CURE).task for path in runs), None)) in PLANE
+    in_plane = (task or next((forms.RUN.read(path, _CURE, own).task for path in runs), None)) in PLANE
     for name, path in names_and_paths:
         if out and is_within(path, out) and is_within(out, path):
             raise UsageError('{} is to be compared: give another folder to --out'.format(path))
-        found = _read_path(path, in_plane)
+        found = _read_path(path, in_plane, own)
         for entry in found:
             if name is not None:
                 entry.name, entry.is_named = name if len(found) == 1 else '{}/{}'.format(name, entry.name), True
@@ -113,13 +116,13 @@ def _with_path(entry):
     return paths if entry.name in (first.stem, first.name) else '{}: {}'.format(paths, entry.name)
 
 
-def _read_path(argument, in_plane):
+def _read_path(argument, in_plane, own):
     """The entries that one path holds, under names of their own."""
     path, name = pathlib.Path(argument), os.path.basename(os.path.abspath(argument))
     try:
         form = forms.form_of(path)
         if form is forms.RUN:
-            return [_read_run(path, name)]
+            return [_read_run(path, name, own)]
         if path.is_dir():
             return _read_folder(path, name, in_plane)
         if not path.exists():
@@ -137,8 +140,8 @@ def _known_forms():
     return 'samples ({}) nor a log ({})'.format(forms.names_of('samples'), forms.names_of('log'))
 
 
-def _read_run(path, name):
-    run = forms.RUN.read(path, _CURE)
+def _read_run(path, name, own):
+    run = forms.RUN.read(path, _CURE, own)
     entry = Entry(name, [str(path)], run=run)
     log = curves_of(run.log)
     if log:

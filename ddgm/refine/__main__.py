@@ -28,9 +28,7 @@ def parse(arguments=None):
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=command_line.path_name, default='result/refined',
         help='where the files go, in place of those of an earlier refinement (default: %(default)s)')
-    parser.add_argument(
-        '--task', metavar='FILE', type=command_line.path_name,
-        help='Python file, which is run, that defines TASK: for a run of a task of your own')
+    parser.add_argument('--task', metavar='FILE', type=command_line.path_name, help=command_line.TASK_HELP)
     return parser.parse_args(arguments)
 
 

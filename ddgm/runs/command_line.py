@@ -65,6 +65,8 @@ CACHE_HELP = (
     'where the pixels of pictures are kept that take more than 5 seconds to decode, so that it is done once (default: '
     'ddgm/pictures in $XDG_CACHE_HOME or ~/.cache); none: in memory')
 
+TASK_HELP = 'Python file, which is run, that defines TASK: for a run of a task of your own'
+
 VERSION = 'ddgm ' + ddgm.__version__  # as --version prints it
 
 # What users of Chainer's and PyTorch's examples type, without dashes and underscores, and what it is here.

@@ -229,8 +229,8 @@ class Snapshots:
     def _train(self, n):
         settings, state = self.folder.settings, self.state
         return training.train(
-            state.energy_optimizer, state.generator_optimizer, GaussianMixture().sample, settings.batchsize,
-            settings.seed, state.iteration, state.iteration + n)
+            state.energy_optimizer, state.generator_optimizer, draw_data=GaussianMixture().sample,
+            batchsize=settings.batchsize, seed=settings.seed, start=state.iteration, iterations=state.iteration + n)
 
     def read(self, content, i):
         self.path.write_bytes(content)

@@ -21,7 +21,7 @@ import train_images
 import train_mnist
 import train_swiss_roll
 from ddgm.compare import __main__ as compare, comparison
-from ddgm.data import images, picture_cache
+from ddgm.data import picture_cache
 from ddgm.data.distributions import GaussianMixture, SwissRoll
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import plane as plane_evaluation, points as points_evaluation, quadrature, tasks
@@ -413,13 +413,12 @@ def test_run_without_a_cache_leaves_none(trained, pictures_folder, drawn, tmp_pa
     settings = json.loads((tmp_path / 'run' / 'settings.json').read_text())
     (tmp_path / 'run' / 'settings.json').write_text(json.dumps({**settings, 'cache': 'none'}))
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    for module, name in ((images, '_FEW'), (picture_cache, '_LONG')):  # so that few pictures are kept, too
-        monkeypatch.setattr(module, name, 0, raising=False)
+    monkeypatch.setattr(picture_cache, '_LONG', 0)  # so that few pictures are kept, too
     compared('run')
     compared('run', '--reference', 'images:{}'.format(pictures_folder))
     assert not (tmp_path / 'cache').exists()
     compared(trained('images'))
-    assert [*(tmp_path / 'cache').rglob('*.pixels')]
+    assert [*(tmp_path / 'cache').rglob('*.npy')]
 
 
 @pytest.mark.parametrize(('reference', 'word'), [

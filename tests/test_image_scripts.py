@@ -110,7 +110,7 @@ def test_split_run_is_the_straight_run(straight, tiny, run_script, tmp_path):
     ('images', '--data one --width 0', ['--width', 'factor']),
     ('images', '--data one --width wide', ['--width', 'factor']),
     ('images', '--data one --preset nothing', ['--preset', 'post_softplus', 'author']),
-    ('mnist', '--data swapped', ['train-images-idx3-ubyte', '1 dimensions']),
+    ('mnist', '--data swapped', ['train-images-idx3-ubyte', '0x00000801']),
     ('mnist', '--data afile', ['afile', '--data']),
     ('mnist', '--width 0.5', ['--width']),
 ])

@@ -391,7 +391,7 @@ def test_noise_is_where_published(task, preset, kind, size, shapes, rng, monkeyp
 
 def test_no_layer_vanishes_at_the_smallest_width(rng):
     for preset in PRESETS['images']:
-        for model in build('images', preset, rng, width=1e-6):
+        for model in build('images', preset, rng, width=0.001):
             assert all(parameter.array.size for parameter in model.params() if parameter.array is not None)
 
 

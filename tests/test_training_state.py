@@ -10,6 +10,7 @@ from ddgm import training
 from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import sampling, tasks
 from ddgm.fast import functions as F, noise
+from ddgm.fast.strategy import Fast
 from ddgm.networks import toy
 from ddgm.presets import PRESETS, ToySettings
 from ddgm.runs import run_folder, training_state
@@ -34,8 +35,9 @@ def test_every_preset_goes_on_to_the_same_bits(task, preset, tmp_path, device):
 
     def train(state, iterations):
         for iteration, losses in training.train(
-                state.energy_optimizer, state.generator_optimizer, draw_data, settings.batchsize, settings.seed,
-                state.iteration, iterations, settings.generator_first):
+                state.energy_optimizer, state.generator_optimizer, draw_data=draw_data, batchsize=settings.batchsize,
+                seed=settings.seed, start=state.iteration, iterations=iterations,
+                generator_first=settings.generator_first, strategy=Fast()):
             state.iteration = iteration
             state.summary.add(losses)
             assert all(numpy.isfinite(float(loss)) for loss in losses.values())

@@ -149,65 +149,77 @@ def _train(folder, state, draw_data, draw_present_frame):
     Of several processes the first keeps them, and all see the same losses.
     """
     settings, processes = folder.settings, folder.processes
-    on_cpu = state.models[0].xp is numpy
-    stopwatch = _Stopwatch(state.elapsed_time)
     strategy = Fast(processes.communicator, settings.batchsize, folder.replay)
-    loop = iterations_of(state, draw_data, settings, strategy)
-
-    def save_snapshot():
-        if not processes.is_first:
-            return
-        try:
-            folder.save_snapshot(state)
-        except FloatingPointError as error:
-            raise _not_finite(error, state.iteration) from error
-
-    def as_floats(means, already_of_all):
-        """Means over the batch by name, which are finite."""
-        means = {name: float(value) for name, value in means.items()}
-        if not already_of_all:
-            means = dict(zip(means, strategy.mean_of(list(means.values()))))
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise processes.by_all(_not_finite(name, state.iteration))
-        return means
-
-    def append_log_entry():
-        means = as_floats(state.summary.compute_mean(), already_of_all=on_cpu)
-        entry = {'iteration': state.iteration, 'elapsed_time': stopwatch.read(), **means}
-        if processes.is_first:
-            folder.log.append(entry)
-        state.n_logged += 1
-        progress.log(entry)
-
+    stopwatch = _Stopwatch(state.elapsed_time)
     # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's
     # type checks take a tenth of the time, for shapes that are the same in every iteration.
     with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), processes.in_step(), \
             stop_signals.noted() as signals, Progress(settings.iterations) as progress:
-        for iteration, observation in loop:
+        journal = _Journal(folder, state, strategy, stopwatch, progress)
+        for iteration, observation in iterations_of(state, draw_data, settings, strategy):
             state.iteration = iteration
-            is_last = iteration == settings.iterations
-            if on_cpu:  # on a GPU reading a loss would make the loop wait, so there it is looked at with the log
-                observation = as_floats(observation, already_of_all=False)
-            state.summary.add(observation)
-            progress.update(iteration)
-            if _is_due(iteration, settings.log_interval):
-                append_log_entry()
-                state.summary = chainer.DictSummary()
-            elif is_last:
-                append_log_entry()  # the summary stays, for a run that is extended later
+            journal.note(observation)
             state.elapsed_time = stopwatch.read()
             with stopwatch.paused():
                 if processes.is_first and _is_due(iteration, settings.figure_interval):
                     draw_present_frame()
                 is_stopped = any(strategy.mean_of([float(bool(signals or progress.error))]))
-                if is_last or is_stopped or _is_due(iteration, settings.snapshot_interval):
-                    save_snapshot()
+                if iteration == settings.iterations or is_stopped or _is_due(iteration, settings.snapshot_interval):
+                    journal.save_snapshot()
             if is_stopped:
                 reason = 'nobody reads standard output ({}), so the run stopped'.format(
                     progress.error.strerror) if progress.error and not signals else 'interrupted'
                 raise processes.by_all(Interrupted('{} at iteration {}, a snapshot is saved: go on with {}'.format(
                     reason, iteration, _TO_GO_ON)))
+
+
+class _Journal:
+    """What the loop observes, on its way into the state's summary, the log and the progress bar; and snapshots."""
+
+    def __init__(self, folder, state, strategy, stopwatch, progress):
+        self._folder, self._state, self._strategy = folder, state, strategy
+        self._stopwatch, self._progress = stopwatch, progress
+        self._on_cpu = state.models[0].xp is numpy
+
+    def note(self, observation):
+        """Take what an iteration observed, and write a log entry where one is due."""
+        state, settings = self._state, self._folder.settings
+        if self._on_cpu:  # on a GPU reading a loss would make the loop wait, so there it is looked at with the log
+            observation = self._as_floats(observation, already_of_all=False)
+        state.summary.add(observation)
+        self._progress.update(state.iteration)
+        if _is_due(state.iteration, settings.log_interval):
+            self._append_entry()
+            state.summary = chainer.DictSummary()
+        elif state.iteration == settings.iterations:
+            self._append_entry()  # the summary stays, for a run that is extended later
+
+    def save_snapshot(self):
+        """By the first process alone."""
+        if self._folder.processes.is_first:
+            try:
+                self._folder.save_snapshot(self._state)
+            except FloatingPointError as error:
+                raise _not_finite(error, self._state.iteration) from error
+
+    def _as_floats(self, means, already_of_all):
+        """Means over the batch by name, which are finite."""
+        means = {name: float(value) for name, value in means.items()}
+        if not already_of_all:
+            means = dict(zip(means, self._strategy.mean_of(list(means.values()))))
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise self._folder.processes.by_all(_not_finite(name, self._state.iteration))
+        return means
+
+    def _append_entry(self):
+        state = self._state
+        means = self._as_floats(state.summary.compute_mean(), already_of_all=self._on_cpu)
+        entry = {'iteration': state.iteration, 'elapsed_time': self._stopwatch.read(), **means}
+        if self._folder.processes.is_first:
+            self._folder.log.append(entry)
+        state.n_logged += 1
+        self._progress.log(entry)
 
 
 def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):

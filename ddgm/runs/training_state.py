@@ -58,6 +58,10 @@ class TrainingState:
         if self.iteration < 0 or {self.energy_optimizer.t, self.generator_optimizer.t} != {self.iteration}:
             raise ValueError('{} iterations, {} and {} updates'.format(
                 self.iteration, self.energy_optimizer.t, self.generator_optimizer.t))
+        updates = [parameter.update_rule.t for model in self.models for parameter in model.params()]
+        if not 0 <= min(updates) <= max(updates) <= self.iteration:  # one that was frozen for a while has fewer
+            raise ValueError('{} iterations, {} to {} updates of a parameter'.format(
+                self.iteration, min(updates), max(updates)))
 
 
 def open_device(specifier: str) -> chainer.backend.Device:

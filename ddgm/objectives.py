@@ -23,9 +23,9 @@ def energy_model_loss(positive_phase: chainer.Variable, negative_phase: chainer.
 
 
 def weighted_sum(entropies: Iterable[chainer.Variable], weights: Iterable[float]) -> chainer.Variable:
-    """Σ weight·H, () from several H, (): the paper's has one, with weight 1."""
-    first, *others = (H if weight == 1 else weight * H for H, weight in zip(entropies, weights))
-    return sum(others, first)
+    """Σ weight·H, () from several H, (): the paper's has one, with weight 1; 0 of none."""
+    terms = [H if weight == 1 else weight * H for H, weight in zip(entropies, weights)]
+    return sum(terms[1:], terms[0]) if terms else 0.0
 
 
 def generator_loss(negative_phase: chainer.Variable, entropy: chainer.Variable) -> chainer.Variable:

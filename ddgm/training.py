@@ -173,7 +173,7 @@ def train(
     energy_model, generative_model = energy_optimizer.target, generator_optimizer.target
     device = energy_model.device
     strategy = strategy or AsWritten()
-    entropies = entropies or {'entropy': (gamma_entropy, 1.0)}
+    entropies = {'entropy': (gamma_entropy, 1.0)} if entropies is None else entropies
     start_models(energy_model, generative_model, draw_data, batchsize, random_generator(seed, START))
 
     def draw_latent(rng):

@@ -24,7 +24,10 @@ def find_table(name, results):
     """The table NAME.TABLE, and how it was made."""
     file, table = name.split('.')
     content = json.loads((results / (file + '.json')).read_text(encoding='utf-8'))
-    return content['tables'][table], {**content['made'], **content['tables'][table].get('made', {})}
+    made = {**content['made'], **content['tables'][table].get('made', {})}
+    if made.get('moved'):  # its command is that of an older commit
+        made['command'] = 'make measure ONLY={}`, then `{}'.format(file, made['command'])
+    return content['tables'][table], made
 
 
 def find_cell(name, results):

@@ -1,7 +1,7 @@
 """What a task is, the four of the post, and how one of a user's own is found.
 
-It imports neither NumPy nor Chainer, so that ``--help`` and a mistyped flag answer at once: the four import what they
-are made of where it is called.
+It imports neither Chainer nor matplotlib, so that ``--help`` and a mistyped flag answer at once: the four import what
+they are made of where it is called.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Adam and AdaGrad for all parameters of a model at once.
 
-A model's parameters lie one after the other in one array, and so do the optimizer's averages; an update passes over
+A model's parameters lie one after the other in one array, and so do the optimizer's states; an update passes over
 them once, in parts that stay in the processor's cache, or on a GPU as a whole.  The states are those of Chainer's
 optimizers, by the same names, so that snapshots of either can be read by the other.
 

@@ -4,8 +4,9 @@ Small networks spend their time in Chainer's bookkeeping: links, configuration, 
 that is *replayable* is computed as it is written the first time, and the functions that it calls are kept as a list.
 From then on the list is one function of Chainer's graph.  The arithmetic and its order stay, and so do the bits.
 
-A breakpoint within ``forward`` is hit the first time only.  ``--no-replay`` of the scripts turns replay off, and so do
-Chainer's debug mode and its hooks; the loop by itself does not replay at all.
+Within an iteration a breakpoint in ``forward`` is hit once for each shape and way in which it is called.
+``--no-replay`` of the scripts turns replay off, and so do Chainer's debug mode and its hooks; the loop by itself does
+not replay at all.
 """
 
 from __future__ import annotations

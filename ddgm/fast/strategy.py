@@ -1,6 +1,7 @@
 """How the scripts compute an iteration: phases joined, networks replayed, a batch over the ranks of a communicator.
 
-:class:`ddgm.training.AsWritten`, the default of :func:`ddgm.training.train`, has the same methods.
+:class:`ddgm.training.AsWritten`, the default of :func:`ddgm.training.train`, has the methods that the loop calls;
+``mean_of`` is for the caller.
 """
 
 from __future__ import annotations

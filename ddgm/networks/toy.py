@@ -2,8 +2,9 @@
 
 Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as in the 2016 code.
 
-These networks are ``replayable``: the scripts call ``forward`` once and then repeat what it did, so a breakpoint in it
-is hit once.  With ``--no-replay`` it is called every time, to the same bits; see :mod:`ddgm.fast.replay`.
+These networks are ``replayable``: for each way in which the loop calls ``forward`` the scripts call it once, and then
+repeat what it did, so a breakpoint in it is hit so often.  With ``--no-replay`` it is called every time, to the same
+bits; see :mod:`ddgm.fast.replay`.
 """
 
 import chainer

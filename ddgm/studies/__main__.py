@@ -56,7 +56,7 @@ def parse(arguments=None):
 
 def main(arguments=None):
     request = parse(arguments)
-    # Before NumPy is imported: as many runs go side by side as there are jobs.
+    # For the processes of the runs, which import NumPy anew: as many go side by side as there are jobs.
     os.environ['OMP_NUM_THREADS'] = '1'
 
     from ddgm.studies import study

@@ -52,7 +52,7 @@ def counted(threads):
 
 
 def step(script, iterations, batchsize, n, threads):
-    """Milliseconds of an iteration, the median of a run."""
+    """Milliseconds of an iteration, the median of a run, of one process with so many threads or of n that share all."""
     task, *flags = script
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / 'train_{}.py'.format(task)), *flags, '-b', str(batchsize),
@@ -63,6 +63,8 @@ def step(script, iterations, batchsize, n, threads):
                 os.path.dirname(sys.executable), os.environ['PATH']]))
             command = [mpiexec, '-n', str(n), *command, '--communicator', 'naive']
         environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+        if n > 1:  # ranks share the cores by themselves, which is measured as well
+            del environment['OMP_NUM_THREADS']
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         for line in process.stdout:  # what comes after training is not measured
             if line.startswith('Trained'):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A task of your own: 32×32 pictures in grey, discs and bars, with settings, networks, scores and pictures for them.
+"""A task of your own: 32×32 pictures in grey, with settings, networks, scores and pictures for them.
 
 It is started as the training scripts are, with their flags and one of its own, --channels.  It keeps snapshots, a log
 and a video, goes on by --resume, and runs in several processes.  "python -m ddgm.refine result/shapes --task
@@ -7,6 +7,7 @@ examples/own_data.py" refines its samples.
 """
 
 import dataclasses
+import functools
 import pathlib
 import sys
 
@@ -20,6 +21,7 @@ from chainer import initializers
 
 from ddgm.evaluation.tasks import Task
 from ddgm.fast import functions as F, links as L
+from ddgm.fast.noise import add_noise
 from ddgm.figures import post
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.presets import Preset, Settings, setting
@@ -28,15 +30,22 @@ from ddgm.runs import command_line, execution, exit_status, run_folder
 
 @dataclasses.dataclass(frozen=True)
 class ShapeSettings(Settings):
-    """Those of all tasks, two of them with other defaults, and one more."""
+    """Those of all tasks, some of them with other defaults, and one more."""
 
-    channels: int = setting(16, flag='of the layers at 16×16 pixels; twice and four times as many follow')
+    channels: int = setting(8, flag='of the layers at 16×16 pixels; twice and four times as many follow')
     batchsize: int = 64
+    n_latent: int = 32
+    energy_learning_rate: float = 1e-3
+    generator_learning_rate: float = 1e-3
+    energy_penalty: float = 1e-4
     population_batches: int = 50
 
 
 class Shapes(Reference):
-    """(N, 1, 32, 32) in 0…1; without a ``score`` of its own, the numbers of samples are held against those of data."""
+    """Bright and dark discs and bars, (N, 1, 32, 32) in 0…1.
+
+    Beside a score of its own, the numbers of samples are held against those of data.
+    """
 
     value_range = 0, 1
 
@@ -46,10 +55,11 @@ class Shapes(Reference):
         size, is_disc = rng.uniform(4, 9, (n, 1, 1)), rng.random((n, 1, 1)) < 0.5
         shapes = numpy.where(
             is_disc, numpy.hypot(x - across, y - down) < size, (abs(x - across) < 2) & (abs(y - down) < size))
-        return shapes[:, None].astype(numpy.float32)
+        sign = rng.choice([-0.5, 0.5], (n, 1, 1, 1))
+        return (0.5 + sign * shapes[:, None]).astype(numpy.float32)
 
     def score(self, x, energy=None, settings=None):
-        return {'lit': float((x > 0.5).mean()), **super().score(x, energy, settings)}
+        return {'bright': float((x > 0.75).mean()), **super().score(x, energy, settings)}
 
 
 class Generator(DeepGenerativeModel):
@@ -72,9 +82,10 @@ class Generator(DeepGenerativeModel):
 def build_models(settings, rng):
     """A DEM and a DGM, weights drawn from the NumPy generator ``rng``."""
     n, weight = settings.channels, initializers.Normal(0.05, rng=rng)
+    noise = functools.partial(add_noise, standard_deviation=0.3)
     features = chainer.Sequential(
-        L.Convolution2D(1, n, 4, 2, 1, initialW=weight), F.elu,
-        L.Convolution2D(n, 2 * n, 4, 2, 1, initialW=weight), F.elu,
+        L.Convolution2D(1, n, 4, 2, 1, initialW=weight), F.elu, noise,
+        L.Convolution2D(n, 2 * n, 4, 2, 1, initialW=weight), F.elu, noise,
         L.Convolution2D(2 * n, 4 * n, 4, 2, 1, initialW=weight), F.tanh)
     experts = L.Linear(4 * n * 16, settings.n_experts, initialW=weight)
     energy_model = DeepEnergyModel(features, experts, n_visible=32 * 32, sigma=settings.sigma)

@@ -57,12 +57,12 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_is_refined(example, tmp_path,
     assert (x.min(), x.max()) == (0, 1)
     numpy.testing.assert_array_equal(example.Shapes().conform(x), x)
     scores = files.read_json(tmp_path / 'result' / 'refined' / 'metrics.json')
-    assert {'lit', 'mmd2', 'energy_gap'} < scores.keys()
+    assert {'bright', 'mmd2', 'energy_gap'} < scores.keys()
     compare(['straight', 'refined=result/refined/samples.npz', '--task', str(EXAMPLE)])
     compared = files.read_json(tmp_path / 'result' / 'comparison' / 'comparison.json')
     assert compared['task'] == 'shapes'
     assert [entry['name'] for entry in compared['entries']] == ['straight', 'refined']
-    assert compared['entries'][1]['metrics']['lit'] == scores['lit']
+    assert compared['entries'][1]['metrics']['bright'] == scores['bright']
     (tmp_path / 'other.py').write_text(EXAMPLE.read_text().replace("Task('shapes'", "Task('others'"))
     for command, arguments in (
             (refine, ['straight']), (refine, ['straight', '--task', 'other.py']),

@@ -27,11 +27,12 @@ def sampling_importance_resampling(energy_model, x, n_proposals, deviation, near
         rng: NumPy generator.
 
     Returns:
-        (N, D) float32 on the model's device; some points may be the same.
+        (N, D) on the model's device, of the type of ``x``; some points may be the same.
     """
     device, centres = energy_model.device, sharding.all_gather(x)
     n, n_near = len(centres), n_proposals // 2 if near_deviation else 0
-    noise = device.send(rng.standard_normal((n_proposals, *x.shape[1:]), dtype=numpy.float32))
+    noise = rng.standard_normal((n_proposals, *x.shape[1:]), dtype=numpy.float32)
+    noise = device.send(noise).astype(x.dtype, copy=False)
     proposals = deviation * noise
     proposals[:n_near] = centres[device.xp.arange(n_near) % n] + near_deviation * noise[:n_near]
     with chainer.using_config('train', False), chainer.no_backprop_mode():

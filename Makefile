@@ -15,11 +15,11 @@ demo: export DDGM_TO_GO_ON = make demo
 demo: $(VENV)/installed
 	$(RUN) train_gaussian_mixture.py --out result/demo $(if $(wildcard result/demo/settings.json),--resume,--seed 1)
 
-# All but what takes long: some minutes.
+# All but what takes long: under five minutes on two cores.
 test: $(VENV)/installed-test
 	$(RUN) -m pytest -m 'not slow' -n auto --dist worksteal
 
-# What takes long too: a quarter of an hour.
+# What takes long too: a minute or two more.
 test-all: $(VENV)/installed-test
 	$(RUN) -m pytest -n auto --dist worksteal
 

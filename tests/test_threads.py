@@ -45,10 +45,12 @@ def test_errors_are_raised_when_all_have_ended(three_threads):
     assert sorted(ended) == [0, *range(2, 20)]
 
 
-def test_calls_within_calls_from_two_threads_end(three_threads):
-    """Each would wait for the other's helpers, were they to wait within the pool."""
+def test_calls_within_calls_from_two_threads_end(monkeypatch):
+    """With all four threads of the pool at work, each would wait for helpers that none is left to be."""
+    monkeypatch.setattr(threads, 'number', lambda: 4)
+
     def nested(_):
-        return sum(threads.for_each(lambda i: time.sleep(0.001) or i, range(5)))
+        return sum(threads.for_each(lambda i: time.sleep(0.02) or i, range(5)))
     results = []
     callers = [threading.Thread(  # daemons, so that a failure ends as well
         target=lambda: results.append(threads.for_each(nested, range(8))), daemon=True) for _ in range(2)]

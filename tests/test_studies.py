@@ -18,6 +18,7 @@ import numpy
 import pytest
 from conftest import HANGS_AFTER, ROOT, until
 
+from benchmarks.results import published_icons
 from ddgm import presets, training
 from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import metrics, quadrature
@@ -85,6 +86,19 @@ def test_quick_study(name, case, pictures, digits_folder, pictures_folder, tmp_p
     module.draw(results, tmp_path)
     for picture in pictures:
         assert (tmp_path / picture).stat().st_size > 500
+
+
+def test_averaged_energy_models_of_a_study_are_finished_with_data(pictures_folder, tmp_path, monkeypatch):
+    """Their BatchNormalization takes its statistics from data and samples, as in a run."""
+    monkeypatch.setattr(study.training_state, 'N_SCORED', 20)
+    settings = study.Case.settings
+    monkeypatch.setattr(study.Case, 'settings', lambda case, *given: dataclasses.replace(
+        settings(case, *given), width=0.02, batchsize=4, start_size=4, population_batches=2))
+    run = study.run_of(
+        published_icons, 'calibrated', 0, 2, {'images': str(pictures_folder)}, {'images': 'a'}, tmp_path)
+    assert run.settings.averaged
+    scores, = published_icons.measure(run)['scores']
+    assert numpy.isfinite(scores['energy_gap'])
 
 
 def test_cases_train_what_is_published():

@@ -11,7 +11,6 @@ import numpy
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.evaluation.tasks import open_task
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support import tables as cells
 
@@ -44,7 +43,7 @@ ITERATIONS, NEEDS = 20_000, ()
 def measure(run: study.Run) -> dict:
     scores = []
     for state in run.states(run.marks(2)[1:]):
-        _, _, z, x, energy = finish(state, run.settings)
+        _, _, z, x, energy = run.finish(state)
         scores.append({
             'iterations': state.iteration, 'finished': run.reference.score(x, energy, run.settings),
             'running': run.reference.score(sampling.sample(state.models[1], z))})

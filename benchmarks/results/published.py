@@ -1,7 +1,6 @@
 """What the studies of digits and of icons share: runs of published presets, scored, and a table of them."""
 
 from ddgm.evaluation.metrics import N_SCORED
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support.tables import rounded
 
@@ -10,7 +9,7 @@ def measure(run: study.Run, marks=None) -> dict:
     """The metrics at each of ``marks``, or at the end; of the first seed those of real data too."""
     scores = []
     for state in run.states(marks or [run.settings.iterations]):
-        _, _, _, x, energy = finish(state, run.settings)
+        _, _, _, x, energy = run.finish(state)
         scores.append({'iterations': state.iteration, **run.reference.score(x, energy, run.settings)})
     real = run.reference.real_data(N_SCORED) if run.settings.seed == 0 else None
     return {'scores': scores, 'real': None if real is None else run.reference.score(real)}

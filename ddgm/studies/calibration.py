@@ -4,7 +4,6 @@ Each run is scored on the way too, so that what does not last shows; digits besi
 """
 
 from ddgm.figures import plots
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support.tables import rounded
 
@@ -48,7 +47,7 @@ SHOWN = {
 def measure(run: study.Run) -> dict:
     trace = []
     for state in run.states(run.marks(N_MARKS)[1:]):
-        _, _, _, x, energy = finish(state, run.settings)
+        _, _, _, x, energy = run.finish(state)
         trace.append({'iteration': state.iteration, **run.reference.score(x, energy, run.settings)})
     return {'trace': trace}
 

@@ -5,7 +5,6 @@ import numpy
 
 from ddgm.evaluation import metrics, sampling
 from ddgm.figures import plots
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support.tables import rounded
 
@@ -41,7 +40,7 @@ def moved_experts(energy_model, generative_model, z, difference=0.05):
 def measure(run: study.Run) -> dict:
     trace, rng = [], numpy.random.default_rng(0)
     for state in run.states(run.marks(N_MARKS)):
-        energy_model, generative_model, z, x, _ = finish(state, run.settings)
+        energy_model, generative_model, z, x, _ = run.finish(state)
         f = features(energy_model, x)
         half = len(z) // 2
         trace.append({

@@ -6,7 +6,6 @@ from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST, SIDE
 from ddgm.evaluation import metrics
 from ddgm.figures import plots
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support import randomness
 from ddgm.support.tables import rounded
@@ -51,7 +50,7 @@ def measure(run: study.Run) -> dict:
     inputs = inputs_of(digits, icons, run.settings.binarized, randomness.metric_generator(randomness.OTHER_INPUTS))
     trace = []
     for state in run.states(run.marks(N_MARKS)):
-        _, _, _, x, energy = finish(state, run.settings)
+        _, _, _, x, energy = run.finish(state)
         energies = {name: energy(points) for name, points in {**inputs, 'own samples': x}.items()}
         of_digits = energies.pop('test digits')
         trace.append({'iteration': state.iteration, **{

@@ -12,7 +12,6 @@ from ddgm.data.mnist import MNIST
 from ddgm.evaluation import metrics
 from ddgm.fast.gradients import gradients
 from ddgm.figures import plots, post
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support import randomness
 from ddgm.support.tables import rounded
@@ -65,7 +64,7 @@ def measure(run: study.Run) -> dict:
     reference = digits.held_out(1000, randomness.metric_generator(randomness.REFERENCE_DATA))
     trace = []
     for state in run.states(run.marks(N_MARKS)):
-        _, generative_model, z, x, energy = finish(state, settings)
+        _, generative_model, z, x, energy = run.finish(state)
         with chainer.using_config('noise_generator', randomness.metric_generator(randomness.LOOKS)):
             # Of copies, so that looking moves no running statistics.
             norms = gradient_norms(*(model.copy(mode='copy') for model in state.models), z[:settings.batchsize])

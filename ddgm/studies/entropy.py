@@ -14,7 +14,6 @@ from ddgm.evaluation import metrics
 from ddgm.fast.gradients import gradients
 from ddgm.fast.links import BatchNormalization, Linear
 from ddgm.figures import plots
-from ddgm.runs.training_state import finish
 from ddgm.studies import study
 from ddgm.support.tables import rounded
 
@@ -80,7 +79,7 @@ def measure(run: study.Run) -> dict:
     trace = []
     rng = numpy.random.default_rng(0)  # of what is looked at, the same for each run
     for state in run.states(run.marks(N_MARKS)):
-        _, generative_model, z, x, energy = finish(state, run.settings)
+        _, generative_model, z, x, energy = run.finish(state)
         trace.append({
             'iteration': state.iteration, 'proxy': float(generative_model.entropy().array),
             'entropy': metrics.entropy_knn(x.astype(float)),

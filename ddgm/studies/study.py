@@ -116,7 +116,11 @@ class Run:
     def finished(self) -> tuple:
         """Train to the end: the finished models with what is scored of them, see ``training_state.finish``."""
         state, = self.states([self.settings.iterations])
-        return training_state.finish(state, self.settings)
+        return self.finish(state)
+
+    def finish(self, state: training_state.TrainingState) -> tuple:
+        """The models of a state as a run would leave them, with what is scored of them: ``training_state.finish``."""
+        return training_state.finish(state, self.settings, self.reference.draw_data)
 
     def states(self, marks: list, keeps: bool = True):
         """Train, yielding the ``TrainingState`` at each of ``marks``, iterations in order; 0 is before the first one.

@@ -43,7 +43,7 @@ def compare(
             written to, or holds a run or data.
     """
     runs = [entry.run for entry in entries if entry.run]
-    _check_output(out, task, data_folder, runs)
+    _check_output(out, task, data_folder, runs, own)
     out = _make_folder(out)
     for entry in entries:
         print('{}: {}'.format(entry.name, _described(entry)))
@@ -74,7 +74,7 @@ def _score(entries, samples, task, reference, result, own):
             panels.append(plots.Panel(
                 entry.name, reference.as_shown(x[:n_shown]), energy if task in PLANE else None,
                 facts['metrics'].get('log_z')))
-    real = reference.real_data(len(x))
+    real = reference.real_data(result['n_samples'])
     if real is not None:
         result['real_data'] = reference.score(real)
     return plots.Panel(
@@ -126,14 +126,14 @@ def _write(out, entries, result, columns, data, panels):
     print('\n{}'.format(', '.join(map(str, written))))
 
 
-def _check_output(out, task, data_folder, runs):
+def _check_output(out, task, data_folder, runs, own):
     """Raise ``UsageError`` where a folder holds a run, lies in one of ``runs`` or among data of them or of the task."""
     if (pathlib.Path(out) / run_folder.SETTINGS).exists():
         raise UsageError('{} holds a run: give another folder to --out'.format(out))
     run_folder.keep_apart(out, task, data_folder)
     for run in runs:
         run_folder.keep_out(out, run.path)
-        run_folder.keep_apart(out, run.task, run.data)
+        run_folder.keep_apart(out, tasks.find(run.task, own), run.data)
 
 
 def _make_folder(path):

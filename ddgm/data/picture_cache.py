@@ -25,6 +25,7 @@ import numpy
 import PIL
 
 from ddgm.data.picture_file import SIDE, Unsuitable, outcome, pillow_ready
+from ddgm.support import ranks
 from ddgm.support.errors import one_line
 from ddgm.support.files import Lock, open_atomically, read_json, user_cache, write_json
 from ddgm.support.terminal import CountingBar
@@ -119,8 +120,7 @@ def _read(source, cache=None):
 
 def _decoded(source):
     """Yields each file of a source and its pixels, as bytes, or why it has none, in the source's order."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    waiting = collections.deque()
+    n_cores, waiting = ranks.n_cores(), collections.deque()
     # Threads are enough: others go on while Pillow decodes and resizes.
     pool = concurrent.futures.ThreadPoolExecutor(n_cores)
     with pillow_ready(), contextlib.ExitStack() as stack:

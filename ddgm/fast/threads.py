@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 
 import numpy
 
+from ddgm.support import ranks
+
 PART = 2 ** 17  # numbers; of several arrays that many stay in a cache of 1 MB or more
 _in_for_each = threading.local()  # whether this thread is at work in for_each
 
@@ -72,7 +74,7 @@ def number() -> int:
     try:
         n = int(os.environ['OMP_NUM_THREADS'].split(',')[0])
     except (KeyError, ValueError):
-        n = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+        n = ranks.n_cores()
     return max(1, min(n, 4))
 
 

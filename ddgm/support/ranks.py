@@ -1,4 +1,4 @@
-"""What mpiexec and srun tell a process, before NumPy is imported: its rank, and how many share its machine."""
+"""What a process may know before NumPy is imported: its cores; its rank, and how many share its machine."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ def share_cores() -> None:
     OpenBLAS reads the variable once, when NumPy is imported.
     """
     if rank() is not None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-        os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores // (_first_number(_COUNTS) or 1))))
+        os.environ.setdefault('OMP_NUM_THREADS', str(max(1, n_cores() // (_first_number(_COUNTS) or 1))))
+
+
+def n_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _first_number(names):

@@ -338,8 +338,3 @@ PRESETS = {
             'three to ten hours'),
     },
 }
-
-
-def default_preset(task):
-    """The name of the preset that a task's script uses unless told otherwise."""
-    return next(iter(PRESETS[task]))

@@ -271,14 +271,14 @@ def test_table_of_published_icons_has_two_aims():
 @pytest.mark.parametrize(('module', 'name', 'marks', 'has_real'), [
     (published_digits, 'post', [2_400, 24_000], True), (published_digits, 'last_commit', [8_000], True),
     (published_digits, 'batch_normalized_energy', [4_000], True), (published_icons, 'post', [2_500], False)])
-def test_published_runs(module, name, marks, has_real, monkeypatch):
+def test_published_runs(module, name, marks, has_real):
     """When they are scored, and that real data is scored beside the first seed."""
     reference = types.SimpleNamespace(
         score=lambda x, *energy: {'x': x}, real_data=lambda n: 'real' if has_real else None)
     run = types.SimpleNamespace(
         name=name, settings=module.CASES[name].settings(0, module.ITERATIONS), reference=reference,
-        states=lambda marks: [types.SimpleNamespace(iteration=mark) for mark in marks])
-    monkeypatch.setattr(published, 'finish', lambda state, settings: (None, None, None, state.iteration, None))
+        states=lambda marks: [types.SimpleNamespace(iteration=mark) for mark in marks],
+        finish=lambda state: (None, None, None, state.iteration, None))
     assert module.measure(run) == {
         'scores': [{'iterations': mark, 'x': mark} for mark in marks], 'real': {'x': 'real'} if has_real else None}
 

@@ -41,7 +41,7 @@ def print_checksums(task, data, seed=0):
     """One line an iteration, of the parameters and statistics of both models after it."""
     _, iterations, changes = RUNS[task]
     settings = dataclasses.replace(
-        presets.PRESETS[task][presets.default_preset(task)].settings, seed=seed, iterations=iterations, **changes)
+        presets.PRESETS[task][tasks.find(task).default_preset].settings, seed=seed, iterations=iterations, **changes)
     draw_data = tasks.open_task(task, data.get(task), settings).draw_data
     state = training_state.build_state(
         settings, functools.partial(tasks.build_models, task), draw_data, chainer.get_device('@numpy'))

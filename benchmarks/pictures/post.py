@@ -15,7 +15,8 @@ import time
 from PIL import Image, ImageChops
 
 from benchmarks import ROOT
-from ddgm.presets import PRESETS, default_preset
+from ddgm.evaluation import tasks
+from ddgm.presets import PRESETS
 from ddgm.runs import run_folder
 from ddgm.runs.command_line import OneLineParser, as_path, path_name
 from ddgm.runs.exit_status import run_script
@@ -41,7 +42,7 @@ class Run:
     seconds: float
 
     def preset(self):
-        return dict(self.flags).get('--preset', default_preset(self.task))
+        return dict(self.flags).get('--preset', tasks.find(self.task).default_preset)
 
     def iterations(self):
         return int(dict(self.flags).get('--iterations', PRESETS[self.task][self.preset()].settings.iterations))

@@ -19,6 +19,7 @@ from benchmarks.speed.sides import SIDES, NotMeasured
 from benchmarks.speed.sides.case import LOSSES, Case
 from benchmarks.speed.sides.worker import Worker, WorkerFailed
 from ddgm import presets
+from ddgm.evaluation import tasks
 from ddgm.support.errors import RunFailed, UsageError
 
 OURS = 'ours'
@@ -36,7 +37,7 @@ SLOW = 0.3  # seconds a step from which on fewer steps do
 
 def make_case(task, batchsize=None, width=None, threads=None, device=-1, seed=None) -> Case:
     """A case from a task's first preset and what is changed of it; raises ``UsageError``."""
-    preset = presets.default_preset(task)
+    preset = tasks.find(task).default_preset
     changes = {'batchsize': batchsize, 'width': width, 'seed': seed}
     changes = {name: value for name, value in changes.items() if value is not None}
     if 'width' in changes and task != 'images':

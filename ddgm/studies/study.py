@@ -35,7 +35,7 @@ from chainer import serializers
 import ddgm
 from ddgm import presets
 from ddgm.data import mnist
-from ddgm.evaluation.tasks import build_models, open_task
+from ddgm.evaluation.tasks import build_models, find, open_task
 from ddgm.runs import run_folder, stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.files import open_atomically, write_json
@@ -242,8 +242,8 @@ def _fingerprints(module, data, cases):
     for name in sorted(set().union(*(_needs(module, case, data) for case in cases))):
         if name == 'mnist':
             mnist.fetch(data[name])
-        settings = presets.PRESETS[name][presets.default_preset(name)].settings
-        found[name] = open_task(name, data[name], settings).fingerprint
+        task = find(name)
+        found[name] = task.open(data[name], task.presets[task.default_preset].settings, None).fingerprint
     return found
 
 

@@ -19,8 +19,8 @@ __version__ = '1.0.0'
 
 # By name, the module of each.  They import Chainer, so they come when they are asked for: --help answers at once.
 _EXPORTS = {
-    'train': 'ddgm.training', 'make_optimizer': 'ddgm.training', 'DeepEnergyModel': 'ddgm.models',
-    'DeepGenerativeModel': 'ddgm.models', 'sample': 'ddgm.evaluation.sampling'}
+    'load': 'ddgm.trained.loading', 'train': 'ddgm.training', 'make_optimizer': 'ddgm.training',
+    'DeepEnergyModel': 'ddgm.models', 'DeepGenerativeModel': 'ddgm.models', 'sample': 'ddgm.evaluation.sampling'}
 __all__ = [*_EXPORTS]
 
 # OpenBLAS reads it when NumPy is imported.  Its threads otherwise hold on to their cores for 30 ms after a product, and

@@ -9,6 +9,7 @@ from conftest import ROOT
 # From the top floor down; rooms on one floor don't know each other.  The paper's are the files at the top of ddgm/.
 FLOORS = [
     {'scripts', 'studies', 'compare', 'refine', 'weights', 'prepare'},
+    {'trained'},
     {'runs'},
     {'evaluation', 'figures'},
     {'networks', 'data', 'beyond_the_paper'},

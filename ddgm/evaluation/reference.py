@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy
 from numpy.random import Generator
 
@@ -20,10 +22,14 @@ class Reference:
         real_name (str): What :meth:`real_data` is called.
         shape (tuple): Of one data point; ``None``: of what ``draw_data`` returns.
         value_range (tuple): The lowest and the highest number that a data point can have; ``None``: there are none.
+        decides (dict): Settings by name that follow from the data, such as its number of columns.
+        standardization (ddgm.data.standardization.Standardization): Of points that a model learns in units of its own;
+            ``None``: x is the same to the user and to the model.
         exact_energy: −log p(x) of the data as a function of arrays, or ``None`` where it is not known.
     """
 
-    fingerprint = description = shape = value_range = exact_energy = None
+    fingerprint = description = shape = value_range = standardization = exact_energy = None
+    decides: ClassVar = {}
     real_name = 'real data'
 
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:

@@ -66,6 +66,7 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
         Interrupted: By a signal, or since nobody can read its output any more; after a snapshot.
     """
     processes = folder.processes
+    folder.settle(experiment.task)
     try:
         state = _begin(folder, experiment)
         generative_model = state.models[1]

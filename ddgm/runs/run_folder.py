@@ -11,6 +11,7 @@ import re
 import numpy
 
 from ddgm.data import picture_cache, picture_folder
+from ddgm.data.standardization import Standardization
 from ddgm.evaluation import tasks
 from ddgm.evaluation.reference import Reference
 from ddgm.presets import Settings
@@ -59,6 +60,8 @@ class RunFolder:
         log (ddgm.runs.log.Log): Its log.
         processes (ddgm.runs.processes.Processes): Those that run it.
         replay (bool): Whether networks that allow it are replayed.
+        standardization (ddgm.data.standardization.Standardization): Of the user's own points, or ``None``.
+        asked (frozenset): The settings that the user asked for by name, which data does not decide.
     """
 
     path: pathlib.Path
@@ -71,6 +74,8 @@ class RunFolder:
     cache: str | None = None
     resume: bool = False
     overwrite: bool = False
+    standardization: Standardization | None = None
+    asked: frozenset = frozenset()
 
     def __post_init__(self):
         self.path = pathlib.Path(self.path)
@@ -79,6 +84,16 @@ class RunFolder:
         self.replay = True
         self._damaged = []
         self._lock = None
+
+    def settle(self, reference: Reference) -> None:
+        """Take over what the data decides: settings that nobody asked for otherwise, and the units of points.
+
+        A resumed run keeps what it began with.
+        """
+        if not self.resume:
+            self.settings = dataclasses.replace(self.settings, **{
+                name: value for name, value in reference.decides.items() if name not in self.asked})
+            self.standardization = reference.standardization
 
     def check_data(self, fingerprint: str | None) -> None:
         """Raise ``UsageError`` where a resumed run began with other data."""
@@ -149,6 +164,8 @@ class RunFolder:
             data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
             if self.cache is not None:
                 data['cache'] = self.cache
+            if self.standardization is not None:
+                data['standardization'] = dataclasses.asdict(self.standardization)
             write_json(self.path / SETTINGS, {
                 'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
                 **environment})
@@ -269,7 +286,8 @@ def _open(request, task):
     keep_apart(path, task, request.data)
     return RunFolder(
         path, task.name, request.preset or task.default_preset, request.settings(), request.device or '@numpy',
-        request.data and os.path.abspath(request.data), cache=_cache_of(request), overwrite=request.overwrite)
+        request.data and os.path.abspath(request.data), cache=_cache_of(request), overwrite=request.overwrite,
+        asked=frozenset(request.changes))
 
 
 def _cache_of(request):
@@ -334,6 +352,18 @@ def _resumed(request, task):
     return folder
 
 
+def _standardization_of(saved):
+    """The units that ``settings.json`` tells of, or ``None``; raises ``ValueError`` where they are none."""
+    told = saved.get('standardization')
+    if told is None:
+        return None
+    units = Standardization(*(tuple(map(float, told[name])) for name in ('mean', 'scale')))
+    are_finite = numpy.isfinite(units.mean + units.scale).all()
+    if len(units.mean) != len(units.scale) or not are_finite or min(units.scale) <= 0:
+        raise ValueError('{!r} is no standardization'.format(told))
+    return units
+
+
 def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
     """The folder of a run that was begun, as its ``settings.json`` describes it.
 
@@ -357,7 +387,8 @@ def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
         told = {**settings_type.of_earlier_versions(), **saved}
         return RunFolder(
             path, saved['task'], saved['preset'], settings_type(**{name: told[name] for name in settings_type.types()}),
-            saved['device'], saved.get('data'), saved.get('data_fingerprint'), saved.get('cache'))
+            saved['device'], saved.get('data'), saved.get('data_fingerprint'), saved.get('cache'),
+            standardization=_standardization_of(saved))
     except UsageError as error:
         raise UsageError('{}: {}'.format(settings_path, error)) from error
     except (ValueError, KeyError, TypeError) as error:

@@ -13,7 +13,7 @@ from ddgm.presets import PRESETS
 from ddgm.runs import command_line, exit_status
 from ddgm.support.errors import UsageError
 
-COMMANDS = *PRESETS, 'compare', 'refine', 'weights', 'prepare', 'studies'
+COMMANDS = *PRESETS, 'sample', 'models', 'refine', 'compare', 'weights', 'prepare', 'studies'
 _PACKAGE = pathlib.Path(__file__).parent
 
 
@@ -46,8 +46,10 @@ def main() -> None:
 
 def start(name: str, arguments: list[str]) -> None:
     """Go on as the process of a command: the scripts of the plane set NumPy's threads before it is imported."""
-    # A package by its name, or the modules beside its file would hide others of their names.
-    started = ['-m', 'ddgm.' + name] if name not in PRESETS else [str(_file_of(name))]
+    # A module by its name, or the modules beside its file would hide others of their names.
+    file = _file_of(name)
+    module = '.'.join(file.relative_to(_PACKAGE.parent).with_suffix('').parts).replace('.__main__', '')
+    started = [str(file)] if name in PRESETS else ['-m', module]
     command = [sys.executable, *started, *arguments]
     if os.name == 'posix':
         os.execv(sys.executable, command)
@@ -55,8 +57,10 @@ def start(name: str, arguments: list[str]) -> None:
 
 
 def _file_of(name):
-    # Installed or not, the scripts lie beside this package.
-    return _PACKAGE.parent / 'train_{}.py'.format(name) if name in PRESETS else _PACKAGE / name / '__main__.py'
+    if name in PRESETS:  # installed or not, the scripts lie beside this package
+        return _PACKAGE.parent / 'train_{}.py'.format(name)
+    command = _PACKAGE / 'commands' / (name + '.py')
+    return command if command.exists() else _PACKAGE / name / '__main__.py'
 
 
 if __name__ == '__main__':

@@ -19,6 +19,7 @@ import chainer
 import numpy
 from chainer import initializers
 
+from ddgm.evaluation.pixels import Form
 from ddgm.evaluation.tasks import Task
 from ddgm.fast import functions as F, links as L
 from ddgm.fast.noise import add_noise
@@ -95,7 +96,7 @@ def build_models(settings, rng):
 TASK = Task('shapes', {
     'default': Preset('discs and bars, small convolutions', ShapeSettings(
         iterations=2_000, log_interval=20, snapshot_interval=200, figure_interval=40), 'some minutes'),
-}, build_models, open=lambda folder, settings, cache: Shapes())
+}, build_models, open=lambda folder, settings, cache: Shapes(), form=lambda settings: Form((1, 32, 32), (0, 1)))
 
 
 def main(arguments=None):

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 # From the top floor down; rooms on one floor don't know each other.  The paper's are the files at the top of ddgm/.
 FLOORS = [
-    {'scripts', 'studies', 'compare', 'refine', 'weights', 'prepare'},
+    {'scripts', 'commands', 'studies', 'compare', 'refine', 'weights', 'prepare'},
     {'trained'},
     {'runs'},
     {'evaluation', 'figures'},
@@ -18,7 +18,7 @@ FLOORS = [
     {'support'},
 ]
 ONLY = {
-    'argparse': {'runs', 'studies', 'compare', 'refine', 'weights', 'prepare'}, 'matplotlib': {'figures'},
+    'argparse': {'runs', 'commands', 'studies', 'compare', 'refine', 'weights', 'prepare'}, 'matplotlib': {'figures'},
     'PIL': {'figures', 'data'}, 'urllib': {'data'}, 'signal': {'runs', 'studies'}, 'tensorboard': {'compare'}}
 
 

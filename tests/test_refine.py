@@ -17,9 +17,9 @@ from ddgm.evaluation import sampling, tasks
 from ddgm.models import DeepEnergyModel
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
-from ddgm.refine import refinement
 from ddgm.refine.__main__ import main
 from ddgm.runs import execution, training_state
+from ddgm.trained import refinement
 
 
 @pytest.fixture(scope='module')
@@ -95,8 +95,8 @@ def test_chosen_proposals_follow_the_energy_model(run):
 def test_no_more_proposals_than_asked_for(n_proposals, rng):
     settings = PRESETS['gaussian_mixture']['default'].settings
     energy_model = DeepEnergyModel(None, None, n_visible=2)
-    x, _ = refinement._refined(
-        energy_model, rng.standard_normal((2500, 2)).astype('f'), settings, 1, 1e-12, n_proposals)
+    x, _ = refinement.refine(
+        energy_model, rng.standard_normal((2500, 2)).astype('f'), settings, 1, 1e-12, n_proposals, rng)
     assert x.shape == (2500, 2)
     assert len(numpy.unique(x.round(2), axis=0)) <= n_proposals
 
@@ -110,7 +110,7 @@ def test_proposals_are_for_the_plane(run):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['nowhere'], 'give the folder of a finished run'),
+    (['nowhere'], 'neither the folder of a run nor a model of the package'),
     (['run', '-o', 'run/refined'], 'lies in a run'),
     (['run', '-o', 'run'], 'run holds a run: give another folder to --out'),
     (['run', '-o', 'run/log/x'], 'lies in a run'),
@@ -125,7 +125,7 @@ def test_proposals_are_for_the_plane(run):
 ])
 def test_bad_input_has_one_line(arguments, message, run):
     (run.parent / 'run.txt').touch()
-    for name, files in (('unfinished', ()), ('without', ('energy_model.npz',))):
+    for name, files in (('unfinished', ()), ('without', ('energy_model.npz', 'generative_model.npz'))):
         (run.parent / name).mkdir()
         for file in ('settings.json', *files):
             (run.parent / name / file).write_bytes((run / file).read_bytes())

@@ -36,11 +36,15 @@ class Form:
     def __init__(self, shape: tuple, value_range: tuple | None = None):
         self.shape, self.value_range = shape, value_range
 
-    def conform(self, array: numpy.ndarray) -> numpy.ndarray:
-        """Samples from elsewhere as float32 in this project's shape; raises ``UsageError`` where they can't be that."""
+    def check(self, array: numpy.ndarray) -> None:
+        """Raise ``UsageError`` where these are no points of this shape."""
         if array.shape[1:] != self.shape:
             raise UsageError('samples of this data have the shape (N, {}), these have {}'.format(
                 ', '.join(map(str, self.shape)), array.shape))
+
+    def conform(self, array: numpy.ndarray) -> numpy.ndarray:
+        """Samples from elsewhere as float32 in this project's shape; raises ``UsageError`` where they can't be that."""
+        self.check(array)
         return from_0_to_1(array) if self.value_range == (0, 1) else array.astype(numpy.float32)
 
     def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:

@@ -138,8 +138,8 @@ def find(task: str | Task, own: Task | None = None) -> Task:
         if known is not None and known.name == task:
             return known
     raise UsageError(
-        '{!r} is a task of somebody\'s own: its own script goes on with a run of it; refine and compare take the '
-        'Python file that defines it by --task'.format(one_line(task)))
+        '{!r} is a task of somebody\'s own: its own script goes on with a run of it; give the Python file that defines '
+        'it to other commands by --task'.format(one_line(task)))
 
 
 def load_task(path: str) -> Task:

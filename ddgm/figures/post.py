@@ -7,10 +7,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-import matplotlib
 import numpy
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from ddgm.data.distributions import cells_of_square
@@ -28,6 +25,7 @@ _MOST_FRAMES = 1000  # of a video
 @contextlib.contextmanager
 def defaults() -> Iterator[None]:
     """A context, or a decorator, in which matplotlib has its own defaults, whatever its user's file or style says."""
+    import matplotlib  # only where it draws: a grid of images is Pillow's alone, and there at once
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield
@@ -35,6 +33,8 @@ def defaults() -> Iterator[None]:
 
 def _post_axes():
     """The post's page: 8×8 inches, x and y in −4…4, integer ticks on all four sides, pointing inwards."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     figure = Figure(figsize=(INCHES, INCHES))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.125, 0.1, 0.775, 0.8))
@@ -56,7 +56,7 @@ def scatter(axes, points: numpy.ndarray, colour: str, size: float = _MARKER_SIZE
     axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, edgecolors='none')
 
 
-def save(figure: Figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
+def save(figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
     """A matplotlib figure as a PNG file that is there as a whole or not at all."""
     buffer = io.BytesIO()
     # Without the version of matplotlib in it, the same picture is the same file.

@@ -169,7 +169,8 @@ def as_path(text: str) -> pathlib.Path:
     return pathlib.Path(path_name(text))
 
 
-def _device(text):
+def device(text: str) -> str:
+    """The type of a flag that takes a Chainer device specifier."""
     if re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text):
         return text
     torch = re.fullmatch(r'(cpu)|(?:cuda|gpu)(?::(\d+))?', text.lower())
@@ -234,7 +235,7 @@ def _add_flags_of_a_run(parser, task):
         if task.data.of_pictures:
             parser.add_argument('--cache', metavar='DIR', type=path_name, help=CACHE_HELP)
     parser.add_argument(
-        '-d', '--device', metavar='DEV', type=_device,
+        '-d', '--device', metavar='DEV', type=device,
         help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
     parser.add_argument(
         processes.FLAG, metavar='NAME', choices=processes.NAMES,

@@ -59,6 +59,8 @@ def run_script(main: Callable[[], None]) -> None:
         status, line = processes.outcome_of_all(status, line)
     if line is not None:
         program = os.path.basename(sys.argv[0].replace(os.sep + '__main__.py', ''))  # of a package, its name
+        if os.path.basename(os.path.dirname(sys.argv[0])) == 'commands':
+            program = program.replace('.py', '')
         with contextlib.suppress(OSError):  # the terminal may be gone
             print('{}: {}'.format(program, line), file=sys.stderr)
     if not _finish_streams():

@@ -107,6 +107,8 @@ class RunFolder:
 
         Raises ``UsageError`` where that can't be read, or is not the data that the run has learned from.
         """
+        if task.data and self.data is None:
+            raise UsageError('{} does not tell where its data lies'.format(self.path))
         reference = tasks.open_task(task, self.data, cache=self.cache)
         if reference.fingerprint != self.data_fingerprint:
             raise UsageError('{} no longer holds the data that {} has learned from'.format(self.data, self.path))

@@ -128,24 +128,31 @@ def iterations_of(state, draw_data, settings, strategy=None):
             start = last
 
 
-def finish(state: TrainingState, settings: Settings, draw_data: Callable | None = None) -> tuple:
-    """The finished models with what is scored of them.
+def finish_models(state: TrainingState, settings: Settings, draw_data: Callable | None = None) -> tuple:
+    """The finished DEM and DGM, the second as it samples, with population statistics.
 
     An average of DEMs has no use for the running statistics of the last of them: its BatchNormalization, where there is
     one, takes its own from data, which ``draw_data(n, rng)`` draws, and from samples.
-
-    Returns:
-        tuple: The DEM; the DGM as it samples, with population statistics; z (N, d) and x (N, …) of its samples; E as a
-        function of arrays.
     """
     energy_model, generative_model = state.finished_models()
     generative_model = sampling.with_population_statistics(
         generative_model, settings.batchsize, settings.population_batches)
-    if settings.averaged and sampling.batch_normalizations(energy_model):
+    if finishing_takes_data(settings, energy_model):
         if draw_data is None:
             raise ValueError('an averaged energy model with BatchNormalization is finished with data: give draw_data')
         energy_model = sampling.with_statistics_of_both_phases(
             energy_model, generative_model, draw_data, settings.batchsize, settings.population_batches)
+    return energy_model, generative_model
+
+
+def finishing_takes_data(settings: Settings, energy_model) -> bool:
+    """Whether a DEM can't be finished without data."""
+    return settings.averaged and bool(sampling.batch_normalizations(energy_model))
+
+
+def finish(state: TrainingState, settings: Settings, draw_data: Callable | None = None) -> tuple:
+    """The models of :func:`finish_models`; z (N, d) and x (N, …) of their samples; E as a function of arrays."""
+    energy_model, generative_model = finish_models(state, settings, draw_data)
     z = generative_model.draw_latent(N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
     x = sampling.sample(generative_model, z)
     return energy_model, generative_model, z, x, sampling.energy_function(energy_model)

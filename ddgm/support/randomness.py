@@ -24,6 +24,9 @@ def picture_generator(stream):
     return numpy.random.default_rng((_PICTURES, _PICTURES, stream))
 
 
-def metric_generator(stream):
-    """A generator for what metrics draw, always in the same state; one for each ``stream`` above."""
-    return numpy.random.default_rng((_METRICS, _METRICS, stream))
+def metric_generator(stream, seed=0):
+    """A generator for what metrics draw, always in the same state; one for each ``stream`` above, and each seed.
+
+    NumPy fills what is given with zeros to four numbers, so that of seed 0 is the one without a seed.
+    """
+    return numpy.random.default_rng((_METRICS, _METRICS, stream, seed))

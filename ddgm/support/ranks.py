@@ -1,7 +1,8 @@
-"""What a process may know before NumPy is imported: its cores; its rank, and how many share its machine."""
+"""What a process may know before NumPy is imported: its cores and memory; its rank, and how many share its machine."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -29,6 +30,17 @@ def share_cores() -> None:
 def n_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def free_memory() -> int | None:
+    """Bytes that programs can still have, or, where the system does not tell, all there are; ``None``: not known."""
+    with contextlib.suppress(OSError), open('/proc/meminfo', encoding='ascii') as file:
+        for line in file:
+            if line.startswith('MemAvailable:'):
+                return 1024 * int(line.split()[1])
+    with contextlib.suppress(AttributeError, ValueError):  # Windows
+        return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    return None
 
 
 def _first_number(names):

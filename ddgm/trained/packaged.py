@@ -1,0 +1,46 @@
+"""The models that come with this package: slim run folders, each with a card and a checksum of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+
+from ddgm.support.errors import UsageError
+
+FOLDER = pathlib.Path(__file__).parent / 'models'
+CARD = 'card.md'
+CHECKSUMS = 'SHA256SUMS'  # lines as sha256sum writes and checks them
+
+
+def names() -> list[str]:
+    """What there is."""
+    return sorted(path.parent.name for path in FOLDER.glob('*/' + CARD))
+
+
+def card_of(name: str) -> str:
+    """The card of a model, Markdown."""
+    return (FOLDER / name / CARD).read_text(encoding='utf-8')
+
+
+def summary_of(name: str) -> str:
+    """What the card of a model says in its first line."""
+    return card_of(name).splitlines()[0].lstrip('# ')
+
+
+def checksums_of(folder: pathlib.Path) -> str:
+    """Of every file in a folder, but for themselves."""
+    return ''.join(
+        '{}  {}\n'.format(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
+        for path in sorted(folder.iterdir()) if path.name != CHECKSUMS)
+
+
+def verify(folder: pathlib.Path) -> None:
+    """Raise ``UsageError`` where a file of a model is not as it was packaged."""
+    try:
+        told = (folder / CHECKSUMS).read_text(encoding='ascii')
+    except (OSError, ValueError) as error:
+        raise UsageError('{}: missing or damaged: install the package anew'.format(folder / CHECKSUMS)) from error
+    differing = set(told.splitlines()) ^ set(checksums_of(folder).splitlines())
+    if differing:
+        raise UsageError('{}: damaged, its checksum is wrong: install the package anew'.format(
+            folder / min(line.split('  ')[-1] for line in differing)))

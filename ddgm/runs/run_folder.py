@@ -102,14 +102,15 @@ class RunFolder:
                 self.data, self.path))
         self.data_fingerprint = fingerprint
 
-    def open_reference(self, task: tasks.Task) -> Reference:
+    def open_reference(self, task: tasks.Task, to_learn: bool = False) -> Reference:
         """What samples of the run are held against, a ``Reference`` of its :class:`Task`, from where its data was.
 
+        With ``to_learn`` its ``draw_data`` is what the run has learned from.
         Raises ``UsageError`` where that can't be read, or is not the data that the run has learned from.
         """
         if task.data and self.data is None:
             raise UsageError('{} does not tell where its data lies'.format(self.path))
-        reference = tasks.open_task(task, self.data, cache=self.cache)
+        reference = tasks.open_task(task, self.data, self.settings if to_learn else None, self.cache)
         if reference.fingerprint != self.data_fingerprint:
             raise UsageError('{} no longer holds the data that {} has learned from'.format(self.data, self.path))
         return reference

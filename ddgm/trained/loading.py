@@ -102,7 +102,7 @@ def _of_snapshot(run, task):
     draw_data = None
     if training_state.finishing_takes_data(run.settings, state.models[0]):
         try:
-            draw_data = run.open_reference(task).draw_data
+            draw_data = run.open_reference(task, to_learn=True).draw_data
         except UsageError as error:
             raise UsageError('{}: not finished, and its averaged energy model has its statistics from data: {}'.format(
                 run.path, error)) from error

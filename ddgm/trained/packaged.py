@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pathlib
 
-from ddgm.support.errors import UsageError
+from ddgm.support.errors import UsageError, one_line
 
 FOLDER = pathlib.Path(__file__).parent / 'models'
 CARD = 'card.md'
@@ -30,17 +30,19 @@ def summary_of(name: str) -> str:
 def checksums_of(folder: pathlib.Path) -> str:
     """Of every file in a folder, but for themselves."""
     return ''.join(
-        '{}  {}\n'.format(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
-        for path in sorted(folder.iterdir()) if path.name != CHECKSUMS)
+        '{}  {}\n'.format(_checksum(path), path.name) for path in sorted(folder.iterdir()) if path.name != CHECKSUMS)
 
 
 def verify(folder: pathlib.Path) -> None:
     """Raise ``UsageError`` where a file of a model is not as it was packaged."""
     try:
-        told = (folder / CHECKSUMS).read_text(encoding='ascii')
+        lines = (folder / CHECKSUMS).read_text(encoding='ascii').splitlines()
+        for checksum, name in (line.split('  ') for line in lines):
+            if _checksum(folder / name) != checksum:
+                raise ValueError('the checksum of {} is wrong'.format(name))
     except (OSError, ValueError) as error:
-        raise UsageError('{}: missing or damaged: install the package anew'.format(folder / CHECKSUMS)) from error
-    differing = set(told.splitlines()) ^ set(checksums_of(folder).splitlines())
-    if differing:
-        raise UsageError('{}: damaged, its checksum is wrong: install the package anew'.format(
-            folder / min(line.split('  ')[-1] for line in differing)))
+        raise UsageError('{}: damaged ({}): install the package anew'.format(folder, one_line(error))) from error
+
+
+def _checksum(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()

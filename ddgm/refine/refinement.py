@@ -7,7 +7,6 @@ import pathlib
 from ddgm.evaluation import tasks
 from ddgm.figures import post
 from ddgm.runs import run_folder
-from ddgm.support import randomness
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import open_atomically, read_arrays, write_arrays, write_json
 from ddgm.support.terminal import print_table
@@ -47,10 +46,8 @@ def refine_run(
 
     def tell(line):
         print(line, flush=True)
-    refined, step_size = refinement.refine(
-        model.energy_model, x, run.settings, n_steps, step_size, n_proposals,
-        randomness.metric_generator(randomness.REFINEMENT), tell)
-    refined = refinement.within(reference.value_range, refined, tell)
+    model.form = reference.form  # which knows the range of a user's own data in any case
+    refined, step_size = model.refined(x, n_steps, step_size, n_proposals, tell=tell)
     scores = {
         name: reference.score(samples, model.energy, run.settings)
         for name, samples in (('samples', x), ('refined', refined))}

@@ -113,6 +113,10 @@ class Model:
         >>> model.refine(model.sample(10), steps=2, step_size=0.01).shape
         (10, 2)
         """
+        return self.refined(x, steps, step_size, proposals, seed)[0]
+
+    def refined(self, x, steps, step_size, proposals, seed=0, tell=lambda line: None) -> tuple[numpy.ndarray, float]:
+        """What :meth:`refine` returns, and the size of the steps; ``tell`` is called with lines about what goes on."""
         _check_whole('steps', steps, 0)
         _check_whole('proposals', proposals, 0)
         _check_whole('seed', seed, 0)
@@ -120,10 +124,10 @@ class Model:
             raise UsageError('step_size is {!r}: give a number above 0'.format(step_size))
         refinement.check_proposals(proposals, self.settings)
         with chainer.using_device(self.energy_model.device):
-            refined, _ = refinement.refine(
+            moved, step_size = refinement.refine(
                 self.energy_model, self._inward(x), self.settings, steps, step_size, proposals,
-                randomness.metric_generator(randomness.REFINEMENT, seed))
-        return self._outward(refinement.within(self._form.value_range, refined))
+                randomness.metric_generator(randomness.REFINEMENT, seed), tell)
+        return self._outward(refinement.within(self.form.value_range, moved, tell)), step_size
 
     def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:
         """Samples as pictures take them: points (N, 2), or images (N, H, W) or (N, 3, H, W).
@@ -131,11 +135,11 @@ class Model:
         >>> model.as_shown(model.sample(5)).shape
         (5, 2)
         """
-        return self._form.as_shown(x)
+        return self.form.as_shown(x)
 
     @functools.cached_property
-    def _form(self):
-        """What one data point is, in the user's shape."""
+    def form(self) -> Form:
+        """What one data point is."""
         if self.task.form is not None:
             return self.task.form(self.settings)
         return Form(self._drawn(1, 0).shape[1:])
@@ -162,7 +166,7 @@ class Model:
 
     def _estimated_log_z(self):
         """log Z over x in the user's units, or why it is not known."""
-        if self._form.value_range is not None:
+        if self.form.value_range is not None:
             return 'log Z is known for points alone, and these are pictures'
         try:
             log_z = normalization.log_z(self._energy_of, self._drawn(_N_LOOKED_AT, 0))
@@ -180,8 +184,8 @@ class Model:
             n = len(x) - int((abs(x.reshape(len(x), -1)) <= largest).all(axis=1).sum())
             raise UsageError('{:,} of {:,} x are not finite: leave them out'.format(n, len(x)))
         if self.standardization is None:
-            return self._form.conform(x)
-        self._form.check(x)
+            return self.form.conform(x)
+        self.form.check(x)
         return self.standardization.inward(x)
 
     def _outward(self, x):

@@ -224,6 +224,8 @@ def _read_log(path, form):
     """The entries of a log; a name such as that of event files says less than that of the folder."""
     try:
         rows = form.read(path)
+    except UsageError:  # which is a ValueError
+        raise
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UsageError('{}: can\'t be read as a log ({}): leave it out'.format(
             path, getattr(error, 'strerror', None) or one_line(error))) from error

@@ -7,13 +7,12 @@ import math
 import numpy
 from numpy.random import Generator
 
-from ddgm.data.mnist import MNIST, N_CLASSES, SIDE
+from ddgm.data.mnist import MNIST, N_CLASSES
 from ddgm.evaluation import metrics
 from ddgm.evaluation.classifier import check_default_folder, load_or_train
-from ddgm.evaluation.pixels import from_0_to_1
+from ddgm.evaluation.pixels import DIGITS
 from ddgm.evaluation.reference import Reference
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError
 
 
 class Digits(Reference):
@@ -31,7 +30,7 @@ class Digits(Reference):
     classifier could not be kept.
     """
 
-    value_range = 0, 1
+    form, value_range = DIGITS, DIGITS.value_range
 
     def __init__(self, folder, binarized: bool = False, batchsize: int = 1):
         self._data = data = MNIST(folder, batchsize)
@@ -45,17 +44,6 @@ class Digits(Reference):
 
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng, self._binarized)
-
-    def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:
-        return x.reshape(-1, SIDE, SIDE)
-
-    def conform(self, array: numpy.ndarray) -> numpy.ndarray:
-        if array.shape[1:] in ((3, 28, 28), (28, 28, 3)):
-            array = _without_colours(array)
-        if array.shape[1:] not in ((784,), (28, 28), (1, 28, 28), (28, 28, 1)):
-            raise UsageError(
-                'digits have the shape (N, 784), (N, 28, 28) or (N, 1, 28, 28), these have {}'.format(array.shape))
-        return from_0_to_1(array.reshape(len(array), -1))
 
     def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
         """The metrics by name.  Where there is no classifier yet, one is trained."""
@@ -99,14 +87,6 @@ class Digits(Reference):
         """Distances to, and indexes of, the nearest training images."""
         distances, indexes = metrics.nearest(255 * x, self._data.train_images)
         return distances / 255, indexes
-
-
-def _without_colours(array):
-    """Grey digits that were saved in three equal channels."""
-    grey = array.take([0], axis=1 if array.shape[1] == 3 else 3)
-    if (array != grey).any():
-        raise UsageError('digits are grey, and these have colours: save the mean of their channels')
-    return grey
 
 
 def _finite(value):

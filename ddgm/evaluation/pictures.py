@@ -15,11 +15,10 @@ from numpy.random import Generator
 
 from ddgm.data.image_folder import ImageFolder
 from ddgm.evaluation import metrics, sampling
-from ddgm.evaluation.pixels import from_0_to_1
+from ddgm.evaluation.pixels import PICTURES
 from ddgm.evaluation.reference import Reference
 from ddgm.fast import functions as F, links as L
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError
 
 _AT_A_TIME = 100
 _REFERENCE = 2_500  # pictures at most
@@ -75,7 +74,7 @@ class Pictures(Reference):
     Raises ``UsageError`` where there are too few or they can't be a reference.
     """
 
-    value_range = 0, 1
+    form, value_range = PICTURES, PICTURES.value_range
 
     def __init__(self, folder, batchsize: int = 2, cache: str | None = None):
         self._data = data = ImageFolder(folder, batchsize, cache)
@@ -97,14 +96,6 @@ class Pictures(Reference):
 
     def real_data(self, n: int) -> None:
         return None  # nothing is held out: the reference is the pictures themselves
-
-    def conform(self, array: numpy.ndarray) -> numpy.ndarray:
-        if array.shape[1:] == (64, 64, 3):
-            array = array.transpose(0, 3, 1, 2)
-        if array.shape[1:] != (3, 64, 64):
-            raise UsageError(
-                'pictures have the shape (N, 3, 64, 64) or (N, 64, 64, 3), these have {}'.format(array.shape))
-        return from_0_to_1(array)
 
     def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
         """Score (N, 3, 64, 64) images, float32 in 0…1; N and the number of pictures above 5."""

@@ -8,9 +8,8 @@ import numpy
 from numpy.random import Generator
 
 from ddgm.evaluation import metrics
-from ddgm.evaluation.pixels import from_0_to_1
+from ddgm.evaluation.pixels import Form
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError
 
 
 class Reference:
@@ -64,14 +63,15 @@ class Reference:
         """n data points for a picture."""
         return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))
 
+    @property
+    def form(self) -> Form:
+        """What one data point is."""
+        return Form(self.shape or self.shown_data(1).shape[1:], self.value_range)
+
     def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:
         """Samples as the pictures take them: points (N, 2), or images (N, H, W) or (N, 3, H, W)."""
-        return x[:, 0] if x.ndim == 4 and x.shape[1] == 1 else x
+        return self.form.as_shown(x)
 
     def conform(self, array: numpy.ndarray) -> numpy.ndarray:
         """Samples from elsewhere as float32 in this project's shape; raises ``UsageError`` where they can't be that."""
-        shape = self.shape or self.shown_data(1).shape[1:]
-        if array.shape[1:] != shape:
-            raise UsageError('samples of this data have the shape (N, {}), these have {}'.format(
-                ', '.join(map(str, shape)), array.shape))
-        return from_0_to_1(array) if self.value_range == (0, 1) else array.astype(numpy.float32)
+        return self.form.conform(array)

@@ -46,6 +46,8 @@ class Task:
             folder where there is one.  ``settings`` are those of the run that is to learn from it, ``None`` where
             nothing does, ``cache`` is what ``--cache`` says.  Raises ``UsageError`` where the data can't be read.
         data (DataFolder): What ``--data`` takes; ``None``: there is no such flag.
+        form: ``form(settings)`` returns the :class:`ddgm.evaluation.pixels.Form` of a data point, without any data;
+            ``None``: it has no range, and the shape of a sample.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Task:
     build_models: Callable
     open: Callable
     data: DataFolder | None = None
+    form: Callable | None = None
 
     @property
     def default_preset(self) -> str:
@@ -102,12 +105,23 @@ def _pictures(folder, settings, cache):
     return Pictures(folder, *((settings.batchsize,) if settings else ()), cache=cache)
 
 
+def _form_of_digits(settings):
+    from ddgm.evaluation import pixels
+    return pixels.DIGITS
+
+
+def _form_of_pictures(settings):
+    from ddgm.evaluation import pixels
+    return pixels.PICTURES
+
+
 GAUSSIAN_MIXTURE = Task('gaussian_mixture', PRESETS['gaussian_mixture'], _build_toy, _gaussian_mixture)
 SWISS_ROLL = Task('swiss_roll', PRESETS['swiss_roll'], _build_toy, _swiss_roll)
 MNIST = Task('mnist', PRESETS['mnist'], _build_mnist, _digits, DataFolder(
-    'data/mnist', 'folder of the four IDX files; those of MNIST are fetched into a new one (default: data/mnist)'))
+    'data/mnist', 'folder of the four IDX files; those of MNIST are fetched into a new one (default: data/mnist)'),
+    _form_of_digits)
 IMAGES = Task('images', PRESETS['images'], _build_images, _pictures, DataFolder(
-    None, 'folder of pictures, sub-folders count too; or a .zip or .tar of them', of_pictures=True))
+    None, 'folder of pictures, sub-folders count too; or a .zip or .tar of them', of_pictures=True), _form_of_pictures)
 OF_THE_POST = GAUSSIAN_MIXTURE, SWISS_ROLL, MNIST, IMAGES
 
 

@@ -59,6 +59,8 @@ def load(folder: pathlib.Path, state, run: dict, unless_told: dict | tuple = ())
             continue
         try:
             arrays = _read(path)
+        except UsageError:  # which is a ValueError
+            raise
         except ValueError as error:
             passed_over[path] = str(error)
             continue

@@ -94,6 +94,8 @@ def build_state(settings, build_models, draw_data, device):
         model.to_device(device)
     try:
         training.start_models(*models, draw_data, settings.start_size, rng)
+    except UsageError:  # which is a ValueError
+        raise
     except ValueError as error:
         raise UsageError('the data can\'t start this preset ({}): give other data or another --preset'.format(
             error)) from error

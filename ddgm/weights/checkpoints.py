@@ -104,6 +104,8 @@ def read(path: str | os.PathLike) -> dict[str, numpy.ndarray]:
         with open(path, 'rb') as file:
             head = file.read(9)
         return _reader_of(path, head)(path)
+    except UsageError:  # which is a ValueError
+        raise
     except OSError as error:
         raise UsageError('{}: can\'t be read ({})'.format(path, error.strerror or one_line(error))) from error
     except (ValueError, RecursionError, MemoryError) as error:

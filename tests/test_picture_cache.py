@@ -129,11 +129,11 @@ def test_all_cores_decode(folder, plain, monkeypatch):
     """Each waits for the others before it decodes its first picture."""
     at_once, first, outcome = threading.Barrier(3), threading.local(), picture_cache.outcome
 
-    def outcome_with_the_others(source):
+    def outcome_with_the_others(*arguments):
         if not hasattr(first, 'is_past'):
             first.is_past = True
             at_once.wait(HANGS_AFTER)
-        return outcome(source)
+        return outcome(*arguments)
     monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {0, 1, 2}, raising=False)
     monkeypatch.setattr(picture_cache, 'outcome', outcome_with_the_others)
     assert_same(ImageFolder(folder, cache=picture_cache.NONE), plain)
@@ -298,10 +298,10 @@ def test_disk_that_fills_up(folder, cache, plain, capsys, largest):
 def test_interruption_leaves_nothing(folder, cache, plain, monkeypatch):
     outcome = picture_cache.outcome
 
-    def interrupt(source):
+    def interrupt(source, *form):
         if os.path.basename(source) == '07.jpg':
             raise KeyboardInterrupt
-        return outcome(source)
+        return outcome(source, *form)
     with monkeypatch.context() as context:
         context.setattr(picture_cache, 'outcome', interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -317,9 +317,9 @@ import sys, time
 sys.path.insert(0, {!r})
 from ddgm.data import image_folder, picture_cache
 outcome, picture_cache._LONG = picture_cache.outcome, 0
-def slowly(source):
+def slowly(*arguments):
     time.sleep(float(sys.argv[3]))
-    return outcome(source)
+    return outcome(*arguments)
 picture_cache.outcome = slowly
 print(image_folder.ImageFolder(sys.argv[1], cache=sys.argv[2]).fingerprint)
 '''.format(str(ROOT))

@@ -20,7 +20,8 @@ def main(arguments=None) -> None:
     pictures = Pictures(folder.data, settings.batchsize, folder.cache, settings.size, grey)
 
     def draw_frame(path, x):
-        post.draw_small_grid(path, pictures.as_shown(x[:25]), columns=5)  # of all hundred the video would take tens of megabytes
+        # Of all hundred the video would take tens of megabytes.
+        post.draw_small_grid(path, pictures.as_shown(x[:25]), columns=5)
 
     def draw_figures(folder, x, energy, metrics):
         post.draw_grid(folder.figure('data.png'), pictures.as_shown(pictures.shown_data(100)))

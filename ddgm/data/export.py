@@ -43,10 +43,10 @@ def check(out, folders):
 
 
 def write(pictures, out):
-    """Write pairs of a name and uint8 pixels, (H, W), (H, W, 1) or (H, W, 3), into a folder, which gets all of them or none.
+    """Write pairs of a name and uint8 pixels into a folder, which gets all of them or none.
 
-    Returns how many.  Raises ``UsageError`` where the folder can't be written, or holds anything but what was written
-    here earlier, which is replaced.
+    Pixels are (H, W), (H, W, 1) or (H, W, 3).  Returns how many pairs.  Raises ``UsageError`` where the folder can't be
+    written, or holds anything but what was written here earlier, which is replaced.
     """
     out = pathlib.Path(os.path.realpath(out))
     _check_ours(out)

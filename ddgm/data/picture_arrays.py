@@ -1,4 +1,4 @@
-"""Pictures as arrays of numbers: .npy and .npz files, the binary files of CIFAR-10 and CIFAR-100, IDX files of images."""
+"""Pictures as arrays of numbers: .npy and .npz, the binary files of CIFAR-10 and CIFAR-100, IDX files of images."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ class Arrays:
             for i, picture in enumerate(pictures):
                 done += 1
                 yield PictureFile(
-                    '{}{:08}'.format(prefix, i), lambda picture=picture: Image.fromarray(convert(picture)), done / n)
+                    '{}{:08}'.format(prefix, i),
+                    lambda picture=picture, convert=convert: Image.fromarray(convert(picture)), done / n)
 
 
 def _pictures_of(path):
@@ -115,7 +116,7 @@ def _cifar(path):
             rows = content.reshape(-1, n_labels + n_numbers)
             if rows[:, :n_labels].max() < n_classes:
                 return rows[:, n_labels:].reshape(-1, *_CIFAR_SHAPE).transpose(0, 2, 3, 1)
-    raise ValueError('{:,} bytes, which are no pictures of CIFAR-10 ({:,} bytes each, a label first) or CIFAR-100'.format(
+    raise ValueError('{:,} bytes, which are no pictures of CIFAR-10, {:,} each with a label, or CIFAR-100'.format(
         len(content), 1 + n_numbers))
 
 
@@ -145,7 +146,7 @@ def _conversion_of(path, pictures):
 
 def check_range(lowest: float, highest: float) -> None:
     """Raise ``UsageError`` with the cure where pixels with this range don't run from 0 to 1."""
-    if -_SLACK <= lowest and highest <= 1 + _SLACK:
+    if lowest >= -_SLACK and highest <= 1 + _SLACK:
         return
     if lowest >= -1 - _SLACK and highest <= 1 + _SLACK:
         cure = 'save (x + 1) / 2'

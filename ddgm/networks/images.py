@@ -2,7 +2,9 @@
 
 Three published families: the post's of 2016-10-28, those of its code's last commit (2016-11-20), and the paper author's
 own.  They are for 64×64 pixels in colours, and so are the diagrams.  Networks for 32×32 lack the layer that is nearest
-to x; those for 128×128 have one more there, half as wide.  Grey images have C = 1 channel.  Weights start from a given NumPy generator: N(0, 0.05²) and biases 0, the author's N(0, 0.01²).
+to x; those for 128×128 have one more there, half as wide.  Grey images have C = 1 channel.
+
+Weights start from a given NumPy generator: N(0, 0.05²) and biases 0, the author's N(0, 0.01²).
 """
 
 import chainer

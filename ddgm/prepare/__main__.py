@@ -48,7 +48,8 @@ def main(arguments=None):
         report = data.report()
     else:
         mnist.fetch(folder)
-        pictures, report = export.digits(mnist.MNIST(folder)), ''
+        data = mnist.MNIST(folder)
+        pictures, report = export.digits(data), data.report
     n = export.write(pictures, out)
     print('{}: {:,} pictures{}'.format(out, n, report and '; ' + report))
 

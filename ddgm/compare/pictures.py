@@ -31,8 +31,8 @@ def read(path: pathlib.Path, in_plane: bool) -> tuple[numpy.ndarray, str]:
         return pixels[None], ''
     grids = [grid for grid in itertools.product(_SIDES, range(1, _WIDEST + 1)) if _is_grid(pixels, *grid)]
     if len(grids) != 1:
-        raise NoSamples('{}: neither a sample of {} pixels nor certainly a grid of them, {}{}'.format(
-            path, ' or '.join('{0}×{0}'.format(side) for side in _SIDES),
+        raise NoSamples('{}: neither a sample of {} pixels a side nor certainly a grid of them, {}{}'.format(
+            path, '{}, {}, {} or {}'.format(*_SIDES),
             'with lines of one colour between all: ' if path.suffix.lower() == '.png' else
             'whose edges a JPEG blurs: save a PNG, or ', SAVE))
     (side, padding), = grids

@@ -1,6 +1,8 @@
 """Pictures as arrays, grey ones and those of every size: the same pixels in whatever form they come."""
 
 import json
+import os
+import shutil
 
 import numpy
 import pytest
@@ -116,6 +118,24 @@ def test_a_cache_for_each_form(coloured, tmp_path, monkeypatch):
     for case, like in [*zip(made, made), ((grey, 32, True), made[0]), ((colours, 32, False), made[3])]:
         again = ImageFolder(case[0], 2, tmp_path / 'cache', *case[1:])
         numpy.testing.assert_array_equal(again.images, first[like])
+
+
+@pytest.mark.parametrize('name', ['a.npy', 'a.zip', 'cifar-10'])
+def test_replaced_by_what_has_the_same_size_and_time(coloured, tmp_path, monkeypatch, name):
+    """As `cp -p` and `rsync -t` leave it."""
+    monkeypatch.setattr(picture_cache, '_LONG', 0)
+    if name == 'a.zip':
+        shutil.make_archive(tmp_path / 'a', 'zip', save_pictures(tmp_path / 'files', coloured))
+    else:
+        FORMS[name](tmp_path / name, coloured)
+    first = ImageFolder(tmp_path / name, 2, tmp_path / 'cache').fingerprint
+    path = tmp_path / name / 'data_batch_2.bin' if name == 'cifar-10' else tmp_path / name
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    data = ImageFolder(tmp_path / name, 2, tmp_path / 'cache')
+    assert (data.fingerprint, len(data)) != (first, N)
 
 
 # ---- the range that is used

@@ -1,8 +1,10 @@
 """The cache of pictures whose decoding takes long: the same pixels as without, and never believed where damaged."""
 
 import concurrent.futures
+import errno
 import itertools
 import json
+import mmap
 import os
 import pathlib
 import resource
@@ -18,7 +20,7 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, refusal, until
 from PIL import Image
 
-from ddgm.data import picture_cache
+from ddgm.data import picture_cache, picture_folder
 from ddgm.data.image_folder import ImageFolder
 
 N = 12
@@ -293,6 +295,22 @@ def test_disk_that_fills_up(folder, cache, plain, capsys, largest):
     assert data.cache is None
     assert '(File too large), so the pictures stay in memory' in capsys.readouterr().out
     assert files_in(cache) == ['.lock']
+
+
+def test_file_system_that_maps_nothing(folder, cache, plain, capsys, monkeypatch):
+    """As some of networks: all is kept, and read into memory, which a line tells; the next start decodes nothing."""
+    def refuse(*arguments, **options):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    monkeypatch.setattr(mmap, 'mmap', refuse)
+    assert_same(ImageFolder(folder, cache=cache), plain)
+    assert files_in(cache) == FILES
+    capsys.readouterr()
+    monkeypatch.delattr(picture_folder.Folder, 'files')
+    again = ImageFolder(folder, cache=cache)
+    assert_same(again, plain)
+    assert again.cache is not None
+    assert capsys.readouterr().out == '{}: can\'t be mapped there (No such device), so it is read into memory\n'.format(
+        next(cache.glob('*.npy')))
 
 
 def test_interruption_leaves_nothing(folder, cache, plain, monkeypatch):

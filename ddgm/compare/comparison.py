@@ -189,9 +189,8 @@ def _open_reference(task, data_folder, runs, own, samples):
         if task:
             if task == 'mnist':
                 mnist.fetch(data_folder)
-            of_pictures = task == tasks.IMAGES.name
-            settings = (runs[0].settings if runs else _form_of(samples)) if of_pictures else None
-            return task, tasks.open_task(task, data_folder, settings, cache)
+            settings = runs[0].settings if runs else _form_of(samples) if task == tasks.IMAGES.name else None
+            return task, tasks.open_reference(task, data_folder, settings, cache)
         task = runs[0].task
         if len({run.data_fingerprint for run in runs}) > 1:
             raise UsageError('these runs have learned from different data: choose one to compare with')
@@ -204,8 +203,7 @@ def _form_of(samples):
     """Settings with the size of pictures (N, S, S), (N, C, S, S) or (N, S, S, C), and whether none has colours."""
     sizes = [x.shape[2] for x in samples if x.shape[2:] and x.shape[2] in ImageSettings.told_of('size').choices]
     return dataclasses.replace(
-        tasks.IMAGES.presets[tasks.IMAGES.default_preset].settings, batchsize=2,
-        size=sizes[0] if sizes else ImageSettings.size,
+        tasks.IMAGES.presets[tasks.IMAGES.default_preset].settings, size=sizes[0] if sizes else ImageSettings.size,
         grey=not any(3 in (x.shape[1], x.shape[-1]) for x in samples))
 
 

@@ -44,8 +44,8 @@ class Task:
         build_models: ``build_models(settings, rng)`` returns a DEM and a DGM, weights drawn from the NumPy generator.
         open: ``open(folder, settings, cache)`` returns a :class:`ddgm.evaluation.reference.Reference`, from data in a
             folder where there is one.  ``settings`` are those of the run that is to learn from it, ``None`` where
-            nothing does; a run of pictures gives its own in both cases, since they say size and colours.  ``cache`` is
-            what ``--cache`` says.  Raises ``UsageError`` where the data can't be read.
+            nothing does, but for pictures: theirs say size and colours.  ``cache`` is what ``--cache`` says.  Raises
+            ``UsageError`` where the data can't be read.
         data (DataFolder): What ``--data`` takes; ``None``: there is no such flag.
         form: ``form(settings)`` returns the :class:`ddgm.evaluation.pixels.Form` of a data point, without any data;
             ``None``: it has no range, and the shape of a sample.
@@ -178,3 +178,10 @@ def build_models(task: str | Task, settings: Settings, rng):
 def open_task(task: str | Task, folder=None, settings: Settings | None = None, cache: str | None = None):
     """A task's data and what its samples are held against; see :class:`Task`."""
     return find(task).open(folder, settings, cache)
+
+
+def open_reference(task: str | Task, folder, settings: Settings | None, cache: str | None = None):
+    """The same for samples of a run of these ``settings``, where nothing learns from the data."""
+    task = find(task)
+    of_pictures = task.data is not None and task.data.of_pictures
+    return open_task(task, folder, dataclasses.replace(settings, batchsize=2) if of_pictures else None, cache)

@@ -107,8 +107,7 @@ class RunFolder:
 
         Raises ``UsageError`` where that can't be read, or is not the data that the run has learned from.
         """
-        of_pictures = task.data is not None and task.data.of_pictures  # whose form settings say
-        reference = tasks.open_task(task, self.data, self.settings if of_pictures else None, self.cache)
+        reference = tasks.open_reference(task, self.data, self.settings, self.cache)
         if reference.fingerprint != self.data_fingerprint:
             raise UsageError('{} no longer holds the data that {} has learned from'.format(self.data, self.path))
         return reference

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Learn 64×64 pictures from a folder: the post's icons."""
+"""Learn pictures: the post's icons, or your own, of 32×32, 64×64 or 128×128 pixels, grey or in colours."""
 
 from ddgm.evaluation import tasks
 from ddgm.runs import command_line, exit_status
@@ -15,15 +15,19 @@ def main(arguments=None) -> None:
     from ddgm.runs import execution, run_folder
 
     folder = run_folder.open_run(request)
-    pictures = Pictures(folder.data, folder.settings.batchsize, folder.cache)
+    settings = folder.settings
+    grey = settings.grey if folder.resume or 'grey' in folder.asked else None  # the data decides it
+    pictures = Pictures(folder.data, settings.batchsize, folder.cache, settings.size, grey)
 
     def draw_frame(path, x):
-        post.draw_small_grid(path, x[:25], columns=5)  # of all hundred the video would take tens of megabytes
+        # Of all hundred the video would take tens of megabytes.
+        post.draw_small_grid(path, pictures.as_shown(x[:25]), columns=5)
 
     def draw_figures(folder, x, energy, metrics):
-        post.draw_grid(folder.figure('data.png'), pictures.shown_data(100))
-        post.draw_grid(folder.figure('samples.png'), x)
-        post.draw_grid(folder.figure('nearest.png'), post.beside(x[:50], pictures.nearest_training(x[:50])))
+        post.draw_grid(folder.figure('data.png'), pictures.as_shown(pictures.shown_data(100)))
+        post.draw_grid(folder.figure('samples.png'), pictures.as_shown(x))
+        post.draw_grid(folder.figure('nearest.png'), pictures.as_shown(
+            post.beside(x[:50], pictures.nearest_training(x[:50]))))
 
     execution.execute(folder, execution.Experiment(
         task=pictures, build_models=build_models, draw_frame=draw_frame, draw_figures=draw_figures, n_shown=100))

@@ -16,7 +16,7 @@ class Told:
         short (str): A letter that is a flag for it, too.
         metavar (str): What ``--help`` calls its value; ``None``: N, X or NAME.
         minimum, maximum: Of a number; where they are ``None``, a whole number is from 1 on, any other from 0 on.
-        choices (tuple): What a text may be; ``None``: anything.
+        choices (tuple): What it may be; ``None``: anything.
         beyond (bool): Whether it leads beyond the paper.  Its default does not, and runs of earlier versions lack it.
     """
 
@@ -90,9 +90,9 @@ class Settings:
         for name, kind in self.types().items():
             value = getattr(self, name)
             allowed = type(value) is kind
-            if allowed and kind is str:
-                allowed = value in (self.told_of(name).choices or [value])
-            elif allowed and kind is not bool:
+            if allowed and self.told_of(name).choices:
+                allowed = value in self.told_of(name).choices
+            elif allowed and kind in (int, float):
                 smallest, largest = self.limits(name)
                 allowed = smallest <= value <= largest
             if not allowed:
@@ -195,7 +195,7 @@ class MNISTSettings(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ImageSettings(Settings):
-    """Those of the 64×64 images."""
+    """Those of the images."""
 
     network: str = setting('post', choices=('post', 'last_commit', 'author'))
     width: float = setting(
@@ -206,6 +206,11 @@ class ImageSettings(Settings):
     dropout: float = 0.5  # in the feature extractor
     population_batches: int = 50
     start_size: int = 128
+
+    # Beyond the paper.
+    size: int = setting(64, flag="side of the pictures in pixels (default: 64)", choices=(32, 64, 128), beyond=True)
+    grey: bool = setting(
+        False, flag='networks with one channel (default: where no picture has colours)', beyond=True)
 
 
 @dataclasses.dataclass(frozen=True)

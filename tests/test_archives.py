@@ -196,6 +196,51 @@ def test_cut_short(folder, tmp_path, kind, share):
     assert ': give ' in message
 
 
+@pytest.mark.parametrize('kind', ['faces.tar', 'faces.tgz', 'faces.tar.xz'])
+def test_a_tar_that_ends_early_is_refused_before_it_is_decoded(folder, tmp_path, kind, monkeypatch):
+    path = packed(folder, tmp_path / kind)
+    os.truncate(path, int(0.9 * path.stat().st_size))
+    monkeypatch.setattr(picture_cache, 'outcome', None)
+    assert refusal(ImageFolder, path).startswith('{} is damaged ('.format(path))
+
+
+def on_volumes(path, first):
+    """As a split .zip has its list: the members from the first one on begin in the last part, the others in others."""
+    content, place = bytearray(path.read_bytes()), 0
+    for i in range(N + 4):
+        place = content.index(b'PK\1\2', place + 1)
+        content[place + 34:place + 36] = struct.pack('<H', int(i >= first))
+    return content
+
+
+@pytest.mark.parametrize(('name', 'part'), [
+    ('faces.zip', lambda path: on_volumes(path, 3)),  # the last part, or all of them by `cat`
+    ('faces.z01', lambda path: b'PK\7\x08' + path.read_bytes()[:-3000]),
+    ('faces.z02', lambda path: path.read_bytes()[3000:-3000]),
+    ('faces.zip.001', lambda path: path.read_bytes()[:-3000]),
+    ('faces.zip.002', lambda path: path.read_bytes()[30_000:]),
+    ('last', lambda path: path.read_bytes()[30_000:])])
+def test_parts_of_a_split_archive(folder, tmp_path, name, part):
+    content = part(packed(folder, tmp_path / 'whole.zip'))
+    (tmp_path / name).write_bytes(content)
+    message = refusal(ImageFolder, tmp_path / name)
+    assert message.startswith('{} is a part of a split archive'.format(tmp_path / name))
+    assert 'join those called .z01, .z02, ... by "zip -s 0 LAST.zip --out whole.zip"' in message
+
+
+def test_later_volume_of_a_tar(folder, tmp_path):
+    """GNU tar begins it with the rest of a file, and whole ones follow."""
+    path = packed(folder, tmp_path / 'faces.tar')
+    with tarfile.open(path) as archive:
+        offset = archive.getmember('b/12.png').offset
+    content = bytearray(path.read_bytes())
+    content[offset + 156:offset + 157] = b'M'
+    content[offset + 148:offset + 156] = b'%06o\0 ' % (sum(content[offset:offset + 148]) + 8 * 32 + sum(
+        content[offset + 156:offset + 512]))
+    path.write_bytes(content)
+    assert 'is damaged (a file that begins in another volume)' in refusal(ImageFolder, path)
+
+
 def test_damaged_header_in_the_middle_of_a_tar(folder, tmp_path):
     path = packed(folder, tmp_path / 'faces.tar')
     content = bytearray(path.read_bytes())

@@ -364,6 +364,18 @@ def test_any_samples_have_metrics(task, shape, drawn, rng, digits_folder, pictur
         assert set(entry['metrics']) == METRICS[task] - OF_ENERGY
 
 
+@pytest.mark.parametrize('shape', [(3, 64, 64), (32, 32, 3), (3, 32, 32), (1, 32, 32), (32, 32)])
+def test_pictures_of_every_form(shape, drawn, rng, tmp_path):
+    """The data is read in the size and with the channels that the samples have."""
+    numpy.save('data.npy', rng.integers(256, size=(20, 40, 40, 3), dtype=numpy.uint8))
+    numpy.save('s.npy', rng.random((20, *shape)))
+    result = compared('s.npy', '--reference', 'images:data.npy')
+    assert set(result['entries'][0]['metrics']) == METRICS['images'] - OF_ENERGY
+    assert 0 < result['entries'][0]['metrics']['frechet'] < numpy.inf
+    numpy.save('other.npy', rng.random((20, 16, 16)))
+    assert 'these have (20, 16, 16)' in refusal(compared, 's.npy', 'other.npy', '--reference', 'images:data.npy')
+
+
 def test_digits_that_are_all_training_images(digits_folder, drawn, rng):
     """A folder whose test images are its training images again: distances to the nearest one have no unit."""
     shutil.copytree(digits_folder, 'digits')

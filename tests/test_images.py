@@ -263,7 +263,7 @@ def test_middle_square_of_the_exact_size_is_not_resampled(read, rng, height, wid
 
 def test_large_jpeg_is_not_decoded_whole(tmp_path):
     quarters(1000).save(str(tmp_path / 'a.jpg'))
-    assert picture_file.decode(tmp_path / 'a.jpg').size == (500, 500)
+    assert picture_file.decode(tmp_path / 'a.jpg').picture.size == (500, 500)
 
 
 # ---- folders

@@ -170,6 +170,21 @@ def test_fingerprint_says_what_is_inside(tmp_path):
         assert MNIST(write(tmp_path / str(i), changed)).fingerprint != fingerprint
 
 
+@pytest.mark.parametrize(('brightest', 'report'), [
+    (1, 'their values are 0 and 1, which is taken as white'),
+    (16, 'no value is above 16 of 255, so the digits are dark'),
+    (64, '')])
+def test_range_that_is_used(tmp_path, brightest, report):
+    """Of digits that are 0 and 1 white is certain; whether 16 is white is not."""
+    arrays = draw_arrays()
+    for name in (TRAIN_IMAGES, TEST_IMAGES):
+        arrays[name] %= brightest + 1
+    data = MNIST(write(tmp_path / 'data', arrays))
+    assert data.report.startswith(report)
+    assert bool(data.report) == bool(report)
+    assert data.train_images.max() == data.test_images.max() == (255 if brightest == 1 else brightest)
+
+
 def test_fingerprint_says_which_images_are_held_out(tmp_path):
     """The same zeros, divided in another way."""
     fingerprints = set()

@@ -347,19 +347,27 @@ NARROW = {
 }
 
 
+@pytest.mark.parametrize(('size', 'grey'), [(64, False), (64, True), (32, False), (32, True), (128, False)])
 @pytest.mark.parametrize('preset', PRESETS['images'])
-def test_image_networks(preset, rng):
+def test_image_networks(preset, size, grey, rng):
+    """Of x with a side half as long they lack the layer at x; where it is twice as long, there is one more."""
     energy_channels, generator_channels, features = NARROW[preset]
-    energy_model, generative_model = models = build('images', preset, rng, width=0.05)
-    f = passed_through(models, (3, 64, 64), rng)
+    if size == 32:
+        energy_channels, generator_channels = energy_channels[1:], generator_channels[:-1]
+    elif size == 128:
+        energy_channels = [3 if preset == 'author' else 1, *energy_channels]
+        generator_channels = [*generator_channels, 3]
+    energy_model, generative_model = models = build('images', preset, rng, width=0.05, size=size, grey=grey)
+    n_channels = 1 if grey else 3
+    f = passed_through(models, (n_channels, size, size), rng)
     assert f.shape == (4, *features)
 
     def kernels(model):
         return {parameter.shape for parameter in model.params() if len(parameter.shape) == 4}
     side = 5 if preset == 'author' else 4
-    channels = [3, *energy_channels]
+    channels = [n_channels, *energy_channels]
     assert kernels(energy_model) == {(n_out, n_in, side, side) for n_in, n_out in zip(channels, channels[1:])}
-    channels = [*generator_channels, 3]
+    channels = [*generator_channels, n_channels]
     assert kernels(generative_model) == {(n_in, n_out, side, side) for n_in, n_out in zip(channels, channels[1:])}
     assert energy_model.linear_experts == (preset in ('post', 'weight_normalized', 'calibrated'))
     assert (energy_model.b is None) == (preset == 'author')

@@ -1,8 +1,10 @@
 """The cache of pictures whose decoding takes long: the same pixels as without, and never believed where damaged."""
 
 import concurrent.futures
+import errno
 import itertools
 import json
+import mmap
 import os
 import pathlib
 import resource
@@ -18,7 +20,7 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, refusal, until
 from PIL import Image
 
-from ddgm.data import picture_cache
+from ddgm.data import picture_cache, picture_folder
 from ddgm.data.image_folder import ImageFolder
 
 N = 12
@@ -129,11 +131,11 @@ def test_all_cores_decode(folder, plain, monkeypatch):
     """Each waits for the others before it decodes its first picture."""
     at_once, first, outcome = threading.Barrier(3), threading.local(), picture_cache.outcome
 
-    def outcome_with_the_others(source):
+    def outcome_with_the_others(*arguments):
         if not hasattr(first, 'is_past'):
             first.is_past = True
             at_once.wait(HANGS_AFTER)
-        return outcome(source)
+        return outcome(*arguments)
     monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {0, 1, 2}, raising=False)
     monkeypatch.setattr(picture_cache, 'outcome', outcome_with_the_others)
     assert_same(ImageFolder(folder, cache=picture_cache.NONE), plain)
@@ -295,13 +297,29 @@ def test_disk_that_fills_up(folder, cache, plain, capsys, largest):
     assert files_in(cache) == ['.lock']
 
 
+def test_file_system_that_maps_nothing(folder, cache, plain, capsys, monkeypatch):
+    """As some of networks: all is kept, and read into memory, which a line tells; the next start decodes nothing."""
+    def refuse(*arguments, **options):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    monkeypatch.setattr(mmap, 'mmap', refuse)
+    assert_same(ImageFolder(folder, cache=cache), plain)
+    assert files_in(cache) == FILES
+    capsys.readouterr()
+    monkeypatch.delattr(picture_folder.Folder, 'files')
+    again = ImageFolder(folder, cache=cache)
+    assert_same(again, plain)
+    assert again.cache is not None
+    assert capsys.readouterr().out == '{}: can\'t be mapped there (No such device), so it is read into memory\n'.format(
+        next(cache.glob('*.npy')))
+
+
 def test_interruption_leaves_nothing(folder, cache, plain, monkeypatch):
     outcome = picture_cache.outcome
 
-    def interrupt(source):
+    def interrupt(source, *form):
         if os.path.basename(source) == '07.jpg':
             raise KeyboardInterrupt
-        return outcome(source)
+        return outcome(source, *form)
     with monkeypatch.context() as context:
         context.setattr(picture_cache, 'outcome', interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -317,9 +335,9 @@ import sys, time
 sys.path.insert(0, {!r})
 from ddgm.data import image_folder, picture_cache
 outcome, picture_cache._LONG = picture_cache.outcome, 0
-def slowly(source):
+def slowly(*arguments):
     time.sleep(float(sys.argv[3]))
-    return outcome(source)
+    return outcome(*arguments)
 picture_cache.outcome = slowly
 print(image_folder.ImageFolder(sys.argv[1], cache=sys.argv[2]).fingerprint)
 '''.format(str(ROOT))

@@ -43,7 +43,8 @@ def test_pictures_are_those_of_training(mixed, tmp_path, capsys, rng):
     out = tmp_path / 'new' / 'out'
     main(['images', '--data', str(mixed), '--out', str(out)])
     assert capsys.readouterr().out == (
-        '{}: 6 pictures; 1 file left out: notes.txt (not a readable picture)\n'.format(out))
+        '{}: 6 pictures; 1 file left out: notes.txt (not a readable picture); 1 picture is smaller than 64×64 pixels '
+        'and enlarged\n'.format(out))
     assert os.listdir(tmp_path / 'new') == ['out']
     # By the name that was read, the one that was written; a second b.jpg.png gets another.
     written = {

@@ -27,10 +27,10 @@ def folder(tmp_path):
 
 
 def test_what_a_run_is_held_against(tmp_path, monkeypatch):
-    """Opened from where its data was and with its cache; another fingerprint is refused."""
+    """Opened from where its data was, with its cache and in its form; another fingerprint is refused."""
     asked = []
     reference = types.SimpleNamespace(fingerprint='a')
-    monkeypatch.setattr(pictures, 'Pictures', lambda *folder, cache: asked.append((*folder, cache)) or reference)
+    monkeypatch.setattr(pictures, 'Pictures', lambda *arguments: asked.append(arguments) or reference)
     data = tmp_path / 'data'
     folder = run_folder.open_run(Request(task='images', out=str(tmp_path / 'run'), data=str(data), cache='none'))
     folder.check_data('a')
@@ -38,7 +38,7 @@ def test_what_a_run_is_held_against(tmp_path, monkeypatch):
     folder.unlock()
     again = run_folder.read_run(tmp_path / 'run', '')
     assert again.open_reference(tasks.IMAGES) is reference
-    assert asked == [(str(data), 'none')]
+    assert asked == [(str(data), 2, 'none', 64, False)]
     reference.fingerprint = 'b'
     with pytest.raises(UsageError, match='data no longer holds the data that .*run has learned from'):
         again.open_reference(tasks.IMAGES)

@@ -117,15 +117,15 @@ def test_last_tiles_that_are_empty():
 
 @pytest.mark.parametrize(('name', 'pixels'), [
     ('page', numpy.full((480, 640, 3), 255)), ('another size', grid(digits(64))[:-1]),
-    ('tiles of 32', grid(numpy.pad(digits(64), ((0, 0), (2, 2), (2, 2))))),
+    ('tiles of 48', grid(numpy.pad(digits(64), ((0, 0), (10, 10), (10, 10))))),
     ('tiles that touch', grid(digits(64), padding=0)), ('a line with a dot', grid(digits(64))),
-    ('sample of another size', pictures(1)[0][:32, :32])])
+    ('sample of another size', pictures(1)[0][:48, :48])])
 def test_pictures_that_are_no_grid(name, pixels):
     if name == 'a line with a dot':
         pixels[31, 100] = 1
     save('it.png', pixels.astype(numpy.uint8))
     message = refusal('it.png')
-    assert message.startswith('it.png: neither a sample of 28×28 or 64×64 pixels nor certainly a grid')
+    assert message.startswith('it.png: neither a sample of 28, 32, 64 or 128 pixels a side nor certainly a grid')
     assert "numpy.save('samples.npy', x)" in message
 
 
@@ -144,8 +144,8 @@ def test_grid_as_jpeg():
     for name in ('grid.jpg', 'grid.JPEG'):
         save(name, grid(pictures(64)), quality=90)
         assert refusal(name) == (
-            '{}: neither a sample of 28×28 or 64×64 pixels nor certainly a grid of them, whose edges a JPEG blurs: '
-            'save a PNG, or save numbers, as numpy.save(\'samples.npy\', x) does'.format(name))
+            '{}: neither a sample of 28, 32, 64 or 128 pixels a side nor certainly a grid of them, whose edges '
+            'a JPEG blurs: save a PNG, or save numbers, as numpy.save(\'samples.npy\', x) does'.format(name))
 
 
 def test_one_sample_alone():

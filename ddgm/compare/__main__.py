@@ -40,10 +40,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def _reference(text):
     """A task and the folder of its data, or the default one, which may be ``None``; 'points' and a file of points."""
-    if text.lower().endswith(('.npy', '.npz')):
-        return 'points', command_line.path_name(text)
     task, colon, folder = text.partition(':')
     known = command_line.DATA_FOLDERS.get(task)
+    if text.lower().endswith(('.npy', '.npz')) and not (colon and known):
+        return 'points', command_line.path_name(text)
     if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
         raise argparse.ArgumentTypeError('give one of {}, or an .npy or .npz file of points (N, 2), not {!r}'.format(
             _REFERENCES, text))

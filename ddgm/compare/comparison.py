@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pathlib
 import tempfile
@@ -14,6 +15,7 @@ from ddgm.data import mnist
 from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.evaluation.points import OwnPoints
 from ddgm.figures import page, plots
+from ddgm.presets import ImageSettings
 from ddgm.runs import run_folder
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, counted, some
@@ -50,7 +52,7 @@ def compare(
     result, data, panels = {'entries': [_facts(entry) for entry in entries]}, None, []
     with_samples = [entry for entry in entries if entry.x is not None]
     if with_samples:
-        task, reference = _open_reference(task, data_folder, runs, own)
+        task, reference = _open_reference(task, data_folder, runs, own, [entry.x for entry in with_samples])
         samples = _equally_many(with_samples, reference)
         _doubt({entry.name: samples[entry.name] for entry in with_samples if task == POINTS or not entry.run},
                reference, task)
@@ -171,7 +173,7 @@ def _facts(entry):
         'metrics': {}}
 
 
-def _open_reference(task, data_folder, runs, own):
+def _open_reference(task, data_folder, runs, own, samples):
     """What all samples are of, and its reference."""
     found = sorted({run.task for run in runs} | {task} - {None})
     if own and not found:
@@ -187,13 +189,22 @@ def _open_reference(task, data_folder, runs, own):
         if task:
             if task == 'mnist':
                 mnist.fetch(data_folder)
-            return task, tasks.open_task(task, data_folder, cache=cache)
+            settings = runs[0].settings if runs else _form_of(samples) if task == tasks.IMAGES.name else None
+            return task, tasks.open_reference(task, data_folder, settings, cache)
         task = runs[0].task
         if len({run.data_fingerprint for run in runs}) > 1:
             raise UsageError('these runs have learned from different data: choose one to compare with')
         return task, runs[0].open_reference(tasks.find(task, own))
     except UsageError as error:
         raise UsageError('{}; or name the data by --reference {}:DIR'.format(error, task)) from error
+
+
+def _form_of(samples):
+    """Settings with the size of pictures (N, S, S), (N, C, S, S) or (N, S, S, C), and whether none has colours."""
+    sizes = [x.shape[2] for x in samples if x.shape[2:] and x.shape[2] in ImageSettings.told_of('size').choices]
+    return dataclasses.replace(
+        tasks.IMAGES.presets[tasks.IMAGES.default_preset].settings, size=sizes[0] if sizes else ImageSettings.size,
+        grey=not any(3 in (x.shape[1], x.shape[-1]) for x in samples))
 
 
 def _own_points(path):

@@ -9,14 +9,15 @@ import numpy
 
 from ddgm.compare.arrays import SAVE, NoSamples
 from ddgm.data import mnist, picture_file
+from ddgm.presets import ImageSettings
 from ddgm.support.errors import UsageError, counted
 
-_SIDES = (mnist.SIDE, picture_file.SIDE)
+_SIDES = (mnist.SIDE, *ImageSettings.told_of('size').choices)
 _WIDEST = 16  # pixels between two tiles
 
 
 def read(path: pathlib.Path, in_plane: bool) -> tuple[numpy.ndarray, str]:
-    """The samples of a file, (N, S, S, 3) uint8 with S = 28 or 64, and what it was taken for, ``''`` for one sample.
+    """The samples of a file, (N, S, S, 3) uint8, and what it was taken for, ``''`` for one sample.
 
     Raises ``NoSamples`` for what is neither a sample nor certainly a grid of samples, ``UsageError`` for a file that
     can't be read.
@@ -30,8 +31,9 @@ def read(path: pathlib.Path, in_plane: bool) -> tuple[numpy.ndarray, str]:
         return pixels[None], ''
     grids = [grid for grid in itertools.product(_SIDES, range(1, _WIDEST + 1)) if _is_grid(pixels, *grid)]
     if len(grids) != 1:
-        raise NoSamples('{}: neither a sample of 28×28 or 64×64 pixels nor certainly a grid of them, {}{}'.format(
-            path, 'with lines of one colour between all: ' if path.suffix.lower() == '.png' else
+        raise NoSamples('{}: neither a sample of {} pixels a side nor certainly a grid of them, {}{}'.format(
+            path, '{}, {}, {} or {}'.format(*_SIDES),
+            'with lines of one colour between all: ' if path.suffix.lower() == '.png' else
             'whose edges a JPEG blurs: save a PNG, or ', SAVE))
     (side, padding), = grids
     x = _cut(pixels, side, padding)

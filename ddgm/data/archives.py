@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
+import re
 import tarfile
 import zipfile
 import zlib
@@ -45,10 +47,22 @@ class Archive:
         except OSError as error:
             raise UsageError('{} can\'t be read ({}): {}'.format(one_line(path), error.strerror, _CURE)) from error
         if not (is_tar or self._is_zip):
+            with open(self.path, 'rb') as file:
+                is_first = file.read(4) == b'PK\7\x08'
+            if is_first or re.search(r'\.(z?\d\d|\d{3})$', self.path.name.lower()):
+                raise self._part()
             raise UsageError('{} is neither a folder nor a sound .zip or .tar: give one of these with pictures to '
                              '--data'.format(one_line(path)))
         self._size = max(1, status.st_size)
         self.key = hashlib.sha256(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode()).hexdigest()
+
+    def _part(self):
+        """The error for one of the parts of an archive, of which the last has the list, or for all that are not joined.
+        """
+        return UsageError(
+            '{} is a part of a split archive, or its parts behind one another: join those called .z01, .z02, ... by '
+            '"zip -s 0 LAST.zip --out whole.zip", those called .001, .002, ... by "cat", and give the whole to '
+            '--data'.format(one_line(self.path)))
 
     def files(self) -> collections.abc.Iterator[PictureFile]:
         """Yields each file, those of a .zip in the order of their names; of a name that is there twice the last counts.
@@ -63,12 +77,16 @@ class Archive:
         """A context that turns what a damaged archive raises into the line that the user reads."""
         try:
             yield
-        except (*_DAMAGE, OSError) as error:
+        except UsageError:
+            raise
+        except (*_DAMAGE, OSError, NotImplementedError) as error:
             raise UsageError('{} is damaged ({}): {}'.format(
                 one_line(self.path), one_line(error)[:80] or type(error).__name__, _CURE)) from error
 
     def _of_zip(self):
         with zipfile.ZipFile(self.path) as archive:
+            if any(member.volume not in (0, 0xffff) or member.header_offset < 0 for member in archive.infolist()):
+                raise self._part()
             members = {
                 _plain(member.filename): member for member in archive.infolist()
                 if not (member.is_dir() or _is_hidden(member.filename))}
@@ -76,15 +94,24 @@ class Archive:
                 yield PictureFile(name, lambda member=member: _read_zipped(archive, member), i / len(members))
 
     def _of_tar(self):
+        if _may_be_cut(self.path):
+            for _ in self._members():  # raises what it raises before anything is decoded
+                pass
+        for archive, member, share in self._members():
+            if not (member.isdir() or _is_hidden(member.name)):
+                yield PictureFile(
+                    _plain(member.name), functools.partial(self._read_taped, archive, member), share)
+
+    def _members(self):
+        """Yields a tar, each of its members, and the share of it that is read then."""
         with open(self.path, 'rb') as raw, tarfile.open(fileobj=raw, mode='r:*', tarinfo=_Member) as archive:
             if archive.firstmember is None:
                 return  # Python 3.9's `next` would seek to before the beginning of an empty archive
             for member in iter(archive.next, None):
                 archive.members.clear()  # it would keep them all
-                if not (member.isdir() or _is_hidden(member.name)):
-                    yield PictureFile(
-                        _plain(member.name), lambda member=member: self._read_taped(archive, member),
-                        raw.tell() / self._size)
+                if member.type == b'M':
+                    raise tarfile.ReadError('a file that begins in another volume')
+                yield archive, member, raw.tell() / self._size
 
     def _read_taped(self, archive, member):
         """The bytes of one picture; raises ``UsageError`` where the tar is damaged: nothing behind can be found."""
@@ -104,6 +131,19 @@ class _Member(tarfile.TarInfo):
             return super().fromtarfile(archive)
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError, tarfile.EmptyHeaderError) as error:
             raise tarfile.ReadError('a header at byte {:,}: {}'.format(archive.offset, error)) from error
+
+
+def _may_be_cut(path):
+    """Whether the end of a tar looks as if more had stood there; of bzip2's that can't be told."""
+    with open(path, 'rb') as file:
+        first = file.read(6)
+        file.seek(-min(512, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        last = file.read()
+    if first.startswith(b'\x1f\x8b'):
+        return int.from_bytes(last[-4:], 'little') % 512 > 0  # the length of what is packed, which is in blocks
+    if first == b'\xfd7zXZ\0':
+        return not last.endswith(b'YZ')
+    return not first.startswith(b'BZh') and any(last)  # the last block is of zeros
 
 
 def _is_tar(path):

@@ -43,10 +43,10 @@ def check(out, folders):
 
 
 def write(pictures, out):
-    """Write pairs of a name and uint8 pixels, (H, W) or (H, W, 3), into a folder, which gets all of them or none.
+    """Write pairs of a name and uint8 pixels into a folder, which gets all of them or none.
 
-    Returns how many.  Raises ``UsageError`` where the folder can't be written, or holds anything but what was written
-    here earlier, which is replaced.
+    Pixels are (H, W), (H, W, 1) or (H, W, 3).  Returns how many pairs.  Raises ``UsageError`` where the folder can't be
+    written, or holds anything but what was written here earlier, which is replaced.
     """
     out = pathlib.Path(os.path.realpath(out))
     _check_ours(out)
@@ -59,7 +59,7 @@ def write(pictures, out):
         for name, pixels in pictures:
             path = unfinished / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path, 'PNG', pnginfo=software)
+            Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(path, 'PNG', pnginfo=software)
             n += 1
         if out.exists():
             out.rename(earlier)

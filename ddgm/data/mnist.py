@@ -265,6 +265,7 @@ class MNIST:
         train_images, test_images: (N, 784) uint8.
         train_labels, test_labels: (N,) uint8.
         fingerprint (str): Says whether two folders hold the same.
+        report (str): What the user should know of their range; empty where it is the usual one.
     """
 
     def __init__(self, folder: str | os.PathLike, batchsize: int = 1):
@@ -285,6 +286,14 @@ class MNIST:
             raise UsageError(
                 '{} holds {:,} training images, fewer than a batch of {:,}: give a smaller --batchsize or another '
                 'folder to --data'.format(folder, len(self.train_images), batchsize))
+        self.report = ''
+        brightest = max(self.train_images.max(), self.test_images.max())
+        if brightest == 1:  # as of masks
+            self.train_images, self.test_images = 255 * self.train_images, 255 * self.test_images
+            self.report = 'their values are 0 and 1, which is taken as white'
+        elif brightest < 64:
+            self.report = 'no value is above {} of 255, so the digits are dark: multiply the values, if their range ' \
+                          'is another'.format(brightest)
         digest = hashlib.sha256()
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(str(array.shape).encode())

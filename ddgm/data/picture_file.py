@@ -1,4 +1,4 @@
-"""One picture as 64×64 RGB: any size, mode and format that Pillow reads, on white, the middle square."""
+"""One picture as a square of pixels: any size, mode and format that Pillow reads, on white, its middle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import contextlib
 import io
 import logging
 import os
+import typing
 import warnings
 
 import numpy
@@ -15,18 +16,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddgm.support.errors import one_line
 
-SIDE = 64
 _SMALLEST = 8  # pixels along a side
 _LARGEST = 64_000_000  # pixels; a few bytes of header can promise any number
 # Where a PNG calls a grey level or colour transparent, what Pillow multiplies its pixels by in loading, but not that
 # level or colour: few bits are spread over 0…255, of 16 the lower half is cut off.
 _SCALES = {'L;2': 85, 'L;4': 17, 'RGB;16B': 1 / 256}
 
+WHITE = {8: 255, 16: 65535}  # by the bits of a number
+
 # Without a handler of its own, what Pillow logs of a damaged file would go to standard error.
 logging.getLogger('PIL').addHandler(logging.NullHandler())
 
-# A file among pictures: its relative path, a function that returns its path or its bytes, or raises ``Unsuitable``, and
-# the share of all that is read once it is.
+# A file among pictures: its relative path, a function that returns its path, its bytes or a PIL image, or raises
+# ``Unsuitable``, and the share of all that is read once it is.
 PictureFile = collections.namedtuple('PictureFile', 'name read share')
 
 
@@ -34,27 +36,66 @@ class Unsuitable(Exception):
     """A picture that is not damaged, but not wanted; the message is the reason that the user reads."""
 
 
-def decode(source: str | os.PathLike | bytes) -> Image.Image:
-    """Read one file, by its path or its bytes: its first frame, upright, on white, a PIL image of mode RGB.
+class Decoded(typing.NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        picture (Image.Image): Its first frame, upright, on white, of mode RGB.
+        side (int): The shorter side in the file, in pixels.
+        bits (int): 8 or 16, of the file's numbers.
+        brightest (int): The largest of these.
+    """
+
+    picture: Image.Image
+    side: int
+    bits: int
+    brightest: int
+
+
+def decode(
+        source: str | os.PathLike | bytes | Image.Image, finest: int = 256,
+        white: collections.abc.Mapping[int, int] = WHITE) -> Decoded:
+    """Read one file, by its path or its bytes; a PIL image stands for a file as well.
+
+    Args:
+        source: One of these.
+        finest (int): Pixels of a side of a JPEG that are enough, so that a large one is decoded more quickly.
+        white: By bits the number that stands for white.
 
     Raises whatever Pillow raises for a file that it can't read, and ``Unsuitable`` for a picture of a wrong size.
     """
+    if isinstance(source, Image.Image):
+        return _decoded(source, finest, white)
     if not (isinstance(source, bytes) or os.path.isfile(source)):
         raise Unsuitable('not a file')  # a pipe would be waited for, a broken link has nothing to open
     # Opened here, not by Pillow, which maps some files into memory and leaves others open after an error.
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as file, Image.open(file) as picture:
-        if picture.format == 'EPS':
-            raise Unsuitable('a PostScript program')  # Pillow would run it, in Ghostscript
-        if min(picture.size) < _SMALLEST:
-            raise Unsuitable('too small: {}×{} pixels'.format(*picture.size))
-        if picture.width * picture.height > _LARGEST:
-            raise Unsuitable('too large: {:,}×{:,} pixels'.format(*picture.size))
-        if picture.format == 'PNG':
-            _scale_transparent_colour(picture)
-        # A large JPEG is decoded at a fraction of its size, still fine enough for the filter to come.
-        picture.draft(None, (4 * SIDE, 4 * SIDE))
-        picture.load()
-        return _on_white(_upright(picture))
+        return _decoded(picture, finest, white)
+
+
+def _decoded(picture, finest, white):
+    side = min(picture.size)
+    if picture.format == 'EPS':
+        raise Unsuitable('a PostScript program')  # Pillow would run it, in Ghostscript
+    if side < _SMALLEST:
+        raise Unsuitable('too small: {}×{} pixels'.format(*picture.size))
+    if picture.width * picture.height > _LARGEST:
+        raise Unsuitable('too large: {:,}×{:,} pixels'.format(*picture.size))
+    if picture.format == 'PNG':
+        _scale_transparent_colour(picture)
+    picture.draft(None, (finest, finest))
+    picture.load()
+    picture = _upright(picture)
+    if picture.mode == 'F':
+        raise Unsuitable('of floating-point numbers, whose range is not known')
+    if picture.mode.startswith('I'):
+        picture, brightest = _from_16_bits(picture, white[16])
+        return Decoded(_on_white(picture), side, 16, brightest)
+    picture = _on_white(picture)
+    brightest = max(high for _, high in picture.getextrema())
+    if white[8] < 255:
+        picture = picture.point([min(255, 255 * level // white[8]) for level in range(256)] * 3)
+    return Decoded(picture, side, 8, brightest)
 
 
 def _scale_transparent_colour(picture):
@@ -76,10 +117,6 @@ def _upright(picture):
 
 
 def _on_white(picture):
-    if picture.mode == 'F':
-        raise Unsuitable('of floating-point numbers, whose range is not known')
-    if picture.mode.startswith('I'):
-        picture = _from_16_bits(picture)
     # A palette's colours can have an opacity each; elsewhere one colour can stand for transparent.
     if not (picture.mode == 'P' or picture.getbands()[-1] == 'A' or 'transparency' in picture.info):
         return picture.convert('RGB')
@@ -89,23 +126,22 @@ def _on_white(picture):
     return white
 
 
-def _from_16_bits(picture):
-    """Grey levels from 0…65535 to 0…255, which Pillow would clip instead."""
-    values = numpy.asarray(picture.convert('I')).clip(0, 65535)
-    grey = Image.fromarray(((values + 128) // 257).astype(numpy.uint8))
+def _from_16_bits(picture, white):
+    """Grey levels from 0 to ``white`` as 0…255, where Pillow would clip 0…65535 instead; and the brightest of them."""
+    values = numpy.asarray(picture.convert('I')).clip(0, WHITE[16])
+    grey = Image.fromarray(((255 * values.clip(0, white) + white // 2) // white).astype(numpy.uint8))
     if 'transparency' in picture.info:
         opaque = values != picture.info['transparency']
         grey.putalpha(Image.fromarray(opaque.astype(numpy.uint8) * 255))
-    return grey
+    return grey, int(values.max())
 
 
-def to_64x64(picture: Image.Image) -> numpy.ndarray:
-    """The middle square of a PIL image of mode RGB: (3, 64, 64) uint8."""
+def to_square(picture: Image.Image, size: int) -> Image.Image:
+    """The middle square of a PIL image of mode RGB, ``size`` pixels a side."""
     # ``ImageOps.fit`` would cut between two pixels where an odd number is too many, and blur what has the size already.
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
-    return numpy.asarray(small).transpose(2, 0, 1)
+    return picture.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
 
 
 # ---- whatever is in it
@@ -133,10 +169,38 @@ def pillow_ready() -> collections.abc.Iterator[None]:
         yield
 
 
-def outcome(source: str | os.PathLike | bytes) -> bytes | str:
-    """What a file comes to, by its path or its bytes: its pixels (3, 64, 64) uint8 as bytes, or why there are none."""
+class Outcome(typing.NamedTuple):
+    """What a picture comes to.
+
+    Attributes:
+        pixels (numpy.ndarray): (3, size, size) uint8, or (1, size, size) where grey was asked for.
+        is_grey (bool): Whether it has no colours.
+        side, bits, brightest: Those of :class:`Decoded`.
+    """
+
+    pixels: numpy.ndarray
+    is_grey: bool
+    side: int
+    bits: int
+    brightest: int
+
+
+def outcome(
+        source: str | os.PathLike | bytes | Image.Image, size: int, grey: bool,
+        white: collections.abc.Mapping[int, int] = WHITE) -> Outcome | str:
+    """What a file comes to, or why it comes to nothing.
+
+    Args:
+        source, white: See :func:`decode`.
+        size (int): Of a side of the pixels.
+        grey (bool): Whether these are to be grey levels.
+    """
     try:
-        return to_64x64(decode(source)).tobytes()
+        picture, *facts = decode(source, 4 * size, white)  # still fine enough for the filter to come
+        small = to_square(picture, size)
+        pixels = numpy.asarray(small).transpose(2, 0, 1)
+        is_grey = bool((pixels == pixels[:1]).all())
+        return Outcome(numpy.asarray(small.convert('L'))[None] if grey else pixels, is_grey, *facts)
     except Exception as error:  # Pillow's decoders raise about anything
         return _reason_of(error)
 
@@ -146,6 +210,6 @@ def read_pixels(path: str | os.PathLike) -> numpy.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of what Pillow can still read
         try:
-            return numpy.asarray(decode(path))
+            return numpy.asarray(decode(path).picture)
         except Exception as error:  # Pillow's decoders raise about anything
             raise ValueError(_reason_of(error)) from error

@@ -39,7 +39,8 @@ class Digits(Reference):
         self._binarized = binarized
         self._test_shares = _shares(data.test_labels)
         self.fingerprint = data.fingerprint
-        self.description = '{:,} images in {}'.format(len(data.train_images), folder)
+        self.description = '; '.join(filter(None, [
+            '{:,} images in {}'.format(len(data.train_images), folder), data.report]))
         self.real_name = 'binarized data' if binarized else 'real data'
 
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:

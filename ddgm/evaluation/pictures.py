@@ -14,8 +14,7 @@ from chainer import initializers
 from numpy.random import Generator
 
 from ddgm.data.image_folder import ImageFolder
-from ddgm.evaluation import metrics, sampling
-from ddgm.evaluation.pixels import PICTURES
+from ddgm.evaluation import metrics, pixels, sampling
 from ddgm.evaluation.reference import Reference
 from ddgm.fast import functions as F, links as L
 from ddgm.support import randomness
@@ -26,7 +25,7 @@ _SEARCHED = 10_000  # pictures at most among which each sample's nearest one is 
 
 
 class RandomFeatures(chainer.Chain):
-    """A convolutional network with fixed random weights, the same everywhere: 64×64 RGB to 64 features.
+    """A convolutional network with fixed random weights, the same everywhere: pictures of any size to 64 features.
 
     Distances between its features see edges and colours rather than single pixels (Naeem et al. 2020 find such features
     good enough for nearest-neighbour metrics).
@@ -41,8 +40,8 @@ class RandomFeatures(chainer.Chain):
             self.c3 = L.Convolution2D(32, 64, 4, 2, 1, initialW=weight)
 
     def forward(self, x):
-        """(N, 3, 64, 64) in 0…1 to (N, 64)."""
-        h = F.relu(self.c1(2 * x - 1))
+        """(N, 3, H, W) or (N, 1, H, W) in 0…1 to (N, 64); grey counts as three equal channels."""
+        h = F.relu(self.c1(F.broadcast_to(2 * x - 1, (len(x), 3, *x.shape[2:]))))
         h = F.relu(self.c2(h))
         return F.mean(F.relu(self.c3(h)), axis=(2, 3))
 
@@ -52,38 +51,46 @@ class RandomFeatures(chainer.Chain):
 
 
 def downscale(x: numpy.ndarray) -> numpy.ndarray:
-    """(N, 3, 64, 64) to (N, 192): means of 8×8 pixels."""
-    return x.reshape(len(x), 3, 8, 8, 8, 8).mean(axis=(3, 5)).reshape(len(x), -1)
+    """(N, C, H, W) to (N, 64C): means over the fields of a grid of 8×8; of 64×64 pixels these are 8×8 each."""
+    n, n_channels, height, width = x.shape
+    return x.reshape(n, n_channels, 8, height // 8, 8, width // 8).mean(axis=(3, 5)).reshape(n, -1)
 
 
 class Pictures(Reference):
-    """64×64 images in colours, (N, 3, 64, 64), and what samples of them are held against.
+    """Square images, (N, 3, size, size) in colours or (N, 1, size, size) in grey, and what samples are held against.
 
     Metrics without suffix are computed on the features of :class:`RandomFeatures`, those that end in ``_pixels`` on
-    means of 8×8 pixels, ``diversity`` and ``nearest_train`` on all pixels.
+    :func:`downscale`, ``diversity`` and ``nearest_train`` on all pixels.
 
     So that they take no longer the more pictures there are, at most 2,500 pictures are the reference, and the nearest
     ones are looked for among 10,000 at most; these are drawn from all, the same ones for every run.  ``n_reference``
     and ``n_searched`` tell so where there are more.
 
     Args:
-        folder: Of pictures, or an archive, of which at most 2,500 are the reference.
+        folder: Of pictures, or another form that :class:`ddgm.data.image_folder.ImageFolder` reads.
         batchsize (int): How many there have to be.
-        cache: The folder for their pixels; see :class:`ddgm.data.image_folder.ImageFolder`.
+        cache: The folder for their pixels; see there.
+        size (int): Pixels of a side.
+        grey (bool): Whether they are grey; ``None``: where none of them has colours.
 
     Raises ``UsageError`` where there are too few or they can't be a reference.
     """
 
-    form, value_range = PICTURES, PICTURES.value_range
+    value_range = 0, 1
+    form = None  # of each its own
 
-    def __init__(self, folder, batchsize: int = 2, cache: str | None = None):
-        self._data = data = ImageFolder(folder, batchsize, cache)
+    def __init__(
+            self, folder, batchsize: int = 2, cache: str | None = None, size: int = 64, grey: bool | None = False):
+        self._data = data = ImageFolder(folder, batchsize, cache, size, grey)
         metrics.check_reference(data.images)
         self._spaces = {'': RandomFeatures().features_of, '_pixels': downscale}
         self.fingerprint = data.fingerprint
         found = '{:,} pictures in {}'.format(len(data), folder)
         kept = data.cache and 'pixels in {}'.format(data.cache.parent)
-        self.description = '; '.join(filter(None, [found, kept, data.report()]))
+        is_grey = data.images.shape[1] == 1
+        self.form, self.decides = pixels.pictures(size, is_grey), {'grey': is_grey}
+        form = '{0}×{0} pixels in {1}'.format(size, 'grey' if is_grey else 'colours')
+        self.description = '; '.join(filter(None, [found, kept, data.report(), form]))
 
     @functools.cached_property
     def _reference(self):
@@ -98,7 +105,7 @@ class Pictures(Reference):
         return None  # nothing is held out: the reference is the pictures themselves
 
     def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
-        """Score (N, 3, 64, 64) images, float32 in 0…1; N and the number of pictures above 5."""
+        """Score (N, C, size, size) images, float32 in 0…1; N and the number of pictures above 5."""
         reference = self._reference
         diversity = metrics.diversity(x.reshape(len(x), -1), reference.reshape(len(reference), -1))
         scores = {'collapsed': diversity < metrics.COLLAPSED, 'diversity': diversity}
@@ -122,7 +129,7 @@ class Pictures(Reference):
         return scores
 
     def nearest_training(self, x: numpy.ndarray) -> numpy.ndarray:
-        """The nearest pictures of (N, 3, 64, 64) images, among all there are, in 0…1."""
+        """The nearest pictures of (N, C, size, size) images, among all there are, in 0…1."""
         images = self._data.images
         return images[self._nearest(x, images)[1]] / 255
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy
 
+from ddgm.data.picture_arrays import check_range
 from ddgm.support.errors import UsageError
 
 
@@ -12,16 +13,7 @@ def from_0_to_1(array: numpy.ndarray) -> numpy.ndarray:
     if array.dtype.kind in 'iu' and array.min() >= 0 and array.max() > 1:  # the levels of a picture file
         array = array / 255
     array = array.astype(numpy.float32)
-    slack = 0.01  # what an interpolation may add
-    if array.min() < -slack or array.max() > 1 + slack:
-        lowest, highest = array.min(), array.max()
-        if lowest >= -1 - slack and highest <= 1 + slack:
-            cure = 'save (x + 1) / 2'
-        elif lowest >= -slack and 16 < highest <= 255 + slack:
-            cure = 'save x / 255'
-        else:
-            cure = 'undo what was done to them before training'
-        raise UsageError('pixels run from 0 to 1, these from {:.3g} to {:.3g}: {}'.format(lowest, highest, cure))
+    check_range(array.min(), array.max())
     return array.clip(0, 1)
 
 
@@ -55,7 +47,7 @@ class Form:
 class _Digits(Form):
     def conform(self, array: numpy.ndarray) -> numpy.ndarray:
         if array.shape[1:] in ((3, 28, 28), (28, 28, 3)):
-            array = _without_colours(array)
+            array = _without_colours(array, 'digits')
         if array.shape[1:] not in ((784,), (28, 28), (1, 28, 28), (28, 28, 1)):
             raise UsageError(
                 'digits have the shape (N, 784), (N, 28, 28) or (N, 1, 28, 28), these have {}'.format(array.shape))
@@ -67,21 +59,31 @@ class _Digits(Form):
 
 class _Pictures(Form):
     def conform(self, array: numpy.ndarray) -> numpy.ndarray:
-        if array.shape[1:] == (64, 64, 3):
+        n_channels, size, _ = self.shape
+        square = size, size
+        if n_channels == 1 and array.shape[1:] in ((3, *square), (*square, 3)):
+            array = _without_colours(array, 'pictures of this data')
+        fit = [(1, *square), (*square, 1), square] if n_channels == 1 else [(3, *square), (*square, 3)]
+        if array.shape[1:] not in fit:
+            raise UsageError('{} have the shape {}, these have {}'.format(
+                'grey pictures' if n_channels == 1 else 'pictures',
+                ' or '.join('(N, {})'.format(', '.join(map(str, shape))) for shape in fit), array.shape))
+        if n_channels == 3 and array.shape[1:] == fit[1]:
             array = array.transpose(0, 3, 1, 2)
-        if array.shape[1:] != (3, 64, 64):
-            raise UsageError(
-                'pictures have the shape (N, 3, 64, 64) or (N, 64, 64, 3), these have {}'.format(array.shape))
-        return from_0_to_1(array)
+        return from_0_to_1(array.reshape(len(array), *self.shape))
 
 
 DIGITS = _Digits((784,), (0, 1))  # 28×28 in grey
-PICTURES = _Pictures((3, 64, 64), (0, 1))
 
 
-def _without_colours(array):
-    """Grey digits that were saved in three equal channels."""
+def pictures(size: int, grey: bool) -> Form:
+    """Square images of so many pixels a side, (1, size, size) where they are grey, else (3, size, size)."""
+    return _Pictures((1 if grey else 3, size, size), (0, 1))
+
+
+def _without_colours(array, what):
+    """Grey images that were saved in three equal channels, in one."""
     grey = array.take([0], axis=1 if array.shape[1] == 3 else 3)
     if (array != grey).any():
-        raise UsageError('digits are grey, and these have colours: save the mean of their channels')
+        raise UsageError('{} are grey, and these have colours: save the mean of their channels'.format(what))
     return grey

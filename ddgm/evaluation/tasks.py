@@ -44,7 +44,8 @@ class Task:
         build_models: ``build_models(settings, rng)`` returns a DEM and a DGM, weights drawn from the NumPy generator.
         open: ``open(folder, settings, cache)`` returns a :class:`ddgm.evaluation.reference.Reference`, from data in a
             folder where there is one.  ``settings`` are those of the run that is to learn from it, ``None`` where
-            nothing does, ``cache`` is what ``--cache`` says.  Raises ``UsageError`` where the data can't be read.
+            nothing does, but for pictures: theirs say size and colours.  ``cache`` is what ``--cache`` says.  Raises
+            ``UsageError`` where the data can't be read.
         data (DataFolder): What ``--data`` takes; ``None``: there is no such flag.
         form: ``form(settings)`` returns the :class:`ddgm.evaluation.pixels.Form` of a data point, without any data;
             ``None``: it has no range, and the shape of a sample.
@@ -102,7 +103,9 @@ def _digits(folder, settings, cache):
 
 def _pictures(folder, settings, cache):
     from ddgm.evaluation.pictures import Pictures
-    return Pictures(folder, *((settings.batchsize,) if settings else ()), cache=cache)
+    if settings is None:
+        return Pictures(folder, cache=cache)
+    return Pictures(folder, settings.batchsize, cache, settings.size, settings.grey)
 
 
 def _form_of_digits(settings):
@@ -112,7 +115,7 @@ def _form_of_digits(settings):
 
 def _form_of_pictures(settings):
     from ddgm.evaluation import pixels
-    return pixels.PICTURES
+    return pixels.pictures(settings.size, settings.grey)
 
 
 GAUSSIAN_MIXTURE = Task('gaussian_mixture', PRESETS['gaussian_mixture'], _build_toy, _gaussian_mixture)
@@ -121,7 +124,8 @@ MNIST = Task('mnist', PRESETS['mnist'], _build_mnist, _digits, DataFolder(
     'data/mnist', 'folder of the four IDX files; those of MNIST are fetched into a new one (default: data/mnist)'),
     _form_of_digits)
 IMAGES = Task('images', PRESETS['images'], _build_images, _pictures, DataFolder(
-    None, 'folder of pictures, sub-folders count too; or a .zip or .tar of them', of_pictures=True), _form_of_pictures)
+    None, 'folder of pictures, sub-folders count too; or a .zip or .tar of them, an array (.npy, .npz), or the binary '
+    'files of CIFAR-10', of_pictures=True), _form_of_pictures)
 OF_THE_POST = GAUSSIAN_MIXTURE, SWISS_ROLL, MNIST, IMAGES
 
 
@@ -174,3 +178,10 @@ def build_models(task: str | Task, settings: Settings, rng):
 def open_task(task: str | Task, folder=None, settings: Settings | None = None, cache: str | None = None):
     """A task's data and what its samples are held against; see :class:`Task`."""
     return find(task).open(folder, settings, cache)
+
+
+def open_reference(task: str | Task, folder, settings: Settings | None, cache: str | None = None):
+    """The same for samples of a run of these ``settings``, where nothing learns from the data."""
+    task = find(task)
+    of_pictures = task.data is not None and task.data.of_pictures
+    return open_task(task, folder, dataclasses.replace(settings, batchsize=2) if of_pictures else None, cache)

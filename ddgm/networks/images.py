@@ -1,7 +1,10 @@
-"""The networks for 64×64 RGB images, as ``forward`` methods that read like the diagrams.
+"""The networks for images, as ``forward`` methods that read like the diagrams.
 
 Three published families: the post's of 2016-10-28, those of its code's last commit (2016-11-20), and the paper author's
-own.  Weights start from a given NumPy generator: N(0, 0.05²) and biases 0, the author's N(0, 0.01²).
+own.  They are for 64×64 pixels in colours, and so are the diagrams.  Networks for 32×32 lack the layer that is nearest
+to x; those for 128×128 have one more there, half as wide.  Grey images have C = 1 channel.
+
+Weights start from a given NumPy generator: N(0, 0.05²) and biases 0, the author's N(0, 0.01²).
 """
 
 import chainer
@@ -16,8 +19,7 @@ from ddgm.links import (
 )
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
-SIDE = 64
-N_NUMBERS = 3 * SIDE * SIDE
+_LAYERS = {32: 3, 64: 4, 128: 5}  # strides of 2 between x and 4×4 pixels, by the side of x
 
 
 class _Plain:
@@ -68,7 +70,7 @@ class PostFeatureExtractor(chainer.Chain):
             self.bns = chainer.ChainList(*map(L.BatchNormalization, channels[1:-1]))
 
     def forward(self, x):
-        """(N, 3, H, W) to (N, channels, H/16, W/16) in −1…1."""
+        """(N, C, size, size) to (N, channels, 4, 4) in −1…1."""
         *hidden, last = self.convolutions
         for convolution, bn in zip(hidden, self.bns):
             x = F.dropout(bn(F.elu(convolution(x))), self.dropout)
@@ -87,7 +89,7 @@ class LastCommitFeatureExtractor(PostFeatureExtractor):
             self.discrimination = MinibatchDiscrimination(n_flat, n_kernels, n_dimensions, kind.initial_weight)
 
     def forward(self, x):
-        """(N, 3, H, W) to (N, features) in −1…1."""
+        """(N, C, size, size) to (N, features) in −1…1."""
         *hidden, last = self.convolutions
         for convolution, bn in zip(hidden, self.bns):
             x = F.dropout(F.elu(bn(convolution(x))), self.dropout)
@@ -119,7 +121,7 @@ class PostGenerativeModel(DeepGenerativeModel):
         return bn(F.relu(h))
 
     def forward(self, z):
-        """(N, n_latent) to (N, 3, H, W) in 0…1."""
+        """(N, n_latent) to (N, C, size, size) in 0…1."""
         *hidden, last = self.deconvolutions
         h = F.reshape(self.activate(self.linear(z), self.bn), (len(z), *self.first_shape))
         for deconvolution, bn in zip(hidden, self.bns):
@@ -152,7 +154,7 @@ class AuthorFeatureExtractor(chainer.Chain):
             self.last = L.Convolution2D(*last, 5, 2, 2, initialW=initial_weight)
 
     def forward(self, x):
-        """(N, 3, H, W) to (N, channels, H/16, W/16) in −1…1."""
+        """(N, C, size, size) to (N, channels, 4, 4) in −1…1."""
         h = 2 * x - 1
         for convolution in self.hidden:
             h = F.relu(convolution(h))
@@ -166,18 +168,19 @@ class AuthorGenerativeModel(DeepGenerativeModel):
         super().__init__(n_latent)
         self.first_shape = channels[0], 4, 4
         n_first = channels[0] * 16
+        sides = [8 << i for i in range(len(channels) - 1)]
         with self.init_scope():
             # A bias before BatchNormalization would be cancelled by it.
             self.linear = L.Linear(n_latent, n_first, nobias=True, initialW=initial_weight)
             self.bn = L.BatchNormalization(n_first, initial_beta=0.1)
             self.hidden = chainer.ChainList(*(
-                L.Deconvolution2D(n_in, n_out, 5, 2, 2, nobias=True, outsize=side, initialW=initial_weight)
-                for n_in, n_out, side in zip(channels, channels[1:-1], ((8, 8), (16, 16), (32, 32)))))
+                L.Deconvolution2D(n_in, n_out, 5, 2, 2, nobias=True, outsize=(side, side), initialW=initial_weight)
+                for n_in, n_out, side in zip(channels, channels[1:-1], sides)))
             self.bns = chainer.ChainList(*(L.BatchNormalization(n, initial_beta=0.1) for n in channels[1:-1]))
-            self.last = L.Deconvolution2D(*channels[-2:], 5, 2, 2, outsize=(64, 64), initialW=initial_weight)
+            self.last = L.Deconvolution2D(*channels[-2:], 5, 2, 2, outsize=(sides[-1],) * 2, initialW=initial_weight)
 
     def forward(self, z):
-        """(N, n_latent) to (N, 3, 64, 64) in 0…1."""
+        """(N, n_latent) to (N, C, size, size) in 0…1."""
         h = F.reshape(F.relu(self.bn(self.linear(z))), (len(z), *self.first_shape))
         for deconvolution, bn in zip(self.hidden, self.bns):
             h = F.relu(bn(deconvolution(h)))
@@ -188,34 +191,38 @@ class AuthorGenerativeModel(DeepGenerativeModel):
 
 def build_models(settings, rng):
     """A DEM and a DGM, as ``settings`` say, weights drawn from the NumPy generator ``rng``."""
+    n_layers, x_channels = _LAYERS[settings.size], 1 if settings.grey else 3
+    n_visible = x_channels * settings.size ** 2
+
     def wide(*channels):
         return [max(1, round(settings.width * n)) for n in channels]
 
     if settings.network == 'author':
         initial_weight = initializers.Normal(0.01, rng=rng)
-        channels = wide(128, 256, 512, 1024)
+        channels = wide(64, 128, 256, 512, 1024)[-n_layers:]
         energy_model = DeepEnergyModel(
-            AuthorFeatureExtractor([3, *channels], initial_weight),
+            AuthorFeatureExtractor([x_channels, *channels], initial_weight),
             L.Linear(channels[-1] * 4 * 4, settings.n_experts, initialW=initial_weight),
-            n_visible=N_NUMBERS, experts_alone=True, joinable=True)
-        return energy_model, AuthorGenerativeModel(settings.n_latent, [*channels[::-1], 3], initial_weight)
+            n_visible=n_visible, experts_alone=True, joinable=True)
+        return energy_model, AuthorGenerativeModel(settings.n_latent, [*channels[::-1], x_channels], initial_weight)
 
     initial_weight = initializers.Normal(0.05, rng=rng)
     kind = (_WeightNormalized if settings.weight_normalization else _Plain)(initial_weight)
-    generator_channels = [*wide(512, 256, 128), 3]
+    generator_channels = [*wide(512, 256, 128, 64)[:n_layers - 1], x_channels]
     if settings.network == 'post':
-        channels = wide(32, 96, 256, 1024)
+        channels = wide(16, 32, 96, 256, 1024)[-n_layers:]
         n_features = channels[-1] * 4 * 4
-        feature_extractor = PostFeatureExtractor([3, *channels], kind, settings.dropout)
+        feature_extractor = PostFeatureExtractor([x_channels, *channels], kind, settings.dropout)
         generative_class = PostGenerativeModel
     else:
-        channels = wide(32, 64, 192, 256)
+        channels = wide(16, 32, 64, 192, 256)[-n_layers:]
         n_flat, n_kernels = channels[-1] * 4 * 4, 50
         n_features = n_flat + n_kernels
         feature_extractor = LastCommitFeatureExtractor(
-            [3, *channels], kind, settings.dropout, n_flat, n_kernels, n_dimensions=5)
+            [x_channels, *channels], kind, settings.dropout, n_flat, n_kernels, n_dimensions=5)
         generative_class = LastCommitGenerativeModel
     energy_model = DeepEnergyModel(
-        feature_extractor, kind.linear(n_features, settings.n_experts), n_visible=N_NUMBERS, sigma=settings.sigma,
+        feature_extractor, kind.linear(n_features, settings.n_experts), n_visible=n_visible, sigma=settings.sigma,
         initial_bias=initial_weight, linear_experts=settings.linear_experts, joinable=True)
-    return energy_model, generative_class(settings.n_latent, generator_channels, 7, (0, 1, 1), kind)
+    pads = 0, *[1] * (n_layers - 2)  # from 7×7 pixels to 16×16, and then each side twice as long
+    return energy_model, generative_class(settings.n_latent, generator_channels, 7, pads, kind)

@@ -259,7 +259,8 @@ def _add_flags_of_settings(parser, settings_type, beyond):
         elif kind is str:
             takes = {'metavar': told.metavar or 'NAME', 'choices': told.choices}
         elif kind is int:
-            takes = {'metavar': told.metavar or 'N', 'type': whole_number(*settings_type.limits(name))}
+            takes = {'metavar': told.metavar or 'N', 'type': whole_number(*settings_type.limits(name)),
+                     'choices': told.choices}
         else:
             of_name = [told.metavar.lower()] if told.metavar else []
             takes = {'metavar': told.metavar or 'X', 'type': _number(*settings_type.limits(name), *of_name)}

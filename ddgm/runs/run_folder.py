@@ -110,7 +110,8 @@ class RunFolder:
         """
         if task.data and self.data is None:
             raise UsageError('{} does not tell where its data lies'.format(self.path))
-        reference = tasks.open_task(task, self.data, self.settings if to_learn else None, self.cache)
+        opened = tasks.open_task if to_learn else tasks.open_reference
+        reference = opened(task, self.data, self.settings, self.cache)
         if reference.fingerprint != self.data_fingerprint:
             raise UsageError('{} no longer holds the data that {} has learned from'.format(self.data, self.path))
         return reference

@@ -144,6 +144,19 @@ def read_arrays(path: str | os.PathLike) -> dict[str, numpy.ndarray]:
         raise ValueError(one_line(error) or type(error).__name__) from error
 
 
+def mapped(path: str | os.PathLike) -> numpy.ndarray:
+    """The array of an .npy file, mapped into memory; read into it, with a line, where the file system maps nothing.
+
+    Raises ``OSError`` or ``ValueError`` where it can't be read.
+    """
+    try:
+        return numpy.lib.format.open_memmap(path, mode='r').view(numpy.ndarray)
+    except OSError as error:
+        array = numpy.load(path, allow_pickle=False)
+        print('{}: can\'t be mapped there ({}), so it is read into memory'.format(one_line(path), error.strerror))
+        return array
+
+
 def _read_archive(archive, size):
     members = archive.infolist()
     unpacked = sum(member.file_size for member in members)

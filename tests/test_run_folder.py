@@ -49,19 +49,29 @@ def test_opening_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overwriting_removes_what_runs_write_and_nothing_else(folder):
+def test_overwriting_removes_what_the_run_lists_and_nothing_else(folder):
     folder.log.append({'iteration': 1})
+    for name in ('snapshot.npz', 'samples.npz', 'figures/samples.png', 'figures/own.png'):
+        folder.file(name).write_text('x')
+    folder.frame(1).write_text('x')
     folder.unlock()
+    path = folder.path / 'settings.json'  # that somebody has edited, to files that no run writes
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({**saved, 'files': [*saved['files'], 'notes.txt', '../notes.txt', 'figures/../x', 1]}))
     for name in (
-            'snapshot.npz', 'snapshot_earlier.npz', 'snapshot.npz.damaged', 'snapshot.npz.123.tmp', 'samples.npz',
-            'notes.txt', 'notes.123.tmp', 'figures/samples.png', 'figures/frames/000000001.png', 'figures/holiday.png'):
+            'notes.txt', '../notes.txt', 'x', 'notes.123.tmp', 'snapshot.npz.123.tmp', 'snapshot.npz.damaged',
+            'figures/holiday.png', 'tensorboard/events.out.tfevents.1.host'):
+        (folder.path / name).parent.mkdir(exist_ok=True)
         (folder.path / name).write_text('x')
     again = run_folder.open_run(
         Request(task='gaussian_mixture', out=str(folder.path), device='-1', overwrite=True))
     again.prepare({'device': '@numpy'})
     again.unlock()
     left = {str(path.relative_to(folder.path)) for path in folder.path.rglob('*') if path.is_file()}
-    assert left == {'notes.txt', 'notes.123.tmp', 'figures/holiday.png', 'settings.json', '.lock'}
+    assert left == {
+        'notes.txt', 'x', 'notes.123.tmp', 'snapshot.npz.damaged', 'figures/holiday.png',
+        'tensorboard/events.out.tfevents.1.host', 'settings.json', '.lock'}
+    assert (folder.path.parent / 'notes.txt').exists()
 
 
 def test_one_process_at_a_time(folder):

@@ -14,10 +14,11 @@ from ddgm.presets import ToySettings
 from ddgm.runs import run_folder
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, one_line
-from ddgm.support.files import open_atomically, read_arrays, write_arrays, write_json
+from ddgm.support.files import keep_theirs, listed, open_atomically, read_arrays, write_arrays, write_json
 from ddgm.support.terminal import print_table
 
 _SHOWN = 'samples.png'
+_FILES = run_folder.SAMPLES, run_folder.METRICS, _SHOWN
 _CURE = 'give the folder of a finished run'
 _N_PARTS = 10  # of the samples that are chosen among proposals, so that the memory stays small
 
@@ -44,9 +45,9 @@ def refine_run(
     if own and own.name != run.task:
         raise UsageError('{} is a run of {}, and --task defines {}: leave it out'.format(path, run.task, own.name))
     task = tasks.find(run.task, own)
-    if (out / run_folder.SETTINGS).exists():
-        raise UsageError('{} holds a run: give another folder to --out'.format(out))
+    run_folder.keep_out_of_run(out)
     run_folder.keep_out(out, run.path)
+    keep_theirs(out, _FILES, listed(out / run_folder.METRICS, ('run', 'step_size', 'proposals'), _FILES))
     run_folder.keep_apart(out, task, run.data)
     if n_proposals and not isinstance(run.settings, ToySettings):
         raise UsageError('{} is no run in the plane: leave --proposals out'.format(path))
@@ -105,18 +106,18 @@ def _samples_of(run):
 
 
 def _write(out, reference, x, metrics):
-    written = [out / run_folder.SAMPLES, out / run_folder.METRICS]
+    in_plane = x.shape[1:] == (2,)
+    files = _FILES if in_plane or reference.as_shown(x).ndim > 2 else _FILES[:2]  # others have no picture
+    written = [out / name for name in files]
     try:
         out.mkdir(parents=True, exist_ok=True)
+        write_json(written[1], {**metrics, 'files': files})
         with open_atomically(written[0]) as file:
             write_arrays(file, {'x': x})
-        write_json(written[1], metrics)
-        if x.shape[1:] == (2,):
-            written.append(out / _SHOWN)
-            post.draw_points(written[-1], reference.shown_data(600), x[:400])
-        elif reference.as_shown(x).ndim > 2:  # samples of any other kind have no picture
-            written.append(out / _SHOWN)
-            post.draw_grid(written[-1], reference.as_shown(x[:100]))
+        if in_plane:
+            post.draw_points(written[2], reference.shown_data(600), x[:400])
+        elif len(files) > 2:
+            post.draw_grid(written[2], reference.as_shown(x[:100]))
     except OSError as error:
         raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
             out, error.strerror)) from error

@@ -623,6 +623,19 @@ def test_folder_that_can_not_be_written_to(out, drawn, tmp_path):
     assert (tmp_path / 'afile').read_text() == 'precious'
 
 
+@pytest.mark.parametrize('files', [
+    {'comparison.png': 'x'}, {'comparison.html': 'x', 'comparison.json': '{}'}, {'comparison.json': '[1, 2]'},
+    {'comparison.json': '{"entries": [], "files": ["comparison.json"]}', 'comparison.png': 'x'}])
+def test_what_no_comparison_has_written_stays(files, drawn, tmp_path):
+    numpy.save('a.npy', points(30))
+    os.mkdir('out')
+    for name, text in files.items():
+        (tmp_path / 'out' / name).write_text(text)
+    assert re.match('out holds comparison.*: give another folder to --out$', refusal(
+        compared, 'a.npy', '--reference', 'swiss_roll'))
+    assert {path.name: path.read_text() for path in (tmp_path / 'out').iterdir()} == files
+
+
 @pytest.mark.parametrize(('arguments', 'out'), [
     ('samples --reference swiss_roll', 'samples'), ('a=samples --reference swiss_roll', 'samples/'),
     ('samples --reference swiss_roll', 'link'), ('samples --reference swiss_roll', 'run'),

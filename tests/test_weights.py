@@ -122,7 +122,8 @@ def test_refused_exports(run, tmp_path):
     before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
     for directory in ('run', 'begun/../run', 'begun', 'weights'):
         message = refusal(['export', run, '{}/{}'.format(tmp_path, directory)])
-        assert re.search('(holds a run, or weights|lies in a run, .*): give another (folder|path) to DIR', message)
+        assert re.search(
+            '(holds a run|_model.npz, which .*|lies in a run, .*): give another (folder|path) to DIR', message)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
 
 

@@ -111,8 +111,9 @@ def _write(out, entries, result, columns, data, panels):
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
     written, picture, whole = [out / _FILES[0]], out / _FILES[1], out / _FILES[2]
+    lists_all = panels or logs or picture.exists()  # of an earlier comparison
     try:
-        write_json(written[0], {**result, 'files': [name for name in _FILES if name != picture.name or panels or logs]})
+        write_json(written[0], {**result, 'files': [name for name in _FILES if lists_all or name != picture.name]})
         if panels or logs:
             written.append(picture)
             plots.draw_comparison(picture, data, panels, logs)

@@ -111,7 +111,8 @@ def _write(out, reference, x, metrics):
     written = [out / name for name in files]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(written[1], {**metrics, 'files': files})
+        write_json(written[1], {**metrics, 'files': [
+            name for name in _FILES if name in files or (out / name).exists()]})  # that of an earlier refinement
         with open_atomically(written[0]) as file:
             write_arrays(file, {'x': x})
         if in_plane:

@@ -48,8 +48,8 @@ _REPLACED = (  # what every run may write, and replace by that
 _OF_EARLIER_VERSIONS = *_REPLACED, FRAMES, *(name + '.damaged' for name in snapshots.NAMES)
 # Whatever a list says, no other file is deleted; that of the settings is replaced.
 _DELETABLE = re.compile('|'.join([
-    *map(re.escape, _REPLACED[1:]), r'snapshot(_earlier)?\.npz\.damaged(\.\d+)?', FIGURES + r'/(?!frames$)[^/\\.][^/\\]*',
-    event_file.FOLDER + r'/events\.out\.tfevents\.\d+\.ddgm']))
+    *map(re.escape, _REPLACED[1:]), r'snapshot(_earlier)?\.npz\.damaged(\.\d+)?',
+    FIGURES + r'/(?!frames$)[^/\\.][^/\\]*', event_file.FOLDER + r'/events\.out\.tfevents\.\d+\.ddgm']))
 _MARKS = 'task', 'preset', 'energy_learning_rate', 'generator_learning_rate'  # of a run's settings.json
 _KEYS = {  # of settings.json, beside the settings
     'task', 'preset', 'data', 'data_fingerprint', 'cache', 'standardization', 'tensorboard', 'device', 'versions',
@@ -514,7 +514,8 @@ def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
             path, saved['task'], saved['preset'], task.settings_type.of_json(saved), saved['device'], saved.get('data'),
             saved.get('data_fingerprint'), saved.get('cache'), standardization=_standardization_of(saved),
             published=preset and preset.settings, tensorboard=saved.get('tensorboard') is True,
-            files=[name for name in _listed(path) if os.path.lexists(os.path.join(path, name))],
+            files=[
+                name for name in _listed(path) if name in _FIRST or os.path.lexists(os.path.join(path, name))],
             notes={name: saved[name] for name in saved if name not in types and name not in _KEYS})
     except UsageError as error:
         raise UsageError('{}: {}'.format(settings_path, error)) from error

@@ -63,7 +63,8 @@ def import_weights(
     in one of these.
     """
     like = run_folder.read_run(like, 'give the folder of a run to --like')
-    if run_folder.holds_run(out) or os.path.isfile(out) or is_within(out, source) and is_within(source, out):
+    if (run_folder.holds_run(out) or any(os.path.lexists(os.path.join(out, name)) for name in run_folder.MODELS)
+            or os.path.isfile(out) or is_within(out, source) and is_within(source, out)):
         raise UsageError('{} is the input or a file, or holds a run or weights: give another folder to OUT'.format(out))
     _keep_out_of_runs(out, like.path, source, source.parent)
     run_folder.keep_apart(out, like.task, like.data, flag='OUT')

@@ -57,7 +57,7 @@ class Settings:
         128, flag="data and samples an iteration, from 2 on (default: the preset's)", short='b', minimum=2)
     n_latent: int = 10
     n_experts: int = 128
-    sigma: float = setting(1.0, minimum=1e-3)
+    sigma: float = setting(1.0, minimum=1e-3, maximum=1e6)
     optimizer: str = setting('adam', choices=('adam', 'adagrad'))
     energy_learning_rate: float = 2e-4
     generator_learning_rate: float = 2e-4

@@ -167,14 +167,15 @@ def test_metrics_of_a_run_are_its_own(task, trained, drawn, capsys):
     assert set(result.get('real_data', ())) == (METRICS[task] - OF_ENERGY if task != 'images' else set())
     assert (entry['name'], entry['sources']) == (task + '_0', [str(folder)])
     settings = json.loads((folder / 'settings.json').read_text())
-    assert (entry['preset'], entry['seed'], entry['iterations']) == (settings['preset'], 0, 4)
+    preset = settings['preset'] + ', with batchsize 16' + ', width 0.02' * (task == 'images')
+    assert (entry['preset'], entry['seed'], entry['iterations']) == (preset, 0, 4)
     last = json.loads((folder / 'log').read_text())[-1]
     assert entry['last'] == {
         name: value for name, value in last.items() if name not in ('iteration', 'elapsed_time')}
 
     text = capsys.readouterr().out
     assert '{}_0: a run of {}, preset {}, 60 samples, a log of 2 entries'.format(
-        task, task, settings['preset']) in text
+        task, task, preset) in text
     table = columns_of(text)
     assert list(table) == [task + '_0'] + ['real data'] * (task != 'images')
     column = table[task + '_0']
@@ -553,7 +554,7 @@ def test_digits_dark_on_light(digits_folder, drawn, capsys):
 def test_curves_alone(capsys, tmp_path):
     (tmp_path / 'theirs.csv').write_text('exp_name,epoch,e_loss,g_loss\nring,1,4,\nring,2,nan,inf\ngrid,1,3,6\n')
     result = compared('theirs.csv')
-    assert result == {'entries': [
+    assert result == {'files': ['comparison.json', 'comparison.png', 'comparison.html'], 'entries': [
         {'name': name, 'sources': ['theirs.csv'], 'preset': None, 'seed': None, 'iterations': None, 'last': last,
          'own': {'energy/loss': 'e_loss', 'generator/loss': 'g_loss'}, 'metrics': {}}
         for name, last in (
@@ -691,7 +692,7 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
     assert set(table['my samples']) == METRICS['gaussian_mixture'] - OF_ENERGY | {'iterations'}
     out = tmp_path / 'result' / 'comparison'
     assert sorted(os.listdir(out)) == ['comparison.html', 'comparison.json', 'comparison.png']
-    assert set(read_strictly(out)) == {'entries', 'task', 'n_samples', 'real_data'}
+    assert set(read_strictly(out)) == {'entries', 'task', 'n_samples', 'real_data', 'files'}
     with Image.open(out / 'comparison.png') as image:
         assert image.width == 2 * 336
         assert image.height > 336

@@ -45,7 +45,7 @@ def test_out_and_in_again(run, tmp_path, capsys):
         for key in ours:
             numpy.testing.assert_array_equal(ours[key], theirs[key], err_msg=name + key)
     ours, theirs = (json.loads((path / 'settings.json').read_text()) for path in (run, tmp_path / 'imported'))
-    assert ours == theirs
+    assert {**ours, 'files': theirs['files']} == theirs  # it has no pictures
     assert json.loads((tmp_path / 'imported' / 'log').read_text()) == []
 
 

@@ -89,8 +89,10 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
     except OSError as error:  # the disk is full or the folder went away
         raise RunFailed('the run stopped: {}; the last snapshot, if there was one, stays'.format(error)) from error
     except MemoryError as error:
-        raise RunFailed('not enough memory ({}): give a smaller {}'.format(
-            one_line(error), ' or '.join(['--batchsize', *['--width'] * hasattr(folder.settings, 'width')]))) from error
+        enlarged = [name for name, value in folder.changes.items()
+                    if type(value) is int and value > getattr(folder.published, name) and name != 'batchsize']
+        raise RunFailed('not enough memory ({}): give a smaller {}'.format(one_line(error), ' or '.join([
+            '--batchsize', *['--width'] * hasattr(folder.settings, 'width'), *enlarged]))) from error
     finally:
         folder.unlock()
 

@@ -111,9 +111,14 @@ class RunFolder:
         self._lock = None
 
     @property
+    def changes(self) -> dict:
+        """Those settings by name in which it is not its preset's run; seed and length don't count."""
+        return self.settings.changes_of(self.published) if self.published else {}
+
+    @property
     def told_preset(self) -> str:
-        """The preset's name, and how the run changes it: "post, with n_experts 64"; seed and length don't count."""
-        changes = self.settings.changes_of(self.published) if self.published else {}
+        """The preset's name, and how the run changes it: "post, with n_experts 64"."""
+        changes = self.changes
         return self.preset if not changes else '{}, with {}'.format(
             self.preset, ', '.join(map('{} {}'.format, changes, map(text_of, changes.values()))))
 
@@ -188,7 +193,7 @@ class RunFolder:
             self.lock()
             if not self.resume:
                 _check_new(self.path, self.overwrite)
-                self.files = list(_listed(self.path))
+                self.files = _listed(self.path)
             for folder in (self.path, self.path / FIGURES, self.path / FRAMES):
                 for leftover, path in leftovers(folder):
                     name = path.relative_to(self.path).as_posix()
@@ -260,14 +265,15 @@ class RunFolder:
         return [self.path / FRAMES / name for name in _frames_in(self.path)]
 
     def begin_log(self, state) -> int:
-        """Have of the log what the state of a run lets stand, in event files too if it writes them.
+        """Leave of the log what a state has behind it, and begin an event file with that if the run writes one.
 
-        These are made anew of the log and the frames.  Returns how many entries there are.
+        Returns how many entries there are.
         """
         # A closing entry leaves the summary full, for the entry that is due later where a run is extended.
         is_closed = state.iteration < self.settings.iterations and state.summary.compute_mean()
         n = self.log.keep(state.iteration - 1 if is_closed else state.iteration)
         if self.tensorboard:
+            # Made anew of the log and the frames, it has no step twice, whatever the earlier one held.
             (self.path / event_file.FOLDER).mkdir(exist_ok=True)
             earlier = [name for name in self.files if name.startswith(event_file.FOLDER + '/')]
             names = ('{}/events.out.tfevents.{}.ddgm'.format(event_file.FOLDER, number)
@@ -430,7 +436,7 @@ def _frames_in(path):
 
 def holds_run(path) -> bool:
     """Whether a folder has the settings of a run of this program."""
-    return SETTINGS in _listed(path)
+    return bool(_listed(path))
 
 
 def _listed(path):
@@ -440,10 +446,10 @@ def _listed(path):
 
 def _check_new(path, overwrite):
     """Raise ``UsageError`` where a folder holds what a new run must not take the place of."""
-    if holds_run(path) and not overwrite:
+    ours = _listed(path)
+    if ours and not overwrite:
         raise UsageError(
             '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
-    ours = _listed(path)
     keep_theirs(path, _REPLACED, ours)
     if FRAMES not in ours:
         keep_theirs(path, ['{}/{}'.format(FRAMES, name) for name in _frames_in(path)])

@@ -128,8 +128,8 @@ def keep_theirs(
                 one_line(folder), one_line(name), cure))
 
 
-def listed(path: str | os.PathLike, marks: Iterable[str], unless_told: Container[str]) -> Container[str]:
-    """The names of the files that a command of ours wrote beside a JSON file of its own, which lists them.
+def listed(path: str | os.PathLike, marks: Iterable[str], unless_told: Iterable[str]) -> list[str]:
+    """The names of the files that a command of ours wrote: a JSON file of its own, and those that are listed there.
 
     One that has all of ``marks``, but no list, is of an earlier version, which wrote ``unless_told``.  Where it is no
     such file, there are none.
@@ -137,11 +137,12 @@ def listed(path: str | os.PathLike, marks: Iterable[str], unless_told: Container
     try:
         content = read_json(path)
     except ValueError:
-        return ()
+        return []
     if not isinstance(content, dict) or not content.keys() >= set(marks):
-        return ()
+        return []
     files = content.get('files', unless_told)
-    return [name for name in files if isinstance(name, str)] if isinstance(files, (list, tuple)) else ()
+    files = [name for name in files if isinstance(name, str)] if isinstance(files, (list, tuple)) else []
+    return list(dict.fromkeys([os.path.basename(path), *files]))
 
 
 # ---- from anybody

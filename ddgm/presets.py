@@ -34,6 +34,9 @@ def setting(default=dataclasses.MISSING, **told):
     return dataclasses.field(default=default, metadata={'told': Told(**told)})
 
 
+_BELOW_1 = 0.999999  # the largest number that is taken where 1 would leave nothing
+
+
 def _interval(what):
     return setting(flag="iterations between {}; 0: only at the end (default: the preset's)".format(what), minimum=0)
 
@@ -54,17 +57,17 @@ class Settings:
         128, flag="data and samples an iteration, from 2 on (default: the preset's)", short='b', minimum=2)
     n_latent: int = 10
     n_experts: int = 128
-    sigma: float = 1.0
+    sigma: float = setting(1.0, minimum=1e-3, maximum=1e6)
     optimizer: str = setting('adam', choices=('adam', 'adagrad'))
     energy_learning_rate: float = 2e-4
     generator_learning_rate: float = 2e-4
-    beta1: float = 0.5  # Adam's
-    beta2: float = 0.999
-    eps: float = 1e-8  # Adam's and AdaGrad's
+    beta1: float = setting(0.5, maximum=_BELOW_1)  # Adam's
+    beta2: float = setting(0.999, maximum=_BELOW_1)
+    eps: float = setting(1e-8, minimum=1e-30)  # Adam's and AdaGrad's; of 0 a gradient of 0 would make NaN
     gradient_norm: float = 10.0  # to which the gradient of one model is clipped; 0: not clipped
     energy_weight_decay: float = 0.0
     generator_first: bool = False  # of the two updates of an iteration
-    start_size: int = 1000  # data points, or z, from which weight normalization starts
+    start_size: int = setting(1000, minimum=2)  # data points, or z, from which weight normalization starts
     population_batches: int = 400  # over which BatchNormalization's statistics are averaged after training
 
     # Beyond the paper; see ddgm.training.
@@ -107,6 +110,18 @@ class Settings:
         return {field.name: types[field.name] for field in dataclasses.fields(cls)}
 
     @classmethod
+    def of_json(cls, values):
+        """The settings that JSON values by name stand for; 1 may stand for 1.0, and 1.0 for 1, as other tools write.
+
+        Raises ``KeyError`` where one is missing, ``ValueError`` or ``OverflowError`` where one can't be.
+        """
+        values, types = {**cls.of_earlier_versions(), **values}, cls.types()
+        return cls(**{
+            name: kind(values[name])
+            if {kind, type(values[name])} == {int, float} and kind(values[name]) == values[name] else values[name]
+            for name, kind in types.items()})
+
+    @classmethod
     def told_of(cls, name):
         """What a class said of a setting, or one that it derives from: another default changes nothing of it."""
         fields = (base.__dict__.get('__dataclass_fields__', {}).get(name) for base in cls.__mro__)
@@ -123,6 +138,11 @@ class Settings:
     def of_earlier_versions(cls):
         """The settings that runs of earlier versions lack, as they stand for such a run: they change nothing."""
         return {field.name: field.default for field in dataclasses.fields(cls) if cls.told_of(field.name).beyond}
+
+    def changes_of(self, preset):
+        """Those settings by name that decide what is computed and differ from a preset's, the seed apart."""
+        theirs = preset.deciding()
+        return {name: value for name, value in self.deciding().items() if name != 'seed' and value != theirs[name]}
 
     def deciding(self):
         """Those settings by name that decide what is computed up to an iteration."""
@@ -203,7 +223,7 @@ class ImageSettings(Settings):
         minimum=0.001, maximum=16)
     linear_experts: bool = False
     weight_normalization: bool = False  # of both models
-    dropout: float = 0.5  # in the feature extractor
+    dropout: float = setting(0.5, maximum=0.99)  # in the feature extractor
     population_batches: int = 50
     start_size: int = 128
 
@@ -211,6 +231,16 @@ class ImageSettings(Settings):
     size: int = setting(64, flag="side of the pictures in pixels (default: 64)", choices=(32, 64, 128), beyond=True)
     grey: bool = setting(
         False, flag='networks with one channel (default: where no picture has colours)', beyond=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.network == 'author' and (self.linear_experts or self.weight_normalization):
+            raise ValueError('linear_experts and weight_normalization are for networks other than the author\'s')
+
+
+def text_of(value):
+    """A setting's value as ``--set`` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ FLOORS = [
 ]
 ONLY = {
     'argparse': {'runs', 'commands', 'studies', 'compare', 'refine', 'weights', 'prepare'}, 'matplotlib': {'figures'},
-    'PIL': {'figures', 'data'}, 'urllib': {'data'}, 'signal': {'runs', 'studies'}, 'tensorboard': {'compare'}}
+    'PIL': {'figures', 'data'}, 'urllib': {'data'}, 'signal': {'runs', 'studies'}, 'tensorboard': {'compare', 'runs'}}
 
 
 def imports_of(path):

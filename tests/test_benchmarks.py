@@ -70,6 +70,8 @@ def test_finished_runs_are_known(tmp_path):
     (tmp_path / 'metrics.json').write_text(json.dumps({'iterations': run.iterations() - 1}))
     assert not run.is_done(tmp_path)
     (tmp_path / 'metrics.json').write_text(json.dumps({'iterations': run.iterations()}))
+    (tmp_path / 'settings.json').write_text(json.dumps({'preset': run.preset(), 'n_experts': 64}))
+    assert not run.is_done(tmp_path)
     (tmp_path / 'settings.json').write_text(json.dumps({'preset': 'grey'}))
     assert not run.is_done(tmp_path)
 

@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+from conftest import refusal
 
 from ddgm.compare import __main__ as compare
 from ddgm.evaluation import tasks
@@ -71,10 +72,59 @@ def test_published_lengths(task):
         assert preset.settings.batchsize == (400 if name in ('calibrated', 'density') else 100)
 
 
+def test_any_number_is_set():
+    """Of whatever type, a flag's own name among them, and kept apart from what is not asked for."""
+    request = command_line.parse('mnist', 'text', [
+        '--set', 'n_experts=64', 'energy_learning_rate=1e-3', '-s', '3', '--set=binarized=false', '--set',
+        'optimizer=adagrad', 'seed=3', 'eps=1e-3'])
+    changes = {'n_experts': 64, 'energy_learning_rate': 1e-3, 'binarized': False, 'optimizer': 'adagrad', 'seed': 3,
+               'eps': 1e-3}
+    assert request.changes == changes
+    assert request.settings() == dataclasses.replace(PRESETS['mnist']['post'].settings, **changes)
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    ('learning_rate=1', 'did you mean energy_learning_rate or generator_learning_rate?'),
+    ('n-expert=1', 'did you mean n_experts?'), ('Sigma=1', 'did you mean sigma?'), ('xyzzy=1', '--help with --preset'),
+    ('device=0', 'a flag: --device'), ('n_experts', 'give NAME=VALUE'), ('=1', "no setting ''"),
+    ('n_experts=', 'n_experts: give a whole number from 1 on'), ('n_experts=6.4', 'n_experts: give a whole number'),
+    ('n_experts=1_0', 'give a whole number'), ('n_experts=\u0661', 'give a whole number'),
+    ('sigma=\u0661', 'sigma: give a number'), ('sigma=1_0', 'give a number'), ('sigma=nan', 'give a number'),
+    ('sigma=inf', 'give a number'), ('sigma=0', 'give a number from 0.001 on'), ('beta1=1', 'from 0 to 0.999999'),
+    ('binarized=1', 'binarized: give true or false'), ('optimizer=sgd', 'optimizer: give one of adam, adagrad'),
+    ('seed=1 seed=2', 'seed is to be both 1 and 2'), ('seed=1 -s 2', 'seed is to be both 2 and 1'),
+    ('convolutional=true energy_normalization=weight', 'convolutional is for'),
+    ('n_experts=4 --n_experts 5', '--n_experts is --set n_experts=VALUE here'),
+    ('n_experts=4 --lr 5', '--set energy_learning_rate=VALUE generator_learning_rate=VALUE here')])
+def test_numbers_that_are_set_wrongly(arguments, words):
+    assert words in refusal(command_line.parse, 'mnist', 'text', ['--set', *arguments.split()])
+
+
+@pytest.mark.parametrize('task', PRESETS)
+def test_help_of_a_preset_lists_all_its_settings(task, monkeypatch, capsys):
+    """As --set takes them, which makes the preset of any other; those that differ from the default are marked."""
+    data = ['--data', 'x'] if task == 'images' else []
+    default = next(iter(PRESETS[task]))
+    for name, preset in PRESETS[task].items():
+        lines = help_of(functools.partial(
+            lambda flags, more: command_line.parse(task, 'text', [*flags, *more]), ['--preset', name]),
+            monkeypatch, capsys, 80)
+        assert max(map(len, lines)) <= 80
+        found = [re.fullmatch(r'  ([ *]) (\w+ = \S*)(?:  \(or .*\))?', line) for line in lines]
+        listed = {match[2].replace(' = ', '='): match[1] for match in found if match}
+        assert len(listed) == len(preset.settings.types())
+        request = command_line.parse(task, 'text', [*data, '--set', *listed])
+        assert request.settings() == preset.settings
+        others = dataclasses.asdict(PRESETS[task][default].settings)
+        assert {text.split('=')[0] for text, mark in listed.items() if mark == '*'} == {
+            key for key, value in dataclasses.asdict(preset.settings).items() if value != others[key]}
+
+
 @pytest.mark.parametrize('arguments', [
     '-n 0', '-n -3', '-n abc', '-n 1.5', '-n 1000000000', '-b 1', '-b 100000000000000000000',
     '-s -1', '-s x', '--log_interval -1', '--figure_interval a',
     '--snapshot_interval -2', '--preset nothing', '-d cuda', '-d @cupy', '-d -2', '-d @chainerx:0',
+    '-n 1_0', '-s \u0661', '-d \u0661', '--energy_penalty 1_0',
     '--energy_penalty -1', '--energy_penalty nan', '--decay_from -1', '--averaged=1', '--langevin_steps 2.5',
     '--resume --overwrite', '--no_such_flag',
     'something', '-n', '--iter 5', '--out='])

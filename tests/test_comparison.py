@@ -167,14 +167,15 @@ def test_metrics_of_a_run_are_its_own(task, trained, drawn, capsys):
     assert set(result.get('real_data', ())) == (METRICS[task] - OF_ENERGY if task != 'images' else set())
     assert (entry['name'], entry['sources']) == (task + '_0', [str(folder)])
     settings = json.loads((folder / 'settings.json').read_text())
-    assert (entry['preset'], entry['seed'], entry['iterations']) == (settings['preset'], 0, 4)
+    preset = settings['preset'] + ', with batchsize 16' + ', width 0.02' * (task == 'images')
+    assert (entry['preset'], entry['seed'], entry['iterations']) == (preset, 0, 4)
     last = json.loads((folder / 'log').read_text())[-1]
     assert entry['last'] == {
         name: value for name, value in last.items() if name not in ('iteration', 'elapsed_time')}
 
     text = capsys.readouterr().out
     assert '{}_0: a run of {}, preset {}, 60 samples, a log of 2 entries'.format(
-        task, task, settings['preset']) in text
+        task, task, preset) in text
     table = columns_of(text)
     assert list(table) == [task + '_0'] + ['real data'] * (task != 'images')
     column = table[task + '_0']
@@ -565,7 +566,7 @@ def test_digits_dark_on_light(digits_folder, drawn, capsys):
 def test_curves_alone(capsys, tmp_path):
     (tmp_path / 'theirs.csv').write_text('exp_name,epoch,e_loss,g_loss\nring,1,4,\nring,2,nan,inf\ngrid,1,3,6\n')
     result = compared('theirs.csv')
-    assert result == {'entries': [
+    assert result == {'files': ['comparison.json', 'comparison.png', 'comparison.html'], 'entries': [
         {'name': name, 'sources': ['theirs.csv'], 'preset': None, 'seed': None, 'iterations': None, 'last': last,
          'own': {'energy/loss': 'e_loss', 'generator/loss': 'g_loss'}, 'metrics': {}}
         for name, last in (
@@ -635,6 +636,19 @@ def test_folder_that_can_not_be_written_to(out, drawn, tmp_path):
     assert (tmp_path / 'afile').read_text() == 'precious'
 
 
+@pytest.mark.parametrize('files', [
+    {'comparison.png': 'x'}, {'comparison.html': 'x', 'comparison.json': '{}'}, {'comparison.json': '[1, 2]'},
+    {'comparison.json': '{"entries": [], "files": ["comparison.json"]}', 'comparison.png': 'x'}])
+def test_what_no_comparison_has_written_stays(files, drawn, tmp_path):
+    numpy.save('a.npy', points(30))
+    os.mkdir('out')
+    for name, text in files.items():
+        (tmp_path / 'out' / name).write_text(text)
+    assert re.match('out holds comparison.*: give another folder to --out$', refusal(
+        compared, 'a.npy', '--reference', 'swiss_roll'))
+    assert {path.name: path.read_text() for path in (tmp_path / 'out').iterdir()} == files
+
+
 @pytest.mark.parametrize(('arguments', 'out'), [
     ('samples --reference swiss_roll', 'samples'), ('a=samples --reference swiss_roll', 'samples/'),
     ('samples --reference swiss_roll', 'link'), ('samples --reference swiss_roll', 'run'),
@@ -690,7 +704,7 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
     assert set(table['my samples']) == METRICS['gaussian_mixture'] - OF_ENERGY | {'iterations'}
     out = tmp_path / 'result' / 'comparison'
     assert sorted(os.listdir(out)) == ['comparison.html', 'comparison.json', 'comparison.png']
-    assert set(read_strictly(out)) == {'entries', 'task', 'n_samples', 'real_data'}
+    assert set(read_strictly(out)) == {'entries', 'task', 'n_samples', 'real_data', 'files'}
     with Image.open(out / 'comparison.png') as image:
         assert image.width == 2 * 336
         assert image.height > 336

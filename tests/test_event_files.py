@@ -1,16 +1,19 @@
 """Event files of TensorBoard, as PyTorch and TensorFlow write them: one, several of a folder, folders of runs."""
 
 import io
+import os
 
 import numpy
 import pytest
 
+import train_gaussian_mixture
 from ddgm.compare import entries
-from ddgm.runs.log import Curves
+from ddgm.runs.log import Curves, Log, curves_of
 from ddgm.support.errors import UsageError
 
 REASON = 'tensorboard is not installed: make test-parity'
 event_pb2 = pytest.importorskip('tensorboard.compat.proto.event_pb2', reason=REASON)
+event_file_loader = pytest.importorskip('tensorboard.backend.event_processing.event_file_loader', reason=REASON)
 record_writer = pytest.importorskip('tensorboard.summary.writer.record_writer', reason=REASON)
 tensor_util = pytest.importorskip('tensorboard.util.tensor_util', reason=REASON)
 
@@ -144,3 +147,35 @@ def test_event_files_beside_samples(save, tmp_path):
     numpy.save(tmp_path / 'theirs' / 'samples.npy', numpy.ones((10, 2)))
     entry, = entries.read(['theirs'])
     assert (entry.name, len(entry.x), entry.logs[0].x) == ('theirs', 10, [1])
+
+
+# ---- of a run
+
+@pytest.mark.usefixtures('without_scores')
+def test_event_files_of_a_run(tmp_path, capsys):
+    """A run that was killed and goes on with other intervals has one curve, that of its log, and its frames once."""
+    run = tmp_path / 'run'
+
+    def train(*arguments):
+        train_gaussian_mixture.main(['-o', str(run), '-b', '4', '--snapshot_interval', '3', *arguments])
+
+    def frames():
+        path, = (run / 'tensorboard').iterdir()
+        events = map(event_pb2.Event.FromString, event_file_loader.RawEventFileLoader(str(path)).Load())
+        return [(event.step, value.image.encoded_image_string) for event in events for value in event.summary.value
+                if value.HasField('image')]
+
+    train('-n', '5', '--log_interval', '1', '--figure_interval', '2', '--tensorboard')
+    os.remove(run / 'snapshot.npz')  # of iteration 5
+    train('-n', '8', '--log_interval', '2', '--resume')
+    log, expected = only(run / 'tensorboard'), curves_of(Log(run / 'log'))
+    assert log.x == expected.x == [1, 2, 3, 4, 6, 8]
+    for name, values in expected.values.items():
+        assert log.values[name] == pytest.approx(values, rel=1e-6)
+    drawn = frames()
+    assert [step for step, _ in drawn] == [2, 4, 6, 8]
+    for step, png in drawn:
+        assert png == (run / 'figures' / 'frames' / '{:09d}.png'.format(step)).read_bytes()
+    (run / 'tensorboard' / 'events.out.tfevents.1.host').write_text('of somebody else')
+    train('-n', '1', '--overwrite')
+    assert [path.name for path in (run / 'tensorboard').iterdir()] == ['events.out.tfevents.1.host']

@@ -116,8 +116,9 @@ def test_own_settings_have_flags_and_ranges(tmp_path, capsys):
         4, 3, 3, 3, batchsize=2, depth=5, rate=0.25, mode='hard', wide=True)
     for flags, line in (
             ('--depth 1', 'from 2 on'), ('--depth 6', 'up to 5'), ('--rate 1.5', 'from 0 to 1, not'), ('-b 1', '2 on'),
-            ('--mode other', 'hard'), ('--hidden y', 'unrecognized'), ('--data x', 'unrecognized')):
+            ('--mode other', 'hard'), ('--hidden y', '--set hidden=VALUE'), ('--data x', 'unrecognized')):
         assert line in refusal(settings, flags)
+    assert settings('--set hidden=y rate=0.25') == OwnSettings(9, 3, 3, 3, rate=0.25, hidden='y')
     for name, value in (('depth', 6), ('rate', 1.5), ('mode', 'other'), ('hidden', 1), ('batchsize', 1)):
         with pytest.raises(ValueError, match=name):
             OwnSettings(9, 3, 3, 3, **{name: value})

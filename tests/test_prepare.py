@@ -101,9 +101,9 @@ def test_nothing_else_is_replaced(mixed, tmp_path, make, name):
     make(out / name)
     before = sorted(out.rglob('*'))
     assert refusal(main, ['images', '--data', str(mixed), '-o', str(out)]) == (
-        '{} holds {}, which this command has not written: give a new folder to --out'.format(out, name))
+        '{} holds {}, which is not known to be of this program: give another folder to --out'.format(out, name))
     assert sorted(out.rglob('*')) == before
-    with pytest.raises(Exception, match='has not written'):
+    with pytest.raises(Exception, match='is not known to be of this program'):
         export.write([], out)
     assert sorted(out.rglob('*')) == before
 

@@ -132,6 +132,21 @@ def test_bad_input_has_one_line(arguments, message, run):
     assert message in refusal(main, arguments)
 
 
+@pytest.mark.parametrize('files', [
+    {'samples.png': 'x'}, {'samples.npz': 'x', 'metrics.json': '{"samples": 1, "run": "a"}'}, {'metrics.json': 'x'}])
+def test_what_no_refinement_has_written_stays(files, run):
+    out = run.parent / 'out'
+    out.mkdir()
+    for name, text in files.items():
+        (out / name).write_text(text)
+    line = refusal(main, ['run', '-o', 'out'])
+    assert line.startswith('out holds {}, which'.format(next(iter(files))))
+    assert line.endswith('give another folder to --out')
+    assert {path.name: path.read_text() for path in out.iterdir()} == files
+    main(['run', '-n', '1', '--step_size', '1e-9', '-o', 'new'])
+    main(['run', '-n', '1', '--step_size', '1e-9', '-o', 'new'])  # which takes the place of an earlier one
+
+
 def test_refined_digits_are_digits(digits_folder, tmp_path, monkeypatch, capsys):
     """The energy knows of no edge, and what left 0 to 1 under it is clipped: compare takes what refine has written."""
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,7 @@ import types
 
 import numpy
 import pytest
+from conftest import refusal
 
 import train_gaussian_mixture
 from ddgm.evaluation import pictures, tasks
@@ -49,19 +50,29 @@ def test_opening_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overwriting_removes_what_runs_write_and_nothing_else(folder):
+def test_overwriting_removes_what_the_run_lists_and_nothing_else(folder):
     folder.log.append({'iteration': 1})
+    for name in ('snapshot.npz', 'samples.npz', 'figures/samples.png', 'figures/own.png'):
+        folder.file(name).write_text('x')
+    folder.frame(1).write_text('x')
     folder.unlock()
+    path = folder.path / 'settings.json'  # that somebody has edited, to files that no run writes
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({**saved, 'files': [*saved['files'], 'notes.txt', '../notes.txt', 'figures/../x', 1]}))
     for name in (
-            'snapshot.npz', 'snapshot_earlier.npz', 'snapshot.npz.damaged', 'snapshot.npz.123.tmp', 'samples.npz',
-            'notes.txt', 'notes.123.tmp', 'figures/samples.png', 'figures/frames/000000001.png', 'figures/holiday.png'):
+            'notes.txt', '../notes.txt', 'x', 'notes.123.tmp', 'snapshot.npz.123.tmp', 'snapshot.npz.damaged',
+            'figures/holiday.png', 'tensorboard/events.out.tfevents.1.host'):
+        (folder.path / name).parent.mkdir(exist_ok=True)
         (folder.path / name).write_text('x')
     again = run_folder.open_run(
         Request(task='gaussian_mixture', out=str(folder.path), device='-1', overwrite=True))
     again.prepare({'device': '@numpy'})
     again.unlock()
     left = {str(path.relative_to(folder.path)) for path in folder.path.rglob('*') if path.is_file()}
-    assert left == {'notes.txt', 'notes.123.tmp', 'figures/holiday.png', 'settings.json', '.lock'}
+    assert left == {
+        'notes.txt', 'x', 'notes.123.tmp', 'snapshot.npz.damaged', 'figures/holiday.png',
+        'tensorboard/events.out.tfevents.1.host', 'settings.json', '.lock'}
+    assert (folder.path.parent / 'notes.txt').exists()
 
 
 def test_one_process_at_a_time(folder):
@@ -109,15 +120,55 @@ def test_a_run_beside_its_data(task, data, out, tmp_path):
     run_folder.open_run(Request(task=task, data=str(tmp_path / data), out=str(tmp_path / out)))
 
 
-@pytest.mark.parametrize('overwrite', [False, True])
-def test_pictures_of_others_stay(tmp_path, overwrite):
-    """A folder without a run may hold anything, even pictures by a name of ours; nothing is deleted unasked."""
-    (tmp_path / 'figures').mkdir()
-    (tmp_path / 'figures' / 'samples.png').write_text('x')
-    folder = run_folder.open_run(Request(task='gaussian_mixture', out=str(tmp_path), overwrite=overwrite))
+def contents(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob('*')}
+
+
+@pytest.mark.parametrize('flag', ['overwrite', 'resume', None])
+@pytest.mark.parametrize('files', [
+    {'figures/samples.png': 'x', 'figures/curves.png': 'x', 'figures/training.gif': 'x'}, {'figures/curves.png': 'x'},
+    {'samples.npz': 'x'}, {'figures/frames/000000001.png': 'x'}, {'log': '[]', 'metrics.json': '{}'},
+    {'settings.json': '{"editor.fontSize": 12, "task": "x", "preset": "y"}', 'log': 'x', 'figures/energy.png': 'x'},
+    {'settings.json': '[]'}, {'settings.json': '{'}])
+def test_what_is_not_ours_stays(tmp_path, files, flag):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = contents(tmp_path)
+    line = refusal(run_folder.open_run, Request(
+        task='gaussian_mixture', out=str(tmp_path), **{flag: True} if flag else {}))
+    if flag != 'resume':
+        assert line == '{} holds {}, which is not known to be of this program: give another folder to --out'.format(
+            tmp_path, 'settings.json' if 'settings.json' in files else next(iter(files)))
+    assert contents(tmp_path) == before
+
+
+def test_a_link_to_nothing_is_not_ours_either(tmp_path):
+    (tmp_path / 'samples.npz').symlink_to('elsewhere')
+    assert 'holds samples.npz' in refusal(run_folder.open_run, Request(task='gaussian_mixture', out=str(tmp_path)))
+
+
+def test_a_file_that_came_during_the_run_stays(folder):
+    """Whether the run would write it at its end, or another that starts over."""
+    for name in ('samples.npz', 'figures/energy.png'):
+        (folder.path / name).write_text('x')
+        assert 'holds {}, which'.format(name) in refusal(folder.file, name)
+        assert 'holds {}, which'.format(name) in refusal(run_folder.open_run, Request(
+            task='gaussian_mixture', out=str(folder.path), overwrite=True))
+        assert (folder.path / name).read_text() == 'x'
+        (folder.path / name).unlink()
+
+
+def test_a_run_may_begin_beside_other_files(tmp_path):
+    """As the output of a queue, or an empty folder for figures."""
+    (tmp_path / 'figures' / 'frames').mkdir(parents=True)
+    (tmp_path / 'figures' / 'holiday.png').write_text('x')
+    (tmp_path / 'slurm.out').write_text('x')
+    folder = run_folder.open_run(Request(task='gaussian_mixture', out=str(tmp_path)))
     folder.prepare({})
     folder.unlock()
-    assert (tmp_path / 'figures' / 'samples.png').exists()
+    assert (tmp_path / 'figures' / 'holiday.png').exists()
+    assert (tmp_path / 'slurm.out').exists()
 
 
 def test_frames_are_one_an_interval_and_the_last(folder):
@@ -202,13 +253,70 @@ def test_system_without_locks(folder, monkeypatch):
     assert 'no locks there' in folder.why_shared()
 
 
+def as_jq(saved):
+    """With 1 for 1.0."""
+    return {name: int(value) if type(value) is float and value.is_integer() else value for name, value in saved.items()}
+
+
+def as_spreadsheet(saved):
+    """With 1.0 for 1."""
+    return {name: float(value) if type(value) is int else value for name, value in saved.items()}
+
+
+@pytest.mark.usefixtures('without_scores')
+@pytest.mark.parametrize('edited', [
+    lambda saved: json.dumps(as_jq(saved), sort_keys=True).encode(),
+    lambda saved: json.dumps(as_spreadsheet(saved)).encode(),
+    lambda saved: b'\xef\xbb\xbf' + json.dumps(saved, indent=2).encode(),
+    lambda saved: json.dumps(saved, indent=1).replace('\n', '\r\n').encode(),
+    lambda saved: json.dumps(saved).encode('utf-16'), lambda saved: json.dumps({'why': 'a try', **saved}).encode()])
+def test_settings_that_a_tool_has_touched(tmp_path, edited):
+    """The run goes on from its snapshot, and what somebody has noted there stays."""
+    path = tmp_path / 'settings.json'
+    train_gaussian_mixture.main(['-n', '2', '-o', str(tmp_path)])
+    saved = json.loads(path.read_text())
+    content = edited(saved)
+    path.write_bytes(content)
+    train_gaussian_mixture.main(['-n', '4', '-o', str(tmp_path), '--resume'])
+    written = json.loads(path.read_text())
+    assert written.pop('why', None) == ('a try' if b'why' in content else None)
+    assert written == {**saved, 'iterations': 4}
+    assert [type(written[name]) for name in written] == [type(saved[name]) for name in written]
+    with numpy.load(tmp_path / 'snapshot.npz') as file:
+        assert int(file['iteration']) == 4
+
+
+@pytest.mark.usefixtures('without_scores')
+@pytest.mark.parametrize(('change', 'named'), [
+    (lambda saved: saved.update(batchsize=50), 'batchsize 100, not 50'),
+    (lambda saved: saved.update(sigma=1.5), 'sigma 1.0, not 1.5'),
+    (lambda saved: saved.update(batchsize='100'), "batchsize is '100'"),
+    (lambda saved: saved.update(n_experts=4.5), 'n_experts is 4.5'),
+    (lambda saved: saved.update(sigma=float('nan')), 'sigma is nan'),
+    (lambda saved: saved.pop('sigma'), 'it has no sigma')])
+def test_settings_that_somebody_has_changed(tmp_path, change, named):
+    """What differs is named, and nothing tells the user to throw a run away that is whole."""
+    path = tmp_path / 'settings.json'
+    train_gaussian_mixture.main(['-n', '2', '-o', str(tmp_path)])
+    saved = json.loads(path.read_text())
+    change(saved)
+    path.write_text(json.dumps(saved))
+    before = contents(tmp_path)
+    line = refusal(train_gaussian_mixture.main, ['-n', '4', '-o', str(tmp_path), '--resume'])
+    assert named in line
+    assert 'settings.json' in line
+    assert 'overwrite' not in line
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.usefixtures('without_scores')
 def test_run_of_an_earlier_version_goes_on(tmp_path):
-    """Neither its settings nor its snapshot tell of what leads beyond the paper."""
+    """Neither its settings nor its snapshot tell of what leads beyond the paper, and it lists no files."""
     folder, later = tmp_path / 'run', ToySettings.of_earlier_versions()
     train_gaussian_mixture.main(['-n', '2', '-o', str(folder)])
     saved = files.read_json(folder / 'settings.json')
-    files.write_json(folder / 'settings.json', {name: value for name, value in saved.items() if name not in later})
+    files.write_json(folder / 'settings.json', {
+        name: value for name, value in saved.items() if name not in later and name != 'files'})
     arrays = files.read_arrays(folder / 'snapshot.npz')
     run = json.loads(str(arrays['run']))
     assert later.keys() < run.keys()
@@ -221,3 +329,6 @@ def test_run_of_an_earlier_version_goes_on(tmp_path):
     assert files.read_json(folder / 'settings.json')['iterations'] == 4
     with pytest.raises(UsageError, match='energy_penalty'):
         train_gaussian_mixture.main(['-n', '6', '-o', str(folder), '--resume', '--energy_penalty', '1'])
+    files.write_json(folder / 'settings.json', {name: value for name, value in saved.items() if name != 'files'})
+    train_gaussian_mixture.main(['-n', '1', '-o', str(folder), '--overwrite'])
+    assert not (folder / 'snapshot_earlier.npz').exists()

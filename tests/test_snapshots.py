@@ -39,9 +39,9 @@ def loaded(folder):
     return state.value[0], passed_over
 
 
-def refusal(folder, run=RUN, name='value'):
+def refusal(folder, run=RUN, name='value', cure='start over with --overwrite'):
     """The one line with which it can't go on."""
-    with pytest.raises(UsageError, match='start over with --overwrite') as caught:
+    with pytest.raises(UsageError, match=cure) as caught:
         snapshots.load(folder, State(numpy.full(1000, -1), name), run)
     assert '\n' not in str(caught.value)
     return str(caught.value)
@@ -130,9 +130,10 @@ def test_both_damaged(folder, content):
 
 
 def test_of_another_run(folder):
-    line = refusal(folder, {'task': 'swiss_roll', 'seed': 0, 'width': 1.0})
+    line = refusal(folder, {'task': 'swiss_roll', 'seed': 0, 'width': 1.0}, cure='change settings.json back')
     assert 'another run (task gaussian_mixture, not swiss_roll, width None, not 1.0)' in line
     assert NEWEST in line
+    assert '--overwrite' not in line  # the run is whole
 
 
 def test_of_an_earlier_version_that_lacked_a_setting(folder):

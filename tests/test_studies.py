@@ -127,6 +127,16 @@ def test_a_study_of_ones_own_from_the_command_line(tmp_path, capsys):
     assert again.split('medians')[1] == printed.split('medians')[1]
 
 
+@pytest.mark.parametrize('name', ['tables.json', 'entropy.png'])
+def test_what_no_study_has_drawn_stays(name, tmp_path):
+    path = tmp_path / 'entropy' / name
+    path.parent.mkdir()
+    path.write_text('x')
+    with pytest.raises(UsageError, match='entropy holds {}, which .*: give another folder to --out'.format(name)):
+        __main__.main(['entropy', '-o', str(tmp_path)])
+    assert path.read_text() == 'x'
+
+
 def test_cases_whose_data_is_missing_are_left_out_and_told(capsys):
     data = {'mnist': None, 'images': None}
     assert study._cases_to_measure(correlations, data, None) == ['gaussian_mixture/default', 'swiss_roll/default']

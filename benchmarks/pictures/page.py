@@ -96,7 +96,7 @@ def _parts_of(run, out):
     return [
         page.pictures(*[(path, caption) for path, caption in shown if path.exists()]),
         page.paragraph('Preset {}, seed {}, {:,} iterations on {}; {:,} samples are scored.'.format(
-            done.preset, saved['seed'], saved['iterations'], done.device, saved['n_samples'])),
+            done.told_preset, saved['seed'], saved['iterations'], done.device, saved['n_samples'])),
         *unfinished, page.command(command), page.table([('samples', scores), *_real_column(done)]),
         page.links(out, [(folder, 'run folder'), (folder / run_folder.LOG, 'log')])]
 

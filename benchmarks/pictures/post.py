@@ -18,7 +18,7 @@ from benchmarks import ROOT
 from ddgm.evaluation import tasks
 from ddgm.presets import PRESETS
 from ddgm.runs import run_folder
-from ddgm.runs.command_line import OneLineParser, as_path, path_name
+from ddgm.runs.command_line import OneLineParser, as_path, parse, path_name
 from ddgm.runs.exit_status import run_script
 
 
@@ -47,6 +47,11 @@ class Run:
     def iterations(self):
         return int(dict(self.flags).get('--iterations', PRESETS[self.task][self.preset()].settings.iterations))
 
+    def settings(self):
+        """Those of the run, its flags included."""
+        data = ['--data', '.'] if tasks.find(self.task).data else []
+        return parse(self.task, '', [*(word for flag in self.flags for word in flag), *data]).settings()
+
     def command(self, out, data):
         """What starts this run, or goes on with it."""
         flags = {
@@ -61,7 +66,9 @@ class Run:
         try:
             settings = json.loads((out / 'settings.json').read_text())
             metrics = json.loads((out / 'metrics.json').read_text())
+            deciding = self.settings().deciding()
             return (settings['preset'], metrics['iterations']) == (self.preset(), self.iterations()) and all(
+                settings.get(name, value) == value for name, value in deciding.items()) and all(
                 (out / 'figures' / name).exists() for name in (*self.copies, 'training.gif'))
         except (OSError, ValueError, KeyError):
             return False

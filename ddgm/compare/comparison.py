@@ -19,9 +19,10 @@ from ddgm.presets import ImageSettings
 from ddgm.runs import run_folder
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, counted, some
-from ddgm.support.files import write_json
+from ddgm.support.files import keep_theirs, listed, write_json
 from ddgm.support.terminal import print_table
 
+_FILES = 'comparison.json', 'comparison.png', 'comparison.html'  # the first lists those that were written
 _POINTS_SHOWN, _IMAGES_SHOWN = 400, 64
 # Samples of which more than this share lie far from all data, or whose spread is so many times the data's or the
 # inverse of that, are perhaps not of that data.
@@ -111,16 +112,17 @@ def _write(out, entries, result, columns, data, panels):
     """Write the files, and tell their names."""
     logs = [
         (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
-    written = [out / 'comparison.json']
+    written, picture, whole = [out / _FILES[0]], out / _FILES[1], out / _FILES[2]
+    lists_all = panels or logs or picture.exists()  # of an earlier comparison
     try:
-        write_json(written[0], result)
+        write_json(written[0], {**result, 'files': [name for name in _FILES if lists_all or name != picture.name]})
         if panels or logs:
-            written.append(out / 'comparison.png')
-            plots.draw_comparison(written[-1], data, panels, logs)
+            written.append(picture)
+            plots.draw_comparison(picture, data, panels, logs)
         pictures = [page.pictures((path, 'samples and losses')) for path in written[1:]]
         sources = [(source, entry.name) for entry in entries for source in entry.sources]
-        written.append(out / 'comparison.html')
-        page.write(written[-1], 'Comparison', [
+        written.append(whole)
+        page.write(whole, 'Comparison', [
             *(page.paragraph('{}: {}'.format(entry.name, _described(entry))) for entry in entries), *pictures,
             page.table(columns), page.links(out, [*sources, (written[0], 'all figures')])])
     except OSError as error:
@@ -130,8 +132,8 @@ def _write(out, entries, result, columns, data, panels):
 
 def _check_output(out, task, data_folder, runs, own):
     """Raise ``UsageError`` where a folder holds a run, lies in one of ``runs`` or among data of them or of the task."""
-    if (pathlib.Path(out) / run_folder.SETTINGS).exists():
-        raise UsageError('{} holds a run: give another folder to --out'.format(out))
+    run_folder.keep_out_of_run(out)
+    keep_theirs(out, _FILES, listed(pathlib.Path(out) / _FILES[0], ('entries',), _FILES))
     run_folder.keep_apart(out, task, data_folder)
     for run in runs:
         run_folder.keep_out(out, run.path)
@@ -154,7 +156,7 @@ def _not_writable(path, error):
 
 def _described(entry):
     """What a user reads of an entry before it is scored."""
-    parts = ['a run of {}, preset {}'.format(entry.run.task, entry.run.preset)] if entry.run else []
+    parts = ['a run of {}, preset {}'.format(entry.run.task, entry.run.told_preset)] if entry.run else []
     parts.append('no samples' if entry.x is None else counted(len(entry.x), 'sample'))
     parts += ['a log of {}'.format(counted(len(log.x), 'entry', 'entries')) for log in entry.logs]
     return ', '.join(parts)
@@ -164,7 +166,7 @@ def _facts(entry):
     """What ``comparison.json`` says of an entry; its metrics are added."""
     settings = entry.run and entry.run.settings
     return {
-        'name': entry.name, 'sources': entry.sources, 'preset': entry.run and entry.run.preset,
+        'name': entry.name, 'sources': entry.sources, 'preset': entry.run and entry.run.told_preset,
         'seed': settings and settings.seed, 'iterations': entry.iterations,
         'last': {
             name: next(filter(math.isfinite, reversed(values)), None)

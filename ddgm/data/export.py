@@ -8,7 +8,7 @@ from PIL import Image, PngImagePlugin
 
 from ddgm.data.mnist import SIDE
 from ddgm.support.errors import UsageError, one_line
-from ddgm.support.files import is_within
+from ddgm.support.files import is_within, keep_theirs
 
 _SOFTWARE = 'ddgm.prepare'  # stands in each file
 
@@ -81,8 +81,7 @@ def _check_ours(out):
     for parent, subfolders, names in os.walk(out, onerror=refuse) if os.path.lexists(out) else ():
         for path in (os.path.join(parent, name) for name in names + subfolders):
             if os.path.islink(path) or not (os.path.isdir(path) or _is_ours(path)):
-                raise UsageError('{} holds {}, which this command has not written: give a new folder to --out'.format(
-                    one_line(out), one_line(os.path.relpath(path, out))))
+                keep_theirs(out, [os.path.relpath(path, out)])
 
 
 def _is_ours(path):

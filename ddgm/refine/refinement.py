@@ -8,11 +8,12 @@ from ddgm.evaluation import tasks
 from ddgm.figures import post
 from ddgm.runs import run_folder
 from ddgm.support.errors import UsageError, one_line
-from ddgm.support.files import open_atomically, read_arrays, write_arrays, write_json
+from ddgm.support.files import keep_theirs, listed, open_atomically, read_arrays, write_arrays, write_json
 from ddgm.support.terminal import print_table
 from ddgm.trained import loading, refinement
 
 _SHOWN = 'samples.png'
+_FILES = run_folder.SAMPLES, run_folder.METRICS, _SHOWN
 _CURE = 'give the folder of a finished run'
 
 
@@ -35,11 +36,11 @@ def refine_run(
             there are proposals, and the run is not in the plane; the run is of a task that is not known.
     """
     out = pathlib.Path(out)
-    if (out / run_folder.SETTINGS).exists():
-        raise UsageError('{} holds a run: give another folder to --out'.format(out))
+    run_folder.keep_out_of_run(out)
     run = loading.open_run(path, own)
     refinement.check_proposals(n_proposals, run.settings)
     run_folder.keep_out(out, run.path)
+    keep_theirs(out, _FILES, listed(out / run_folder.METRICS, ('run', 'step_size', 'proposals'), _FILES))
     run_folder.keep_apart(out, tasks.find(run.task, own), run.data)
     model = loading.load_run(run, own)
     x, reference = _samples_of(run), run.open_reference(model.task)
@@ -67,18 +68,19 @@ def _samples_of(run):
 
 
 def _write(out, reference, x, metrics):
-    written = [out / run_folder.SAMPLES, out / run_folder.METRICS]
+    in_plane = x.shape[1:] == (2,)
+    files = _FILES if in_plane or reference.as_shown(x).ndim > 2 else _FILES[:2]  # others have no picture
+    written = [out / name for name in files]
     try:
         out.mkdir(parents=True, exist_ok=True)
+        write_json(written[1], {**metrics, 'files': [
+            name for name in _FILES if name in files or (out / name).exists()]})  # that of an earlier refinement
         with open_atomically(written[0]) as file:
             write_arrays(file, {'x': x})
-        write_json(written[1], metrics)
-        if x.shape[1:] == (2,):
-            written.append(out / _SHOWN)
-            post.draw_points(written[-1], reference.shown_data(600), x[:400])
-        elif reference.as_shown(x).ndim > 2:  # samples of any other kind have no picture
-            written.append(out / _SHOWN)
-            post.draw_grid(written[-1], reference.as_shown(x[:100]))
+        if in_plane:
+            post.draw_points(written[2], reference.shown_data(600), x[:400])
+        elif len(files) > 2:
+            post.draw_grid(written[2], reference.as_shown(x[:100]))
     except OSError as error:
         raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
             out, error.strerror)) from error

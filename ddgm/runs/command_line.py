@@ -18,7 +18,7 @@ import textwrap
 
 import ddgm
 from ddgm.evaluation import tasks
-from ddgm.presets import Settings
+from ddgm.presets import Settings, text_of
 from ddgm.runs import processes
 from ddgm.support.errors import UsageError
 
@@ -37,7 +37,8 @@ class Request:
         cache (str): Where pixels are kept, or ``None`` where that was not given.
         communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
         replay (bool): Whether networks that allow it are replayed in place of being called.
-        changes (dict): Those settings that were given as flags.
+        tensorboard (bool): Whether event files are written; ``None``: as the run that is resumed does, else not.
+        changes (dict): Those settings that were given as flags, or by ``--set``.
     """
 
     task: tasks.Task | str
@@ -50,6 +51,7 @@ class Request:
     cache: str | None = None
     communicator: str | None = None
     replay: bool = True
+    tensorboard: bool | None = None
     changes: dict = dataclasses.field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -79,6 +81,8 @@ _FLAGS_ELSEWHERE = {
     **dict.fromkeys(('i', 'dataset', 'datadir', 'dataroot'), '--data'),
     **dict.fromkeys(('outf', 'outdir', 'output', 'outputdir', 'savedir'), '--out'),
     **dict.fromkeys(('manualseed', 'randomseed'), '--seed'),
+    **dict.fromkeys(('lr', 'learningrate'), '--set energy_learning_rate=VALUE generator_learning_rate=VALUE'),
+    **dict.fromkeys(('nz', 'zdim', 'latentdim'), '--set n_latent=VALUE'),
 }
 _COLUMNS = 80  # of --help, where the terminal has as many
 
@@ -108,6 +112,10 @@ class OneLineParser(argparse.ArgumentParser):
             epilog=epilog and '\n'.join(
                 textwrap.fill(line, columns, subsequent_indent='      ') for line in epilog.splitlines()), **options)
 
+    def flags(self):
+        """Every flag that there is so far, as it is typed."""
+        return re.findall(r'--?[\w-]+', self.format_help())
+
     def error(self, message):
         raise UsageError('{} (see --help)'.format(message))
 
@@ -115,10 +123,7 @@ class OneLineParser(argparse.ArgumentParser):
 def whole_number(minimum: int, maximum: float = Settings.LARGEST):
     """The type of a flag that takes a whole number in a range."""
     def convert(text):
-        try:
-            number = int(text)
-        except ValueError:
-            number = minimum - 1
+        number = int(text) if re.fullmatch(r'[+-]?[0-9]{1,999}', text) else minimum - 1
         if not minimum <= number <= maximum:
             raise argparse.ArgumentTypeError('give a whole number {}, not {!r}'.format(
                 'from {} on'.format(minimum) if number < minimum else 'up to {:,}'.format(maximum), text))
@@ -132,14 +137,14 @@ def whole_setting(name: str):
 
 
 def number_of(text: str) -> float:
-    """A number, which is in no range where the text is none."""
+    """A number, which is in no range where the text is none; Python's 1_000 and the digits of other scripts are not."""
     try:
-        return float(text)
+        return float(text) if text.isascii() and '_' not in text else math.nan
     except ValueError:
         return math.nan
 
 
-def _number(minimum, maximum, name='number'):
+def _number(minimum, maximum, name):
     """The type of a flag that takes any number in a range, by whatever name."""
     def convert(text):
         if not minimum <= number_of(text) <= maximum:
@@ -157,6 +162,58 @@ def positive_number(text: str) -> float:
     return number
 
 
+def _one_of(choices):
+    """The type of a flag that takes one of some words or numbers, or any word where there are no choices."""
+    by_name = {str(choice): choice for choice in choices or ()}
+
+    def convert(text):
+        if by_name and text not in by_name:
+            raise argparse.ArgumentTypeError('give one of {}, not {!r}'.format(', '.join(by_name), text))
+        return by_name.get(text, text)
+    return convert
+
+
+def _truth(text):
+    if text not in ('true', 'false'):
+        raise argparse.ArgumentTypeError('give true or false, not {!r}'.format(text))
+    return text == 'true'
+
+
+def _type_of(settings_type, name):
+    """The type of a flag that takes a setting."""
+    kind, told = settings_type.types()[name], settings_type.told_of(name)
+    if kind is bool:
+        return _truth
+    if kind is str or told.choices:
+        return _one_of(told.choices)
+    if kind is int:
+        return whole_number(*settings_type.limits(name))
+    return _number(*settings_type.limits(name), (told.metavar or 'number').lower())
+
+
+def _change(settings_type, flags):
+    """The type of ``--set``, which takes ``NAME=VALUE``: a pair of a setting's name and its value."""
+    names = settings_type.types()
+
+    def convert(text):
+        name, sign, value = text.partition('=')
+        if not sign:
+            raise argparse.ArgumentTypeError('give NAME=VALUE, not {!r}'.format(text))
+        if name not in names:
+            if '--' + name in flags:
+                raise argparse.ArgumentTypeError('{} is no setting, but a flag: --{}'.format(name, name))
+            bare = name.lower().replace('-', '_')
+            meant = [known for known in names if bare and bare in known] or difflib.get_close_matches(bare, names)
+            raise argparse.ArgumentTypeError('there is no setting {!r}: {}'.format(
+                name, 'did you mean {}?'.format(' or '.join(meant[:3])) if meant else
+                '--help with --preset NAME lists all'))
+        try:
+            return name, _type_of(settings_type, name)(value)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError('{}: {}'.format(name, error)) from error
+    return convert
+
+
 def path_name(text: str) -> str:
     """The type of a flag that takes a path; ``~`` is the home folder, which no shell puts into ``--out=~/x``."""
     if not text:
@@ -171,7 +228,7 @@ def as_path(text: str) -> pathlib.Path:
 
 def device(text: str) -> str:
     """The type of a flag that takes a Chainer device specifier."""
-    if re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text):
+    if re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text, re.ASCII):
         return text
     torch = re.fullmatch(r'(cpu)|(?:cuda|gpu)(?::(\d+))?', text.lower())
     if torch:
@@ -180,11 +237,12 @@ def device(text: str) -> str:
     raise argparse.ArgumentTypeError('give -1 or @numpy for the CPU, 0 or @cupy:0 for a GPU, not {!r}'.format(text))
 
 
-def _meant(unknown, flags):
-    """What to say of arguments that are unknown: the flag that is meant, where that is clear."""
+def _meant(unknown, flags, settings):
+    """What to say of arguments that are unknown: the flag or the setting that is meant, where that is clear."""
     def bare(flag):
         return re.sub('[-_]', '', flag.lower())
-    known = {bare(flag): flag for flag in flags if flag.startswith('--')}
+    known = {bare(name): '--set {}=VALUE'.format(name) for name in settings}
+    known.update((bare(flag), flag) for flag in flags if flag.startswith('--'))
     for flag in (argument.partition('=')[0] for argument in unknown if re.match('--?[A-Za-z]', argument)):
         name = bare(flag)
         close = [whole for whole in known if len(name) > 2 and whole.startswith(name)]
@@ -200,7 +258,7 @@ def parse(task: tasks.Task | str, description: str, arguments=None) -> Request:
     task = tasks.find(task)
     needs_data = task.data is not None and task.data.default is None
     parser = OneLineParser(
-        description=description, allow_abbrev=False,
+        description=description, allow_abbrev=False, add_help=False,
         usage='%(prog)s {}[options]'.format('--data DIR ' if needs_data else ''),
         epilog='presets, and how long they take on two cores:\n' + '\n'.join(
             '  {}: {:,} iterations, batches of {}, {}\n      {}'.format(
@@ -208,16 +266,45 @@ def parse(task: tasks.Task | str, description: str, arguments=None) -> Request:
             for name, preset in task.presets.items()))
     _add_flags_of_a_run(parser, task)
     _add_flags_of_settings(parser, task.settings_type, beyond=False)
+    parser.add_argument(
+        '--set', metavar='NAME=VALUE', nargs='+', action='extend', default=[],
+        type=_change(task.settings_type, parser.flags()),
+        help='any settings of the preset, in place of its own; --help with --preset NAME lists them')
     _add_flags_of_settings(
         parser.add_argument_group('beyond the paper', 'each has its default from the preset'), task.settings_type,
         beyond=True)
     given, unknown = parser.parse_known_args(arguments)
+    if given.help:
+        if given.preset:
+            parser.epilog += '\n\n' + '\n'.join(_listed(task, given.preset))
+        parser.print_help()
+        parser.exit()
     if unknown:
-        parser.error(_meant(unknown, re.findall(r'--?[\w-]+', parser.format_help())))
+        parser.error(_meant(unknown, parser.flags(), task.settings_type.types()))
+    del given.help
     return _request(parser, task, vars(given))
 
 
+def _listed(task, name):
+    """The lines of ``--help`` about all settings of a preset."""
+    settings, default = (task.presets[preset].settings for preset in (name, task.default_preset))
+    yield 'all settings of preset {}, which --set NAME=VALUE changes'.format(name)
+    if settings != default:
+        yield '  (* differs from preset {})'.format(task.default_preset)
+    for beyond in False, True:
+        yield '  beyond the paper' if beyond else '  the paper'
+        for setting in settings.types():
+            told, value = settings.told_of(setting), getattr(settings, setting)
+            if told.beyond == beyond:
+                others = [str(choice) for choice in told.choices or () if choice != value]
+                yield '  {} {} = {}{}'.format(
+                    ' ' if value == getattr(default, setting) else '*', setting, text_of(value),
+                    others and '  (or {})'.format(', '.join(others)) or '')
+
+
 def _add_flags_of_a_run(parser, task):
+    parser.add_argument(
+        '-h', '--help', action='store_true', help='list all flags, and with --preset NAME all settings of that preset')
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=path_name, default='result/' + task.name,
         help='run folder (default: %(default)s)')
@@ -245,6 +332,10 @@ def _add_flags_of_a_run(parser, task):
         '--replay', action=argparse.BooleanOptionalAction, default=True,
         help='repeat what a small network has computed without calling its forward (default); --no-replay: for '
              'breakpoints there, slower, the same bits')
+    parser.add_argument(
+        '--tensorboard', action=argparse.BooleanOptionalAction,
+        help='write the log and the frames of the video as event files, too, into the folder tensorboard of the run; '
+             'needs the package tensorboard; a resumed run does as before')
     parser.add_argument('--version', action='version', version=VERSION)
 
 
@@ -256,14 +347,9 @@ def _add_flags_of_settings(parser, settings_type, beyond):
             continue
         if kind is bool:
             takes = {'action': argparse.BooleanOptionalAction}
-        elif kind is str:
-            takes = {'metavar': told.metavar or 'NAME', 'choices': told.choices}
-        elif kind is int:
-            takes = {'metavar': told.metavar or 'N', 'type': whole_number(*settings_type.limits(name)),
-                     'choices': told.choices}
         else:
-            of_name = [told.metavar.lower()] if told.metavar else []
-            takes = {'metavar': told.metavar or 'X', 'type': _number(*settings_type.limits(name), *of_name)}
+            takes = {'metavar': told.metavar or {str: 'NAME', int: 'N', float: 'X'}[kind],
+                     'type': _type_of(settings_type, name)}
         short = ['-' + told.short] if told.short else []
         parser.add_argument(*short, '--' + name, help=told.flag, **takes)
 
@@ -278,6 +364,10 @@ def _request(parser, task, given):
             parser.error('--data is needed: ' + task.data.description)
     names = task.settings_type.types()
     changes = {name: value for name, value in given.items() if name in names and value is not None}
+    for name, value in given.pop('set'):
+        if changes.setdefault(name, value) != value:
+            parser.error('{} is to be both {} and {}: give it once'.format(
+                name, text_of(changes[name]), text_of(value)))
     request = Request(task=task, changes=changes, **{name: given[name] for name in given if name not in names})
     if not request.resume:
         try:

@@ -73,6 +73,8 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
 
         def draw_present_frame():
             experiment.draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
+            if folder.events is not None:
+                folder.events.add_frame(folder.frame(state.iteration))
         _train(folder, state, experiment.task.draw_data, draw_present_frame)
         if not processes.is_first:
             return
@@ -86,8 +88,10 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
     except OSError as error:  # the disk is full or the folder went away
         raise RunFailed('the run stopped: {}; the last snapshot, if there was one, stays'.format(error)) from error
     except MemoryError as error:
-        raise RunFailed('not enough memory ({}): give a smaller {}'.format(
-            one_line(error), ' or '.join(['--batchsize', *['--width'] * hasattr(folder.settings, 'width')]))) from error
+        enlarged = [name for name, value in folder.changes.items()
+                    if type(value) is int and value > getattr(folder.published, name) and name != 'batchsize']
+        raise RunFailed('not enough memory ({}): give a smaller {}'.format(one_line(error), ' or '.join([
+            '--batchsize', *['--width'] * hasattr(folder.settings, 'width'), *enlarged]))) from error
     finally:
         folder.unlock()
 
@@ -122,26 +126,19 @@ def _prepare(folder, experiment, state, device):
             lines.append('{}: only {} of its {} entries are left'.format(
                 folder.path / run_folder.LOG, n_found, state.n_logged))
     folder.prepare({**environment(device), **folder.processes.environment()})
-    state.n_logged = folder.log.keep(_last_entry_to_keep(state, settings.iterations))
+    state.n_logged = folder.begin_log(state)
 
     print('Device: {}'.format(device))
     if folder.processes.size > 1:
         print('# processes: {}, communicator {}'.format(folder.processes.size, folder.processes.name))
     print('# Minibatch-size: {}'.format(settings.batchsize))
     print('# iterations: {} of {} done, seed {}, preset {}'.format(
-        state.iteration, settings.iterations, settings.seed, folder.preset))
+        state.iteration, settings.iterations, settings.seed, folder.told_preset))
     for line in filter(None, [folder.why_shared(), *lines, experiment.task.description]):
         print(line)
     print('Run folder: {}'.format(folder.path), flush=True)
     if state.iteration == settings.iterations:
         print('All iterations were done before: scored and drawn anew; a larger --iterations goes on', flush=True)
-
-
-def _last_entry_to_keep(state, iterations):
-    """The iteration up to which the log stays: the snapshot's, without the closing entry of a run that is extended."""
-    # A closing entry leaves the summary full, for the entry that is due later.
-    is_closed = state.iteration < iterations and state.summary.compute_mean()
-    return state.iteration - 1 if is_closed else state.iteration
 
 
 def _train(folder, state, draw_data, draw_present_frame):
@@ -218,7 +215,7 @@ class _Journal:
         means = self._as_floats(state.summary.compute_mean(), already_of_all=self._on_cpu)
         entry = {'iteration': state.iteration, 'elapsed_time': self._stopwatch.read(), **means}
         if self._folder.processes.is_first:
-            self._folder.log.append(entry)
+            self._folder.append(entry)
         state.n_logged += 1
         self._progress.log(entry)
 
@@ -233,7 +230,7 @@ def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
     folder.save(run_folder.GENERATIVE_MODEL, generative_model)
     folder.write_samples(x, z)
     metrics = task.score(x, energy, settings)
-    write_json(folder.path / run_folder.METRICS, {
+    write_json(folder.file(run_folder.METRICS), {
         **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
 
     columns = [('samples', metrics)]
@@ -249,7 +246,7 @@ def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
         plots.draw_curves(folder.figure('curves.png'), logged)
     draw_present_frame()
     post.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), experiment.n_colours)
-    print('Pictures: {}'.format(folder.figure('')))
+    print('Pictures: {}'.format(folder.path / run_folder.FIGURES))
 
 
 def _is_due(iteration, interval):

@@ -15,14 +15,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy
 
-from ddgm.support.files import open_atomically
+from ddgm.support.files import free_name, open_atomically
 
 # What the loop observes, by the names that the log has for it.
 QUANTITIES = (
     'energy/positive', 'energy/negative', 'energy/loss', 'generator/loss', 'generator/energy', 'generator/entropy')
 _AXIS = 'iteration'
 _END = b'\n]\n'
-_DAMAGED = '.damaged'  # added to the name of a log that can't be read to its end
 _BEGINNING, _COMMA = re.compile(r'\ufeff?\s*\[\s*'), re.compile(r'\s*,\s*')  # perhaps behind a byte-order mark
 _CUT_SHORT = re.compile(r'[\ufeff\s,\[\]]*(\{[^}\n]*)?')  # what a crash may have left behind the last entry
 _LONGEST = 2 ** 16  # letters that may be a single entry
@@ -67,7 +66,7 @@ class Log:
         except (OSError, ValueError):
             is_damaged = True
         if is_damaged or is_to_be_cut or not n or not self._is_as_appended():
-            with open_atomically(self._path, self._free_name() if is_damaged else None) as file:
+            with open_atomically(self._path, free_name(self._path) if is_damaged else None) as file:
                 file.write(b'[')
                 for i, entry in enumerate(self._up_to(last)):
                     file.write(_line(entry, is_first=not i))
@@ -81,11 +80,6 @@ class Log:
             begins = file.read(1) == b'['
             file.seek(-len(b'}' + _END), os.SEEK_END)
             return begins and file.read() == b'}' + _END
-
-    def _free_name(self):
-        names = itertools.chain([''], map('.{}'.format, itertools.count(1)))
-        paths = (self._path.with_name(self._path.name + _DAMAGED + name) for name in names)
-        return next(path for path in paths if not os.path.lexists(path))
 
     def append(self, entry: dict) -> None:
         """Add an entry to a log that :meth:`keep` left; where it does not fit on the disk the log stays as it was."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import re
+import time
 
 import numpy
 
@@ -14,15 +16,18 @@ from ddgm.data import picture_cache, picture_folder
 from ddgm.data.standardization import Standardization
 from ddgm.evaluation import tasks
 from ddgm.evaluation.reference import Reference
-from ddgm.presets import Settings
-from ddgm.runs import snapshots
+from ddgm.presets import Settings, text_of
+from ddgm.runs import event_file, snapshots
 from ddgm.runs.log import Log
 from ddgm.runs.processes import Processes, join
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import (
     Lock,
+    free_name,
     is_within,
+    keep_theirs,
     leftovers,
+    listed,
     open_atomically,
     read_arrays,
     read_json,
@@ -34,12 +39,21 @@ from ddgm.support.serialization import arrays_of, load_arrays
 FIGURES, FRAMES = 'figures', 'figures/frames'
 SETTINGS, LOG, SAMPLES, METRICS = 'settings.json', 'log', 'samples.npz', 'metrics.json'
 MODELS = ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
-_DAMAGED = '.damaged'  # added to the name of a snapshot that could not be used
-_RUN_FILES = (
-    SETTINGS, LOG, *snapshots.NAMES, *(name + _DAMAGED for name in snapshots.NAMES), SAMPLES, METRICS, *MODELS)
-_PICTURES = tuple(
-    FIGURES + '/' + name
-    for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif'))
+_FIRST = SETTINGS, LOG, *snapshots.NAMES, FRAMES  # what a run lists from its beginning on; all frames are one name
+_REPLACED = (  # what every run may write, and replace by that
+    *_FIRST[:-1], SAMPLES, METRICS, *MODELS,
+    *('{}/{}'.format(FIGURES, name)
+      for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif')))
+# The list of a run of an earlier version, which has none.
+_OF_EARLIER_VERSIONS = *_REPLACED, FRAMES, *(name + '.damaged' for name in snapshots.NAMES)
+# Whatever a list says, no other file is deleted; that of the settings is replaced.
+_DELETABLE = re.compile('|'.join([
+    *map(re.escape, _REPLACED[1:]), r'snapshot(_earlier)?\.npz\.damaged(\.\d+)?',
+    FIGURES + r'/(?!frames$)[^/\\.][^/\\]*', event_file.FOLDER + r'/events\.out\.tfevents\.\d+\.ddgm']))
+_MARKS = 'task', 'preset', 'energy_learning_rate', 'generator_learning_rate'  # of a run's settings.json
+_KEYS = {  # of settings.json, beside the settings
+    'task', 'preset', 'data', 'data_fingerprint', 'cache', 'standardization', 'tensorboard', 'device', 'versions',
+    'communicator', 'processes', 'files'}
 _LOCK = '.lock'
 
 
@@ -62,6 +76,11 @@ class RunFolder:
         replay (bool): Whether networks that allow it are replayed.
         standardization (ddgm.data.standardization.Standardization): Of the user's own points, or ``None``.
         asked (frozenset): The settings that the user asked for by name, which data does not decide.
+        published (Settings): The preset's own settings, as far as data does not decide them; ``None``: it is not known.
+        tensorboard (bool): Whether it writes event files.
+        files (list of str): What it has written, by paths within the folder.
+        notes (dict): What somebody else has added to ``settings.json``.
+        events (ddgm.runs.event_file.EventFile): Where it writes one, see :meth:`begin_log`.
     """
 
     path: pathlib.Path
@@ -76,14 +95,32 @@ class RunFolder:
     overwrite: bool = False
     standardization: Standardization | None = None
     asked: frozenset = frozenset()
+    published: Settings | None = None
+    tensorboard: bool = False
+    files: list[str] = dataclasses.field(default_factory=list)
+    notes: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         self.path = pathlib.Path(self.path)
         self.log = Log(self.path / LOG)
         self.processes = Processes()
         self.replay = True
+        self.events = None
+        self._environment = None
         self._damaged = []
         self._lock = None
+
+    @property
+    def changes(self) -> dict:
+        """Those settings by name in which it is not its preset's run; seed and length don't count."""
+        return self.settings.changes_of(self.published) if self.published else {}
+
+    @property
+    def told_preset(self) -> str:
+        """The preset's name, and how the run changes it: "post, with n_experts 64"."""
+        changes = self.changes
+        return self.preset if not changes else '{}, with {}'.format(
+            self.preset, ', '.join(map('{} {}'.format, changes, map(text_of, changes.values()))))
 
     def settle(self, reference: Reference) -> None:
         """Take over what the data decides: settings that nobody asked for otherwise, and the units of points.
@@ -94,6 +131,8 @@ class RunFolder:
             self.settings = dataclasses.replace(self.settings, **{
                 name: value for name, value in reference.decides.items() if name not in self.asked})
             self.standardization = reference.standardization
+        if self.published:
+            self.published = dataclasses.replace(self.published, **reference.decides)
 
     def check_data(self, fingerprint: str | None) -> None:
         """Raise ``UsageError`` where a resumed run began with other data."""
@@ -140,49 +179,80 @@ class RunFolder:
 
     def unlock(self) -> None:
         """Let other processes have the folder."""
+        if self.events is not None:
+            self.events.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def prepare(self, environment: dict) -> None:
-        """Make the folder, remove an earlier run's files if that was asked for, and write the settings.
+        """Make the folder, remove what an earlier run lists if that was asked for, and write the settings.
 
         ``environment`` is what ``settings.json`` says beside the settings: device and versions.  Raises ``UsageError``
-        where the folder can't be written to, or another process has begun a run in it.
+        where the folder can't be written to, holds files of somebody else's by the names of a run's, or another process
+        has begun a run in it.
         """
         try:
             (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
             self.lock()
-            if holds_run(self.path) and not self.resume:
-                if not self.overwrite:
-                    raise _holds_another(self.path)
-                for path in self._own_files() + self._all_frames():
-                    with contextlib.suppress(FileNotFoundError):
-                        path.unlink()
+            if not self.resume:
+                _check_new(self.path, self.overwrite)
+                self.files = _listed(self.path)
             for folder in (self.path, self.path / FIGURES, self.path / FRAMES):
                 for leftover, path in leftovers(folder):
-                    if path in self._own_files() or _is_frame(path.name):
+                    name = path.relative_to(self.path).as_posix()
+                    if name == SETTINGS or name in self.files or FRAMES in self.files and _is_frame(path.name):
                         leftover.unlink()
+            if not self.resume:
+                self._delete(filter(_DELETABLE.fullmatch, self.files))
+                for path in self._all_frames() if FRAMES in self.files else ():
+                    path.unlink()
+                self.files = []
             for path in self._damaged:
-                os.replace(path, path.with_name(path.name + _DAMAGED))
-            data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
-            if self.cache is not None:
-                data['cache'] = self.cache
-            if self.standardization is not None:
-                data['standardization'] = dataclasses.asdict(self.standardization)
-            write_json(self.path / SETTINGS, {
-                'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
-                **environment})
+                aside = free_name(path)
+                os.replace(path, aside)
+                self.files.append(aside.name)
+            self._environment = environment
+            self._list(*_FIRST)
         except OSError as error:
             raise self._not_writable(error) from error
+
+    def _delete(self, names):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).unlink()
+
+    def _list(self, *names):
+        """Have some files among those that ``settings.json`` lists, before they are written."""
+        self.files = list(dict.fromkeys([*self.files, *names]))
+        data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
+        if self.cache is not None:
+            data['cache'] = self.cache
+        if self.standardization is not None:
+            data['standardization'] = dataclasses.asdict(self.standardization)
+        if self.tensorboard:
+            data['tensorboard'] = True
+        write_json(self.path / SETTINGS, {
+            'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
+            **self._environment, 'files': self.files, **self.notes})
+
+    def file(self, name: str) -> pathlib.Path:
+        """The path of a file that the run writes, by its path within the folder.
+
+        Raises ``UsageError`` where somebody else's is there.
+        """
+        if self._environment is not None and name not in self.files:
+            keep_theirs(self.path, [name], cure='move it away, and go on with --resume')
+            self._list(name)
+        return self.path / name
 
     def _not_writable(self, error):
         return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
             self.path, error.strerror))
 
     def figure(self, name: str) -> pathlib.Path:
-        """The path of a picture."""
-        return self.path / FIGURES / name
+        """The path of a picture that the run draws, as :meth:`file` has it."""
+        return self.file('{}/{}'.format(FIGURES, name))
 
     def frame(self, iteration: int) -> pathlib.Path:
         """The path of the video's frame of this iteration."""
@@ -196,16 +266,42 @@ class RunFolder:
             if int(path.stem) == last or int(path.stem) < last and interval and int(path.stem) % interval == 0]
 
     def _all_frames(self):
-        folder = self.path / FRAMES
-        return [folder / name for name in sorted(filter(_is_frame, os.listdir(folder)))]  # quicker than sorted paths
+        return [self.path / FRAMES / name for name in _frames_in(self.path)]
 
-    def _own_files(self):
-        """Every path that a run writes to, but for the frames."""
-        return [self.path / name for name in _RUN_FILES + _PICTURES]
+    def begin_log(self, state) -> int:
+        """Leave of the log what a state has behind it, and begin an event file with that if the run writes one.
+
+        Returns how many entries there are.
+        """
+        # A closing entry leaves the summary full, for the entry that is due later where a run is extended.
+        is_closed = state.iteration < self.settings.iterations and state.summary.compute_mean()
+        n = self.log.keep(state.iteration - 1 if is_closed else state.iteration)
+        if self.tensorboard:
+            # Made anew of the log and the frames, it has no step twice, whatever the earlier one held.
+            (self.path / event_file.FOLDER).mkdir(exist_ok=True)
+            earlier = [name for name in self.files if name.startswith(event_file.FOLDER + '/')]
+            names = ('{}/events.out.tfevents.{}.ddgm'.format(event_file.FOLDER, number)
+                     for number in itertools.count(int(time.time())))
+            name = next(name for name in names if not os.path.lexists(self.path / name))
+            self.events = event_file.EventFile(self.file(name), time.time() - state.elapsed_time)
+            for entry in self.log:
+                self.events.add_entry(entry)
+            for path in self.frames(state.iteration):
+                self.events.add_frame(path)
+            self._delete(filter(_DELETABLE.fullmatch, earlier))
+            self.files = [name for name in self.files if name not in earlier]
+            self._list()
+        return n
+
+    def append(self, entry: dict) -> None:
+        """Add an entry to the log, and to the event file where there is one."""
+        self.log.append(entry)
+        if self.events is not None:
+            self.events.add_entry(entry)
 
     def write_samples(self, x: numpy.ndarray, z: numpy.ndarray) -> None:
         """Write samples and their z: (N, …) and (N, d), both float32."""
-        with open_atomically(self.path / SAMPLES) as file:
+        with open_atomically(self.file(SAMPLES)) as file:
             write_arrays(file, {'x': x.astype(numpy.float32), 'z': z.astype(numpy.float32)})
 
     def save_snapshot(self, state) -> None:
@@ -233,7 +329,7 @@ class RunFolder:
 
     def save(self, name: str, model) -> None:
         """Save a model; an earlier file stays until this one is whole."""
-        with open_atomically(self.path / name) as file:
+        with open_atomically(self.file(name)) as file:
             write_arrays(file, arrays_of(model))
 
     def load(self, name: str, model, cure: str) -> bool:
@@ -282,16 +378,19 @@ def _open(request, task):
     if os.path.exists(path) and not path.is_dir():
         raise UsageError('{} is a file: give another folder to --out'.format(path))
     if request.resume:
-        if not holds_run(path):
+        if not any(os.path.lexists(path / name) for name in _FIRST[:-1]):
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
         return _resumed(request, task)
-    if holds_run(path) and not request.overwrite:
-        raise _holds_another(path)
+    _check_new(path, request.overwrite)
     keep_apart(path, task, request.data)
+    if request.tensorboard:
+        event_file.require()
+    preset = request.preset or task.default_preset
     return RunFolder(
-        path, task.name, request.preset or task.default_preset, request.settings(), request.device or '@numpy',
+        path, task.name, preset, request.settings(), request.device or '@numpy',
         request.data and os.path.abspath(request.data), cache=_cache_of(request), overwrite=request.overwrite,
-        asked=frozenset(request.changes))
+        asked=frozenset(request.changes), published=task.presets[preset].settings,
+        tensorboard=bool(request.tensorboard))
 
 
 def _cache_of(request):
@@ -321,23 +420,49 @@ def keep_out(out, run, flag: str = '--out') -> None:
         raise UsageError('{} lies in a run, {}: give another path to {}'.format(one_line(out), one_line(run), flag))
 
 
+def keep_out_of_run(out, flag: str = '--out') -> None:
+    """Raise ``UsageError`` where what is written to a folder would lie beside the files of a run there."""
+    if holds_run(out):
+        raise UsageError('{} holds a run: give another folder to {}'.format(one_line(out), flag))
+
+
 def _is_frame(name):
     return re.fullmatch(r'\d{9}\.png', name) is not None
 
 
-def _holds_another(path):
-    return UsageError(
-        '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
+def _frames_in(path):
+    """The names of a folder's frames in order, which is quicker than that of paths."""
+    try:
+        return sorted(filter(_is_frame, os.listdir(path / FRAMES)))
+    except OSError:
+        return []
 
 
 def holds_run(path) -> bool:
-    """Whether a folder has any of a run's files."""
-    return any(os.path.exists(os.path.join(path, name)) for name in _RUN_FILES)
+    """Whether a folder has the settings of a run of this program."""
+    return bool(_listed(path))
+
+
+def _listed(path):
+    """The files that the run in a folder lists, none where there is no run; frames are one name."""
+    return listed(os.path.join(path, SETTINGS), _MARKS, _OF_EARLIER_VERSIONS)
+
+
+def _check_new(path, overwrite):
+    """Raise ``UsageError`` where a folder holds what a new run must not take the place of."""
+    ours = _listed(path)
+    if ours and not overwrite:
+        raise UsageError(
+            '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
+    keep_theirs(path, _REPLACED, ours)
+    if FRAMES not in ours:
+        keep_theirs(path, ['{}/{}'.format(FRAMES, name) for name in _frames_in(path)])
 
 
 def _resumed(request, task):
     """The run that the requested folder holds, with the changes that resuming allows."""
-    folder = read_run(request.out, snapshots.START_OVER, task)
+    folder = read_run(
+        request.out, 'put that right: a run with the same flags elsewhere begins with the same file', task)
     if folder.task != task.name:
         raise UsageError('{} is a run of {}: resume it with train_{}.py'.format(
             folder.path, folder.task, folder.task))
@@ -346,12 +471,18 @@ def _resumed(request, task):
             folder.path, folder.preset))
     for name, value in request.changes.items():
         if name not in folder.settings.CHANGEABLE and value != getattr(folder.settings, name):
-            raise UsageError('{} has run with --{} {}: leave it out to resume, or give another --out'.format(
-                folder.path, name, getattr(folder.settings, name)))
+            has_flag = folder.settings.told_of(name).flag
+            raise UsageError('{} has run with {}{}: leave it out to resume, or give another --out'.format(
+                folder.path, '--{} '.format(name) if has_flag else '--set {}='.format(name),
+                text_of(getattr(folder.settings, name))))
     folder.settings = dataclasses.replace(folder.settings, **request.changes)
     folder.device = request.device or folder.device
     folder.data = request.data and os.path.abspath(request.data) or folder.data
     folder.cache = _cache_of(request) or folder.cache
+    if request.tensorboard is not None:
+        folder.tensorboard = request.tensorboard
+    if folder.tensorboard:
+        event_file.require()
     folder.resume = True
     return folder
 
@@ -383,18 +514,22 @@ def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
         saved = read_json(settings_path)
         if not isinstance(saved['task'], str):
             raise ValueError('{!r} is no task'.format(saved['task']))
-        settings_type = tasks.find(saved['task'], own).settings_type
+        task = tasks.find(saved['task'], own)
         optional = [saved[name] for name in ('data', 'data_fingerprint', 'cache') if saved.get(name) is not None]
         for text in (saved['preset'], saved['device'], *optional):
             if not isinstance(text, str) or '\0' in text:
                 raise ValueError('{!r} is neither a name nor a path'.format(text))
-        told = {**settings_type.of_earlier_versions(), **saved}
+        types, preset = task.settings_type.types(), task.presets.get(saved['preset'])
         return RunFolder(
-            path, saved['task'], saved['preset'], settings_type(**{name: told[name] for name in settings_type.types()}),
-            saved['device'], saved.get('data'), saved.get('data_fingerprint'), saved.get('cache'),
-            standardization=_standardization_of(saved))
+            path, saved['task'], saved['preset'], task.settings_type.of_json(saved), saved['device'], saved.get('data'),
+            saved.get('data_fingerprint'), saved.get('cache'), standardization=_standardization_of(saved),
+            published=preset and preset.settings, tensorboard=saved.get('tensorboard') is True,
+            files=[
+                name for name in _listed(path) if name in _FIRST or os.path.lexists(os.path.join(path, name))],
+            notes={name: saved[name] for name in saved if name not in types and name not in _KEYS})
     except UsageError as error:
         raise UsageError('{}: {}'.format(settings_path, error)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        reason = 'it has no {}'.format(*error.args) if isinstance(error, KeyError) else error
         raise UsageError('{}: not the settings of a run ({}); {}'.format(
-            settings_path, one_line(repr(error)), cure)) from error
+            settings_path, one_line(reason), cure)) from error

@@ -114,5 +114,5 @@ def _check_run(path, arrays, run, unless_told):
         differences = ', '.join(
             '{} {:.40}, not {}'.format(name, repr(theirs.get(name)).strip("'"), run[name])
             for name in sorted(run) if theirs.get(name) != run[name])
-        raise UsageError('{}: the snapshot of another run ({}): {}'.format(
-            path, differences or 'of other settings', START_OVER))
+        raise UsageError('{}: the snapshot of another run ({}): change settings.json back, or give another '
+                         '--out'.format(path, differences or 'of other settings'))

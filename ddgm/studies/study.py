@@ -24,7 +24,9 @@ import importlib
 import json
 import multiprocessing
 import multiprocessing.resource_tracker
+import os
 import pathlib
+import re
 import signal
 from collections.abc import Callable
 
@@ -38,10 +40,11 @@ from ddgm.data import mnist
 from ddgm.evaluation.tasks import build_models, find, open_task
 from ddgm.runs import run_folder, stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
-from ddgm.support.files import open_atomically, write_json
+from ddgm.support.files import keep_theirs, open_atomically, write_json
 from ddgm.support.tables import markdown, rounded
 
 KEEP_INTERVAL = 1_000  # iterations between two states that are kept for other studies
+_TABLES, _RESULT = 'tables.json', re.compile(r'-seed\d+-[0-9a-f]{16}\.')
 # Rooms of the package that decide nothing of a result; of the studies, only its own module does.
 SHOWING = ('compare', 'figures', 'prepare', 'studies', 'weights')
 
@@ -197,6 +200,8 @@ def carry_out(
     """
     for task, folder in data.items():
         run_folder.keep_apart(out, task, folder)
+    run_folder.keep_out_of_run(out)
+    keep_theirs(out, _shown_in(out), _shown_in(out) if any(map(_RESULT.search, _names_in(out))) else ())
     cases, iterations = _cases_to_measure(module, data, cases), iterations or module.ITERATIONS
     fingerprints = _fingerprints(module, data, cases)
     try:
@@ -213,6 +218,18 @@ def carry_out(
         case: [json.loads(run.path.read_text(encoding='utf-8')) for run in of_a_case]
         for case, of_a_case in runs.items()}
     _tell(module, results, seeds, iterations, out)
+
+
+def _names_in(folder):
+    try:
+        return os.listdir(folder)
+    except OSError:  # it is not there yet
+        return []
+
+
+def _shown_in(out):
+    """The names of what a study draws and writes anew each time; its results are never replaced."""
+    return [name for name in _names_in(out) if name == _TABLES or name.endswith('.png')]
 
 
 def _needs(module, case, data):
@@ -297,7 +314,7 @@ def _tell(module, results, seeds, iterations, out):
     tables = module.tables(results)
     for name, table in tables.items():
         print('\n{}{}\n\n{}'.format(name, ', medians' * (not table.get('seeds', True)), markdown(table)), end='')
-    write_json(out / 'tables.json', {
+    write_json(out / _TABLES, {
         'seeds': list(range(seeds)), 'iterations': iterations,
         'left_out': [case for case in module.CASES if case not in results], 'tables': tables})
     module.draw(results, out)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import math
 import os
 import pathlib
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import IO
 
 import numpy
 
-from ddgm.support.errors import one_line
+from ddgm.support.errors import UsageError, one_line
 
 try:
     import fcntl
@@ -83,6 +84,13 @@ def _write_names(folder):
             os.close(descriptor)
 
 
+def free_name(path: pathlib.Path) -> pathlib.Path:
+    """Where a damaged file is set aside: ``NAME.damaged``, or ``NAME.damaged.1`` and so on where that is taken."""
+    names = itertools.chain([''], map('.{}'.format, itertools.count(1)))
+    paths = (path.with_name(path.name + '.damaged' + name) for name in names)
+    return next(path for path in paths if not os.path.lexists(path))
+
+
 def write_json(path: str | os.PathLike, content: dict) -> None:
     """Write a dict as a JSON file."""
     with open_atomically(path) as file:
@@ -105,6 +113,38 @@ def user_cache() -> pathlib.Path:
     return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')) / 'ddgm'
 
 
+# ---- the user's
+
+def keep_theirs(
+        folder: str | os.PathLike, names: Iterable[str], ours: Container[str] = (),
+        cure: str = 'give another folder to --out') -> None:
+    """Raise ``UsageError`` where a folder has one of ``names``, which would be replaced, that is not among ``ours``.
+
+    Every command asks this before it writes: what no run or command of this program has written stays.
+    """
+    for name in names:
+        if name not in ours and os.path.lexists(os.path.join(folder, name)):
+            raise UsageError('{} holds {}, which is not known to be of this program: {}'.format(
+                one_line(folder), one_line(name), cure))
+
+
+def listed(path: str | os.PathLike, marks: Iterable[str], unless_told: Iterable[str]) -> list[str]:
+    """The names of the files that a command of ours wrote: a JSON file of its own, and those that are listed there.
+
+    One that has all of ``marks``, but no list, is of an earlier version, which wrote ``unless_told``.  Where it is no
+    such file, there are none.
+    """
+    try:
+        content = read_json(path)
+    except ValueError:
+        return []
+    if not isinstance(content, dict) or not content.keys() >= set(marks):
+        return []
+    files = content.get('files', unless_told)
+    files = [name for name in files if isinstance(name, str)] if isinstance(files, (list, tuple)) else []
+    return list(dict.fromkeys([os.path.basename(path), *files]))
+
+
 # ---- from anybody
 
 def read_json(path: str | os.PathLike, largest: int = 2 ** 20) -> object:
@@ -114,7 +154,7 @@ def read_json(path: str | os.PathLike, largest: int = 2 ** 20) -> object:
             content = file.read(largest + 1)
         if len(content) > largest:
             raise ValueError('it has more than {:,} bytes'.format(largest))
-        return json.loads(content.decode())
+        return json.loads(content)  # in whatever encoding of Unicode, perhaps behind a byte-order mark
     except OSError as error:
         raise ValueError(error.strerror) from error
     except RecursionError as error:

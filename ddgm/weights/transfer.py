@@ -18,7 +18,7 @@ from ddgm.runs import run_folder, training_state
 from ddgm.runs.command_line import Request
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, one_line
-from ddgm.support.files import is_within, open_atomically, write_arrays
+from ddgm.support.files import is_within, keep_theirs, open_atomically, write_arrays
 from ddgm.weights import checkpoints, pytorch_names
 
 _STEMS = [os.path.splitext(name)[0] for name in run_folder.MODELS]
@@ -32,8 +32,8 @@ def export_weights(run: str, directory: pathlib.Path) -> None:
     """
     folder = run_folder.read_run(run, 'give the folder of a run')
     run_folder.keep_out(directory, run, 'DIR')
-    if any(os.path.lexists(directory / name) for name in (run_folder.SETTINGS, *run_folder.MODELS)):
-        raise UsageError('{} holds a run, or weights: give another folder to DIR'.format(directory))
+    run_folder.keep_out_of_run(directory, 'DIR')
+    keep_theirs(directory, run_folder.MODELS, cure='give another folder to DIR')
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
     for name, model in zip(run_folder.MODELS, models):
         if not folder.load(name, model, 'repeat the run'):
@@ -63,7 +63,8 @@ def import_weights(
     in one of these.
     """
     like = run_folder.read_run(like, 'give the folder of a run to --like')
-    if run_folder.holds_run(out) or os.path.isfile(out) or is_within(out, source) and is_within(source, out):
+    if (run_folder.holds_run(out) or any(os.path.lexists(os.path.join(out, name)) for name in run_folder.MODELS)
+            or os.path.isfile(out) or is_within(out, source) and is_within(source, out)):
         raise UsageError('{} is the input or a file, or holds a run or weights: give another folder to OUT'.format(out))
     _keep_out_of_runs(out, like.path, source, source.parent)
     run_folder.keep_apart(out, like.task, like.data, flag='OUT')
@@ -130,7 +131,7 @@ def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: 
 def _keep_out_of_runs(out, *folders):
     """Raise ``UsageError`` where a path lies in one of these, and that is a run."""
     for folder in folders:
-        if (folder / run_folder.SETTINGS).exists():
+        if run_folder.holds_run(folder):
             run_folder.keep_out(out, folder, 'OUT')
 
 

@@ -108,7 +108,8 @@ def _print_table(columns):
 def _write(out, entries, result, columns, data, panels):
     """Write the files, and tell their names."""
     logs = [
-        (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
+        (entry.name, log) for entry in entries for log in entry.logs
+        if any(log.points(name)[0] for name in plots.QUANTITIES.keys() & log.values.keys())]
     written = [out / 'comparison.json']
     try:
         write_json(written[0], result)
@@ -154,7 +155,11 @@ def _described(entry):
     """What a user reads of an entry before it is scored."""
     parts = ['a run of {}, preset {}'.format(entry.run.task, entry.run.preset)] if entry.run else []
     parts.append('no samples' if entry.x is None else counted(len(entry.x), 'sample'))
-    parts += ['a log of {}'.format(counted(len(log.x), 'entry', 'entries')) for log in entry.logs]
+    for log in entry.logs:
+        empty = [name for name in log.values if not log.points(name)[0]]
+        parts.append('a log of {}{}'.format(
+            counted(len(log.x), 'entry', 'entries'),
+            ' without a finite value of {}'.format(' or '.join(empty)) if empty else ''))
     return ', '.join(parts)
 
 

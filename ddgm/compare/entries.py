@@ -123,6 +123,9 @@ def _read_path(argument, in_plane, own):
         form = forms.form_of(path)
         if form is forms.RUN:
             return [_read_run(path, name, own)]
+        if form is None and any((path.parent / above / forms.MLFLOW.holds).exists() for above in ('.', '..')):
+            raise UsageError('{}: lies in a run of MLflow: give the folder of that, which holds {}'.format(
+                path, forms.MLFLOW.holds))
         if path.is_dir():
             return _read_folder(path, name, in_plane)
         if not path.exists():

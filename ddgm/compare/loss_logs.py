@@ -101,9 +101,9 @@ def _known(path, columns):
         if one_line(column).lower() not in _QUANTITIES:
             guesses.append('{} as {}'.format(one_line(column), quantity))
     if guesses:
-        print('{}: takes {}'.format(path, ', '.join(guesses)))
+        print('{}: takes {}'.format(one_line(path), ', '.join(guesses)))
     if unclear:
-        print('{}: passes over {}: which of them is meant?'.format(path, ', '.join(map(one_line, unclear))))
+        print('{}: passes over {}: which of them is meant?'.format(one_line(path), ', '.join(map(one_line, unclear))))
     return known
 
 
@@ -132,12 +132,13 @@ def _axis(path, rows, columns):
         has_both = numpy.isfinite(x + epochs)
         steps, epoch_rises = numpy.diff(x[has_both]), numpy.diff(epochs[has_both]) > 0
         if epoch_rises.any() and (steps[epoch_rises] <= 0).all():
-            print('{}: its {} begins again in each {}: both together are the axis'.format(path, name, epoch_name))
+            print('{}: its {} begins again in each {}: both together are the axis'.format(
+                one_line(path), name, epoch_name))
             places = numpy.unique(x[has_both])
             room = places[-1] - places[0] + (numpy.diff(places).min() if len(places) > 1 else 1)
             return 'epoch', epochs + (x - places[0]) / room
         if (steps < 0).any() and (numpy.diff(epochs[has_both]) >= 0).all():
-            print('{}: its {} begins again: the axis is its {}'.format(path, name, epoch_name))
+            print('{}: its {} begins again: the axis is its {}'.format(one_line(path), name, epoch_name))
             return 'epoch', epochs
     return unit, x
 
@@ -152,7 +153,7 @@ def _in_order(path, unit, x, values):
     if not of_run[-1]:
         return x.tolist(), values
     print('{}: its {}s begin again at {:g}: of those that are there twice the later count'.format(
-        path, unit, x[places][of_run.argmax()]))
+        one_line(path), unit, x[places][of_run.argmax()]))
     columns = numpy.array(list(values.values()))[:, places]
     for column in columns:
         has = numpy.isfinite(column)

@@ -125,7 +125,7 @@ def _of_lines(path, text):
     except ValueError:
         if not content:
             raise
-        print('{}: its last line is cut short and passed over'.format(path))
+        print('{}: its last line is cut short and passed over'.format(one_line(path)))
         return content
 
 
@@ -154,7 +154,7 @@ def of_events(path: pathlib.Path) -> list[dict]:
         except Exception as error:  # of damaged files it raises errors of many kinds
             raise ValueError(one_line(error) or type(error).__name__) from error
         if left:
-            print('{}: its last {:,} bytes are no whole event and passed over'.format(file, left))
+            print('{}: its last {:,} bytes are no whole event and passed over'.format(one_line(file), left))
     return [rows[step] for step in sorted(rows)]
 
 

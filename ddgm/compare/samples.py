@@ -46,8 +46,8 @@ def read_file(path: pathlib.Path, in_plane: bool = False) -> numpy.ndarray:
         print('{}: {}'.format(one_line(path), note))
     if form is PICTURES and len(x) == 1:
         raise UsageError(
-            '{}: a picture of one sample, or of several without lines between them: give the folder of all, or {}'.format(
-                path, SAVE))
+            '{}: a picture of one sample, or of several without lines between them: give the folder of all, or '
+            '{}'.format(path, SAVE))
     return x
 
 

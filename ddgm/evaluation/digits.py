@@ -40,11 +40,16 @@ class Digits(Reference):
         self._binarized = binarized
         self._test_shares = _shares(data.test_labels)
         self.fingerprint = data.fingerprint
-        self.description = '{:,} images in {}'.format(len(data.train_images), folder)
+        self.description = '{:,} images in {}{}'.format(
+            len(data.train_images), folder, '; its ones are wider than high: EMNIST\'s digits lie on their side until '
+            'they are transposed' if data.lies_on_its_side() else '')
         self.real_name = 'binarized data' if binarized else 'real data'
 
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng, self._binarized)
+
+    def known_data(self, n: int) -> list[numpy.ndarray]:
+        return [self._data.train_images, self._data.test_images]
 
     def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:
         return x.reshape(-1, SIDE, SIDE)

@@ -7,6 +7,7 @@
 import pathlib
 
 from ddgm.runs import command_line, exit_status
+from ddgm.support.errors import printable
 
 
 def parse(arguments=None):
@@ -42,7 +43,7 @@ def main(arguments=None):
         mnist.fetch(folder)
         pictures, report = export.digits(mnist.MNIST(folder)), ''
     n = export.write(pictures, out)
-    print('{}: {:,} pictures{}'.format(out, n, report and '; ' + report))
+    print('{}: {:,} pictures{}'.format(printable(out), n, report and '; ' + report))
 
 
 if __name__ == '__main__':

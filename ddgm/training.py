@@ -152,7 +152,8 @@ def train(
         energy_optimizer, generator_optimizer: Chainer optimizers, set up with the two models.
         draw_data: Called as ``draw_data(n, rng)``; returns n data points as a float32 NumPy array, (n, …).
         batchsize: Size of x⁺ and of x⁻.
-        seed: With the iteration, the source of every random number.
+        seed: With the iteration, the source of every random number.  Weights are there before: Chainer's initializers
+            draw them from NumPy's global generator, unless they are given an ``rng``.
         iterations: Iterations after which to stop, ``start`` included.
         start: Iterations that these models have behind them.
         generator_first: Update the generator before the energy model.

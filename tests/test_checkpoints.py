@@ -236,7 +236,9 @@ def test_pytorch(options, torch, tmp_path, exported):
         'epoch': 3, 'best': numpy.float64(0.5), 'args': argparse.Namespace(lr=1e-3, path=pathlib.Path('x/y')),
         'lists': [1, [2.0]], 'state of numpy': numpy.random.default_rng(0).integers(9, size=624).astype('u4'),
         'model': {'logp_net': tensors(torch, energy), 'g': tensors(torch, generator)},
-        'optimizer': optimizer.state_dict(), 'half': {'x': torch.ones(2).half(), 'y': torch.ones(2).bfloat16()}},
+        'optimizer': optimizer.state_dict(), 'of numpy': [numpy.arange(6.0).reshape(2, 3), numpy.array(['a', None])],
+        'turned': numpy.asfortranarray(numpy.arange(6).reshape(2, 3)).astype('>i2'),
+        'half': {'x': torch.ones(2).half(), 'y': torch.ones(2).bfloat16()}},
         path, **options)
     arrays = checkpoints.read(path)
     for index, beginning in enumerate(['model.logp_net.', 'model.g.']):
@@ -244,6 +246,9 @@ def test_pytorch(options, torch, tmp_path, exported):
         assert found == beginning
         assert_same(own, exported[index])
     assert arrays['optimizer.state.0.exp_avg'].shape == (3,)
+    for name in ('of numpy.0', 'turned'):
+        assert arrays[name].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert 'of numpy.1' not in arrays
     assert arrays['half.x'].tolist() == arrays['half.y'].tolist() == [1, 1]
     assert 'epoch' not in arrays
 
@@ -295,6 +300,20 @@ def test_damaged_pytorch(keep, options, torch, tmp_path):
     torch.save({'x': torch.ones(1000)}, path, **options)
     path.write_bytes(path.read_bytes()[:int(keep * path.stat().st_size)])
     assert refusal(checkpoints.read, path).startswith('{}: '.format(path))
+    assert ('its end is missing: copy it again' in refusal(checkpoints.read, path)) is (not options)
+
+
+@pytest.mark.parametrize('kind', ['jit', 'export'])
+def test_programs_of_pytorch(kind, torch, tmp_path):
+    """They are not run; the line says how to save their weights, and does."""
+    path, network = str(tmp_path / 'netG.pt2'), torch.nn.Linear(2, 3)
+    if kind == 'jit':
+        torch.jit.save(torch.jit.script(network), path)
+    else:
+        torch.export.save(torch.export.export(network, (torch.ones(1, 2),)), path)
+    cure = re.search(r'not run here: save (.*) by torch.save', refusal(checkpoints.read, path))[1]
+    torch.save(eval(cure, {'torch': torch}), tmp_path / 'weights.pt')
+    assert checkpoints.read(tmp_path / 'weights.pt')['weight'].shape == (3, 2)
 
 
 def test_without_pytorch(tmp_path, monkeypatch):

@@ -573,10 +573,26 @@ def test_curves_alone(capsys, tmp_path):
             ('ring', {'energy/loss': 4, 'generator/loss': None}), ('grid', {'energy/loss': 3, 'generator/loss': 6}))]}
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        'ring: no samples, a log of 2 entries', 'grid: no samples, a log of 1 entry', '',
+        'ring: no samples, a log of 2 entries without a finite value of generator/loss',
+        'grid: no samples, a log of 1 entry', '',
         'out/comparison.json, out/comparison.png, out/comparison.html']
     with Image.open('out/comparison.png') as image:
         assert image.format == 'PNG'
+
+
+@pytest.mark.parametrize('numbers', ['nan inf', '-inf', '1e308 -1e308'])
+def test_curves_without_a_number_that_can_be_drawn(numbers, tmp_path, capsys):
+    """A line says so, and there is a picture of the others alone."""
+    for name, entropy in (('alone', ''), ('beside', '7')):
+        (tmp_path / (name + '.csv')).write_text('step,e_loss,entropy\n' + ''.join(
+            '{},{},{}\n'.format(i, number, entropy) for i, number in enumerate(numbers.split())))
+        compare.main([name + '.csv', '--out', name])
+    told = capsys.readouterr().out
+    for name, empty in (('alone', 'energy/loss or generator/entropy\n'), ('beside', 'energy/loss\n')):
+        assert '{}: no samples, a log of {}'.format(name, len(numbers.split())) in told
+        assert 'without a finite value of ' + empty in told
+    assert not (tmp_path / 'alone' / 'comparison.png').exists()
+    assert (tmp_path / 'beside' / 'comparison.png').exists()
 
 
 def test_curves_of_a_run_that_has_no_samples_yet(drawn):

@@ -238,7 +238,10 @@ def test_nothing_is_fetched_into_a_folder_of_something_else(site, tmp_path, foun
     assert message == (
         '{} holds {}, and none of train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, '
         't10k-labels-idx1-ubyte (compressed or not): give the folder of these to --data, or a new one, into which '
-        'MNIST is fetched'.format(tmp_path, ', '.join(sorted({name.split('/')[0] for name in found}))))
+        'MNIST is fetched{}'.format(
+                tmp_path, ', '.join(sorted({name.split('/')[0] for name in found})),
+                '; of EMNIST, name the four of one split so, t10k for test, and transpose their digits, which lie on '
+                'their side' if 'emnist' in found[0] else ''))
     assert site.requests == []
     assert 'a, b, c, d, e and 2 more' in refusal(fetch, fill(tmp_path / 'many', 'gfedcba'))
 
@@ -270,7 +273,7 @@ def test_closed_output_is_not_the_mirrors_fault(site, tmp_path, monkeypatch):
 def test_progress_in_a_pipe(site, tmp_path, capsys):
     fetch(tmp_path, mirrors=[site.mirror('good')], checksums=STAND_INS)
     output, errors = capsys.readouterr()
-    assert output == ''.join('Fetching {} ({:,} bytes) ...\n'.format(name, len(FILES[name])) for name in NAMES)
+    assert output == ''.join('Fetching {} from 127.0.0.1 ...\n'.format(name) for name in NAMES)
     assert errors == ''
 
 
@@ -284,7 +287,7 @@ def test_progress_on_a_terminal(site, tmp_path, capsys, monkeypatch):
     output, errors = capsys.readouterr()
     states = output.split('\033[J')
     for name in NAMES:
-        assert output.count('Fetching {} ({:,} bytes) ...\n'.format(name, len(FILES[name]))) == 1
+        assert output.count('Fetching {} from 127.0.0.1 ...\n'.format(name)) == 1
     bars = [state.splitlines() for state in states if state.startswith('[')]
     assert len(bars) == sum(-(-len(FILES[name]) // (1 << 16)) for name in NAMES)
     for bar, size, up in bars:
@@ -293,3 +296,22 @@ def test_progress_on_a_terminal(site, tmp_path, capsys, monkeypatch):
         assert up.startswith('\033[2A')
     assert sum(bar == '[{}] 100.0%'.format(30 * '#') for bar, _, _ in bars) == 4
     assert errors == ''
+
+
+@pytest.mark.parametrize('behaviour', ['stalled', 'dead'])
+def test_proxy(behaviour, closed_port, tmp_path, capsys, monkeypatch):
+    """It is named before the waiting, and in the error; its password is not."""
+    monkeypatch.setattr(mnist, '_SECONDS', 0.2)
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        server.listen()
+        address = '127.0.0.1:{}'.format(server.getsockname()[1]) if behaviour == 'stalled' else closed_port[7:-1]
+        for name in ('http_proxy', 'HTTP_PROXY'):
+            monkeypatch.setenv(name, 'http://somebody:secret@{}/'.format(address))
+        for name in ('no_proxy', 'NO_PROXY'):
+            monkeypatch.setenv(name, '')
+        message = refusal(fetch, tmp_path / 'data', ['http://mirror.invalid/'], STAND_INS)
+    way = 'mirror.invalid through the proxy {} ...\n'.format(address)
+    assert capsys.readouterr().out == 'Fetching {} from {}'.format(TRAIN_IMAGES, way)
+    assert '/{} through the proxy {}: '.format(TRAIN_IMAGES, address) in message
+    assert 'secret' not in message

@@ -143,12 +143,50 @@ def test_rows_with_fewer_cells(read):
     assert curve.values['generator/loss'] == pytest.approx([3, NAN, NAN], nan_ok=True)
 
 
-@pytest.mark.parametrize('header', ['epoch,e_loss', 'exp_name,epoch,e_loss'])
-def test_rows_with_more_cells(header, read):
-    """A column was added without a name: what has one is read."""
-    first = 'a,' if 'exp_name' in header else ''
-    curve = only(read('{}\n{first}1,2\n{first}2,3,4,5\n'.format(header, first=first)))
-    assert curve == Curves('epoch', [1, 2], {'energy/loss': [2, 3]}, {'energy/loss': 'e_loss'})
+@pytest.mark.parametrize(('text', 'words'), [
+    ('epoch,e_loss\n1,2\n2,1,5\n', 'line 3 has 3 cells, and 2 names'),
+    ('sep=;\nepoch;e_loss\n\n1;2;a "note"\n', 'line 4 has 3 cells')])
+def test_rows_with_more_cells(text, words, read):
+    """A decimal comma, or a column without a name: nobody knows which cell belongs to which."""
+    assert words in refusal(read, text)
+
+
+@pytest.mark.parametrize('text', [
+    'epoch,e_loss,\n1,2.5,\n2,4,\n', 'epoch,e_loss\n1,2.5,\n2,4,,\n',
+    'epoch,e_loss\n1,2.5\ne_loss,epoch,fid\n4,2,7\n', 'epoch,lr,e_loss\n1,9,2.5\nepoch,e_loss\n2,4\n',
+    'epoch,lr,e_loss,lr\n1,9,2.5,8\n2,9,4,8\n',
+    '# ddgm 1.0\n# seed 0\nepoch,e_loss\n1,2.5\n# resumed, from 1\n2,4\n', '# epoch,e_loss\n1,2.5\n2,4\n',
+    'sep=|\nepoch|e_loss\n1|2.5\n2|4\n', 'sep=,\r\nepoch,e_loss\r\n1,2.5\r\n2,4\r\n'])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le'])
+def test_columns_are_told_apart(text, encoding, read):
+    """Cells that are surplus but empty, names that come again, comments, a separator that a spreadsheet names."""
+    values = only(read(text, encoding=encoding)).values
+    assert (values.pop('their_fid', [NAN, 7])[1], values) == (7, {'energy/loss': [2.5, 4]})
+
+
+def test_what_is_not_certain_of_a_table_is_told(read, capsys):
+    assert only(read('epoch,e_loss,g_loss,g_loss\n1,2,5,6\n2,4\n3,5,5,6\n')).values == {'energy/loss': [2, 4, 5]}
+    told = capsys.readouterr().out
+    assert 'passes over g_loss: which' in told
+    assert 'lines with fewer cells than names, whose last columns count as empty: 3\n' in told
+    read('{"step": [1, 2], "e_loss": [1, 2, 3]}', 'a.json')
+    told = capsys.readouterr().out
+    assert 'different lengths, and are all read from the first row on: 2 of step, 3 of e_loss\n' in told
+
+
+@pytest.mark.parametrize(('text', 'number'), [
+    ('iteration;e_loss;lr\n500;2;0,5\n1.000;3;0,5\n', '1.000'), ('step;e_loss\n1.000;2\n2.000;3\n', '1.000'),
+    ('step,e_loss,note\n1,1.234,"0,5"\n2,2.345,"0,5"\n', '1.234'), ('step\te_loss\n1.000.000\t2\n', '1.000.000')])
+def test_points_that_may_separate_thousands(text, number, read):
+    assert 'does the point of {} in its column'.format(number) in refusal(read, text)
+
+
+@pytest.mark.parametrize('text', [
+    'step,e_loss\n1.000,2.500\n2.000,4.000\n', 'step;e_loss\n0.000;1.000\n1.000;2.500\n2.000;4.000\n',
+    'step;e_loss\n1;2.500\n2;4.000\n', 'step;e_loss;lr\n1;2.50;1e-4\n2;4.000;"a, b"\n'])
+def test_points_of_decimals(text, read):
+    curve = only(read(text))
+    assert (curve.x[-2:], curve.values['energy/loss'][-2:]) == ([1, 2], [2.5, 4])
 
 
 @pytest.mark.parametrize('text', [
@@ -171,6 +209,30 @@ def test_log_with_gaps_in_every_row(read):
     assert curve.unit == 'iteration'
     assert curve.points('energy/loss') == ([49, 99], [1.5, 1.25])
     assert curve.points('generator/loss') == ([49, 99], [-3, -4])
+
+
+@pytest.mark.parametrize(('text', 'unit', 'x', 'values', 'told'), [
+    # gone on with from a step before the last
+    ('step,e_loss\n1,1\n2,2\n3,3\n2,5\n3,6\n4,7\n', 'iteration', [1, 2, 3, 4], [1, 5, 6, 7],
+     'its iterations begin again at 2: of those that are there twice the later count'),
+    ('step,e_loss,e_real\n1,1,\n2,2,\n1,,3\n2,,4\n', 'iteration', [1, 1, 2, 2], [1, NAN, 2, NAN], 'begin again at 1'),
+    ('step,e_loss\n3,3\n1,1\n2,2\n', 'iteration', [1, 2, 3], [1, 2, 3], 'begin again at 1'),
+    ('epoch,step,e_loss\n1,50,1\n1,99,2\n2,150,3\n1,99,4\n', 'iteration', [50, 99, 150], [1, 4, 3], 'at 99'),
+    # counted within each epoch, or from each start on
+    ('epoch,step,e_loss\n1,0,1\n1,10,2\n2,0,3\n2,10,4\n', 'epoch', [1, 1.5, 2, 2.5], [1, 2, 3, 4],
+     'its step begins again in each epoch: both together are the axis'),
+    ('epoch,step,e_loss\n1,5,1\n2,5,2\n2,5,3\n', 'epoch', [1, 2, 2], [1, 2, 3], 'both together'),
+    ('epoch,step,e_loss\n1,5,1\n2,9,2\n2,5,3\n3,9,4\n', 'epoch', [1, 2, 2, 3], [1, 2, 3, 4],
+     'its step begins again: the axis is its epoch'),
+    # in order
+    ('epoch,e_loss\n1,1\n1,2\n2,3\n', 'epoch', [1, 1, 2], [1, 2, 3], ''),
+    ('epoch,step,e_loss\n1,5,1\n1,5,\n2,9,3\n', 'iteration', [5, 5, 9], [1, NAN, 3], '')])
+def test_order_of_steps(text, unit, x, values, told, read, capsys):
+    """A curve never runs back, and nothing is put in order in silence."""
+    curve = only(read(text))
+    assert (curve.unit, curve.x) == (unit, x)
+    assert curve.values['energy/loss'] == pytest.approx(values, nan_ok=True)
+    assert told in capsys.readouterr().out
 
 
 # ---- names
@@ -271,3 +333,23 @@ def test_no_rows_or_no_known_columns(content, read):
     'epoch,e_loss,größe\n1,2,3\n'.encode('latin-1'), b'epoch,e_loss\n1,' + b'2' * 200_000 + b'\n'])
 def test_no_text(content, read):
     refusal(read, content)
+
+
+# ---- folders of MLflow
+
+def test_metrics_of_mlflow(tmp_path):
+    """A file for each metric, of lines with time, value and step."""
+    (tmp_path / 'metrics' / 'train').mkdir(parents=True)
+    (tmp_path / 'meta.yaml').write_text('run_id: 1\n')
+    (tmp_path / 'metrics' / 'e_loss').write_text('17 1.5 0\n18 2.5 10\n19 nan 10\n')
+    (tmp_path / 'metrics' / 'train' / 'g_loss').write_text('17 -1 10\n')
+    curve = only(curves(tmp_path))
+    assert (curve.unit, curve.x) == ('iteration', [0, 10])
+    assert curve.points('energy/loss') == ([0], [1.5])
+    assert curve.points('generator/loss') == ([10], [-1])
+    for inside in ('metrics', 'metrics/e_loss'):
+        with pytest.raises(UsageError, match='a run of MLflow: give the folder of that'):
+            curves(tmp_path / inside)
+    (tmp_path / 'metrics' / 'e_loss').write_text('17 1.5\n')
+    with pytest.raises(UsageError, match='can\'t be read as a log .*: leave it out'):
+        curves(tmp_path)

@@ -26,15 +26,18 @@ class Reader(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.sources, self.links, self.text = [], [], [], ''
+        self.alternatives, self.headers = [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         if tag == 'img':
-            assert attributes['alt']
+            self.alternatives.append(attributes['alt'])
             self.sources.append(attributes['src'])
         elif tag == 'a':
             self.links.append(attributes['href'])
+        elif tag == 'th':
+            self.headers.append(attributes['scope'])
         if tag not in ('img', 'meta', 'link'):
             self.open.append(tag)
 
@@ -71,10 +74,12 @@ def runs(tmp_path):
 def test_page_holds_everything(picture, tmp_path):
     page.write(tmp_path / 'page.html', 'a < b', [
         page.heading('<h>'), page.paragraph('p & q'), page.quotation('"said"'), page.command('python x --y <z>'),
-        page.pictures((picture, 'it\'s <red>')), page.links(tmp_path, [(tmp_path / 'a run' / 'log', 'the log')])])
+        page.pictures((picture, 'it\'s <red>'), (picture, 'it'), of='"a"'),
+        page.links(tmp_path, [(tmp_path / 'a run' / 'log', 'the log')])])
     reader = Reader((tmp_path / 'page.html').read_text(encoding='utf-8'))
     assert not reader.open
-    assert reader.sources == ['data:image/png;base64,' + reader.sources[0].split(',')[1]]
+    assert reader.sources == 2 * ['data:image/png;base64,' + reader.sources[0].split(',')[1]]
+    assert reader.alternatives == ['"a": it\'s <red>', '"a": it']
     assert reader.links == ['a%20run/log']
     for text in ('a < b', '<h>', 'p & q', '"said"', 'python x --y <z>', 'it\'s <red>'):
         assert text in reader.text
@@ -84,6 +89,7 @@ def test_tables_show_numbers_as_the_terminal_does():
     text = page.table([
         ('samples', {'a': 0.123456, 'b': 3, 'c': None, 'd': -1.5, 'per_class': [1, 2], 'why': 'it is not known'}),
         ('real', {'a': 1e-05})])
+    assert Reader(text).headers == 3 * ['col'] + 4 * ['row']
     rows = Reader(text).text.split('\n')
     assert rows[1:] == ['samplesreal', 'a0.12351e−05', 'b3−', 'c−−', 'd−1.5−', 'samples, why: it is not known']
 
@@ -94,6 +100,8 @@ def test_page_of_the_post(runs):
     assert not reader.open
     assert all(source.startswith('data:image/') for source in reader.sources)
     assert len(reader.sources) == 4  # samples, energy, video, curves
+    assert len({*reader.alternatives}) == 4
+    assert all(text.startswith('Ten Gaussians in the plane: ') for text in reader.alternatives)
     assert [text for text in reader.links if not text.endswith('.md')] == ['gaussian_mixture', 'gaussian_mixture/log']
     for link in reader.links:
         assert (runs / link).exists()

@@ -27,6 +27,14 @@ def command(n, task, *arguments):
             *map(str, arguments)]
 
 
+@pytest.fixture(autouse=True)
+def what_open_mpi_needs(monkeypatch):
+    """To be run by root, as in a container, and with more processes than cores, in two of its versions."""
+    for name in ('OMPI_ALLOW_RUN_AS_ROOT', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM', 'OMPI_MCA_rmaps_base_oversubscribe'):
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('PRTE_MCA_rmaps_default_mapping_policy', ':oversubscribe')
+
+
 @pytest.fixture
 def mpiexec(tmp_path):
     """Start a script in n processes and wait: ``mpiexec(2, 'gaussian_mixture', '-n', '4')``."""
@@ -199,6 +207,25 @@ def test_ranks_share_the_cores(tmp_path):
         assert ours == min(share, 4)
         assert of_numpy
         assert set(of_numpy) == {share}
+
+
+def test_no_communicator(tmp_path):
+    """Each would take the other's run for one of before."""
+    result = subprocess.run(
+        [MPIEXEC, '-n', '2', sys.executable, str(ROOT / 'train_gaussian_mixture.py'), *TINY], cwd=tmp_path,
+        capture_output=True, text=True, timeout=HANGS_AFTER)
+    assert result.returncode != 0
+    line, = own_lines(result.stderr + result.stdout)
+    assert 'mpiexec has started 2 processes' in line
+    assert '--communicator' in line
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_line_for_each_entry(mpiexec):
+    """Open MPI's ranks have a terminal, whoever reads."""
+    result = mpiexec(2, 'gaussian_mixture', *TINY)
+    assert '\033' not in result.stdout
+    assert re.search(r'^ *10  E\(x\+\)', result.stdout, re.MULTILINE)
 
 
 def test_help_comes_once(mpiexec):

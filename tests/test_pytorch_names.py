@@ -15,6 +15,7 @@ from ddgm.fast import links as fast_links
 from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 from ddgm.support.errors import UsageError
+from ddgm.support.serialization import arrays_of
 from ddgm.weights import pytorch_names
 
 BUILD_MODELS = {
@@ -195,6 +196,11 @@ def test_eps_of_the_other_side(eps, rng):
         return h @ exported[name + '.weight'].T.astype(numpy.float64) + exported[name + '.bias']
     expected = linear(normalized(linear(normalized(linear(z, 'l1'), 'bn1'), 'l2'), 'bn2'), 'l3')
     numpy.testing.assert_allclose(sampling.sample(model, z), expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
+    # and so it travels on: a variance of 0 has become less than that
+    _, other = started('gaussian_mixture', 'default', rng)
+    for arrays in (pytorch_names.export(model), arrays_of(model)):
+        pytorch_names.load(other, arrays)
+        numpy.testing.assert_array_equal(sampling.sample(other, z), sampling.sample(model, z))
 
 
 def test_batch_normalization_of_others(rng):

@@ -70,7 +70,7 @@ def write(out, runs):
     for section in SECTIONS:
         parts += [page.heading(section.heading), page.quotation(section.said)]
         for name in section.runs:
-            parts += _parts_of(by_name[name], out)
+            parts += _parts_of(by_name[name], section.heading, out)
     parts += [
         page.heading('The questions that it left open'),
         page.paragraph('Each has a page, with what was measured:'),
@@ -79,7 +79,7 @@ def write(out, runs):
     return out / NAME
 
 
-def _parts_of(run, out):
+def _parts_of(run, heading, out):
     """What the page says of one run."""
     folder = out / run.name
     command = 'python ' + ' '.join(word for word in run.command(folder, '<folder>' if run.task == 'images' else None)
@@ -94,7 +94,7 @@ def _parts_of(run, out):
     unfinished = [] if run.is_done(folder) else [page.paragraph(
         'It is shorter than the post\'s, or not finished: the whole one is made by the command below.')]
     return [
-        page.pictures(*[(path, caption) for path, caption in shown if path.exists()]),
+        page.pictures(*[(path, caption) for path, caption in shown if path.exists()], of=heading),
         page.paragraph('Preset {}, seed {}, {:,} iterations on {}; {:,} samples are scored.'.format(
             done.told_preset, saved['seed'], saved['iterations'], done.device, saved['n_samples'])),
         *unfinished, page.command(command), page.table([('samples', scores), *_real_column(done)]),

@@ -18,7 +18,7 @@ from ddgm.figures import page, plots
 from ddgm.presets import ImageSettings
 from ddgm.runs import run_folder
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError, counted, some
+from ddgm.support.errors import UsageError, counted, printable, some
 from ddgm.support.files import keep_theirs, listed, write_json
 from ddgm.support.terminal import print_table
 
@@ -27,6 +27,7 @@ _POINTS_SHOWN, _IMAGES_SHOWN = 400, 64
 # Samples of which more than this share lie far from all data, or whose spread is so many times the data's or the
 # inverse of that, are perhaps not of that data.
 _FAR, _WIDER = 1 / 2, 4 / 3
+_COPIED = 1 / 10  # share of samples that no model would have in common with its data
 
 
 def compare(
@@ -59,7 +60,7 @@ def compare(
                reference, task)
         n = len(samples[with_samples[0].name])
         print('\n{:,} samples of each{}, held against {}'.format(
-            n, _why_so_many(n, with_samples), data_folder if task == POINTS else task), flush=True)
+            n, _why_so_many(n, with_samples), printable(data_folder if task == POINTS else task)), flush=True)
         result.update(task=task, n_samples=n, **{'reference': data_folder} if task == POINTS else {})
         data, panels = _score(entries, samples, task, reference, result, own)
     columns = _columns(result)
@@ -111,7 +112,8 @@ def _print_table(columns):
 def _write(out, entries, result, columns, data, panels):
     """Write the files, and tell their names."""
     logs = [
-        (entry.name, log) for entry in entries for log in entry.logs if plots.QUANTITIES.keys() & log.values.keys()]
+        (entry.name, log) for entry in entries for log in entry.logs
+        if any(log.points(name)[0] for name in plots.QUANTITIES.keys() & log.values.keys())]
     written, picture, whole = [out / _FILES[0]], out / _FILES[1], out / _FILES[2]
     lists_all = panels or logs or picture.exists()  # of an earlier comparison
     try:
@@ -119,7 +121,8 @@ def _write(out, entries, result, columns, data, panels):
         if panels or logs:
             written.append(picture)
             plots.draw_comparison(picture, data, panels, logs)
-        pictures = [page.pictures((path, 'samples and losses')) for path in written[1:]]
+        names = some(entry.name for entry in entries)
+        pictures = [page.pictures((path, 'samples and losses'), of=names) for path in written[1:]]
         sources = [(source, entry.name) for entry in entries for source in entry.sources]
         written.append(whole)
         page.write(whole, 'Comparison', [
@@ -127,7 +130,7 @@ def _write(out, entries, result, columns, data, panels):
             page.table(columns), page.links(out, [*sources, (written[0], 'all figures')])])
     except OSError as error:
         raise _not_writable(out, error) from error
-    print('\n{}'.format(', '.join(map(str, written))))
+    print('\n{}'.format(printable(', '.join(map(str, written)))))
 
 
 def _check_output(out, task, data_folder, runs, own):
@@ -158,7 +161,11 @@ def _described(entry):
     """What a user reads of an entry before it is scored."""
     parts = ['a run of {}, preset {}'.format(entry.run.task, entry.run.told_preset)] if entry.run else []
     parts.append('no samples' if entry.x is None else counted(len(entry.x), 'sample'))
-    parts += ['a log of {}'.format(counted(len(log.x), 'entry', 'entries')) for log in entry.logs]
+    for log in entry.logs:
+        empty = [name for name in log.values if not log.points(name)[0]]
+        parts.append('a log of {}{}'.format(
+            counted(len(log.x), 'entry', 'entries'),
+            ' without a finite value of {}'.format(' or '.join(empty)) if empty else ''))
     return ', '.join(parts)
 
 
@@ -245,13 +252,17 @@ def _why_so_many(n, entries):
 
 
 def _doubt(samples, reference, task):
-    """Say which samples, by name, are so unlike the data that they may be of other data, or of another scale."""
+    """Say which samples, by name, are so unlike the data that they may be of other data, or are the data itself."""
     if not samples:
         return
     data = reference.shown_data(metrics.N_SCORED)
     data = data.reshape(len(data), -1)
     reach, width = metrics.neighbour_distances(data, metrics.NEIGHBOUR).max(), metrics.spread(data)
     for name, x in samples.items():
+        copied = _copied_share(x, reference)
+        if copied > _COPIED:
+            print('{}: {:.0%} of the samples are data themselves, number by number: was the file of the data '
+                  'given?'.format(name, copied))
         x, signs = x.reshape(len(x), -1), []
         far, wider = metrics.far_share(x, data, reach), metrics.spread(x) / width
         if far > _FAR:
@@ -261,6 +272,16 @@ def _doubt(samples, reference, task):
             signs.append('its samples spread {:.3g} times as wide as the data'.format(wider))
         if signs:
             print('{}: {}: are they of this data, and in its range?'.format(name, ', and '.join(signs)))
+
+
+def _copied_share(x, reference):
+    """The share of samples (N, …) that are among the data; pixels are told apart by their 256 values."""
+    def keys(array):
+        if reference.value_range == (0, 1) and array.dtype != numpy.uint8:
+            array = numpy.rint(255 * array).astype(numpy.uint8)
+        return (row.tobytes() for row in array.reshape(len(array), -1))
+    known = {hash(key) for array in reference.known_data(len(x)) for key in keys(array)}
+    return numpy.mean([hash(key) in known for key in keys(x)])
 
 
 def _energy(run, own):

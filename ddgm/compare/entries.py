@@ -17,7 +17,7 @@ from ddgm.compare.arrays import SAVE
 from ddgm.evaluation import tasks
 from ddgm.runs import run_folder
 from ddgm.runs.log import Curves, curves_of
-from ddgm.support.errors import UsageError, one_line, some
+from ddgm.support.errors import UsageError, one_line, printable, some
 from ddgm.support.files import counting_order, is_within, read_json
 
 _CURE = 'leave it out or give another path'
@@ -47,6 +47,9 @@ class Entry:
     x: numpy.ndarray | None = None
     logs: list[Curves] = dataclasses.field(default_factory=list)
     is_named: bool = False
+
+    def __post_init__(self):
+        self.name = printable(self.name)  # of a file, perhaps
 
     def take(self, other: Entry) -> None:
         """Add what another entry of the same name holds; raises ``UsageError`` where both hold samples or a run."""
@@ -112,7 +115,7 @@ def _name_and_path(argument):
 
 
 def _with_path(entry):
-    paths, first = ', '.join(entry.sources), pathlib.Path(entry.sources[0])
+    paths, first = printable(', '.join(entry.sources)), pathlib.Path(entry.sources[0])
     return paths if entry.name in (first.stem, first.name) else '{}: {}'.format(paths, entry.name)
 
 
@@ -123,6 +126,9 @@ def _read_path(argument, in_plane, own):
         form = forms.form_of(path)
         if form is forms.RUN:
             return [_read_run(path, name, own)]
+        if form is None and any((path.parent / above / forms.MLFLOW.holds).exists() for above in ('.', '..')):
+            raise UsageError('{}: lies in a run of MLflow: give the folder of that, which holds {}'.format(
+                path, forms.MLFLOW.holds))
         if path.is_dir():
             return _read_folder(path, name, in_plane)
         if not path.exists():
@@ -171,7 +177,7 @@ def _read_folder(path, name, in_plane):
         raise (errors + more or [UsageError('{}: holds neither a run nor {}{}: {}'.format(
             path, _known_forms(), items and ', but ' + _named(items) or '', _CURE))])[0]
     for error in more:
-        print('Passed over:', error)
+        print('Passed over:', printable(error))
     _tell_passed_over(path, items, told + told_too)
     entries = [Entry(of_set.title, [str(where / of_set.source)], x=of_set.x) for of_set in sets]
     if len(entries) != 1:

@@ -33,7 +33,8 @@ PICTURES = Form('samples', ('*.png', '*.jpg', '*.jpeg'), None, pictures.read)
 TABLE = Form('log', ('*.csv', '*.tsv'), None, rows.of_csv)
 JSON = Form('log', ('*.json', '*.jsonl', 'log'), None, rows.of_json)
 EVENTS = Form('log', (rows.EVENTS,), rows.EVENTS, rows.of_events)
-_FORMS = (RUN, ARRAYS, PICTURES, TABLE, JSON, EVENTS)
+MLFLOW = Form('log', (), rows.MLFLOW, rows.of_mlflow)
+_FORMS = (RUN, ARRAYS, PICTURES, TABLE, JSON, EVENTS, MLFLOW)
 
 
 def form_of(path: pathlib.Path) -> Form | None:

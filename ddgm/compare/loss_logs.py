@@ -7,6 +7,8 @@ import math
 import pathlib
 import re
 
+import numpy
+
 from ddgm.runs.log import Curves
 from ddgm.support.errors import UsageError, one_line, some
 
@@ -38,7 +40,7 @@ _AT_THE_END = re.compile(
         '|'.join(re.escape(name) for name in _QUANTITIES if re.search('[/_]', name)),
         '|'.join(re.escape(name) for name in _QUANTITIES if not re.search('[/_]', name))))
 _HELD_OUT = re.compile(r'(?:^|[^a-z])(?:val|valid|validation|test|eval)(?:[^a-z]|$)')
-_NO_NUMBER = {'', 'nan', 'none', 'null', 'n/a', 'na'}
+NO_NUMBER = {'', 'nan', 'none', 'null', 'n/a', 'na'}
 
 
 def curves_of(path: pathlib.Path, rows: list[dict]) -> dict[str, Curves]:
@@ -63,12 +65,13 @@ def curves_of(path: pathlib.Path, rows: list[dict]) -> dict[str, Curves]:
         experiments.setdefault(one_line(row.get(plain.get(_EXPERIMENT)) or ''), []).append(row)
     if len(experiments) == 1:
         experiments = {'': rows}
-    return {
-        name: Curves(
-            *_axis(path, of_one, columns),
-            {quantity: _numbers(path, of_one, column) for quantity, (column, _) in known.items()},
-            {quantity: own for quantity, (_, own) in known.items() if own})
-        for name, of_one in experiments.items()}
+    own = {quantity: name for quantity, (_, name) in known.items() if name}
+    curves = {}
+    for name, of_one in experiments.items():
+        unit, x = _axis(path, of_one, columns)
+        values = {quantity: _numbers(path, of_one, column) for quantity, (column, _) in known.items()}
+        curves[name] = Curves(unit, *_in_order(path, unit, x, values), own)
+    return curves
 
 
 def _known(path, columns):
@@ -98,21 +101,67 @@ def _known(path, columns):
         if one_line(column).lower() not in _QUANTITIES:
             guesses.append('{} as {}'.format(one_line(column), quantity))
     if guesses:
-        print('{}: takes {}'.format(path, ', '.join(guesses)))
+        print('{}: takes {}'.format(one_line(path), ', '.join(guesses)))
     if unclear:
-        print('{}: passes over {}: which of them is meant?'.format(path, ', '.join(map(one_line, unclear))))
+        print('{}: passes over {}: which of them is meant?'.format(one_line(path), ', '.join(map(one_line, unclear))))
     return known
 
 
+def is_axis(column: str, names: tuple[str, ...] = tuple(itertools.chain(*_AXES.values()))) -> bool:
+    """Whether a column is called as one of the axes, whatever parts its name has before."""
+    return re.split('[/.]', column.strip().lower())[-1] in names
+
+
 def _axis(path, rows, columns):
-    """The unit and the values of the first axis that has any; the number of the row where none has."""
+    """The unit and the values, (rows,), of the first axis that has any; the number of the row where none has.
+
+    Steps that begin again are of no use by themselves where epochs tell of the order; prints what is taken then.
+    """
+    found = {}
     for unit, names in _AXES.items():
         for name, column in itertools.product(names, columns):
-            if re.split('[/.]', column.strip().lower())[-1] == name:
-                values = _numbers(path, rows, column)
-                if any(map(math.isfinite, values)):
-                    return unit, values
-    return 'row', [float(i) for i in range(1, len(rows) + 1)]
+            if unit not in found and is_axis(column, (name,)):
+                values = numpy.array(_numbers(path, rows, column))
+                if numpy.isfinite(values).any():
+                    found[unit] = one_line(column), values
+    if not found:
+        return 'row', numpy.arange(1.0, len(rows) + 1)
+    unit, (name, x) = next(iter(found.items()))
+    if len(found) == 2:
+        epoch_name, epochs = found['epoch']
+        has_both = numpy.isfinite(x + epochs)
+        steps, epoch_rises = numpy.diff(x[has_both]), numpy.diff(epochs[has_both]) > 0
+        if epoch_rises.any() and (steps[epoch_rises] <= 0).all():
+            print('{}: its {} begins again in each {}: both together are the axis'.format(
+                one_line(path), name, epoch_name))
+            places = numpy.unique(x[has_both])
+            room = places[-1] - places[0] + (numpy.diff(places).min() if len(places) > 1 else 1)
+            return 'epoch', epochs + (x - places[0]) / room
+        if (steps < 0).any() and (numpy.diff(epochs[has_both]) >= 0).all():
+            print('{}: its {} begins again: the axis is its {}'.format(one_line(path), name, epoch_name))
+            return 'epoch', epochs
+    return unit, x
+
+
+def _in_order(path, unit, x, values):
+    """An axis (rows,) and the values over it, lists by name, in the order of the axis.
+
+    What a program did over again, from a step before the last on, takes the place of what it had there; prints so.
+    """
+    places = numpy.flatnonzero(numpy.isfinite(x))
+    of_run = numpy.cumsum(numpy.diff(x[places], prepend=-numpy.inf) < 0)
+    if not of_run[-1]:
+        return x.tolist(), values
+    print('{}: its {}s begin again at {:g}: of those that are there twice the later count'.format(
+        one_line(path), unit, x[places][of_run.argmax()]))
+    columns = numpy.array(list(values.values()))[:, places]
+    for column in columns:
+        has = numpy.isfinite(column)
+        last = dict(zip(x[places][has], of_run[has]))
+        column[[last.get(place) != run for place, run in zip(x[places], of_run)]] = math.nan
+    order = x[places].argsort(kind='stable')
+    order = order[numpy.isfinite(columns[:, order]).any(axis=0)]
+    return x[places][order].tolist(), dict(zip(values, columns[:, order].tolist()))
 
 
 def _numbers(path, rows, column):
@@ -120,7 +169,7 @@ def _numbers(path, rows, column):
     numbers = []
     for row in rows:
         cell = row.get(column)
-        if cell is None or isinstance(cell, str) and cell.strip().lower() in _NO_NUMBER:
+        if cell is None or isinstance(cell, str) and cell.strip().lower() in NO_NUMBER:
             cell = math.nan
         try:
             numbers.append(float(cell))

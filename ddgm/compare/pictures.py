@@ -30,15 +30,19 @@ def read(path: pathlib.Path, in_plane: bool) -> tuple[numpy.ndarray, str]:
     if pixels.shape in ((side, side, 3) for side in _SIDES):
         return pixels[None], ''
     grids = [grid for grid in itertools.product(_SIDES, range(1, _WIDEST + 1)) if _is_grid(pixels, *grid)]
+    if grids == [(28, 8), (64, 8)]:  # two digits and a line have the side of one picture
+        grids.pop()
     if len(grids) != 1:
         raise NoSamples('{}: neither a sample of {} pixels a side nor certainly a grid of them, {}{}'.format(
             path, '{}, {}, {} or {}'.format(*_SIDES),
             'with lines of one colour between all: ' if path.suffix.lower() == '.png' else
             'whose edges a JPEG blurs: save a PNG, or ', SAVE))
     (side, padding), = grids
-    x = _cut(pixels, side, padding)
-    return x, 'taken for a grid of {} of {}×{} pixels, with lines of {} between them'.format(
+    x, n_empty = _cut(pixels, side, padding)
+    note = 'taken for a grid of {} of {}×{} pixels, with lines of {} between them'.format(
         counted(len(x), 'sample'), side, side, padding)
+    return x, note + ('; without its last {}, of the colour of the lines'.format(
+        counted(n_empty, 'place')) if n_empty else '')
 
 
 def _fits(pixels, side, padding):
@@ -60,11 +64,11 @@ def _is_grid(pixels, side, padding):
 
 
 def _cut(pixels, side, padding):
-    """The tiles, row by row, without those that fill up the last row."""
+    """The tiles, row by row, without those that fill up the last row, and how many these are."""
     height, width = pixels.shape[:2]
     inside = pixels[~_lines(height, side, padding)][:, ~_lines(width, side, padding)]
     n_columns = inside.shape[1] // side
     tiles = inside.reshape(-1, side, n_columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
     is_empty = (tiles[-n_columns:] == pixels[0, 0]).all(axis=(1, 2, 3))
     n_empty = 0 if is_empty.all() else is_empty[::-1].argmin()
-    return tiles[:len(tiles) - n_empty]
+    return tiles[:len(tiles) - n_empty], int(n_empty)

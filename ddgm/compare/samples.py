@@ -9,7 +9,7 @@ import typing
 
 import numpy
 
-from ddgm.compare.arrays import NoSamples
+from ddgm.compare.arrays import SAVE, NoSamples
 from ddgm.compare.forms import ARRAYS, PICTURES, form_of
 from ddgm.support.errors import UsageError, counted, one_line, some
 from ddgm.support.files import counting_order
@@ -45,7 +45,9 @@ def read_file(path: pathlib.Path, in_plane: bool = False) -> numpy.ndarray:
     if note:
         print('{}: {}'.format(one_line(path), note))
     if form is PICTURES and len(x) == 1:
-        raise UsageError('{}: a picture of one sample: give the folder of all'.format(path))
+        raise UsageError(
+            '{}: a picture of one sample, or of several without lines between them: give the folder of all, or '
+            '{}'.format(path, SAVE))
     return x
 
 

@@ -12,13 +12,14 @@ import pathlib
 import re
 import struct
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy
 
-from ddgm.support.errors import UsageError, one_line, some
+from ddgm.support.errors import UsageError, one_line, printable, some
 from ddgm.support.files import leftovers, open_atomically
 from ddgm.support.terminal import CountingBar
 
@@ -183,7 +184,7 @@ def fetch(
     for name in missing:
         _fetch_file(home / name, [mirror + name for mirror in mirrors], checksums[name])
     if any(paths[0] not in (folder / name, folder / name.removesuffix('.gz')) for name, paths in present.items()):
-        print('Read from {}: {}'.format(home, ', '.join(
+        print('Read from {}: {}'.format(printable(home), ', '.join(
             (present[name][0] if name in present else home / name).relative_to(home).as_posix() for name in checksums)))
 
 
@@ -196,8 +197,10 @@ def _check_empty(folder):
     if others:
         raise UsageError(
             '{} holds {}, and none of {} (compressed or not): give the folder of these to --data, or a new one, into '
-            'which MNIST is fetched'.format(
-                folder, some(others), ', '.join(name.removesuffix('.gz') for name in CHECKSUMS)))
+            'which MNIST is fetched{}'.format(
+                folder, some(others), ', '.join(name.removesuffix('.gz') for name in CHECKSUMS),
+                '; of EMNIST, name the four of one split so, t10k for test, and transpose their digits, which lie on '
+                'their side' if any('emnist' in name.lower() for name in others) else ''))
 
 
 def _checksum(path):
@@ -216,7 +219,7 @@ def _fetch_file(path, addresses, checksum):
         except BrokenPipeError:  # not the mirror's but standard output's: urllib wraps its own
             raise
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reasons.append('{}: {}'.format(address, one_line(error) or type(error).__name__))
+            reasons.append('{}{}: {}'.format(address, _by_way_of(address), one_line(error) or type(error).__name__))
             if isinstance(error, urllib.error.HTTPError):
                 error.close()  # it is an answer, too, whose connection would stay open
             continue
@@ -235,13 +238,23 @@ def _fetch_file(path, addresses, checksum):
             path, error.strerror)) from error
 
 
+def _by_way_of(address):
+    """Words for the proxy that leads to an address, without its user and password; empty where there is none."""
+    parts = urllib.parse.urlsplit(address)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or urllib.request.proxy_bypass(parts.netloc):
+        return ''
+    return ' through the proxy {}'.format(one_line(re.sub(r'^(.*://)?(.*@)?', '', proxy).rstrip('/')))
+
+
 def _download(address, name):
-    """The bytes at an address; says what comes, and on a terminal shows a progress bar."""
+    """The bytes at an address; says what is waited for and what comes, and on a terminal shows a progress bar."""
+    print('Fetching {} from {}{} ...'.format(
+        name, urllib.parse.urlsplit(address).hostname, _by_way_of(address)), flush=True)
     with urllib.request.urlopen(address, timeout=_SECONDS) as response:
         promised = int(response.headers.get('Content-Length') or 0)
         if promised > _LARGEST:
             raise ValueError('{:,} bytes promised'.format(promised))
-        print('Fetching {}{} ...'.format(name, ' ({:,} bytes)'.format(promised) if promised else ''), flush=True)
         parts, size = [], 0
         with CountingBar('bytes') as bar:
             while size <= _LARGEST:
@@ -265,7 +278,7 @@ class MNIST:
         train_images, test_images: (N, 784) uint8.
         train_labels, test_labels: (N,) uint8.
         fingerprint (str): Says whether two folders hold the same.
-        report (str): What the user should know of their range; empty where it is the usual one.
+        report (str): What the user should know of them; empty where that is nothing.
     """
 
     def __init__(self, folder: str | os.PathLike, batchsize: int = 1):
@@ -286,19 +299,32 @@ class MNIST:
             raise UsageError(
                 '{} holds {:,} training images, fewer than a batch of {:,}: give a smaller --batchsize or another '
                 'folder to --data'.format(folder, len(self.train_images), batchsize))
-        self.report = ''
+        notes = []
         brightest = max(self.train_images.max(), self.test_images.max())
         if brightest == 1:  # as of masks
             self.train_images, self.test_images = 255 * self.train_images, 255 * self.test_images
-            self.report = 'their values are 0 and 1, which is taken as white'
+            notes.append('their values are 0 and 1, which is taken as white')
         elif brightest < 64:
-            self.report = 'no value is above {} of 255, so the digits are dark: multiply the values, if their range ' \
-                          'is another'.format(brightest)
+            notes.append(
+                'no value is above {} of 255, so the digits are dark: multiply the values, if their range is '
+                'another'.format(brightest))
+        if self._lies_on_its_side():
+            notes.append('its ones are wider than high: EMNIST\'s digits lie on their side until they are transposed')
+        self.report = '; '.join(notes)
         digest = hashlib.sha256()
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(str(array.shape).encode())
             digest.update(array.tobytes())
         self.fingerprint = digest.hexdigest()[:16]
+
+    def _lies_on_its_side(self) -> bool:
+        """Whether the ones among the training images are wider than high, as those of EMNIST are."""
+        ones = self.train_images[self.train_labels == 1].reshape(-1, SIDE, SIDE).mean(axis=0, initial=0)
+        places = numpy.arange(SIDE)
+        high, wide = (
+            numpy.average((places - numpy.average(places, weights=ink)) ** 2, weights=ink)
+            for ink in (ones.sum(axis=1) + 1e-9, ones.sum(axis=0) + 1e-9))
+        return bool(wide > 2 * high)
 
     def sample(self, n: int, rng: numpy.random.Generator, binarized: bool = True) -> numpy.ndarray:
         """Draw n training images, or all where there are fewer, from a NumPy generator: (n, 784) float32 in 0…1.

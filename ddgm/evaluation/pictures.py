@@ -128,6 +128,9 @@ class Pictures(Reference):
             scores['energy_gap'] = float(energy(x).mean() - energy(reference).mean())
         return scores
 
+    def known_data(self, n: int) -> list[numpy.ndarray]:
+        return [self._searched()]
+
     def nearest_training(self, x: numpy.ndarray) -> numpy.ndarray:
         """The nearest pictures of (N, C, size, size) images, among all there are, in 0…1."""
         images = self._data.images

@@ -55,6 +55,10 @@ class Reference:
         """The data points that n samples are held against."""
         return self.draw_data(n, randomness.metric_generator(randomness.REFERENCE_DATA))
 
+    def known_data(self, n: int) -> list[numpy.ndarray]:
+        """All data points that n samples may be copies of, arrays (M, …); as uint8 they are in 0…255."""
+        return [self.held_against(n)]
+
     def real_data(self, n: int) -> numpy.ndarray | None:
         """n fresh data points to be scored beside samples, or ``None`` where there are none to spare."""
         return self.draw_data(n, randomness.metric_generator(randomness.FRESH_DATA))

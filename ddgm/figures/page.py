@@ -15,20 +15,38 @@ from ddgm.support.files import open_atomically
 from ddgm.support.terminal import is_sentence, shown
 
 _STYLE = '''
-body { max-width: 56rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222;
-       background: #fff; overflow-wrap: anywhere; }
-h1, h2, h3 { line-height: 1.2; }
-h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; }
-pre { white-space: pre-wrap; background: #f4f4f4; padding: .6rem; border-radius: .3rem; }
+:root { color-scheme: light dark; --page: #fff; --text: #222; --quiet: #555; --line: #ccc; --code: #f4f4f4;
+        --edge: #0004; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #181818; --text: #ddd; --quiet: #aaa; --line: #444; --code: #262626; --edge: #fff4; }
+}
+body { max-width: 56rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: var(--text);
+       background: var(--page); overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.2; break-after: avoid; }
+h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
+pre { white-space: pre-wrap; background: var(--code); padding: .6rem; border-radius: .3rem; }
+pre span { display: inline-block; max-width: 100%; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; flex: 1 1 18rem; max-width: 100%; }
 img { max-width: 100%; height: auto; }
-figcaption { font-size: .875rem; color: #555; }
-.wide { overflow-x: auto; }
+figcaption { font-size: .875rem; color: var(--quiet); }
+.wide { overflow-x: auto; background:
+        linear-gradient(to right, var(--page) 1rem, transparent) left / 2rem 100% no-repeat local,
+        linear-gradient(to left, var(--page) 1rem, transparent) right / 2rem 100% no-repeat local,
+        linear-gradient(to right, var(--edge), transparent) left / .7rem 100% no-repeat,
+        linear-gradient(to left, var(--edge), transparent) right / .7rem 100% no-repeat; }
 table { border-collapse: collapse; font-size: .875rem; }
-th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid #eee; overflow-wrap: normal; }
-th:first-child, td:first-child { text-align: left; }
-blockquote { margin: 1rem 0; padding-left: 1rem; border-left: .25rem solid #ccc; color: #555; }
+th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line);
+         overflow-wrap: normal; }
+th:first-child { text-align: left; }
+th[scope=row] { font-weight: normal; }
+blockquote { margin: 1rem 0; padding-left: 1rem; border-left: .25rem solid var(--line); color: var(--quiet); }
+figure, pre, tr, blockquote { break-inside: avoid; }
+@media print {
+  :root { --page: #fff; --text: #000; --quiet: #444; --line: #ccc; --code: #fff; --edge: transparent; }
+  body { max-width: none; padding: 0; }
+  .wide { overflow: visible; }
+}
 '''
 _PAGE = '''<!DOCTYPE html>
 <html lang="en">
@@ -63,16 +81,20 @@ def quotation(text: str) -> str:
 
 
 def command(text: str) -> str:
-    """What is typed in a terminal."""
-    return '<pre><code>{}</code></pre>'.format(html.escape(text))
+    """What is typed in a terminal; a line ends between two words of it."""
+    return '<pre><code>{}</code></pre>'.format(
+        ' '.join('<span>{}</span>'.format(html.escape(word)) for word in text.split(' ')))
 
 
-def pictures(*paths_and_captions: tuple) -> str:
-    """Pictures beside one another, or below where there is no room: pairs of a PNG, GIF or JPEG file and a caption."""
+def pictures(*paths_and_captions: tuple, of: str = '') -> str:
+    """Pictures beside one another, or below where there is no room: pairs of a PNG, GIF or JPEG file and a caption.
+
+    ``of`` says to those who don't see them what they are of, beside the caption.
+    """
     return '<div class="pictures">\n{}\n</div>'.format('\n'.join(
         '<figure><img src="data:{};base64,{}" alt="{}"><figcaption>{}</figcaption></figure>'.format(
             _KINDS[pathlib.Path(path).suffix.lower()], base64.b64encode(pathlib.Path(path).read_bytes()).decode(),
-            html.escape(caption), html.escape(caption))
+            html.escape(of and of + ': ') + html.escape(caption), html.escape(caption))
         for path, caption in paths_and_captions))
 
 
@@ -84,9 +106,11 @@ def table(columns: list) -> str:
     rows = [[''] + [title for title, _ in columns]]
     rows += [[name] + [shown(values.get(name)).replace('-', '−') for _, values in columns] for name in names]
     lines = [
-        '<tr>{}</tr>'.format(''.join('<{0}>{1}</{0}>'.format(cell, html.escape(text)) for text in row))
-        for cell, row in zip(['th'] + ['td'] * len(names), rows)]
-    return '<div class="wide"><table>\n{}\n</table></div>'.format('\n'.join(lines)) + ''.join(
+        '<tr>{}</tr>'.format(''.join(
+            ('<td>{}</td>' if scope == 'row' and i else '<th scope="{}">{{}}</th>'.format(scope)).format(
+                html.escape(text)) for i, text in enumerate(row)))
+        for scope, row in zip(['col'] + ['row'] * len(names), rows)]
+    return '<div class="wide" tabindex="0"><table>\n{}\n</table></div>'.format('\n'.join(lines)) + ''.join(
         paragraph('{}, {}: {}'.format(title, name, value))
         for title, values in columns for name, value in values.items() if is_sentence(value))
 

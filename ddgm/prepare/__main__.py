@@ -9,6 +9,7 @@ import pathlib
 
 from ddgm.presets import ImageSettings
 from ddgm.runs import command_line, exit_status
+from ddgm.support.errors import printable
 
 
 def parse(arguments=None):
@@ -51,7 +52,7 @@ def main(arguments=None):
         data = mnist.MNIST(folder)
         pictures, report = export.digits(data), data.report
     n = export.write(pictures, out)
-    print('{}: {:,} pictures{}'.format(out, n, report and '; ' + report))
+    print('{}: {:,} pictures{}'.format(printable(out), n, report and '; ' + report))
 
 
 if __name__ == '__main__':

@@ -15,13 +15,14 @@ import numpy
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.evaluation.reference import Reference
+from ddgm.fast import threads
 from ddgm.fast.strategy import Fast
 from ddgm.figures import plots, post
 from ddgm.runs import run_folder, stop_signals
 from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of, open_device
-from ddgm.support import randomness
-from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
+from ddgm.support import randomness, ranks
+from ddgm.support.errors import Interrupted, RunFailed, UsageError, counted, one_line, printable
 from ddgm.support.files import write_json
 from ddgm.support.serialization import arrays_of, load_arrays
 from ddgm.support.terminal import Progress, duration, print_table
@@ -134,11 +135,20 @@ def _prepare(folder, experiment, state, device):
     print('# Minibatch-size: {}'.format(settings.batchsize))
     print('# iterations: {} of {} done, seed {}, preset {}'.format(
         state.iteration, settings.iterations, settings.seed, folder.told_preset))
-    for line in filter(None, [folder.why_shared(), *lines, experiment.task.description]):
-        print(line)
-    print('Run folder: {}'.format(folder.path), flush=True)
+    for line in filter(None, [folder.why_shared(), _why_slow(), *lines, experiment.task.description]):
+        print(printable(line))
+    print('Run folder: {}'.format(printable(folder.path)), flush=True)
     if state.iteration == settings.iterations:
         print('All iterations were done before: scored and drawn anew; a larger --iterations goes on', flush=True)
+
+
+def _why_slow():
+    """A line where others keep this machine busy and the threads of products wait for one another, else ``None``."""
+    load = ranks.load_of_others()
+    if load is None or threads.number() == 1 or os.environ.get('OPENBLAS_NUM_THREADS') == '1':
+        return None
+    return ('This machine is busy (a load of {:.1f} on {}): threads wait for one another there, and a run with '
+            'OMP_NUM_THREADS=1 may take a fraction of the time'.format(load, counted(ranks.n_cores(), 'core')))
 
 
 def _train(folder, state, draw_data, draw_present_frame):
@@ -246,7 +256,7 @@ def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
         plots.draw_curves(folder.figure('curves.png'), logged)
     draw_present_frame()
     post.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), experiment.n_colours)
-    print('Pictures: {}'.format(folder.path / run_folder.FIGURES))
+    print('Pictures: {}'.format(printable(folder.path / run_folder.FIGURES)))
 
 
 def _is_due(iteration, interval):

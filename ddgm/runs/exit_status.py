@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Callable
 
 from ddgm.runs import processes, stop_signals
-from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line
+from ddgm.support import compatibility
+from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line, printable
 
 _INTERRUPTED = 130  # the exit status
 
@@ -30,6 +31,7 @@ def run_script(main: Callable[[], None]) -> None:
     line, is_known = None, False
     try:
         with stop_signals.handled_by(signal.default_int_handler):  # the same as Ctrl-C: KeyboardInterrupt
+            compatibility.settle_variables()
             main()
         status = 0
     except UsageError as error:
@@ -62,7 +64,7 @@ def run_script(main: Callable[[], None]) -> None:
         if os.path.basename(os.path.dirname(sys.argv[0])) == 'commands':
             program = program.replace('.py', '')
         with contextlib.suppress(OSError):  # the terminal may be gone
-            print('{}: {}'.format(program, line), file=sys.stderr)
+            print('{}: {}'.format(program, printable(line)), file=sys.stderr)
     if not _finish_streams():
         status = status or _INTERRUPTED
     processes.end_others(status)

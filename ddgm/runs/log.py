@@ -152,9 +152,9 @@ class Curves:
     own: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def points(self, name: str) -> tuple[list[float], list[float]]:
-        """x and the values of one quantity, where both are finite."""
+        """x and the values of one quantity, where both are finite as float32: larger ones no picture has room for."""
         points = numpy.array([self.x, self.values[name]], dtype=float)
-        x, values = points[:, numpy.isfinite(points).all(axis=0)].tolist()
+        x, values = points[:, (abs(points) <= numpy.finfo(numpy.float32).max).all(axis=0)].tolist()
         return x, values
 
 

@@ -19,6 +19,7 @@ from ddgm.support.ranks import FLAG
 NAMES = 'naive', 'pure_nccl'  # of ChainerMN's communicators, those for NumPy and for CuPy
 _INSTALL = 'pip install mpi4py, and an MPI, mpich for instance'
 _SECONDS = 0.01  # between two looks at whether all have come
+_PATIENCE = 10  # seconds in which the first process tells why all end, before mpiexec ends it because of another
 
 
 class FailedElsewhere(Exception):
@@ -108,10 +109,12 @@ def prepare():
 def join(name):
     """Meet the other processes, in ChainerMN's communicator of that name; ``None``: this process is alone.
 
-    Returns :class:`Processes`.  Raises ``UsageError`` where there is no MPI, or this process was not started by it.
+    Returns :class:`Processes`.  Raises ``UsageError`` where there is no MPI, or this process was not started by it, or
+    it was started together with others and knows nothing of them.
     """
     global _joined
     if name is None:
+        _check_alone()
         return Processes()
     if ranks.rank() is None:
         raise UsageError('{0} {1}: start it by mpiexec -n N python {2} …, or leave out {0}'.format(
@@ -120,13 +123,38 @@ def join(name):
     return _joined
 
 
+def _check_alone():
+    number, size = ranks.number_and_size()
+    if size > 1:
+        raise _told_by_first(number, UsageError(
+            'mpiexec has started {} processes, which know nothing of one another: add {} naive, on GPUs pure_nccl, to '
+            'share a run, or start one process'.format(size, FLAG)))
+
+
+def _told_by_first(number, error):
+    """The error, or for any process but the first one that says nothing, once the first has had time to tell."""
+    if not number:
+        return error
+    time.sleep(_PATIENCE)
+    return FailedElsewhere(2, None)
+
+
 def _communicator(name):
     try:
         import chainermn
-        return chainermn.create_communicator(name)
+        communicator = chainermn.create_communicator(name)
     except Exception as error:  # no mpi4py, no MPI, no NCCL: each raises a type of its own
         raise UsageError('{} {}: not available here ({}): {}'.format(
-            FLAG, name, one_line(error), _INSTALL if name == 'naive' else _INSTALL + ', and NCCL for CuPy')) from error
+            FLAG, name, one_line(error), _INSTALL if name == 'naive' else
+            'on CPUs give naive; on GPUs {}, and NCCL for CuPy'.format(_INSTALL))) from error
+    number, size = ranks.number_and_size()
+    if communicator.size < size:
+        from mpi4py import MPI
+        raise _told_by_first(number, UsageError(
+            'mpiexec has started {} processes, of which mpi4py sees {}: its MPI is another one ({}); start by the '
+            'mpiexec of that one, or install mpi4py for this'.format(
+                size, communicator.size, one_line(MPI.Get_library_version())[:40])))
+    return communicator
 
 
 def are_several():
@@ -144,7 +172,7 @@ def outcome_of_all(status, line):
         # It has failed before it could join; others may not have.
         try:
             joined = Processes(_communicator('naive'))
-        except UsageError:
+        except (UsageError, FailedElsewhere):
             return status, None if ranks.rank() else line
     if not joined.communicator:
         return status, line

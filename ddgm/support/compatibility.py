@@ -4,12 +4,19 @@ The only module that knows of it.  Nothing here imports Chainer; its files stay 
 before once Chainer is imported.
 """
 
+import os
 import sys
 import types
 import warnings
 
 import numpy
 
+from ddgm.support.errors import UsageError
+
+# Variables that Chainer reads as a number while it is imported, and the number types that it knows.
+_NUMBERS = tuple('CHAINER_' + name for name in (
+    'CUDNN', 'CUDNN_FAST_BATCH_NORMALIZATION', 'DEBUG', 'KEEP_GRAPH_ON_REPORT', 'LAZY_GRAD_SUM', 'TYPE_CHECK'))
+_TYPES = 'float16', 'mixed16', 'float32', 'float64'
 # The number types of Chainer's as_strided, in a table that NumPy 2 dropped.
 _SCTYPES = {
     'int': [numpy.int8, numpy.int16, numpy.int32, numpy.int64], 'float': [numpy.float16, numpy.float32, numpy.float64]}
@@ -26,6 +33,23 @@ def prepare_for_chainer():
     # absence CuPy reports in eight lines, is for several GPUs.
     warnings.filterwarnings('ignore', message='cuDNN is not enabled', category=UserWarning)
     warnings.filterwarnings('ignore', message=r'\s*nccl library could not be loaded', category=UserWarning)
+
+
+def settle_variables():
+    """Have a script compute in float32, whatever the environment says to other programs of Chainer's.
+
+    Raises ``UsageError`` for a variable that Chainer could not be imported with.
+    """
+    for name in _NUMBERS:
+        if not os.environ.get(name, '0').strip().lstrip('+-').isdecimal():
+            raise UsageError('{} is {!r} in the environment, which Chainer can\'t read: give 0 or 1, or unset '
+                             'it'.format(name, os.environ[name]))
+    if os.environ.get('CHAINER_DTYPE', 'float32') not in _TYPES:
+        raise UsageError('CHAINER_DTYPE is {!r} in the environment, which Chainer does not know: unset it, or give '
+                         '{}'.format(os.environ['CHAINER_DTYPE'], ', '.join(_TYPES)))
+    os.environ['CHAINER_DTYPE'] = 'float32'
+    if 'chainer' in sys.modules:
+        sys.modules['chainer'].global_config.dtype = numpy.dtype('float32')
 
 
 def _replace_environment_check():

@@ -4,9 +4,14 @@
 """
 
 
+def printable(text):
+    """A text, or a path, in which each letter that a terminal would obey or stumble over is a question mark."""
+    return ''.join(letter if letter.isprintable() else '?' for letter in str(text))
+
+
 def one_line(text):
-    """A message or name in one line, without what a terminal or an encoding would stumble over."""
-    return ''.join(letter if letter.isprintable() else '?' for letter in ' '.join(str(text).split()))
+    """A message or name in one line, with single spaces, and printable."""
+    return printable(' '.join(str(text).split()))
 
 
 def some(names, most=5):

@@ -8,6 +8,7 @@ import sys
 
 FLAG = '--communicator'
 _RANKS = 'PMI_RANK', 'OMPI_COMM_WORLD_RANK', 'PMIX_RANK'
+_SIZES = 'PMI_SIZE', 'OMPI_COMM_WORLD_SIZE'
 _COUNTS = 'MPI_LOCALNRANKS', 'OMPI_COMM_WORLD_LOCAL_SIZE'
 
 
@@ -18,6 +19,11 @@ def rank() -> int | None:
     return _first_number(_RANKS)
 
 
+def number_and_size() -> tuple[int, int]:
+    """The number of this process among those that mpiexec started together, whatever for, and how many these are."""
+    return _first_number(_RANKS) or 0, _first_number(_SIZES) or 1
+
+
 def share_cores() -> None:
     """Let the ranks of one machine share its cores evenly, unless the user has said how many threads there are.
 
@@ -25,6 +31,12 @@ def share_cores() -> None:
     """
     if rank() is not None:
         os.environ.setdefault('OMP_NUM_THREADS', str(max(1, n_cores() // (_first_number(_COUNTS) or 1))))
+
+
+def load_of_others() -> float | None:
+    """How many processes want a core at a time, on average over a minute, where that is more than there are cores."""
+    load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0
+    return load if load > n_cores() else None
 
 
 def n_cores() -> int:

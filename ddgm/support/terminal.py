@@ -20,6 +20,8 @@ def _is_terminal():
     """Whether standard output goes to a screen that a bar can be drawn on; a notebook's or an editor's is none."""
     # What a notebook starts by "!" has a terminal, whose text the notebook shows without moving a cursor.
     in_notebook = 'JPY_PARENT_PID' in os.environ or 'inline' in os.environ.get('MPLBACKEND', '')
+    # Open MPI gives each rank a terminal, wherever the output of its mpiexec goes.
+    in_notebook = in_notebook or 'OMPI_COMM_WORLD_RANK' in os.environ
     return (isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
             and not in_notebook)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import json
 import math
 import os
@@ -29,9 +30,9 @@ _SAFETENSORS_TYPES = {
     'U64': '<u8', 'U32': '<u4', 'U16': '<u2', 'U8': '<u1', 'BOOL': '?'}
 # What checkpoints often hold beside weights; NumPy 1 and 2, and Python, have some in two modules.
 _BESIDE_WEIGHTS = (
-    'numpy.dtype', 'numpy.ndarray', 'numpy.core.multiarray.scalar', 'numpy.core.multiarray._reconstruct',
-    'numpy._core.multiarray.scalar', 'numpy._core.multiarray._reconstruct', 'argparse.Namespace',
+    'numpy.ndarray', 'numpy.core.multiarray.scalar', 'numpy._core.multiarray.scalar', 'argparse.Namespace',
     'pathlib.PosixPath', 'pathlib.WindowsPath', 'pathlib._local.PosixPath', 'pathlib._local.WindowsPath')
+_ARRAYS = 'numpy.core.multiarray._reconstruct', 'numpy._core.multiarray._reconstruct'
 _CONVERT = (
     'where it is installed, run: python -c "import numpy, torch; numpy.savez(\'weights.npz\', **{{name: x.numpy() for '
     'name, x in torch.load(\'{}\', \'cpu\').items()}})"  (of a file of several models, one: .load(…)[\'KEY\'])')
@@ -115,8 +116,15 @@ def read(path: str | os.PathLike) -> dict[str, numpy.ndarray]:
 def _reader_of(path, head) -> Callable:
     if head.startswith(b'PK'):
         with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:  # what is damaged, read_arrays refuses
-            if any(os.path.basename(name) == 'data.pkl' for name in archive.namelist()):
+            names = {os.path.basename(name) for name in archive.namelist()}
+            kinds = {'constants.pkl': 'jit', 'archive_format': 'export'}  # of programs, which are not run here
+            program = next((kind for name, kind in kinds.items() if name in names), None)
+            if program:
+                return functools.partial(_refuse_program, program)
+            if 'data.pkl' in names:
                 return _read_pytorch
+        if head.startswith(b'PK\x03\x04') and not zipfile.is_zipfile(path):
+            raise ValueError('its end is missing: copy it again')
     if head.startswith((b'PK', b'\x93NUMPY')):
         return read_arrays
     if head.startswith(b'\x80'):  # a pickle: PyTorch's format until 2020
@@ -126,6 +134,12 @@ def _reader_of(path, head) -> Callable:
     if head[8:9] == b'{':
         return _read_safetensors
     raise ValueError('it is of none of the formats {}'.format(', '.join(SUFFIXES)))
+
+
+def _refuse_program(kind, path):
+    weights = {'jit': 'torch.jit.load({!r}, \'cpu\').state_dict()', 'export': 'torch.export.load({!r}).state_dict'}
+    raise ValueError('it holds a program of torch.{}, which is not run here: save {} by torch.save'.format(
+        kind, weights[kind].format(str(path))))
 
 
 def _read_safetensors(path):
@@ -167,7 +181,9 @@ def _read_pytorch(path):
             path, _CONVERT.format(path))) from error
     beside = contextlib.nullcontext()
     if torch.__version__ >= '2.6':  # before, PyTorch refuses what is no weight
-        beside = torch.serialization.safe_globals([(_Nothing, name) for name in _BESIDE_WEIGHTS])
+        beside = torch.serialization.safe_globals([
+            (_NumberType, 'numpy.dtype'), *((_Array, name) for name in _ARRAYS),
+            *((_Nothing, name) for name in _BESIDE_WEIGHTS)])
     try:
         with warnings.catch_warnings(), beside:
             warnings.simplefilter('ignore')
@@ -191,13 +207,44 @@ class _Nothing:
         pass
 
 
+class _NumberType:
+    """Stands for a type of NumPy, which would believe whatever the file says of it."""
+
+    def __init__(self, name, *arguments):
+        self.name = str(name)
+
+    def __setstate__(self, state):
+        self.name = str(state[1]) + self.name  # the order of its bytes
+
+
+class _Array:
+    """Stands for an array of NumPy.  ``array()`` makes it, where it is one of numbers."""
+
+    def __init__(self, *arguments):
+        self.state = None
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def array(self):
+        _, shape, dtype, is_turned, content = self.state
+        if not isinstance(dtype, _NumberType) or not re.fullmatch(r'[<>=|]?[fiub]\d+', dtype.name):
+            return None
+        return numpy.frombuffer(bytearray(content), dtype.name).reshape(shape, order='F' if is_turned else 'C')
+
+
 def _tensors(torch, content, name, seen):
-    """Every tensor below some dicts and lists as an array, with its name."""
+    """Every tensor and array below some dicts and lists as an array, with its name."""
     if isinstance(content, torch.Tensor):
         content = content.detach()
         if content.is_floating_point() and content.element_size() < 4:  # some of these NumPy does not have
             content = content.float()
         yield name, content.numpy()
+        return
+    if isinstance(content, _Array):
+        array = content.array()
+        if array is not None:
+            yield name, array
         return
     if isinstance(content, (dict, list, tuple)) and id(content) not in seen:  # what is there twice counts once
         seen.add(id(content))

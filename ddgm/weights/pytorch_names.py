@@ -95,7 +95,7 @@ def load(model: chainer.Link, arrays: dict, eps: float = EPS, cure: str = 'give 
         raise UsageError('{} has no arrays that weights could be put into'.format(type(model).__name__))
     beginning = _beginning(arrays, places, '/' if of_chainer else '.', cure)
     arrays = _below(arrays, beginning)
-    faults = _differences(arrays, places)
+    faults = _differences(arrays, places, None if of_chainer else eps)
     if faults:
         raise UsageError('the weights {}don\'t fit: {}'.format(
             beginning and 'of {} '.format(beginning[:-1]), '; '.join(faults)))
@@ -208,8 +208,11 @@ def _new_name(name):
     return prefix + dot + _OLD_ENDINGS.get(ending, ending)
 
 
-def _differences(arrays, places):
-    """What of names, shapes, types and values does not fit: a list of phrases."""
+def _differences(arrays, places, eps):
+    """What of names, shapes, types and values does not fit: a list of phrases.
+
+    A running variance that was shifted to another eps may be below 0 by less than ``eps``, ``None``: the model's own.
+    """
     extra = [name for name in arrays if name not in places]
     faults = [
         '{}: {}'.format(what, some(names, 12))
@@ -226,7 +229,7 @@ def _differences(arrays, places):
             faults.append('{} is not finite'.format(name))
         elif attribute != 'N' and numpy.abs(array).max() > numpy.finfo(getattr(link, attribute).dtype).max:
             faults.append('{} has numbers beyond {}'.format(name, numpy.dtype(getattr(link, attribute).dtype)))
-        elif attribute == 'avg_var' and (array < 0).any():
+        elif attribute == 'avg_var' and array.min() < 0 and array.min() + (link.eps if eps is None else eps) <= 0:
             faults.append('{} is negative'.format(name))
     return faults
 

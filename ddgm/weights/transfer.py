@@ -17,7 +17,7 @@ from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.runs import run_folder, training_state
 from ddgm.runs.command_line import Request
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError, one_line, printable
 from ddgm.support.files import is_within, keep_theirs, open_atomically, write_arrays
 from ddgm.weights import checkpoints, pytorch_names
 
@@ -43,7 +43,7 @@ def export_weights(run: str, directory: pathlib.Path) -> None:
         for name, model in zip(run_folder.MODELS, models):
             with open_atomically(directory / name) as file:
                 write_arrays(file, pytorch_names.export(model))
-            print(directory / name)
+            print(printable(directory / name))
     except OSError as error:
         raise UsageError('{}: can\'t be written to ({}): give another folder'.format(
             directory, error.strerror)) from error
@@ -85,7 +85,7 @@ def import_weights(
         folder.write_samples(sampling.sample(models[1], z), z)
     finally:
         folder.unlock()
-    print('Run folder: {}'.format(folder.path))
+    print('Run folder: {}'.format(printable(folder.path)))
 
 
 def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: str | None, eps: float) -> None:
@@ -125,7 +125,7 @@ def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: 
             write_arrays(written, {'x': x, 'z': z})
     except OSError as error:
         raise UsageError('{}: can\'t be written ({}): give another file'.format(out, error.strerror)) from error
-    print('{}: x {}, from {:.3g} to {:.3g}'.format(out, x.shape, x.min(), x.max()))
+    print('{}: x {}, from {:.3g} to {:.3g}'.format(printable(out), x.shape, x.min(), x.max()))
 
 
 def _keep_out_of_runs(out, *folders):
@@ -146,7 +146,7 @@ def _load(model, source, stem, name, eps):
         raise UsageError('{}: {}'.format(path, error)) from error
     if part or beginning:
         print('{}: {} of {} arrays are taken as the {}, without {!r} before their names'.format(
-            path, sum(name.startswith(beginning) for name in taken), len(arrays), stem,
+            printable(path), sum(name.startswith(beginning) for name in taken), len(arrays), stem,
             '.'.join(filter(None, [part, beginning]))))
 
 

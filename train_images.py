@@ -20,7 +20,7 @@ def main(arguments=None) -> None:
     def draw_frame(path, x):
         post.draw_small_grid(path, x[:25], columns=5)  # of all hundred the video would take tens of megabytes
 
-    def draw_figures(folder, x, energy, metrics):
+    def draw_figures(folder, x, energy):
         post.draw_grid(folder.figure('data.png'), pictures.shown_data(100))
         post.draw_grid(folder.figure('samples.png'), x)
         post.draw_grid(folder.figure('nearest.png'), post.beside(x[:50], pictures.nearest_training(x[:50])))

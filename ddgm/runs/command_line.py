@@ -37,6 +37,7 @@ class Request:
         cache (str): Where pixels are kept, or ``None`` where that was not given.
         communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
         replay (bool): Whether networks that allow it are replayed in place of being called.
+        score (bool): Whether samples are scored at the end.
         changes (dict): Those settings that were given as flags.
     """
 
@@ -50,6 +51,7 @@ class Request:
     cache: str | None = None
     communicator: str | None = None
     replay: bool = True
+    score: bool = True
     changes: dict = dataclasses.field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -244,6 +246,9 @@ def _add_flags_of_a_run(parser, task):
         '--replay', action=argparse.BooleanOptionalAction, default=True,
         help='repeat what a small network has computed without calling its forward (default); --no-replay: for '
              'breakpoints there, slower, the same bits')
+    parser.add_argument(
+        '--no_score', dest='score', action='store_false',
+        help='leave the metrics out, and what pictures show of them; --resume without it makes them')
     parser.add_argument('--version', action='version', version=VERSION)
 
 

@@ -24,15 +24,15 @@ def main(arguments=None) -> None:
     task = plane.gaussian_mixture()
     shown_data = task.shown_data(600)
 
-    def draw_frame(path, x):
-        post.draw_points(path, shown_data, x, pixels=400)
-
-    def draw_figures(folder, x, energy, metrics):
+    def draw_figures(folder, x, energy):
         post.draw_points(folder.figure('samples.png'), shown_data, x)
-        post.draw_energy(folder.figure('energy.png'), energy, metrics['log_z'], x)
+
+    def draw_scored(folder, x, energy, metrics):
+        post.draw_energy(folder.figure('energy.png'), energy, metrics.get('log_z'), x)
 
     execution.execute(run_folder.open_run(request), execution.Experiment(
-        task=task, build_models=build_models, draw_frame=draw_frame, draw_figures=draw_figures, n_shown=400))
+        task=task, build_models=build_models, draw_frame=post.PointsPicture(shown_data, pixels=400).draw,
+        draw_figures=draw_figures, draw_scored=draw_scored, n_shown=400))
 
 
 if __name__ == '__main__':

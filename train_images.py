@@ -23,7 +23,7 @@ def main(arguments=None) -> None:
         # Of all hundred the video would take tens of megabytes.
         post.draw_small_grid(path, pictures.as_shown(x[:25]), columns=5)
 
-    def draw_figures(folder, x, energy, metrics):
+    def draw_figures(folder, x, energy):
         post.draw_grid(folder.figure('data.png'), pictures.as_shown(pictures.shown_data(100)))
         post.draw_grid(folder.figure('samples.png'), pictures.as_shown(x))
         post.draw_grid(folder.figure('nearest.png'), pictures.as_shown(

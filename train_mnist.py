@@ -22,7 +22,7 @@ def main(arguments=None) -> None:
     def draw_frame(path, x):
         post.draw_small_grid(path, digits.as_shown(x))
 
-    def draw_figures(folder, x, energy, metrics):
+    def draw_figures(folder, x, energy):
         post.draw_grid(folder.figure('data.png'), digits.as_shown(digits.shown_data(100)))
         post.draw_grid(folder.figure('samples.png'), digits.as_shown(x))
         post.draw_grid(folder.figure('nearest.png'), post.beside(

@@ -105,7 +105,7 @@ def main(arguments=None):
     def draw_frame(path, x):
         post.draw_small_grid(path, shapes.as_shown(x))
 
-    def draw_figures(folder, x, energy, metrics):
+    def draw_figures(folder, x, energy):
         post.draw_grid(folder.figure('data.png'), shapes.as_shown(shapes.shown_data(100)))
         post.draw_grid(folder.figure('samples.png'), shapes.as_shown(x))
 

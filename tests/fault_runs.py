@@ -113,7 +113,7 @@ def _execute_quickly(execute, folder, experiment):
     task.real_data = lambda n: None
     with mock.patch.object(execution.plots, 'draw_curves'):
         execute(folder, dataclasses.replace(
-            experiment, task=task, draw_figures=lambda *arguments: None,
+            experiment, task=task, draw_figures=lambda *arguments: None, draw_scored=None,
             draw_frame=lambda path, x: post.draw_small_grid(path, x.reshape(1, len(x), -1) / 8 + 0.5, 1)))
 
 

@@ -40,6 +40,17 @@ def test_points(tmp_path, pixels):
         assert sum(image.getpixel(pixel_of(0.5, 4, pixels))) < 450
 
 
+def test_one_picture_draws_as_many_do(tmp_path, rng):
+    """Of samples after others the same file as of a picture of their own, whatever number they are."""
+    data = rng.normal(size=(20, 2))
+    picture = post.PointsPicture(data, pixels=400)
+    for n in (30, 0, 50):
+        samples = rng.normal(size=(n, 2)).astype(numpy.float32)
+        picture.draw(tmp_path / 'one.png', samples)
+        post.draw_points(tmp_path / 'many.png', data, samples, pixels=400)
+        assert (tmp_path / 'one.png').read_bytes() == (tmp_path / 'many.png').read_bytes()
+
+
 def test_energy_map_has_its_peak_where_the_density_has(tmp_path):
     path = tmp_path / 'energy.png'
     post.draw_energy(

@@ -177,8 +177,8 @@ def test_resuming_a_finished_run_finishes_its_pictures(tiny_run, run_script, tmp
     result = run_script('gaussian_mixture', '-o', 'run', '--resume')
     assert result.returncode == 0
     assert result.stdout.splitlines()[3:7] == [
-        'Run folder: run', 'All iterations were done before: scored and drawn anew; a larger --iterations goes on',
-        'Trained: 12 iterations in 0:00:00', 'Scoring 2,500 samples ...']
+        'Run folder: run', 'All iterations were done before: drawn and scored anew; a larger --iterations goes on',
+        'Trained: 12 iterations in 0:00:00', 'Drawing ...']
     assert (tmp_path / 'run' / 'figures' / 'energy.png').exists()
     after = read_run(tmp_path / 'run')
     assert before['log'] == after['log']
@@ -193,11 +193,11 @@ def test_times_leave_pictures_out(tmp_path, monkeypatch):
         now[0] += 1
         return now[0]
 
-    def draw(path, *arguments, **options):
+    def draw(self, path, samples):
         now[0] += 86_400
     monkeypatch.setattr(execution, 'time', types.SimpleNamespace(perf_counter=look))
-    monkeypatch.setattr(execution, '_score_and_draw', lambda *arguments: None)
-    monkeypatch.setattr(post, 'draw_points', draw)
+    monkeypatch.setattr(execution, '_draw_and_score', lambda *arguments: None)
+    monkeypatch.setattr(post.PointsPicture, 'draw', draw)
     train_gaussian_mixture.main([*TINY, '-o', str(tmp_path / 'run')])
     assert now[0] > 3 * 86_400
     times = [entry['elapsed_time'] for entry in json.loads((tmp_path / 'run' / 'log').read_text())]
@@ -307,8 +307,27 @@ def test_interrupt_while_scoring(number, start_script, quick_script, tmp_path):
     process = start_script('gaussian_mixture', *TINY, '-o', 'run')
     wait_for(process, 'Scoring')
     assert '--resume' in interrupt(process, number)
+    for name in ('figures/samples.png', 'figures/curves.png', 'figures/training.gif', 'samples.npz'):
+        assert (tmp_path / 'run' / name).exists()
+    assert not (tmp_path / 'run' / 'metrics.json').exists()
     assert quick_script('gaussian_mixture', '-o', 'run', '--resume').returncode == 0
     assert (tmp_path / 'run' / 'metrics.json').exists()
+
+
+def test_metrics_left_out(quick_script, tmp_path):
+    """What is in metrics.json tells of the samples beside it; scores are made when they are first asked for."""
+    about = {'iterations': 12, 'seed': 0, 'n_samples': 100}
+    for flags, expected, is_scored in (
+            ([*TINY, '--no_score'], about, False), (['--resume'], about, True),
+            (['--resume', '--no_score'], about, True),
+            (['--resume', '--no_score', '-n', '14'], {**about, 'iterations': 14}, False)):
+        result = quick_script('gaussian_mixture', '-o', 'run', *flags)
+        assert result.returncode == 0, result.stderr
+        assert ('Scoring' in result.stdout) is ('--no_score' not in flags)
+        metrics = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
+        assert ('mean' in metrics) is is_scored
+        assert {name: metrics[name] for name in expected} == expected
+        assert len(metrics) == len(expected) + is_scored
 
 
 @pytest.mark.parametrize('task', TASKS)

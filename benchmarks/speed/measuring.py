@@ -202,10 +202,10 @@ def measure_startup(rounds: int) -> dict:
 
 def measure_demo(rounds: int) -> dict:
     """By part of the run that `make demo` starts, the seconds that it takes, once a round."""
-    ends = {  # by how its first line begins
+    ends = {  # by how the next part's first line begins
         'Device:': 'start and imports', 'Trained:': 'training, 20,000 iterations, and frames of the video',
-        'Drawing': 'scoring', 'Pictures:': 'drawing'}
-    seconds = {part: [] for part in ends.values()}
+        'Scoring': 'drawing'}
+    seconds = {part: [] for part in [*ends.values(), 'scoring']}
     for i in range(rounds):
         say('the whole run, round {} of {} ...'.format(i + 1, rounds))
         with tempfile.TemporaryDirectory() as folder:
@@ -217,6 +217,7 @@ def measure_demo(rounds: int) -> dict:
                     if part:
                         seconds[part].append(time.perf_counter() - start)
                         start = time.perf_counter()
+            seconds['scoring'].append(time.perf_counter() - start)
             if process.returncode:
                 raise RunFailed('train_gaussian_mixture.py: status {}'.format(process.returncode))
     return seconds

@@ -51,9 +51,9 @@ def show_plane(axes, window: tuple | None = None) -> None:
     axes.tick_params(direction='in', top=True, right=True)
 
 
-def scatter(axes, points: numpy.ndarray, colour: str, size: float = _MARKER_SIZE) -> None:
-    """Points (N, 2) as dots of one colour; ``size`` in matplotlib's squared points."""
-    axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, edgecolors='none')
+def scatter(axes, points: numpy.ndarray, colour: str, size: float = _MARKER_SIZE):
+    """Points (N, 2) as dots of one colour, a collection of matplotlib's; ``size`` in its squared points."""
+    return axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, edgecolors='none')
 
 
 def save(figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
@@ -65,13 +65,29 @@ def save(figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
         file.write(buffer.getvalue())
 
 
-@defaults()
+class PointsPicture:
+    """Data in the plane, (N, 2), and samples that change, in the post's layout and colours.
+
+    For a video: making figure and axes takes nearly as long as drawing them.
+    """
+
+    @defaults()
+    def __init__(self, data: numpy.ndarray, pixels: int = 800):
+        self._figure, axes = _post_axes()
+        scatter(axes, data, DATA_COLOUR)
+        self._samples = scatter(axes, data, SAMPLE_COLOUR)  # until there are some
+        self._pixels_per_inch = pixels / INCHES
+
+    @defaults()
+    def draw(self, path: str | os.PathLike, samples: numpy.ndarray) -> None:
+        """The picture with samples (M, 2), as a PNG file."""
+        self._samples.set_offsets(samples)
+        save(self._figure, path, self._pixels_per_inch)
+
+
 def draw_points(path: str | os.PathLike, data: numpy.ndarray, samples: numpy.ndarray, pixels: int = 800) -> None:
     """Data and samples in the plane, both (N, 2), in the post's layout and colours."""
-    figure, axes = _post_axes()
-    scatter(axes, data, DATA_COLOUR)
-    scatter(axes, samples, SAMPLE_COLOUR)
-    save(figure, path, pixels / INCHES)
+    PointsPicture(data, pixels).draw(path, samples)
 
 
 def draw_grid(path: str | os.PathLike, images: numpy.ndarray, columns: int = 10) -> None:

@@ -38,6 +38,7 @@ class Request:
         communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
         replay (bool): Whether networks that allow it are replayed in place of being called.
         tensorboard (bool): Whether event files are written; ``None``: as the run that is resumed does, else not.
+        score (bool): Whether samples are scored at the end.
         changes (dict): Those settings that were given as flags, or by ``--set``.
     """
 
@@ -52,6 +53,7 @@ class Request:
     communicator: str | None = None
     replay: bool = True
     tensorboard: bool | None = None
+    score: bool = True
     changes: dict = dataclasses.field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -336,6 +338,9 @@ def _add_flags_of_a_run(parser, task):
         '--tensorboard', action=argparse.BooleanOptionalAction,
         help='write the log and the frames of the video as event files, too, into the folder tensorboard of the run; '
              'needs the package tensorboard; a resumed run does as before')
+    parser.add_argument(
+        '--no_score', dest='score', action='store_false',
+        help='leave the metrics out, and what pictures show of them; --resume without it makes them')
     parser.add_argument('--version', action='version', version=VERSION)
 
 

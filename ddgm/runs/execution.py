@@ -39,10 +39,12 @@ class Experiment:
         task (Reference): The data and what samples are held against.
         build_models: ``build_models(settings, rng)`` returns a DEM and a DGM.
         draw_frame: ``draw_frame(path, x)`` draws samples into a small PNG, a frame of the video.
-        draw_figures: ``draw_figures(folder, x, energy, metrics)`` draws the finished models' pictures from samples, the
-            energy as a function of arrays, and the metrics.
+        draw_figures: ``draw_figures(folder, x, energy)`` draws the finished models' pictures from samples and the
+            energy as a function of arrays.
         n_shown (int): Samples in a picture.
         n_colours (int): Colours in the video.
+        draw_scored: ``draw_scored(folder, x, energy, metrics)`` draws those that need metrics too, after scoring;
+            ``metrics`` is empty where that was left out.  ``None``: there are none.
     """
 
     task: Reference
@@ -51,10 +53,11 @@ class Experiment:
     draw_figures: Callable
     n_shown: int
     n_colours: int = 64
+    draw_scored: Callable | None = None
 
 
 def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
-    """Train, write the run folder, draw and score.
+    """Train, draw and score, all into the run folder.
 
     Args:
         folder (ddgm.runs.run_folder.RunFolder): What :func:`ddgm.runs.run_folder.open_run` made of the user's request.
@@ -80,9 +83,9 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
         if not processes.is_first:
             return
         try:
-            _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame)
+            _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame)
         except (KeyboardInterrupt, BrokenPipeError):
-            raise Interrupted('interrupted after training, a snapshot is saved: score and draw with {}'.format(
+            raise Interrupted('interrupted after training, a snapshot is saved: draw and score with {}'.format(
                 _TO_GO_ON)) from None
     except BrokenPipeError:
         raise
@@ -139,7 +142,8 @@ def _prepare(folder, experiment, state, device):
         print(printable(line))
     print('Run folder: {}'.format(printable(folder.path)), flush=True)
     if state.iteration == settings.iterations:
-        print('All iterations were done before: scored and drawn anew; a larger --iterations goes on', flush=True)
+        print('All iterations were done before: {} anew; a larger --iterations goes on'.format(
+            'drawn and scored' if folder.is_scored else 'drawn'), flush=True)
 
 
 def _why_slow():
@@ -230,33 +234,43 @@ class _Journal:
         self._progress.log(entry)
 
 
-def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
-    """Sample, score and draw with the finished models."""
+def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
+    """Sample, draw and score with the finished models; scoring comes last, since it may take longest."""
     settings, task = folder.settings, experiment.task
     print('Trained: {:,} iterations in {}'.format(state.iteration, duration(state.elapsed_time)))
-    print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
+    print('Drawing ...', flush=True)
     energy_model, generative_model, z, x, energy = finish(state, settings, task.draw_data)
     folder.save(run_folder.ENERGY_MODEL, energy_model)
     folder.save(run_folder.GENERATIVE_MODEL, generative_model)
+    folder.drop_metrics_of_others(state.iteration)
     folder.write_samples(x, z)
-    metrics = task.score(x, energy, settings)
-    write_json(folder.file(run_folder.METRICS), {
-        **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
-
-    columns = [('samples', metrics)]
-    real_data = task.real_data(N_SCORED)
-    if real_data is not None:
-        columns.append((task.real_name, task.score(real_data)))
-    print_table(columns)
-
-    print('Drawing ...', flush=True)
-    experiment.draw_figures(folder, sampling.sample(generative_model, fixed_z), energy, metrics)
+    shown = sampling.sample(generative_model, fixed_z)
+    experiment.draw_figures(folder, shown, energy)
     logged = curves_of(folder.log)
     if logged:  # a log that was lost has been told of; an earlier picture of it stays
         plots.draw_curves(folder.figure('curves.png'), logged)
     draw_present_frame()
     post.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), experiment.n_colours)
-    print('Pictures: {}'.format(printable(folder.path / run_folder.FIGURES)))
+    print('Pictures: {}'.format(printable(folder.path / run_folder.FIGURES)), flush=True)
+
+    metrics = _score(folder, task, x, energy) if folder.is_scored else {}
+    if folder.is_scored or not (folder.path / run_folder.METRICS).exists():
+        write_json(folder.file(run_folder.METRICS), {
+            **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
+    if experiment.draw_scored:
+        experiment.draw_scored(folder, shown, energy, metrics)
+
+
+def _score(folder, task, x, energy):
+    """The metrics of samples, which are printed beside those of real data."""
+    print('Scoring {:,} samples ...'.format(N_SCORED), flush=True)
+    metrics = task.score(x, energy, folder.settings)
+    columns = [('samples', metrics)]
+    real_data = task.real_data(N_SCORED)
+    if real_data is not None:
+        columns.append((task.real_name, task.score(real_data)))
+    print_table(columns)
+    return metrics
 
 
 def _is_due(iteration, interval):

@@ -74,6 +74,7 @@ class RunFolder:
         log (ddgm.runs.log.Log): Its log.
         processes (ddgm.runs.processes.Processes): Those that run it.
         replay (bool): Whether networks that allow it are replayed.
+        is_scored (bool): Whether samples are scored at the end.
         standardization (ddgm.data.standardization.Standardization): Of the user's own points, or ``None``.
         asked (frozenset): The settings that the user asked for by name, which data does not decide.
         published (Settings): The preset's own settings, as far as data does not decide them; ``None``: it is not known.
@@ -104,7 +105,7 @@ class RunFolder:
         self.path = pathlib.Path(self.path)
         self.log = Log(self.path / LOG)
         self.processes = Processes()
-        self.replay = True
+        self.replay = self.is_scored = True
         self.events = None
         self._environment = None
         self._damaged = []
@@ -304,6 +305,13 @@ class RunFolder:
         with open_atomically(self.file(SAMPLES)) as file:
             write_arrays(file, {'x': x.astype(numpy.float32), 'z': z.astype(numpy.float32)})
 
+    def drop_metrics_of_others(self, iterations: int) -> None:
+        """Remove the metrics of earlier samples, which had another number of iterations behind them."""
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # there are none, or they say nothing
+            if read_json(self.path / METRICS)['iterations'] == iterations:
+                return
+        (self.path / METRICS).unlink(missing_ok=True)
+
     def save_snapshot(self, state) -> None:
         """Save everything that a continuation needs, after the log's entries; the snapshot before it stays."""
         self.log.flush()
@@ -365,7 +373,7 @@ def open_run(request) -> RunFolder:
     if any(other != asked for other in processes.exchange(asked)):
         raise UsageError('the processes were started with different flags: give all of them the same')
     folder = processes.from_first(lambda: _open(request, task))
-    folder.processes, folder.replay = processes, request.replay
+    folder.processes, folder.replay, folder.is_scored = processes, request.replay, request.score
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
             '--batchsize {} is too small for {} processes, of which each has two samples at least: give a larger one, '

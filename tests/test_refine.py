@@ -118,17 +118,19 @@ def test_proposals_are_for_the_plane(run):
     (['run', '-n', '0'], 'give a whole number from 1 on'),
     (['run', '--proposals', '0'], 'give a whole number from 1 on'),
     (['unfinished'], 'no finished energy model'),
-    (['without'], 'no samples'),
+    (['damaged'], 'no samples'),
     (['run', '-o', 'run.txt'], 'give another folder to --out'),
     (['run', '--task', str(ROOT / 'examples' / 'own_data.py')],
      'run is a run of gaussian_mixture, and --task defines shapes: leave it out'),
 ])
 def test_bad_input_has_one_line(arguments, message, run):
     (run.parent / 'run.txt').touch()
-    for name, files in (('unfinished', ()), ('without', ('energy_model.npz', 'generative_model.npz'))):
-        (run.parent / name).mkdir()
-        for file in ('settings.json', *files):
-            (run.parent / name / file).write_bytes((run / file).read_bytes())
+    (run.parent / 'unfinished').mkdir()
+    shutil.copy(run / 'settings.json', run.parent / 'unfinished')
+    (run.parent / 'damaged').mkdir()
+    for file in ('settings.json', 'energy_model.npz', 'generative_model.npz'):
+        shutil.copy(run / file, run.parent / 'damaged')
+    (run.parent / 'damaged' / 'samples.npz').write_text('none')
     assert message in refusal(main, arguments)
 
 

@@ -25,6 +25,7 @@ from ddgm.data.mnist import MNIST
 from ddgm.data.standardization import Standardization
 from ddgm.evaluation import metrics, tasks
 from ddgm.figures import plots, post
+from ddgm.refine import refinement as refine
 from ddgm.runs import execution, training_state
 from ddgm.support.errors import UsageError
 from ddgm.support.files import read_json
@@ -116,9 +117,11 @@ def test_units_of_the_user(folder, rng):
     assert 'the shape (N, 2), these have (5, 1)' in refusal(theirs.energy, theirs.sample(5)[:, :1])
 
 
-def test_refinement_is_that_of_the_command(folder):
-    from ddgm.refine.__main__ import main as refine
-    refine(['plane', '-n', '5', '-o', 'refined'])
+@pytest.mark.parametrize('name', ['plane', 'ten_gaussians'])
+def test_refinement_is_that_of_the_command(name, folder, monkeypatch):
+    """A model of the package has no samples.npz, and its samples are those all the same."""
+    monkeypatch.setattr(refine, 'N_SCORED', N)
+    refine.refine_run(name, 5, None, 0, 'refined')
     numpy.testing.assert_array_equal(
         ddgm.load('plane').refine(samples_of(folder / 'plane'), steps=5), samples_of(folder / 'refined'))
 
@@ -355,8 +358,8 @@ def test_bad_usage_of_the_command(arguments, message, folder):
 def test_command_lists_models(folder, capsys, monkeypatch):
     models_command.main([])
     first, second, hint = capsys.readouterr().out.splitlines()
-    assert first.startswith('digits          digits: handwritten digits, 28×28 pixels')
-    assert second.startswith('ten_gaussians   ten_gaussians: ten Gaussians')
+    assert first == 'digits          handwritten digits, 28×28 pixels in grey; preset batch_normalized_energy'
+    assert second.startswith('ten_gaussians   ten Gaussians')
     models_command.main(['digits'])
     assert 'CC BY-SA 3.0' in capsys.readouterr().out
     assert "'digit' is no model of the package: give one of digits, ten_gaussians" in refusal(

@@ -1,10 +1,10 @@
 """Samples of a run's energy model itself: those of its generator, moved by Langevin steps that leave its density.
 
-RUN is the folder of a finished run, which stays as it is.  Its samples are moved by Metropolis-adjusted Langevin steps
-under its energy model, and scored beside what they were.  Steps hardly lead from one part of the data to another, so
-they keep how the generator shares its samples among the parts.  In the plane --proposals lets the energy model decide
-that too.  Where data has a range, pixels from 0 to 1, what left it is clipped.  Writes samples.npz, metrics.json and
-samples.png.
+RUN is the folder of a run, which stays as it is, or the name of a model that comes with this package.  Its samples are
+moved by Metropolis-adjusted Langevin steps under its energy model, and scored beside what they were.  Steps hardly lead
+from one part of the data to another, so they keep how the generator shares its samples among the parts.  In the plane
+--proposals lets the energy model decide that too.  Where data has a range, pixels from 0 to 1, what left it is clipped.
+Writes samples.npz, metrics.json and samples.png.
 """
 
 from ddgm.evaluation import tasks
@@ -15,7 +15,7 @@ def parse(arguments=None):
     """Read the command line: ``run``, ``steps``, ``step_size``, ``proposals``, ``out`` and ``task``."""
     parser = command_line.OneLineParser(
         prog='python -m ddgm.refine', description=__doc__, allow_abbrev=False)
-    parser.add_argument('run', metavar='RUN', type=command_line.path_name, help='folder of a finished run')
+    parser.add_argument('run', metavar='RUN', type=command_line.path_name, help='folder of a run, or name of a model')
     parser.add_argument(
         '-n', '--steps', metavar='N', type=command_line.whole_number(1), default=500,
         help='Langevin steps (default: %(default)s)')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from ddgm.evaluation import tasks
+from ddgm.evaluation.metrics import N_SCORED
 from ddgm.figures import post
 from ddgm.runs import run_folder
 from ddgm.support.errors import UsageError, one_line
@@ -23,7 +24,7 @@ def refine_run(
     """Refine a run's samples and write ``samples.npz``, ``metrics.json`` and ``samples.png``.
 
     Args:
-        path: The run's folder.
+        path: The run's folder, or the name of a model of the package.
         n_steps: Langevin steps.
         step_size: Their size, or ``None``: tuned.
         n_proposals: Points of the plane, among which those are chosen that the steps begin with; 0: these are the run's
@@ -43,7 +44,8 @@ def refine_run(
     keep_theirs(out, _FILES, listed(out / run_folder.METRICS, ('run', 'step_size', 'proposals'), _FILES))
     run_folder.keep_apart(out, tasks.find(run.task, own), run.data)
     model = loading.load_run(run, own)
-    x, reference = _samples_of(run), run.open_reference(model.task)
+    reference = run.open_reference(model.task)
+    x = _samples_of(run) if (run.path / run_folder.SAMPLES).exists() else model.sample(N_SCORED)
 
     def tell(line):
         print(line, flush=True)

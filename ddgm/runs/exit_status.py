@@ -61,7 +61,7 @@ def run_script(main: Callable[[], None]) -> None:
         status, line = processes.outcome_of_all(status, line)
     if line is not None:
         program = os.path.basename(sys.argv[0].replace(os.sep + '__main__.py', ''))  # of a package, its name
-        if os.path.basename(os.path.dirname(sys.argv[0])) == 'commands':
+        if os.path.basename(os.path.dirname(sys.argv[0])) == 'commands':  # "ddgm sample" is typed, not sample.py
             program = program.replace('.py', '')
         with contextlib.suppress(OSError):  # the terminal may be gone
             print('{}: {}'.format(program, printable(line)), file=sys.stderr)

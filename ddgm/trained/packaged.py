@@ -23,8 +23,8 @@ def card_of(name: str) -> str:
 
 
 def summary_of(name: str) -> str:
-    """What the card of a model says in its first line."""
-    return card_of(name).splitlines()[0].lstrip('# ')
+    """What the card of a model says in its first line, after the name."""
+    return card_of(name).splitlines()[0].partition(': ')[2]
 
 
 def checksums_of(folder: pathlib.Path) -> str:

@@ -566,8 +566,8 @@ def test_musyoku(sample, tmp_path, rng):
 # ---- a user's file that fails
 
 @pytest.mark.parametrize(('text', 'name', 'words'), [
-    ('x = 1\ny = z\n', 'Generator', "net.py, line 2: NameError: name 'z' is not defined"),
-    ('x = = 1\n', 'Generator', 'net.py: SyntaxError'),
+    ('x = 1\ny = z\n', 'Generator', "net.py, line 2: can't be imported (NameError: name 'z' is not"),
+    ('x = = 1\n', 'Generator', "net.py: can't be imported (SyntaxError"),
     ('x = 1\n', 'Generator', "net.py: has no 'Generator': give FILE:NAME to --generator"),
     ('def Generator():\n    return 3\n', 'Generator', 'net.py: Generator is no generator: derive it from'),
     ('import chainer\nGenerator = chainer.Chain\n', 'Generator', 'Generator is no generator: derive it from'),

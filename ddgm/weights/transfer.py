@@ -103,7 +103,11 @@ def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: 
     _keep_out_of_runs(out, source, source.parent)
     file, _, maker = network.rpartition(':')
     with _told_in_a_line(file):
-        generator = _made_by(file, maker)
+        cure = 'give FILE:NAME to --generator'
+        module = tasks.import_file(file, cure)
+        if not hasattr(module, maker):
+            raise UsageError('{}: has no {!r}: {}'.format(file, maker, cure))
+        generator = getattr(module, maker)()
         if not isinstance(generator, chainer.Link) or not hasattr(generator, 'draw_latent'):
             raise UsageError('{}: {} is no generator: derive it from ddgm.models.DeepGenerativeModel'.format(
                 file, maker))
@@ -145,14 +149,6 @@ def _load(model, source, stem, name, eps):
         print('{}: {} of {} arrays are taken as the {}, without {!r} before their names'.format(
             path, sum(name.startswith(beginning) for name in taken), len(arrays), stem,
             '.'.join(filter(None, [part, beginning]))))
-
-
-def _made_by(file, name):
-    """What a class or function of a user's file makes."""
-    module = tasks.import_file(file, 'give FILE:NAME to --generator')
-    if not hasattr(module, name):
-        raise UsageError('{}: has no {!r}: give FILE:NAME to --generator'.format(file, name))
-    return getattr(module, name)()
 
 
 @contextlib.contextmanager

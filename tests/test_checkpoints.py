@@ -16,7 +16,7 @@ import pytest
 from chainer import functions as F, links as L, serializers
 from conftest import ROOT, refusal
 from fuzzing import safetensors_of
-from test_pytorch_names import started
+from test_pytorch_names import assert_same, started
 
 from ddgm.models import DeepGenerativeModel
 from ddgm.networks import toy
@@ -44,12 +44,6 @@ def loaded(index, *arguments, **options):
     model = toy.build_models(SETTINGS, numpy.random.default_rng(0))[index]
     beginning = pytorch_names.load(model, *arguments, **options)
     return beginning, pytorch_names.export(model)
-
-
-def assert_same(arrays, others):
-    assert arrays.keys() == others.keys()
-    for name in arrays:
-        numpy.testing.assert_array_equal(arrays[name], others[name], err_msg=name)
 
 
 def tensors(torch, arrays):

@@ -16,7 +16,6 @@ import zipfile
 import numpy
 from PIL import Image, PngImagePlugin
 
-from ddgm import training
 from ddgm.compare import entries
 from ddgm.data.distributions import GaussianMixture
 from ddgm.data.image_folder import ImageFolder
@@ -227,10 +226,9 @@ class Snapshots:
             self.folder.settings, toy.build_models, GaussianMixture().sample, training_state.open_device('@numpy'))
 
     def _train(self, n):
-        settings, state = self.folder.settings, self.state
-        return training.train(
-            state.energy_optimizer, state.generator_optimizer, draw_data=GaussianMixture().sample,
-            batchsize=settings.batchsize, seed=settings.seed, start=state.iteration, iterations=state.iteration + n)
+        return training_state.iterations_of(
+            self.state, GaussianMixture().sample,
+            dataclasses.replace(self.folder.settings, iterations=self.state.iteration + n))
 
     def read(self, content, i):
         self.path.write_bytes(content)
@@ -360,10 +358,11 @@ def _changed_event(content, rng):
         if rng.random() < 0.5:
             value.tensor.tensor_shape.dim.add(size=int(rng.choice([-1, 1, 2 ** 40])))
         records[i] = event.SerializeToString()
-    return _event_file(records)
+    return event_file(records)
 
 
-def _event_file(records):
+def event_file(records):
+    """The bytes of an event file of TensorBoard that holds these serialized events."""
     from tensorboard.summary.writer.record_writer import RecordWriter
     file = io.BytesIO()
     writer = RecordWriter(file)
@@ -387,7 +386,7 @@ class EventFiles(_Compared):
             event.summary.value.add(tag='train/dgm_loss').tensor.CopyFrom(make_tensor_proto(i / 7))
             event.summary.value.add(tag='picture').image.encoded_image_string = bytes(20)
             records.append(event.SerializeToString())
-        self.sound = [_event_file(records)]
+        self.sound = [event_file(records)]
 
 
 class Weights:

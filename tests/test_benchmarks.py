@@ -48,11 +48,9 @@ def test_commands_of_the_posts_pictures(run, tmp_path):
 
 
 @pytest.mark.parametrize('flag', ['--out', '--small'])
-def test_pictures_among_the_icons(flag, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, 'argv', [
-        'post_pictures.py', '--out', str(tmp_path / 'post'), '--images', str(tmp_path / 'icons'), flag,
-        str(tmp_path / 'icons' / 'post')])
-    assert 'give another folder to ' + flag in refusal(post_pictures.main)
+def test_pictures_among_the_icons(flag, tmp_path):
+    assert 'give another folder to ' + flag in refusal(post_pictures.main, [
+        '--out', str(tmp_path / 'post'), '--images', str(tmp_path / 'icons'), flag, str(tmp_path / 'icons' / 'post')])
     assert not list(tmp_path.iterdir())
 
 
@@ -314,7 +312,6 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, 'ROOT', tmp_path)
     monkeypatch.setattr(measure, 'RESULTS', tmp_path / 'docs' / 'results')
     monkeypatch.setattr(measure, 'ALL', (catalogue.Result('one', ('-m', 'benchmarks.one'), 90),))
-    monkeypatch.setattr(sys, 'argv', ['measure.py'])
     return tmp_path, commit
 
 
@@ -325,32 +322,30 @@ def test_results_of_the_present_code_are_not_measured_again(steps, file, stays, 
     """One of steps follows their code alone."""
     root, commit = project
     monkeypatch.setattr(measure, 'ALL', (dataclasses.replace(measure.ALL[0], steps=steps),))
-    measure.main()
+    measure.main([])
     with open(root / file, 'a') as changed:
         changed.write('#')
     commit()
     assert 'measured' in capfd.readouterr().out
-    measure.main()
+    measure.main([])
     printed = capfd.readouterr().out
     assert printed.startswith('1 of 1' if stays else '0 of 1')
     assert ('measured' in printed) != stays
 
 
-def test_list_of_what_is_left(project, capfd, monkeypatch):
+def test_list_of_what_is_left(project, capfd):
     path = project[0] / 'docs' / 'results' / 'one.json'
     path.write_text('{"made": {"commit": null}}')
-    monkeypatch.setattr(sys, 'argv', ['measure.py', '--list'])
-    measure.main()
+    measure.main(['--list'])
     assert capfd.readouterr().out == (
         '0 of 1 results are of the present code; left: 1.5 hours\n   90 min  one\n')
-    monkeypatch.setattr(sys, 'argv', ['measure.py', '--only', 'two'])
-    assert refusal(measure.main) == '--only: no two: there are one'
+    assert refusal(measure.main, ['--only', 'two']) == '--only: no two: there are one'
 
 
-def test_nothing_is_measured_with_code_that_is_not_committed(project, monkeypatch):
+def test_nothing_is_measured_with_code_that_is_not_committed(project):
     root, _ = project
     (root / 'ddgm' / 'code.py').write_text('2')
-    assert 'commit first' in refusal(measure.main)
+    assert 'commit first' in refusal(measure.main, [])
     assert not list((root / 'docs' / 'results').iterdir())
 
 
@@ -360,17 +355,16 @@ def test_results_of_code_that_computes_the_same_bits_are_kept(is_same, program_s
     root, commit = project
     result = dataclasses.replace(measure.ALL[0], presets=('a/b',))
     monkeypatch.setattr(measure, 'ALL', (result,))
-    measure.main()
+    measure.main([])
     commit()
     measured, compared = measure.commit_of(result), []
     program = root / ('ddgm/code.py' if program_stays else 'benchmarks/one.py')
     program.write_text(program.read_text() + '#')
     commit()
     monkeypatch.setattr(same_bits, 'compare', lambda *arguments: compared.append(arguments) or is_same)
-    monkeypatch.setattr(sys, 'argv', ['measure.py', '--same_bits'])
     path = root / 'docs' / 'results' / 'one.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), 'tables': {}}))
-    measure.main()
+    measure.main(['--same_bits'])
     assert [(commit, data, names) for commit, data, _, names in compared] == program_stays * [
         (measured, {}, ('a/b',))]
     assert measure.is_current(result) == (is_same and program_stays)
@@ -380,7 +374,7 @@ def test_results_of_code_that_computes_the_same_bits_are_kept(is_same, program_s
 
 def test_a_result_stays_where_its_program_was_moved(project):
     root, commit = project
-    measure.main()
+    measure.main([])
     commit()
     (root / 'benchmarks' / 'one.py').rename(root / 'benchmarks' / 'two.py')
     result = dataclasses.replace(measure.ALL[0], words=('-m', 'benchmarks.two'))

@@ -16,7 +16,7 @@ import pytest
 from chainer import functions as F, links as L, serializers
 from conftest import ROOT, refusal
 from fuzzing import safetensors_of
-from test_pytorch_names import started
+from test_pytorch_names import assert_same, started
 
 from ddgm.models import DeepGenerativeModel
 from ddgm.networks import toy
@@ -44,12 +44,6 @@ def loaded(index, *arguments, **options):
     model = toy.build_models(SETTINGS, numpy.random.default_rng(0))[index]
     beginning = pytorch_names.load(model, *arguments, **options)
     return beginning, pytorch_names.export(model)
-
-
-def assert_same(arrays, others):
-    assert arrays.keys() == others.keys()
-    for name in arrays:
-        numpy.testing.assert_array_equal(arrays[name], others[name], err_msg=name)
 
 
 def tensors(torch, arrays):
@@ -585,8 +579,8 @@ def test_musyoku(sample, tmp_path, rng):
 # ---- a user's file that fails
 
 @pytest.mark.parametrize(('text', 'name', 'words'), [
-    ('x = 1\ny = z\n', 'Generator', "net.py, line 2: NameError: name 'z' is not defined"),
-    ('x = = 1\n', 'Generator', 'net.py: SyntaxError'),
+    ('x = 1\ny = z\n', 'Generator', "net.py, line 2: can't be imported (NameError: name 'z' is not"),
+    ('x = = 1\n', 'Generator', "net.py: can't be imported (SyntaxError"),
     ('x = 1\n', 'Generator', "net.py: has no 'Generator': give FILE:NAME to --generator"),
     ('def Generator():\n    return 3\n', 'Generator', 'net.py: Generator is no generator: derive it from'),
     ('import chainer\nGenerator = chainer.Chain\n', 'Generator', 'Generator is no generator: derive it from'),

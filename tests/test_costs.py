@@ -8,6 +8,7 @@ needs it.
 import collections
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 import tracemalloc
@@ -25,6 +26,7 @@ from ddgm.evaluation import tasks
 from ddgm.fast import functions, links as fast_links, optimizers, strategy
 from ddgm.fast.elementary import FirstOrderFunction
 from ddgm.presets import PRESETS
+from ddgm.runs import training_state
 
 WARM_UP = 2  # iterations after which buffers and tables exist
 FOLDERS = tuple(os.path.dirname(package.__file__) + os.sep for package in (ddgm, chainer))
@@ -125,16 +127,12 @@ def build_loop(task):
     """Both optimizers, and the loop behind its warm-up."""
     changes, draw_data = TASKS[task]
     settings = dataclasses.replace(next(iter(PRESETS[task].values())).settings, **changes)
-    rng = training.random_generator(0, training.START)
-    pair = tasks.build_models(task, settings, rng)
-    training.start_models(*pair, draw_data, settings.start_size, rng)
-    pair = [training.make_optimizer(model) for model in pair]
-    loop = training.train(
-        *pair, draw_data=draw_data, batchsize=settings.batchsize, seed=0, iterations=1000,
-        strategy=strategy.Fast())
+    state = training_state.build_state(
+        settings, functools.partial(tasks.build_models, task), draw_data, chainer.get_device('@numpy'))
+    loop = training_state.iterations_of(state, draw_data, settings)
     for _ in range(WARM_UP):
         next(loop)
-    return pair, loop
+    return [state.energy_optimizer, state.generator_optimizer], loop
 
 
 def measure(task):

@@ -246,13 +246,30 @@ def test_points_of_other_dimensions(rng):
                 metric(*map(rng.standard_normal, shapes))
 
 
-def test_cosine_and_area_of_small_types():
-    assert metrics.cosine(numpy.array([200, 0], dtype=numpy.uint8), numpy.array([200, 200], dtype=numpy.uint8)) \
-        == pytest.approx(0.5 ** 0.5)
-    assert metrics.cosine(numpy.full(3, 300, dtype=numpy.float16), numpy.ones(3)) == pytest.approx(1)
-    assert metrics.area_under_curve(numpy.array([1, 2], dtype=numpy.uint8), [2, 3]) == 7 / 8
+def test_area_under_curve_of_two_gaussians(rng):
+    """P(a < b) = Φ((μ_b − μ_a)/√2): at a distance of √2·0.8416 it is 0.8."""
+    a, b = rng.standard_normal(20_000), rng.standard_normal(30_000) + 2 ** 0.5 * 0.8416
+    assert metrics.area_under_curve(a, b) == pytest.approx(0.8, abs=0.01)
+    assert metrics.area_under_curve(numpy.array([1, 2], dtype=numpy.uint8), [2, 3]) == 7 / 8  # a tie counts half
+    assert metrics.area_under_curve([1, 2], [0]) == 0
     with pytest.raises(ValueError, match='1 scores and 0 others'):
         metrics.area_under_curve([1], [])
+
+
+@pytest.mark.parametrize(('x', 'y', 'expected'), [
+    (numpy.array([200, 0], dtype=numpy.uint8), numpy.array([200, 200], dtype=numpy.uint8), 0.5 ** 0.5),
+    (numpy.full(3, 300, dtype=numpy.float16), numpy.ones(3), 1), ([1.0, 0], [2.0, 2], 0.5 ** 0.5), ([0, 0], [1, 1], 0)])
+def test_cosine(x, y, expected):
+    assert metrics.cosine(x, y) == pytest.approx(expected)
+
+
+def test_canonical_correlations_of_known_ones(rng):
+    """Two pairs of variables with correlations 0.9 and 0.3, hidden by linear maps."""
+    z = rng.standard_normal((50_000, 4))
+    x, y = z[:, :2], numpy.array([0.9, 0.3]) * z[:, :2] + (1 - numpy.array([0.9, 0.3]) ** 2) ** 0.5 * z[:, 2:]
+    found = metrics.canonical_correlations(x @ rng.normal(size=(2, 2)) + 5, y @ rng.normal(size=(2, 3)))
+    numpy.testing.assert_allclose(found, [0.9, 0.3], atol=0.02)
+    numpy.testing.assert_allclose(metrics.canonical_correlations(x, x[:, ::-1]), 1)
 
 
 def test_mmd_against_loops(rng):

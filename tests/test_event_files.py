@@ -1,10 +1,10 @@
 """Event files of TensorBoard, as PyTorch and TensorFlow write them: one, several of a folder, folders of runs."""
 
-import io
 import os
 
 import numpy
 import pytest
+from fuzzing import event_file
 
 import train_gaussian_mixture
 from ddgm.compare import entries
@@ -14,7 +14,6 @@ from ddgm.support.errors import UsageError
 REASON = 'tensorboard is not installed: make test-parity'
 event_pb2 = pytest.importorskip('tensorboard.compat.proto.event_pb2', reason=REASON)
 event_file_loader = pytest.importorskip('tensorboard.backend.event_processing.event_file_loader', reason=REASON)
-record_writer = pytest.importorskip('tensorboard.summary.writer.record_writer', reason=REASON)
 tensor_util = pytest.importorskip('tensorboard.util.tensor_util', reason=REASON)
 
 XPLUTOY = ('dem_loss', 'dem_energy_g', 'dem_energy_x', 'dgm_loss')
@@ -34,17 +33,15 @@ def save(tmp_path):
     def save(folder, scalars, number=1):
         path = tmp_path / folder / 'events.out.tfevents.{}.host'.format(number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = io.BytesIO()
-        writer = record_writer.RecordWriter(file)
-        writer.write(event_pb2.Event(file_version='brain.Event:2').SerializeToString())
+        records = [event_pb2.Event(file_version='brain.Event:2').SerializeToString()]
         for tag, step, value in scalars:
             event = event_pb2.Event(step=step, wall_time=1478649600.1)
             if isinstance(value, float):
                 event.summary.value.add(tag=tag, simple_value=value)
             else:
                 event.summary.value.add(tag=tag).tensor.CopyFrom(value)
-            writer.write(event.SerializeToString())
-        path.write_bytes(file.getvalue())
+            records.append(event.SerializeToString())
+        path.write_bytes(event_file(records))
         return path
     return save
 
@@ -103,8 +100,7 @@ def test_no_events(content, save):
 
 def test_event_that_is_none(save):
     path = save('a', [])
-    with open(path, 'ab') as file:
-        record_writer.RecordWriter(file).write(b'\xff' * 20)
+    path.write_bytes(path.read_bytes() + event_file([b'\xff' * 20]))
     with pytest.raises(UsageError, match='can\'t be read as a log'):
         only(path)
 

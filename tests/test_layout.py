@@ -3,6 +3,7 @@
 import chainer
 import numpy
 import pytest
+from test_fast_functions import as_convolutions_lie
 
 from ddgm.fast import layout
 
@@ -12,10 +13,6 @@ SHAPES = [(4, 3, 8, 8), (3, 2, 5, 7), (64, 3, 64, 64), (2, 1, 1, 1), (0, 3, 4, 4
 @pytest.fixture(params=SHAPES, ids=str)
 def x(request, rng):
     return rng.normal(size=request.param).astype(numpy.float32)
-
-
-def as_convolutions_lie(x):
-    return numpy.ascontiguousarray(x.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
 
 
 def test_channels_first(x, device):

@@ -20,7 +20,7 @@ NUMBERS = sum(int(numpy.prod(shape)) for shape in SHAPES.values())
 both = pytest.mark.parametrize('name', HYPERPARAMETERS)
 
 
-def build(device, dtype=numpy.float32):
+def build(device='@numpy', dtype=numpy.float32):
     """A model of several parameters; always the same numbers."""
     rng = numpy.random.default_rng(3)
     model = chainer.Link()
@@ -42,6 +42,11 @@ def of_chainer(name, model, gradient_norm=0.0, weight_decay=0.0, **hyperparamete
     if weight_decay:
         optimizer.add_hook(optimizer_hooks.WeightDecay(weight_decay))
     return optimizer
+
+
+def both_of(name, *of_model, **options):
+    """Ours and Chainer's, each of a model of its own."""
+    return [make(name, build(*of_model), **options) for make in (own, of_chainer)]
 
 
 def set_gradients(model, step, size=1.0):
@@ -101,7 +106,7 @@ def assert_same(arrays, others):
 @both
 def test_same_steps_as_chainer(name, dtype, options, device):
     """Twenty of them, in each the parameters and the states; the gradient has a norm of about 12."""
-    pair = own(name, build(device, dtype), **options), of_chainer(name, build(device, dtype), **options)
+    pair = both_of(name, device, dtype, **options)
     steps_of_both(pair, 0, 20, rtol=1e-10 if dtype == numpy.float64 else 1e-4)
     before = build(device, dtype)
     assert all(bool((old.array != new.array).all()) for old, new in zip(before.params(), pair[0].target.params()))
@@ -111,20 +116,29 @@ def test_same_steps_as_chainer(name, dtype, options, device):
 @both
 def test_parts_of_any_size(name, n, monkeypatch):
     """Whether a part holds several parameters or a parameter takes several parts, every bit is the same."""
-    device = chainer.get_device('@numpy')
-    whole = own(name, build(device), weight_decay=0.1, gradient_norm=3.0)
+    whole, parted = (own(name, build(), weight_decay=0.1, gradient_norm=3.0) for _ in range(2))
     step(whole, 0, 5)
     monkeypatch.setattr(optimizers, '_PART', n)
-    parted = own(name, build(device), weight_decay=0.1, gradient_norm=3.0)
-    seen = []
-    update_part = parted.update_part
-    monkeypatch.setattr(
-        parted, 'update_part', lambda parameters, *others: seen.append(parameters.size) or update_part(
-            parameters, *others))
+    seen, update_part = [], parted.update_part
+
+    def noted(parameters, *others):
+        seen.append(parameters.size)
+        update_part(parameters, *others)
+    monkeypatch.setattr(parted, 'update_part', noted)
     step(parted, 0, 5)
     assert sum(seen) == 5 * NUMBERS
     assert len(seen) == 5 * -(-NUMBERS // n)
     assert_same(arrays_of(parted), arrays_of(whole))
+
+
+@both
+def test_gradient_stays_as_it_is(name, device):
+    """That of a single parameter is no copy."""
+    optimizer = own(name, chainer.links.Bias(shape=(2,)), gradient_norm=3.0)
+    optimizer.target.to_device(device)
+    optimizer.target.b.grad = device.xp.array([3, 4], dtype=numpy.float32)
+    optimizer.update()
+    assert optimizer.target.b.grad.tolist() == [3, 4]
 
 
 @both
@@ -146,7 +160,7 @@ def test_order_of_a_gradient_in_memory(name, device):
 @both
 def test_no_gradient_counts_as_zero(name, device):
     """As in Chainer: the averages go on, the penalty too."""
-    pair = [make(name, build(device), weight_decay=0.1, gradient_norm=3.0) for make in (own, of_chainer)]
+    pair = both_of(name, device, weight_decay=0.1, gradient_norm=3.0)
     for i in range(4):
         for optimizer in pair:
             set_gradients(optimizer.target, i)
@@ -184,7 +198,7 @@ def test_gradient_that_is_not_finite_shows(name, value, device):
 def test_loss_function(name, device, rng):
     """``update(lossfun, ...)`` takes the gradient itself, whatever gradients there were."""
     x = device.send(rng.normal(size=(4, 5)).astype(numpy.float32))
-    pair = [make(name, build(device), gradient_norm=3.0) for make in (own, of_chainer)]
+    pair = both_of(name, device, gradient_norm=3.0)
     for optimizer in pair:
         set_gradients(optimizer.target, 0, size=100.0)
         for _ in range(3):
@@ -199,7 +213,7 @@ def test_loss_function(name, device, rng):
 @both
 def test_change_of_device(name):
     """To a GPU and back in the middle of a training."""
-    pair = own(name, build(chainer.get_device('@numpy'))), own(name, build(chainer.get_device('@numpy')))
+    pair = own(name, build()), own(name, build())
     for first, specifier in ((0, '@numpy'), (2, '@cupy:0'), (4, '@numpy')):
         pair[1].target.to_device(specifier)
         for optimizer in pair:
@@ -246,7 +260,7 @@ def test_saved_and_loaded_goes_on_to_the_same_bits(name, at, updated_before, dev
 def test_copies_of_an_optimizer(name, copied):
     """With their model, before and after updates; each goes on by itself."""
     for at in (0, 3):
-        optimizer = own(name, build(chainer.get_device('@numpy')), averaged=True)
+        optimizer = own(name, build(), averaged=True)
         optimizer.target.b.update_rule.add_hook(optimizer_hooks.WeightDecay(0.1))
         step(optimizer, 0, at)
         other = copied(optimizer)
@@ -274,13 +288,13 @@ def test_snapshots_of_chainer(name, saving, loading, device):
 @both
 def test_damaged_snapshot_is_refused(name):
     """A state of another shape, or none at all."""
-    optimizer = own(name, build(chainer.get_device('@numpy')))
+    optimizer = own(name, build())
     step(optimizer, 0, 1)
     saved = save(optimizer)
     key = 'optimizer/W/' + STATES[name]
     for damaged in ({**saved, key: numpy.zeros(3)}, {k: v for k, v in saved.items() if k != key}):
         with pytest.raises((ValueError, KeyError)):
-            load(damaged, own(name, build(chainer.get_device('@numpy'))))
+            load(damaged, own(name, build()))
 
 
 # ---- parameters that do not follow the optimizer: Chainer updates them, with what is ours
@@ -352,8 +366,7 @@ def test_change_is_obeyed_as_by_chainer(name, change, specifier, dtype, options)
 @pytest.mark.parametrize('options', [
     {'amsgrad': True}, {'adabound': True}, {'eta': 0.5, 'weight_decay_rate': 0.1}], ids=str)
 def test_further_options_of_chainer(options):
-    pair = [
-        make('Adam', build(chainer.get_device('@numpy')), gradient_norm=3.0, **options) for make in (own, of_chainer)]
+    pair = both_of('Adam', gradient_norm=3.0, **options)
     steps_of_both(pair, 0, 4)
     load(save(pair[1]), pair[0])
     steps_of_both(pair, 4, 6)
@@ -364,7 +377,7 @@ def test_several_links_share_a_parameter(name):
     """Chainer updates it for each of them."""
     pair = []
     for make in (own, of_chainer):
-        model = chainer.Sequential(build(chainer.get_device('@numpy')), build(chainer.get_device('@numpy')))
+        model = chainer.Sequential(build(), build())
         with model[1].init_scope():
             model[1].W = model[0].W
         pair.append(make(name, model))
@@ -376,7 +389,7 @@ def test_several_links_share_a_parameter(name):
 @both
 def test_scaled_losses(name, scale):
     """By a number, or one that is found; in half precision with updates in single.  Infinite ones change nothing."""
-    pair = [make(name, build(chainer.get_device('@numpy'), numpy.float16)) for make in (own, of_chainer)]
+    pair = both_of(name, '@numpy', numpy.float16)
     for optimizer in pair:
         optimizer.loss_scaling(scale=scale)
         optimizer.use_fp32_update()
@@ -385,13 +398,13 @@ def test_scaled_losses(name, scale):
                 optimizer.update(lambda W, factor=factor: chainer.functions.sum(W * W) * factor, optimizer.target.W)
     assert_close(*pair, rtol=1e-3)
     assert numpy.isfinite(pair[0].target.W.array).all()
-    assert (pair[0].target.W.array != build(chainer.get_device('@numpy'), numpy.float16).W.array).all()
+    assert (pair[0].target.W.array != build(dtype=numpy.float16).W.array).all()
 
 
 @pytest.mark.filterwarnings('ignore:GradientMethod.use_cleargrads')
 @both
 def test_gradients_that_are_cleared_to_zeros(name):
-    optimizer, seen = own(name, build(chainer.get_device('@numpy'))), []
+    optimizer, seen = own(name, build()), []
     optimizer.use_cleargrads(False)
     optimizer.target.zerograds = lambda: seen.append(optimizer.target.cleargrads())
     optimizer.update(chainer.functions.sum, optimizer.target.W)
@@ -401,7 +414,7 @@ def test_gradients_that_are_cleared_to_zeros(name):
 @both
 def test_what_is_ours_holds_for_parameters_with_their_own_rate(name):
     """A rate that falls and averages; an update rule without that rate is refused by name."""
-    pair = [own(name, build(chainer.get_device('@numpy')), averaged=True, decay_from=2) for _ in range(2)]
+    pair = [own(name, build(), averaged=True, decay_from=2) for _ in range(2)]
     for parameter in pair[1].target.params():
         setattr(parameter.update_rule.hyperparam, RATE[name], HYPERPARAMETERS[name][RATE[name]])
     steps_of_both(pair, 0, 6)
@@ -433,16 +446,12 @@ def test_average_of_parameters_that_stand_still(name):
 
 @both
 def test_changed_clipping_and_weight_decay_take_effect(name, device):
-    changed = own(name, build(device), gradient_norm=3.0)
-    step(changed, 0, 1)
+    pair = changed, other = both_of(name, device, gradient_norm=3.0)
+    steps_of_both(pair, 0, 1)
     changed.gradient_norm, changed.weight_decay = 0.0, 0.2
-    step(changed, 1, 2)
-    other = of_chainer(name, build(device), gradient_norm=3.0)
-    step(other, 0, 1)
     other.remove_hook('GradientClipping')
     other.add_hook(optimizer_hooks.WeightDecay(0.2))
-    step(other, 1, 2)
-    assert_close(changed, other, rtol=1e-4)
+    steps_of_both(pair, 1, 2)
 
 
 @both
@@ -451,7 +460,7 @@ def test_hooks_of_the_user(name, device):
     def watching(when, seen):
         return lambda optimizer: seen.append(
             (when, optimizer.t, chainer.cuda.to_cpu(optimizer.target.W.array).copy()))
-    pair, seen = [make(name, build(device)) for make in (own, of_chainer)], ([], [])
+    pair, seen = both_of(name, device), ([], [])
     for optimizer, by_it in zip(pair, seen):
         optimizer.add_hook(watching('first', by_it), 'first', timing='pre')
         optimizer.add_hook(optimizer_hooks.WeightDecay(0.3))
@@ -504,9 +513,8 @@ def test_hyperparameters_are_chainers():
 def test_learning_rate_falls_as_a_power(name, device):
     """Each update is that of Chainer's optimizer whose rate somebody sets by hand."""
     mine, theirs = own(name, build(device), decay_from=4, decay_power=1.5), of_chainer(name, build(device))
-    rate = 'alpha' if name == 'Adam' else 'lr'
     for t in range(1, 13):
-        setattr(theirs, rate, HYPERPARAMETERS[name][rate] * min(1, (4 / t) ** 1.5))
+        setattr(theirs, RATE[name], HYPERPARAMETERS[name][RATE[name]] * min(1, (4 / t) ** 1.5))
         step(mine, t, t + 1)
         step(theirs, t, t + 1)
     assert_close(mine, theirs)

@@ -16,13 +16,13 @@ import chainer
 import numpy
 import pytest
 from conftest import ROOT
+from test_pytorch_names import assert_same
 
 from benchmarks.results import beside_pytorch
+from benchmarks.speed.sides import problem
 from ddgm import objectives, training
-from ddgm.data.distributions import GaussianMixture
-from ddgm.evaluation import sampling
+from ddgm.evaluation import sampling, tasks
 from ddgm.fast.links import BatchNormalization
-from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 from ddgm.runs import training_state
 from ddgm.studies import study
@@ -32,8 +32,6 @@ from ddgm.weights import pytorch_names
 torch = pytest.importorskip('torch', reason='PyTorch is not installed: make test-parity')
 
 import torch_twin  # noqa: E402  (which needs it)
-
-NETWORKS = {'gaussian_mixture': toy, 'mnist': mnist, 'images': images}
 
 SMALL_DIGITS = {'batchsize': 16, 'start_size': 500}
 SMALL_IMAGES = {'batchsize': 6, 'start_size': 32, 'width': 0.125}
@@ -75,32 +73,14 @@ def settings_of(case):
     return dataclasses.replace(PRESETS[case.task][case.preset].settings, **case.changes)
 
 
-def draw_digits(binarized, n, rng):
-    """Dark grey squares, five hundred different images."""
-    squares = numpy.random.default_rng(1).random((500, 7, 7), dtype=numpy.float32).repeat(4, 1).repeat(4, 2)
-    x = (0.05 + 0.3 * squares.reshape(500, 784))[rng.integers(500, size=n)]
-    return (rng.random(x.shape) < x).astype(numpy.float32) if binarized else x
-
-
-def draw_pictures(n, rng):
-    """Pale squares under some noise."""
-    squares = rng.random((n, 3, 8, 8), dtype=numpy.float32).repeat(8, 2).repeat(8, 3)
-    return 0.3 + 0.5 * squares + 0.2 * rng.random(squares.shape, dtype=numpy.float32)
-
-
 def data_of(case):
     """``draw_data`` for :func:`ddgm.training.train`, in the present number type."""
-    draw = {
-        'gaussian_mixture': GaussianMixture().sample,
-        'mnist': functools.partial(draw_digits, getattr(settings_of(case), 'binarized', None)),
-        'images': draw_pictures,
-    }[case.task]
-    return lambda n, rng: draw(n, rng).astype(chainer.config.dtype)
+    return lambda n, rng: problem.draw_data(case.task, settings_of(case), n, rng).astype(chainer.config.dtype)
 
 
 def build_models(case, settings, rng):
     """Our models as the preset says, for the present number type."""
-    energy_model, generative_model = NETWORKS[case.task].build_models(settings, rng)
+    energy_model, generative_model = tasks.build_models(case.task, settings, rng)
     if case.task == 'images':
         # With the preset's weights hardly anything of x gets through networks as narrow as these.
         for model in (energy_model, generative_model):
@@ -270,30 +250,20 @@ def test_iterations(case):
         assert_same_statistics(model, twin, 1e-4)
     z = state.models[1].draw_latent(100, numpy.random.default_rng(4))
     assert_close(sampling.sample(state.models[1], z), samples_of(twins[1], z), 1e-4)
-
-
-# ---- the way back
-
-def fresh_models(case):
-    """Our models with other weights, before weight normalization has seen a batch."""
-    return build_models(case, settings_of(case), numpy.random.default_rng(5))
-
-
-@every_case
-def test_a_trained_twin_loaded(case):
-    """And back again, to the bit."""
-    _, twins = stirred_pair(case)
-    train_twins(case, twins, 3)
+    # The way back, and there again to the bit.
     loaded = fresh_models(case)
     for model, twin in zip(loaded, twins):
         arrays = arrays_of(twin)
         pytorch_names.load(model, arrays)
         again = pytorch_names.export(model)
-        assert again.keys() == arrays.keys()
-        for name in arrays:
-            assert again[name].dtype == arrays[name].dtype
-            numpy.testing.assert_array_equal(again[name], arrays[name], err_msg=name)
+        assert_same(again, arrays)
+        assert all(again[name].dtype == array.dtype for name, array in arrays.items())
     assert_same_in_test_mode(case, loaded, twins)
+
+
+def fresh_models(case):
+    """Our models with other weights, before weight normalization has seen a batch."""
+    return build_models(case, settings_of(case), numpy.random.default_rng(5))
 
 
 @every_case
@@ -360,7 +330,4 @@ def test_lines_for_pytorch(tmp_path, monkeypatch):
     z = inputs_of(CASES[0], generative_model)[1]
     assert_close(sampling.sample(generative_model, z), samples_of(names['generator'], z), 1e-5)
     assert names['samples'].shape == (2500, 2)
-    written = read_arrays('torch/generative_model.npz')
-    assert written.keys() == arrays.keys()
-    for name in arrays:
-        numpy.testing.assert_array_equal(written[name], arrays[name], err_msg=name)
+    assert_same(read_arrays('torch/generative_model.npz'), arrays)

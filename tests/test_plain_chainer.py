@@ -10,6 +10,7 @@ import numpy
 import pytest
 from conftest import HANGS_AFTER, ROOT
 from PIL import Image
+from test_training import run
 
 from ddgm import training
 from ddgm.data.distributions import GaussianMixture
@@ -58,11 +59,8 @@ def our_losses(models, batches, monkeypatch):
     _, generative_model = models
     data, latent = iter([x for x, _, _ in batches]), iter([z for _, *both in batches for z in both])
     monkeypatch.setattr(generative_model, 'draw_latent', lambda n, rng: next(latent))
-    optimizers = [training.make_optimizer(model) for model in models]
-    return [
-        {name: float(loss) for name, loss in observation.items()} for _, observation in training.train(
-            *optimizers, draw_data=lambda n, rng: next(data), batchsize=SETTINGS.batchsize, seed=0,
-            iterations=len(batches))]
+    return [{name: float(loss) for name, loss in observation.items()} for observation in run(
+        models, draw_data=lambda n, rng: next(data), batchsize=SETTINGS.batchsize, iterations=len(batches))]
 
 
 def their_losses(models, batches):

@@ -10,17 +10,13 @@ import pytest
 from chainer import initializers
 
 from ddgm import links, training
-from ddgm.evaluation import sampling
+from ddgm.evaluation import sampling, tasks
 from ddgm.fast import links as fast_links
-from ddgm.networks import images, mnist, toy
 from ddgm.presets import PRESETS
 from ddgm.support.errors import UsageError
 from ddgm.support.serialization import arrays_of
 from ddgm.weights import pytorch_names
 
-BUILD_MODELS = {
-    'gaussian_mixture': toy.build_models, 'swiss_roll': toy.build_models, 'mnist': mnist.build_models,
-    'images': images.build_models}
 CASES = [(task, preset) for task in ('gaussian_mixture', 'mnist', 'images') for preset in PRESETS[task]]
 
 
@@ -28,7 +24,14 @@ def build(task, preset, rng):
     settings = PRESETS[task][preset].settings
     if task == 'images':
         settings = dataclasses.replace(settings, width=0.03)
-    return BUILD_MODELS[task](settings, rng)
+    return tasks.build_models(task, settings, rng)
+
+
+def assert_same(arrays, others):
+    """Assert that two dicts hold the same arrays."""
+    assert arrays.keys() == others.keys()
+    for name in arrays:
+        numpy.testing.assert_array_equal(arrays[name], others[name], err_msg=name)
 
 
 def inputs_of(models, task, n, rng):
@@ -54,9 +57,7 @@ def test_there_and_back(task, preset, rng, device):
         exported = pytorch_names.export(model)
         other.to_device(device)
         pytorch_names.load(other, exported)
-        assert pytorch_names.export(other).keys() == exported.keys()
-        for name, array in pytorch_names.export(other).items():
-            numpy.testing.assert_array_equal(array, exported[name], err_msg=name)
+        assert_same(pytorch_names.export(other), exported)
         other.to_device('@numpy')
         numpy.testing.assert_array_equal(
             sampling.in_test_mode(model, inputs, 100), sampling.in_test_mode(other, inputs, 100))
@@ -150,8 +151,7 @@ def test_all_that_does_not_fit_is_listed(rng):
             'l3.weight has numbers beyond float32', 'bn1.running_var is negative'):
         assert part in message
     assert 'bn1.bias' not in message
-    for name, array in pytorch_names.export(model).items():
-        numpy.testing.assert_array_equal(array, before[name])
+    assert_same(pytorch_names.export(model), before)
 
 
 def test_other_number_types_and_old_names(rng):

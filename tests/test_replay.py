@@ -11,6 +11,7 @@ import chainer
 import numpy
 import pytest
 from chainer import initializers
+from test_training import run
 
 from ddgm import training
 from ddgm.evaluation import sampling
@@ -185,10 +186,8 @@ def replay(family, record, strategy):
         return next(recorded_x).astype(chainer.config.dtype)
     with CountEps():
         trace = [
-            {name: float(value) for name, value in observation.items()}
-            for _, observation in training.train(
-                *map(training.make_optimizer, models), draw_data=draw_data, batchsize=batchsize, seed=0,
-                iterations=iterations, strategy=strategy)]
+            {name: float(value) for name, value in observation.items()} for observation in run(
+                models, draw_data=draw_data, batchsize=batchsize, iterations=iterations, strategy=strategy)]
     return models, trace
 
 

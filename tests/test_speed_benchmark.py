@@ -51,28 +51,16 @@ def expected(tmp_path_factory):
 def test_peers_compute_the_same(side, channels_last, name, expected):
     """Tuned PyTorch by both ways between which it chooses."""
     case, folder, losses = expected(name)
-    options = [] if channels_last is None else [{'channels_last': channels_last and case.task == 'images'}]
+    options = [] if channels_last is None else [channels_last and case.task == 'images']
     peer = sides.build(side, case, folder, *options)
     assert measuring.compare_losses(side, losses, worker.losses_of(peer, case, ITERATIONS))[0] < measuring.TOLERANCE
-
-
-@needs_pytorch
-def test_noise_of_the_check_is_that_of_the_twin():
-    import torch
-
-    from tests import torch_twin
-    x, rng = torch.zeros(3, 2, 4, 4), numpy.random.default_rng(0)
-    noise = torch_twin.Noise(numpy.random.default_rng(0))
-    for kind, twin in (('gaussian', noise.gaussian(x, 0.3)), ('dropout', noise.dropout(x + 1, 0.4))):
-        ours = problem._noise(rng, 3, problem.NoiseCall(kind, (2, 4, 4), 0.3 if kind == 'gaussian' else 0.4))
-        numpy.testing.assert_allclose(ours, twin.numpy(), rtol=1e-6)
 
 
 @needs_pytorch
 def test_choice_by_trial(expected):
     """Only images lie in memory in one way or another."""
     case, folder, _ = expected('plane')
-    assert sides.build('pytorch_tuned', case, folder).choices == {'channels_last': False}
+    assert sides.build('pytorch_tuned', case, folder).channels_last is False
 
 
 # ---- what does not agree
@@ -85,7 +73,7 @@ class WorkerHere(worker.Worker):
     def __init__(self, name, case, folder):
         self.case, self.side = case, sides.build(name, case, folder)
         self.spoil.get(name, lambda side: None)(self.side)
-        self.versions, self.notes = self.side.versions, self.side.notes
+        self.notes = self.side.notes
 
     def close(self):
         """There is no process to end."""
@@ -174,7 +162,7 @@ def test_everyone_begins_and_ends_a_round():
 
 def measured(task='mnist', **changes):
     case = measuring.make_case(task, **changes)
-    entry = {'versions': {}, 'notes': '', 'peak_memory': 123456789, 'peak_device_memory': None, 'losses': []}
+    entry = {'notes': '', 'peak_memory': 123456789, 'peak_device_memory': None, 'losses': []}
     result = {'task': case.task, 'threads': case.threads, 'settings': vars(case.settings), 'sides': {
         'ours': {**entry, 'turns': [[0.010], [0.012], [0.011]], 'largest_difference': 0.0},
         'pytorch_tuned': {

@@ -21,7 +21,7 @@ from conftest import HANGS_AFTER, ROOT, until
 from benchmarks.results import published_icons
 from ddgm import presets, training
 from ddgm.data.distributions import GaussianMixture
-from ddgm.evaluation import metrics, quadrature
+from ddgm.evaluation import quadrature
 from ddgm.fast.links import BatchNormalization
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.networks import toy
@@ -268,23 +268,6 @@ def test_lost_connection(tmp_path):
 
 # ---- what they compute
 
-def test_area_under_curve_of_two_gaussians(rng):
-    """P(a < b) = Φ((μ_b − μ_a)/√2): at a distance of √2·0.8416 it is 0.8."""
-    a, b = rng.standard_normal(20_000), rng.standard_normal(30_000) + 2 ** 0.5 * 0.8416
-    assert metrics.area_under_curve(a, b) == pytest.approx(0.8, abs=0.01)
-    assert metrics.area_under_curve([1, 2], [2, 3]) == 0.875  # a tie counts half
-    assert metrics.area_under_curve([1, 2], [0]) == 0
-
-
-def test_canonical_correlations_of_known_ones(rng):
-    """Two pairs of variables with correlations 0.9 and 0.3, hidden by linear maps."""
-    z = rng.standard_normal((50_000, 4))
-    x, y = z[:, :2], numpy.array([0.9, 0.3]) * z[:, :2] + (1 - numpy.array([0.9, 0.3]) ** 2) ** 0.5 * z[:, 2:]
-    found = metrics.canonical_correlations(x @ rng.normal(size=(2, 2)) + 5, y @ rng.normal(size=(2, 3)))
-    numpy.testing.assert_allclose(found, [0.9, 0.3], atol=0.02)
-    numpy.testing.assert_allclose(metrics.canonical_correlations(x, x[:, ::-1]), 1)
-
-
 @pytest.mark.parametrize(('diversities', 'expected'), [
     ([0.1, 0.5, 0.6, 0.7, 0.7], None),  # recovers
     ([0.1, 0.5, 0.6, 0.2, 0.24, 0.1], 1000),
@@ -295,11 +278,6 @@ def test_canonical_correlations_of_known_ones(rng):
 ])
 def test_collapse(diversities, expected):
     assert failures.collapse([(250 * (i + 1), diversity) for i, diversity in enumerate(diversities)]) == expected
-
-
-def test_cosine():
-    assert metrics.cosine(numpy.array([1.0, 0]), numpy.array([2.0, 2])) == pytest.approx(2 ** -0.5)
-    assert metrics.cosine(numpy.zeros(2), numpy.ones(2)) == 0
 
 
 def test_halving_the_last_layer_escapes_the_proxy(rng):

@@ -16,7 +16,7 @@ from ddgm.beyond_the_paper.options import handed_to_the_loop
 from ddgm.beyond_the_paper.resampling import mean_of_gaussians, sampling_importance_resampling
 from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import sampling, tasks
-from ddgm.fast import noise
+from ddgm.fast import noise, optimizers
 from ddgm.fast.links import BatchNormalization
 from ddgm.fast.strategy import Fast
 from ddgm.links import MinibatchDiscrimination
@@ -26,7 +26,6 @@ from ddgm.presets import PRESETS
 
 SETTINGS = PRESETS['gaussian_mixture']['default'].settings
 
-
 strategies = pytest.mark.parametrize('make_strategy', [training.AsWritten, Fast])
 
 
@@ -34,6 +33,15 @@ def run(models, make_optimizer=training.make_optimizer, **options):
     """What each iteration observes: of one, and of small batches of the ten Gaussians, where nothing else is said."""
     options = {'draw_data': GaussianMixture().sample, 'batchsize': 10, 'seed': 0, 'iterations': 1, **options}
     return [observation for _, observation in training.train(*map(make_optimizer, models), **options)]
+
+
+def noting(note):
+    """What makes optimizers that call ``note(model)`` after each of their updates."""
+    class Noting(chainer.optimizers.SGD):
+        def update(self, *arguments):
+            super().update(*arguments)
+            note(self.target)
+    return lambda model: Noting(lr=0.01).setup(model)
 
 
 def still(model):
@@ -70,12 +78,7 @@ def test_each_step_is_that_of_its_own_model(make_strategy):
     def state(model):
         return {name: (p.array.copy(), None if p.grad is None else p.grad.copy()) for name, p in model.namedparams()}
     before, after = state(models[1]), []
-
-    class Watched(chainer.optimizers.SGD):
-        def update(self, *arguments):
-            super().update(*arguments)
-            after.append([state(model) for model in models])
-    run(models, lambda model: Watched(lr=0.01).setup(model), strategy=make_strategy())
+    run(models, noting(lambda _: after.append([state(model) for model in models])), strategy=make_strategy())
     (energy, generator), (energy_at_last, generator_at_last) = after
     assert all(gradient is None for _, gradient in generator.values())
     assert any(gradient.any() for _, gradient in energy.values())
@@ -89,16 +92,9 @@ def test_each_step_is_that_of_its_own_model(make_strategy):
 @pytest.mark.parametrize('generator_first', [False, True])
 def test_order_of_the_two_updates(generator_first):
     """The model that comes second is updated against the updated first one."""
-    models = energy_model, generative_model = started_pair(0)
-    updated = []
-
-    class Watched(chainer.optimizers.SGD):
-        def update(self, *arguments):
-            super().update(*arguments)
-            updated.append(self.target)
-    run(models, lambda model: Watched(lr=0.01).setup(model), iterations=2, generator_first=generator_first)
-    order = [generative_model, energy_model] if generator_first else [energy_model, generative_model]
-    assert updated == order * 2
+    models, updated = started_pair(0), []
+    run(models, noting(updated.append), iterations=2, generator_first=generator_first)
+    assert updated == [*(reversed(models) if generator_first else models)] * 2
 
 
 def test_the_two_steps_never_share_noise(monkeypatch):
@@ -236,30 +232,21 @@ def test_phases_do_not_change_one_another(name, rng, monkeypatch, device):
         device.xp.testing.assert_allclose(together[path], expected, rtol=1e-4, atol=1e-4, err_msg=path)
 
 
-@pytest.mark.parametrize(('name', 'make', 'defaults', 'hyperparameters'), [
-    ('adam', chainer.optimizers.Adam, {'alpha': 2e-4, 'beta1': 0.5}, {
-        'learning_rate': 0.1, 'beta1': 0.6, 'beta2': 0.95, 'eps': 0.01}),
-    ('adagrad', chainer.optimizers.AdaGrad, {'lr': 2e-4}, {'learning_rate': 0.1, 'eps': 0.01})])
-def test_optimizers_are_made_as_they_are_told(name, make, defaults, hyperparameters):
-    """Two steps beside Chainer's own, with its hooks; the gradient itself stays.  More is in test_optimizers.py."""
-    def steps(optimizer):
-        for gradient in ([30, 40], [-3, 1]):
-            optimizer.target.b.grad = numpy.array(gradient, dtype=numpy.float32)
-            optimizer.update()
-        return optimizer.target.b.array
+@pytest.mark.parametrize(('name', 'kind', 'untold', 'told'), [
+    ('adam', optimizers.Adam, {'alpha': 2e-4, 'beta1': 0.5, 'beta2': 0.999, 'eps': 1e-8},
+     {'alpha': 0.1, 'beta1': 0.6, 'beta2': 0.95, 'eps': 0.01}),
+    ('adagrad', optimizers.AdaGrad, {'lr': 2e-4, 'eps': 1e-8}, {'lr': 0.1, 'eps': 0.01})])
+def test_optimizers_are_made_as_they_are_told(name, kind, untold, told):
+    """What they do with it is test_optimizers.py's."""
     model = chainer.links.Bias(shape=(2,))
-    for options, of_chainer, gradient_norm, weight_decay in (
-            ({}, defaults, 10, 0),
-            ({**hyperparameters, 'gradient_norm': 5.0, 'weight_decay': 0.5}, hyperparameters, 5, 0.5),
-            ({**hyperparameters, 'gradient_norm': 0}, hyperparameters, 1e9, 0)):
-        of_chainer = {('alpha' if name == 'adam' else 'lr') if key == 'learning_rate' else key: value
-                      for key, value in of_chainer.items()}
-        ours = training.make_optimizer(model.copy(mode='copy'), name=name, **options)
-        theirs = make(**of_chainer).setup(model.copy(mode='copy'))
-        theirs.add_hook(chainer.optimizer_hooks.GradientClipping(gradient_norm))
-        theirs.add_hook(chainer.optimizer_hooks.WeightDecay(weight_decay))
-        numpy.testing.assert_allclose(steps(ours), steps(theirs), rtol=1e-5)
-        assert ours.target.b.grad.tolist() == [-3, 1]
+    ours = {'gradient_norm': 5.0, 'weight_decay': 0.5, 'decay_from': 3, 'decay_power': 2.0, 'averaged': True}
+    for options, expected in (
+            ({}, {**untold, 'gradient_norm': 10.0, 'weight_decay': 0.0, 'decay_from': 0, 'averaged': False}),
+            ({'learning_rate': 0.1, 'beta1': 0.6, 'beta2': 0.95, 'eps': 0.01, **ours}, {**told, **ours})):
+        made = training.make_optimizer(model, name=name, **options)
+        assert type(made) is kind
+        assert made.target is model
+        assert {each: getattr(made, each) for each in expected} == expected
     with pytest.raises(ValueError, match="name is 'sgd': give 'adam' or 'adagrad'"):
         training.make_optimizer(model, name='sgd')
 
@@ -309,19 +296,6 @@ def test_weight_normalization_that_has_seen_no_batch_starts_from_data():
     expected(GaussianMixture().sample(50, rng))
     for link in started:  # one step of Adam later
         numpy.testing.assert_allclose(link.g.array, expected.feature_extractor.l1.g.array, atol=1e-3)
-
-
-def test_same_seed_same_bits_and_split_runs():
-    """Ten iterations, and four then six by new calls, give the same weights; another seed gives others."""
-    def weights(seed, *stops):
-        models = started_pair(seed)
-        optimizers = {model: training.make_optimizer(model) for model in models}
-        for start, stop in zip((0, *stops), stops):
-            run(models, optimizers.get, batchsize=20, seed=seed, start=start, iterations=stop)
-        return numpy.concatenate([p.array.ravel() for model in models for _, p in sorted(model.namedparams())])
-    straight = weights(0, 10)
-    numpy.testing.assert_array_equal(straight, weights(0, 4, 10))
-    assert (straight != weights(1, 10)).any()
 
 
 # ---- beyond the paper

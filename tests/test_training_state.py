@@ -6,11 +6,9 @@ import chainer
 import numpy
 import pytest
 
-from ddgm import training
 from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import sampling, tasks
 from ddgm.fast import functions as F, noise
-from ddgm.fast.strategy import Fast
 from ddgm.networks import toy
 from ddgm.presets import PRESETS, ToySettings
 from ddgm.runs import run_folder, training_state
@@ -18,6 +16,17 @@ from ddgm.runs.command_line import Request
 from ddgm.support.serialization import arrays_of
 
 SHAPE = {'gaussian_mixture': (2,), 'swiss_roll': (2,), 'mnist': (784,), 'images': (3, 64, 64)}
+
+
+def go_on(state, draw_data, settings, end):
+    """Train to an iteration; returns the losses of each on the way."""
+    seen = []
+    for iteration, losses in training_state.iterations_of(
+            state, draw_data, dataclasses.replace(settings, iterations=end)):
+        state.iteration = iteration
+        state.summary.add(losses)
+        seen.append({name: float(loss) for name, loss in losses.items()})
+    return seen
 
 
 @pytest.mark.parametrize(('task', 'preset'), [(task, preset) for task in PRESETS for preset in PRESETS[task]])
@@ -33,24 +42,16 @@ def test_every_preset_goes_on_to_the_same_bits(task, preset, tmp_path, device):
     def build():
         return training_state.build_state(settings, tasks.find(task).build_models, draw_data, device)
 
-    def train(state, iterations):
-        for iteration, losses in training.train(
-                state.energy_optimizer, state.generator_optimizer, draw_data=draw_data, batchsize=settings.batchsize,
-                seed=settings.seed, start=state.iteration, iterations=iterations,
-                generator_first=settings.generator_first, strategy=Fast()):
-            state.iteration = iteration
-            state.summary.add(losses)
-            assert all(numpy.isfinite(float(loss)) for loss in losses.values())
-
     folder = run_folder.open_run(request)
     straight, split, resumed = build(), build(), build()
-    train(straight, 5)
-    train(split, 2)
+    losses = go_on(straight, draw_data, settings, 5)
+    assert numpy.isfinite([list(of_iteration.values()) for of_iteration in losses]).all()
+    go_on(split, draw_data, settings, 2)
     folder.log.keep(0)
     folder.save_snapshot(split)
     assert folder.load_snapshot(resumed) == []
     assert resumed.iteration == 2
-    train(resumed, 5)
+    go_on(resumed, draw_data, settings, 5)
     expected, actual = arrays_of(straight), arrays_of(resumed)
     assert expected.keys() == actual.keys()
     assert len(expected) > 40
@@ -70,13 +71,9 @@ def test_proposals_take_over_on_the_way():
 
     def energies(settings, *ends):
         state = training_state.build_state(settings, toy.build_models, draw_data, chainer.get_device('@numpy'))
-        found = []
-        for end in ends:
-            until_end = dataclasses.replace(settings, iterations=end)
-            for iteration, losses in training_state.iterations_of(state, draw_data, until_end):
-                state.iteration = iteration
-                found.append([float(losses['energy/' + name]) for name in ('positive', 'negative', 'loss')])
-        return found
+        return [
+            [losses['energy/' + name] for name in ('positive', 'negative', 'loss')]
+            for end in ends for losses in go_on(state, draw_data, settings, end)]
     straight = energies(settings, 4)
     assert len(straight) == 4
     for ends in ((1, 4), (2, 4), (3, 4), (1, 2, 3, 4)):
@@ -94,8 +91,7 @@ SMALL = {'iterations': 6, 'log_interval': 1, 'snapshot_interval': 0, 'figure_int
 
 def trained(settings, build_models, draw_data):
     state = training_state.build_state(settings, build_models, draw_data, chainer.get_device('@numpy'))
-    for iteration, _ in training_state.iterations_of(state, draw_data, settings):
-        state.iteration = iteration
+    go_on(state, draw_data, settings, settings.iterations)
     return state
 
 

@@ -125,7 +125,7 @@ def run_to_its_end(command):
             print('waiting for the run to save its snapshot ...', flush=True)
 
 
-def main():
+def main(arguments=None):
     parser = OneLineParser(prog='python -m benchmarks.pictures.post', description=__doc__)
     parser.add_argument(
         '--mnist', metavar='DIR', type=path_name, default='data/mnist',
@@ -136,7 +136,7 @@ def main():
     parser.add_argument('--out', type=as_path, default=pathlib.Path('result/post'), metavar='DIR')
     parser.add_argument('--small', type=as_path, metavar='DIR', help='where small copies go, for example docs')
     parser.add_argument('--page', action='store_true', help='only the page, of what runs there are')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     # Before the first run, not after hours, when it comes to the icons.
     run_folder.keep_apart(arguments.out, 'images', arguments.images)
     if arguments.small:

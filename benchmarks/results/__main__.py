@@ -118,7 +118,7 @@ def record_study(result, folder):
         make_small(folder / name, ROOT / 'docs' / copy, width)
 
 
-def parse():
+def parse(arguments=None):
     parser = OneLineParser(prog='python -m benchmarks.results', description=__doc__)
     parser.add_argument('--mnist', metavar='DIR', type=path_name, default='data/mnist', help='(default: %(default)s)')
     parser.add_argument('--images', metavar='DIR', type=path_name, help='folder of the icons')
@@ -128,7 +128,7 @@ def parse():
         '--same_bits', action='store_true', help='measure nothing; keep what the present code would find again')
     parser.add_argument(
         '--out', metavar='DIR', type=as_path, default=pathlib.Path('result/measured'), help='(default: %(default)s)')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     names = [result.name for result in ALL]
     unknown = sorted(set(arguments.only or ()) - set(names))
     if unknown:
@@ -136,8 +136,8 @@ def parse():
     return arguments
 
 
-def main():
-    arguments = parse()
+def main(arguments=None):
+    arguments = parse(arguments)
     left = [result for result in ALL if not is_current(result)]
     due = [result for result in left if not arguments.only or result.name in arguments.only]
     print('{} of {} results are of the present code; left: {:.1f} hours'.format(

@@ -74,8 +74,7 @@ def scaling_series(device: int) -> dict:
 
 # ---- measuring
 
-def measure(
-        case: Case, sides: list, rounds: int, seconds: float, late: int, check: int, tolerance=TOLERANCE) -> dict:
+def measure(case: Case, sides: list, rounds: int, seconds: float, late: int, check: int) -> dict:
     """Everything about one case, as it is written to the JSON file.
 
     Args:
@@ -85,14 +84,13 @@ def measure(
         seconds: That a turn is to take.
         late: Steps that each side does untimed before.
         check: Iterations whose losses are compared first.
-        tolerance: Within which they have to agree.
 
     Raises ``UsageError`` where this machine lacks the GPU, ``RunFailed`` where a side computes something else or
     stopped with an error.
     """
     result = {
         'task': case.task, 'preset': case.preset, 'threads': case.threads, 'device': case.device,
-        'settings': vars(case.settings), 'title': case.describe(), 'tolerance': tolerance, 'sides': {}}
+        'settings': vars(case.settings), 'title': case.describe(), 'tolerance': TOLERANCE, 'sides': {}}
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
@@ -119,10 +117,10 @@ def start_sides(case, names, folder, stack, result, check):
             entry['not_measured'] = str(error)
             continue
         expected = expected or losses
-        entry.update(versions=worker.versions, notes=worker.notes, losses=losses)
+        entry.update(notes=worker.notes, losses=losses)
         entry['largest_difference'], line = compare_losses(name, expected, losses)
-        if not entry['largest_difference'] <= result['tolerance']:  # nor where it is not a number
-            raise RunFailed('{}: {}, where {:.0e} is allowed'.format(case.describe(), line, result['tolerance']))
+        if not entry['largest_difference'] <= TOLERANCE:  # nor where it is not a number
+            raise RunFailed('{}: {}, where {:.0e} is allowed'.format(case.describe(), line, TOLERANCE))
         workers[name] = worker
     return workers
 

@@ -12,6 +12,7 @@ import os
 import pathlib
 import sys
 import traceback
+import types
 from collections.abc import Callable
 
 from ddgm.presets import PRESETS, Preset, Settings, text_of
@@ -162,23 +163,40 @@ def load_task(path: str) -> Task:
 
     Raises ``UsageError`` where it can't be imported or defines none.
     """
-    path = pathlib.Path(os.path.abspath(path))
-    if path.suffix != '.py' or not path.is_file():
-        raise UsageError('{}: there is no such Python file: give the one that defines TASK to --task'.format(path))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(spec.name, module)  # dataclasses look for it there
-    sys.path.insert(0, str(path.parent))  # as where Python itself runs the file
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        raise UsageError('{}{}: can\'t be imported ({}: {})'.format(
-            path, ', line {}'.format(lines[-1]) if lines else '', type(error).__name__, one_line(error))) from error
+    path = os.path.abspath(path)
+    module = import_file(path, 'give the one that defines TASK to --task')
     task = getattr(module, 'TASK', None)
     if not isinstance(task, Task):
         raise UsageError('{}: defines no TASK: name its ddgm.evaluation.tasks.Task so'.format(path))
     return task
+
+
+def import_file(path: str, cure: str) -> types.ModuleType:
+    """The module that a Python file of the user's makes; it finds what lies beside it, as where Python itself runs it.
+
+    Raises ``UsageError`` where there is no such file, or it can't be imported.
+    """
+    path = os.path.abspath(path)
+    if not path.endswith('.py') or not os.path.isfile(path):
+        raise UsageError('{}: there is no such Python file: {}'.format(path, cure))
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(spec.name, module)  # dataclasses look for it there
+    sys.path.insert(0, os.path.dirname(path))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise UsageError('{}: can\'t be imported ({}: {})'.format(
+            place_of(error, path), type(error).__name__, one_line(error))) from error
+    return module
+
+
+def place_of(error: BaseException, path: str) -> str:
+    """Where in a file an error was raised, as ``FILE, line N``; the file alone where it came from elsewhere."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+        if os.path.abspath(frame.filename) == os.path.abspath(path)]
+    return '{}, line {}'.format(path, lines[-1]) if lines else path
 
 
 def build_models(task: str | Task, settings: Settings, rng):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import pathlib
 import sys
-import traceback
 
 import chainer
 import numpy
@@ -106,7 +104,11 @@ def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: 
     _keep_out_of_runs(out, source, source.parent)
     file, _, maker = network.rpartition(':')
     with _told_in_a_line(file):
-        generator = _made_by(file, maker)
+        cure = 'give FILE:NAME to --generator'
+        module = tasks.import_file(file, cure)
+        if not hasattr(module, maker):
+            raise UsageError('{}: has no {!r}: {}'.format(file, maker, cure))
+        generator = getattr(module, maker)()
         if not isinstance(generator, chainer.Link) or not hasattr(generator, 'draw_latent'):
             raise UsageError('{}: {} is no generator: derive it from ddgm.models.DeepGenerativeModel'.format(
                 file, maker))
@@ -150,33 +152,16 @@ def _load(model, source, stem, name, eps):
             '.'.join(filter(None, [part, beginning]))))
 
 
-def _made_by(file, name):
-    """What a class or function of a user's file makes."""
-    spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
-    if spec is None or not os.path.isfile(file):
-        raise UsageError('{}: there is no such Python file: give FILE:NAME to --generator'.format(file))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(spec.name, module)  # dataclasses look for it there
-    spec.loader.exec_module(module)
-    if not hasattr(module, name):
-        raise UsageError('{}: has no {!r}: give FILE:NAME to --generator'.format(file, name))
-    return getattr(module, name)()
-
-
 @contextlib.contextmanager
 def _told_in_a_line(file):
     """A context in which a user's file may be run; whatever is raised there is told in a line."""
-    folder = os.path.dirname(os.path.abspath(file))
-    sys.path.insert(0, folder)  # as where Python itself runs the file
+    before = list(sys.path)
     try:
         yield
     except UsageError:
         raise
     except Exception as error:
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-            if os.path.abspath(frame.filename) == os.path.abspath(file)]
-        raise UsageError('{}{}: {}: {}'.format(
-            file, ', line {}'.format(lines[-1]) if lines else '', type(error).__name__, one_line(error))) from error
+        raise UsageError('{}: {}: {}'.format(
+            tasks.place_of(error, file), type(error).__name__, one_line(error))) from error
     finally:
-        sys.path.remove(folder)
+        sys.path[:] = before

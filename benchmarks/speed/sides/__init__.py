@@ -19,8 +19,8 @@ A side is a class, called with a :class:`case.Case` and the folder of its files:
     check needs by itself.
 ``context()``
     In which it is used.
-``versions``, ``notes``
-    Of its libraries, a dict; and what it chose by measuring, a line that may be empty.
+``notes``
+    What it chose by measuring, a line that may be empty.
 ``device_memory()``
     Bytes that it has taken of a GPU, ``None`` on the CPU.
 

@@ -12,13 +12,13 @@ COMPILERS = 'g++', 'clang++'
 
 
 class CompiledPyTorch(TunedPyTorch):
-    """See :mod:`benchmarks.speed.sides`; ``choices`` are those that are the fastest without ``torch.compile``."""
+    """See :mod:`benchmarks.speed.sides`; ``channels_last`` is what is faster without ``torch.compile``."""
 
-    def __init__(self, case, folder, choices=None):
+    def __init__(self, case, folder, channels_last=None):
         compilers = [os.environ['CXX']] if 'CXX' in os.environ else COMPILERS
         if case.device < 0 and not any(map(shutil.which, compilers)):
             raise NotMeasured('torch.compile needs a C++ compiler: there is no {}'.format(' or '.join(compilers)))
-        super().__init__(case, folder, choices)
+        super().__init__(case, folder, channels_last)
         self.energy_losses = torch.compile(self.energy_losses)
         self.generator_losses = torch.compile(self.generator_losses)
 

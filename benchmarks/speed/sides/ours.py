@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import platform
 
 import chainer
 import numpy
@@ -45,10 +44,6 @@ class Ours:
         def draw_data(n, rng):
             return next(batches)
         self.device = device
-        self.versions = {
-            'python': platform.python_version(), 'chainer': chainer.__version__, 'numpy': numpy.__version__}
-        if case.device >= 0:
-            self.versions['cupy'] = chainer.backends.cuda.cupy.__version__
         self.iterations = training.train(
             state.energy_optimizer, state.generator_optimizer, draw_data=draw_data, batchsize=settings.batchsize,
             seed=settings.seed, iterations=2 ** 62, generator_first=settings.generator_first, strategy=Fast())
@@ -56,11 +51,9 @@ class Ours:
     @contextlib.contextmanager
     def context(self):
         """As around the loop of a run."""
-        with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), self.device_scope():
+        with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), \
+                chainer.using_device(self.device):
             yield
-
-    def device_scope(self):
-        return chainer.using_device(self.device)
 
     def noise_calls(self):
         return None

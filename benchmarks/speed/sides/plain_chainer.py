@@ -6,7 +6,6 @@ Links are called as in this project, so that its weights can be loaded by their 
 
 import contextlib
 import itertools
-import platform
 
 import chainer
 import chainer.functions as F
@@ -140,8 +139,6 @@ class PlainChainer:
         self.device = chainer.get_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
         self.device.use()
         self.settings = settings = case.settings
-        self.versions = {
-            'python': platform.python_version(), 'chainer': chainer.__version__, 'numpy': numpy.__version__}
         self.pool = list(self.device.send(numpy.load(folder / POOL)))
         self.batches = itertools.cycle(self.pool)
         self.energy_model, self.generative_model = BUILD_MODELS[case.task](settings)

@@ -6,7 +6,6 @@ The networks are those of ``tests/torch_twin.py``, to which this project is held
 import contextlib
 import itertools
 import math
-import platform
 
 import numpy
 import torch
@@ -43,8 +42,6 @@ class PlainPyTorch:
             torch.backends.cudnn.allow_tf32 = False
         self.case, self.settings = case, case.settings
         self.device = torch.device('cpu' if case.device < 0 else 'cuda:{}'.format(case.device))
-        self.versions = {
-            'python': platform.python_version(), 'pytorch': torch.__version__, 'numpy': numpy.__version__}
         self.pool = torch.from_numpy(numpy.load(folder / POOL)).to(self.device).unbind()
         models = torch_twin.build_models(case.task, self.settings)
         for model, name in zip(models, WEIGHTS):

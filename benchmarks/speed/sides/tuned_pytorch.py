@@ -66,29 +66,23 @@ class TunedPyTorch(PlainPyTorch):
     """See :mod:`benchmarks.speed.sides`.
 
     Args:
-        choices (dict): ``channels_last``, True or False; ``None``: whatever is faster.
+        channels_last (bool): Whether images lie so in memory; ``None``: where that is faster.
     """
 
     adam_options = {'fused': True}
 
-    def __init__(self, case, folder, choices=None):
-        if choices is None:
-            choices, self.notes = self.try_out(case, folder)
-        self.choices = choices
+    def __init__(self, case, folder, channels_last=None):
+        if channels_last is None:
+            channels_last = case.task == 'images' and self.try_channels_last(case, folder)
+        self.channels_last = channels_last
         super().__init__(case, folder)
 
-    @staticmethod
-    def try_out(case, folder):
-        """The fastest choices, and a line that says them with the measured times."""
-        names = ['channels_last'] if case.task == 'images' else []
-        choices, notes = {'channels_last': False}, []
-        for name in names:
-            without_it, with_it = times_of_a_step([
-                TunedPyTorch(case, folder, {**choices, name: value}) for value in (False, True)])
-            choices[name] = with_it < without_it
-            notes.append('{} {} ({:.4g} ms, without {:.4g} ms)'.format(
-                'with' if choices[name] else 'not', name, 1e3 * with_it, 1e3 * without_it))
-        return choices, ', '.join(notes)
+    def try_channels_last(self, case, folder):
+        """Whether it is faster; ``notes`` tells the measured times."""
+        without_it, with_it = times_of_a_step([TunedPyTorch(case, folder, value) for value in (False, True)])
+        self.notes = '{} channels_last ({:.4g} ms, without {:.4g} ms)'.format(
+            'with' if with_it < without_it else 'not', 1e3 * with_it, 1e3 * without_it)
+        return with_it < without_it
 
     def prepare(self):
         for module in self.generative_model.modules():
@@ -96,14 +90,14 @@ class TunedPyTorch(PlainPyTorch):
                 module.num_batches_tracked = None  # counts for nothing where there is a momentum
         for model in (self.energy_model, self.generative_model):
             replace_linear_layers(model)
-            if self.choices['channels_last']:
+            if self.channels_last:
                 model.to(memory_format=torch.channels_last)
         self.gammas = [
             module.weight for module in self.generative_model.modules()
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
         self.energy_parameters = list(self.energy_model.parameters())
         self.generator_parameters = list(self.generative_model.parameters())
-        if self.choices['channels_last']:
+        if self.channels_last:
             self.pool = [x.contiguous(memory_format=torch.channels_last) for x in self.pool]
 
     def draw_latent(self):

@@ -44,7 +44,7 @@ class Worker:
             [sys.executable, '-m', 'benchmarks.speed.sides.worker'], cwd=ROOT, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, env={**others, **threads})
         try:
-            self.versions, self.notes = self._exchange((name, case, folder))
+            self.notes = self._exchange((name, case, folder))
         except BaseException:
             self.close()
             raise
@@ -99,7 +99,7 @@ def serve(requests, answers):
     name, case, folder = pickle.load(requests)
     try:
         side = build(name, case, folder)
-        answer('answer', (side.versions, side.notes))
+        answer('answer', side.notes)
         while True:
             try:
                 request, *arguments = pickle.load(requests)

@@ -7,16 +7,11 @@ from cupy.cuda import cublas, runtime  # noqa: F401
 cudnn_enabled = nccl_enabled = False
 
 
-class Device:
-    """The only device, number 0."""
-
-    def __init__(self, device=None):
-        self.id = int(device or 0)
-        if self.id:
-            raise runtime.CUDARuntimeError('cudaErrorInvalidDevice: invalid device ordinal')
+class _Done:
+    """What may be used and waited for, and has nothing to do."""
 
     def use(self):
-        pass
+        return self
 
     def synchronize(self):
         pass
@@ -26,6 +21,15 @@ class Device:
 
     def __exit__(self, *error):
         pass
+
+
+class Device(_Done):
+    """The only device, number 0."""
+
+    def __init__(self, device=None):
+        self.id = int(device or 0)
+        if self.id:
+            raise runtime.CUDARuntimeError('cudaErrorInvalidDevice: invalid device ordinal')
 
     def __int__(self):
         return self.id
@@ -37,22 +41,12 @@ class Device:
         return 0
 
 
-class Stream:
+class Stream(_Done):
     """A stream of work, which is done as soon as it is asked for."""
 
+    ptr = 0
+
     def __init__(self, null=False, non_blocking=False):
-        self.ptr = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def use(self):
-        return self
-
-    def synchronize(self):
         pass
 
 

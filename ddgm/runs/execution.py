@@ -89,7 +89,8 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
         raise RunFailed('the run stopped: {}; the last snapshot, if there was one, stays'.format(error)) from error
     except MemoryError as error:
         raise RunFailed('not enough memory ({}): give a smaller {}'.format(
-            one_line(error), ' or '.join(['--batchsize', *['--width'] * hasattr(folder.settings, 'width')]))) from error
+            one_line(error), ' or '.join(
+                '--' + name for name in ('batchsize', 'width') if folder.settings.told_of(name).flag))) from error
     finally:
         folder.unlock()
 
@@ -122,7 +123,9 @@ def _prepare(folder, experiment, state, device):
         if n_found < state.n_logged:
             lines.append('{}: only {} of its {} entries are left'.format(
                 folder.path / run_folder.LOG, n_found, state.n_logged))
-    folder.prepare({**environment(device), **folder.processes.environment()})
+    told, of_versions = folder.with_earlier_versions(
+        {**environment(device), **folder.processes.environment()}, state.iteration)
+    folder.prepare(told)
     state.n_logged = folder.log.keep(_last_entry_to_keep(state, settings.iterations))
 
     print('Device: {}'.format(device))
@@ -131,7 +134,7 @@ def _prepare(folder, experiment, state, device):
     print('# Minibatch-size: {}'.format(settings.batchsize))
     print('# iterations: {} of {} done, seed {}, preset {}'.format(
         state.iteration, settings.iterations, settings.seed, folder.preset))
-    for line in filter(None, [folder.why_shared(), _why_slow(), *lines, experiment.task.description]):
+    for line in filter(None, [folder.why_shared(), _why_slow(), *lines, of_versions, experiment.task.description]):
         print(printable(line))
     print('Run folder: {}'.format(printable(folder.path)), flush=True)
     if state.iteration == settings.iterations:

@@ -172,6 +172,25 @@ class RunFolder:
         except OSError as error:
             raise self._not_writable(error) from error
 
+    def with_earlier_versions(self, environment: dict, iteration: int) -> tuple[dict, str | None]:
+        """What ``settings.json`` says of a run that goes on from an iteration, and a line where its bits may be others.
+
+        ``versions`` are those that the run began with.  ``went_on`` is a list of the iterations from which on there
+        were others, with these.
+        """
+        saved = read_json(self.path / SETTINGS) if self.resume else {}
+        first, went_on = saved.get('versions'), saved.get('went_on') or []
+        if not isinstance(first, dict) or not all(isinstance(part, dict) for part in went_on):
+            return environment, None
+        before, now = (went_on[-1].get('versions') if went_on else first) or {}, environment['versions']
+        line = None
+        if before != now:
+            went_on = [*went_on, {'iteration': iteration, 'versions': now}]
+            line = 'Goes on with {}: from here on the bits may be others'.format(one_line(', '.join(
+                '{} {} in place of {}'.format(name, now[name], before.get(name))
+                for name in now if now[name] != before.get(name))))
+        return {**environment, 'versions': first, **({'went_on': went_on} if went_on else {})}, line
+
     def _not_writable(self, error):
         return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
             self.path, error.strerror))

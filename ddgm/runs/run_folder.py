@@ -180,10 +180,10 @@ class RunFolder:
         """
         saved = read_json(self.path / SETTINGS) if self.resume else {}
         first, went_on = saved.get('versions'), saved.get('went_on') or []
-        if not isinstance(first, dict) or not all(isinstance(part, dict) for part in went_on):
+        try:
+            before, now, line = dict(went_on[-1]['versions'] if went_on else first), environment['versions'], None
+        except (TypeError, ValueError, KeyError):  # of a version that did not tell them, or changed by somebody
             return environment, None
-        before, now = (went_on[-1].get('versions') if went_on else first) or {}, environment['versions']
-        line = None
         if before != now:
             went_on = [*went_on, {'iteration': iteration, 'versions': now}]
             line = 'Goes on with {}: from here on the bits may be others'.format(one_line(', '.join(

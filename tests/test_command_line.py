@@ -6,18 +6,23 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
+import types
 
 import pytest
-from conftest import refusal
+from conftest import HANGS_AFTER, ROOT, refusal
 
 from ddgm.compare import __main__ as compare
 from ddgm.evaluation import tasks
+from ddgm.evaluation.reference import Reference
+from ddgm.fast import threads
 from ddgm.prepare import __main__ as prepare
 from ddgm.presets import PRESETS
-from ddgm.runs import command_line, execution, exit_status, run_folder, stop_signals
+from ddgm.runs import command_line, execution, exit_status, processes, run_folder, stop_signals
 from ddgm.studies import __main__ as studies
+from ddgm.support import ranks
 from ddgm.support.errors import Interrupted, RunFailed, UsageError
 from ddgm.weights import __main__ as weights
 
@@ -275,7 +280,7 @@ def test_bad_comparison_is_one_line(arguments):
     (Interrupted('saved'), 130, 'saved'), (KeyboardInterrupt(), 130, 'interrupted'),
     (OSError(28, 'No space left on device'), 1, ': stopped by the system: [Errno 28] No space left on device\n'),
     (MemoryError('1 TiB'), 1, ': not enough memory (1 TiB)\n'), (BrokenPipeError(), 130, None),
-    (SystemExit(0), 0, None)])
+    (SystemExit(0), 0, None), (UsageError('a\033[31m  b\r'), 2, ': a?[31m  b?\n')])
 def test_exit_statuses(error, status, line, capsys):
     def main():
         if error is not None:
@@ -300,7 +305,7 @@ def test_what_a_run_says_of_the_system(task, error, line, tmp_path, monkeypatch)
     monkeypatch.setattr(execution, '_begin', fail)
     folder = run_folder.open_run(command_line.Request(task, str(tmp_path / 'run'), data='elsewhere'))
     with pytest.raises(RunFailed, match='^{}$'.format(line)):
-        execution.execute(folder, None)
+        execution.execute(folder, types.SimpleNamespace(task=Reference()))
 
 
 def test_own_mistakes_keep_their_traceback():
@@ -382,3 +387,81 @@ def test_threads_have_no_signals():
     thread.start()
     thread.join()
     assert statuses == [0]
+
+
+# ---- what others have started or set
+
+@pytest.mark.parametrize(('name', 'value'), [('CHAINER_DTYPE', 'bfloat16'), ('CHAINER_DEBUG', 'yes')])
+def test_variables_that_chainer_can_not_read(name, value, monkeypatch, capsys):
+    monkeypatch.setenv(name, value)
+    assert status_of(lambda: None) == 2
+    assert ': {} is {!r} in the environment'.format(name, value) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('is_imported', [False, True])
+@pytest.mark.parametrize('value', ['float16', 'mixed16', 'float64'])
+def test_number_type_is_the_runs_own(value, is_imported):
+    code = ('from ddgm.runs import exit_status\n{}'
+            'exit_status.run_script(lambda: print(__import__("chainer").get_dtype()))')
+    result = subprocess.run(
+        [sys.executable, '-c', code.format('import chainer\n' if is_imported else '')], cwd=ROOT, text=True,
+        capture_output=True, timeout=HANGS_AFTER, env={**os.environ, 'CHAINER_DTYPE': value})
+    assert (result.stdout, result.returncode) == ('float32\n', 0)
+
+
+@pytest.fixture
+def two_ranks(monkeypatch):
+    """Become one of two processes of one mpiexec: ``two_ranks(number)``."""
+    monkeypatch.setattr(processes, '_PATIENCE', 0)
+
+    def become(number, *flags):
+        monkeypatch.setattr(sys, 'argv', ['train.py', *flags])
+        for name, value in (('PMI_RANK', number), ('PMI_SIZE', 2)):
+            monkeypatch.setenv(name, str(value))
+    return become
+
+
+def test_processes_without_a_communicator(two_ranks):
+    """The first tells, and none starts."""
+    two_ranks(0)
+    assert re.search('mpiexec has started 2 processes.* --communicator naive', refusal(processes.join, None))
+    two_ranks(1)
+    with pytest.raises(processes.FailedElsewhere) as caught:
+        processes.join(None)
+    assert (caught.value.status, caught.value.line) == (2, None)
+
+
+def test_mpi_of_another_mpiexec(two_ranks, monkeypatch):
+    mpi = types.SimpleNamespace(MPI=types.SimpleNamespace(Get_library_version=lambda: 'Another MPI 1.0\n'))
+    monkeypatch.setitem(sys.modules, 'mpi4py', mpi)
+    monkeypatch.setitem(sys.modules, 'chainermn', types.SimpleNamespace(
+        create_communicator=lambda name: types.SimpleNamespace(size=1, rank=0)))
+    two_ranks(0, '--communicator')
+    message = refusal(processes.join, 'naive')
+    assert 'started 2 processes, of which mpi4py sees 1: its MPI is another one (Another MPI 1.0)' in message
+    for number, line in ((0, 'told'), (1, None)):
+        two_ranks(number, '--communicator')
+        assert processes.outcome_of_all(2, 'told') == (2, line)
+
+
+def test_no_gpus_communicator(two_ranks, monkeypatch):
+    def fail(name):
+        raise RuntimeError('no NCCL')
+    monkeypatch.setitem(sys.modules, 'chainermn', types.SimpleNamespace(create_communicator=fail))
+    two_ranks(0, '--communicator')
+    assert 'pure_nccl: not available here (no NCCL): on CPUs give naive' in refusal(processes.join, 'pure_nccl')
+
+
+@pytest.mark.parametrize(('load', 'n_threads', 'of_products', 'is_told'), [
+    (9.5, 2, None, True), (1.5, 2, None, False), (9.5, 1, None, False), (9.5, 2, '1', False)])
+def test_busy_machine(load, n_threads, of_products, is_told, monkeypatch):
+    """A line at the start says so where threads would wait for one another."""
+    monkeypatch.setattr(os, 'getloadavg', lambda: (load, 0, 0), raising=False)
+    monkeypatch.setattr(ranks, 'n_cores', lambda: 2)
+    monkeypatch.setattr(threads, 'number', lambda: n_threads)
+    monkeypatch.delenv('OPENBLAS_NUM_THREADS', raising=False)
+    if of_products:
+        monkeypatch.setenv('OPENBLAS_NUM_THREADS', of_products)
+    line = execution._why_slow()
+    assert (line is not None) == is_told
+    assert not is_told or 'a load of 9.5 on 2 cores' in line and 'OMP_NUM_THREADS=1' in line

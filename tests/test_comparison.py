@@ -23,10 +23,11 @@ import train_swiss_roll
 from ddgm.compare import __main__ as compare, comparison
 from ddgm.data import picture_cache
 from ddgm.data.distributions import GaussianMixture, SwissRoll
+from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import plane as plane_evaluation, points as points_evaluation, quadrature, tasks
 from ddgm.figures import plots, post
-from ddgm.runs import execution, training_state
+from ddgm.runs import execution, exit_status, training_state
 from ddgm.support import randomness
 
 METRICS = {**PLANE_METRICS, **IMAGE_METRICS}
@@ -539,6 +540,33 @@ def test_samples_unlike_the_data(x, task, signs, drawn, capsys):
     if signs:
         assert lines[0].startswith('theirs: ')
         assert signs in lines[0]
+
+
+def test_samples_that_are_the_data(digits_folder, pictures_folder, drawn, capsys):
+    """They score perfectly, and a line says why; what is only like the data is not meant."""
+    digits, icons = MNIST(digits_folder), ImageFolder(pictures_folder)
+    numpy.save('points.npy', points(3000))
+    numpy.save('like.npy', points(500, seed=1))
+    numpy.save('test.npy', digits.test_images[:20] / numpy.float32(255))
+    numpy.save('training.npy', digits.train_images[:20])
+    numpy.save('other.npy', digits.train_images[:20] ^ 1)
+    numpy.save('icons.npy', numpy.array(icons.images[:20]))
+    for names, reference in ((('points.npy', 'like.npy'), 'points.npy'), (('icons.npy',), 'images:{}'.format(
+            pictures_folder)), (('test.npy', 'training.npy', 'other.npy'), 'mnist:{}'.format(digits_folder))):
+        compared(*names, '--reference', reference)
+    lines = [line for line in capsys.readouterr().out.splitlines() if 'are data themselves' in line]
+    assert [line.split(' of the')[0] for line in lines] == [
+        'points: 100%', 'icons: 100%', 'test: 100%', 'training: 100%']
+
+
+def test_names_that_a_terminal_would_obey(tmp_path, capsys):
+    name = 'a\033]0;b\a\r\nc'
+    (tmp_path / (name + '.csv')).write_text('step,train/e_loss\n2,1\n1,2\n')
+    compare.main([name + '.csv', '--out', name])
+    with pytest.raises(SystemExit):
+        exit_status.run_script(lambda: compare.main([name + '.npy', '--out', name]))
+    for line in ''.join(capsys.readouterr()).splitlines():
+        assert line.isprintable()
 
 
 def test_run_is_of_the_data_that_it_has_learned(drawn, capsys):

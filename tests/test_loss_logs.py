@@ -348,8 +348,11 @@ def test_metrics_of_mlflow(tmp_path):
     assert curve.points('energy/loss') == ([0], [1.5])
     assert curve.points('generator/loss') == ([10], [-1])
     for inside in ('metrics', 'metrics/e_loss'):
-        with pytest.raises(UsageError, match='a run of MLflow: give the folder of that'):
+        with pytest.raises(UsageError, match='is a part of a run of MLflow: give {}$'.format(tmp_path)):
             curves(tmp_path / inside)
+    (tmp_path / 'artifacts' / 'plots').mkdir(parents=True)  # what else lies in a run is read as anywhere
+    (tmp_path / 'artifacts' / 'plots' / 'log').write_text('[{"step": 1, "e_loss": 2}]')
+    assert only(curves(tmp_path / 'artifacts' / 'plots')).x == [1]
     (tmp_path / 'metrics' / 'e_loss').write_text('17 1.5\n')
     with pytest.raises(UsageError, match='can\'t be read as a log .*: leave it out'):
         curves(tmp_path)

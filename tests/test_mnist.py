@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, refusal
 
 from ddgm.data.mnist import CHECKSUMS, MNIST, N_CLASSES, SIDE, fetch, read_idx
+from ddgm.evaluation.digits import Digits
 
 NAMES = list(CHECKSUMS)
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = NAMES
@@ -422,3 +423,16 @@ def test_mnist_itself():
     assert data.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     # The mean grey by which MNIST is usually centred.
     assert data.train_images.mean() / 255 == pytest.approx(0.1307, abs=1e-4)
+
+
+def test_digits_on_their_side(tmp_path):
+    """As all of EMNIST's: told by the ones, where names and numbers are right."""
+    arrays = draw_arrays()
+    ones = arrays[TRAIN_LABELS] == 1
+    arrays[TRAIN_IMAGES][ones] = 0
+    arrays[TRAIN_IMAGES][ones, 5:23, 12:15] = 200
+    upright = write(tmp_path / 'upright', arrays)
+    arrays[TRAIN_IMAGES] = arrays[TRAIN_IMAGES].swapaxes(1, 2)
+    turned = write(tmp_path / 'turned', arrays)
+    assert Digits(upright).description == '30 images in {}'.format(upright)
+    assert 'EMNIST\'s digits lie on their side' in Digits(turned).description

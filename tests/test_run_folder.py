@@ -332,3 +332,28 @@ def test_run_of_an_earlier_version_goes_on(tmp_path):
     files.write_json(folder / 'settings.json', {name: value for name, value in saved.items() if name != 'files'})
     train_gaussian_mixture.main(['-n', '1', '-o', str(folder), '--overwrite'])
     assert not (folder / 'snapshot_earlier.npz').exists()
+
+
+def test_versions_that_a_run_went_on_with(quick_script, tmp_path):
+    """What it began with stays, and from which iteration on there were others is told and kept."""
+    path = tmp_path / 'run' / 'settings.json'
+
+    def resumed(iterations, numpy_was=None):
+        if numpy_was:
+            saved = json.loads(path.read_text())
+            (saved['went_on'][-1] if 'went_on' in saved else saved)['versions']['numpy'] = numpy_was
+            path.write_text(json.dumps(saved))
+        result = quick_script('gaussian_mixture', '-n', iterations, '-b', '20', '-o', 'run', '--resume')
+        assert result.returncode == 0, result.stderr
+        return json.loads(path.read_text()), 'numpy {} in place of'.format(numpy.__version__) in result.stdout
+    assert quick_script('gaussian_mixture', '-n', '2', '-b', '20', '-o', 'run').returncode == 0
+    now = json.loads(path.read_text())['versions']
+    saved, is_told = resumed('3')
+    assert (saved['versions'], saved.get('went_on'), is_told) == (now, None, False)
+    saved, is_told = resumed('4', '1.26.4')
+    assert (saved['versions'], is_told) == ({**now, 'numpy': '1.26.4'}, True)
+    assert saved['went_on'] == [{'iteration': 3, 'versions': now}]
+    saved, is_told = resumed('5')
+    assert ([part['iteration'] for part in saved['went_on']], is_told) == ([3], False)
+    saved, is_told = resumed('6', '1.25.0')
+    assert ([part['iteration'] for part in saved['went_on']], is_told) == ([3, 5], True)

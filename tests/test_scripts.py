@@ -495,9 +495,9 @@ def test_progress_bar_leaves_no_trail(columns, monkeypatch, capsys):
         r'E\(x\+\)    -1.500 +E\(x-\)     2.000 +H     3.000', ' '.join(last[1:]))
 
 
-@pytest.mark.parametrize('name', ['TERM', 'JPY_PARENT_PID', 'MPLBACKEND', None])
+@pytest.mark.parametrize('name', ['TERM', 'JPY_PARENT_PID', 'MPLBACKEND', 'OMPI_COMM_WORLD_RANK', None])
 def test_no_bar_where_none_can_be_drawn(name, monkeypatch, capsys):
-    """An editor's or a notebook's output may say that it is a terminal, and TERM that it can do nothing."""
+    """An editor's, a notebook's or Open MPI's output may say that it is a terminal, and TERM that it can do nothing."""
     class Output(io.StringIO):
         def isatty(self):
             return True

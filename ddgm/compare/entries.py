@@ -12,7 +12,7 @@ import re
 
 import numpy
 
-from ddgm.compare import forms, loss_logs, samples
+from ddgm.compare import forms, loss_logs, rows, samples
 from ddgm.compare.arrays import SAVE
 from ddgm.evaluation import tasks
 from ddgm.runs import run_folder
@@ -126,9 +126,10 @@ def _read_path(argument, in_plane, own):
         form = forms.form_of(path)
         if form is forms.RUN:
             return [_read_run(path, name, own)]
-        if form is None and any((path.parent / above / forms.MLFLOW.holds).exists() for above in ('.', '..')):
-            raise UsageError('{}: lies in a run of MLflow: give the folder of that, which holds {}'.format(
-                path, forms.MLFLOW.holds))
+        whole = pathlib.Path(os.path.abspath(path))
+        for part in (whole, *whole.parents) if form is None else ():
+            if part.name == rows.METRICS and forms.form_of(part.parent) is forms.MLFLOW:
+                raise UsageError('{}: is a part of a run of MLflow: give {}'.format(path, part.parent))
         if path.is_dir():
             return _read_folder(path, name, in_plane)
         if not path.exists():
@@ -229,7 +230,7 @@ def _read_logs(path, items):
 def _read_log(path, form):
     """The entries of a log; a name such as that of event files says less than that of the folder."""
     try:
-        rows = form.read(path)
+        found = form.read(path)
     except UsageError:  # which is a ValueError
         raise
     except (OSError, ValueError, RecursionError, csv.Error) as error:
@@ -239,4 +240,4 @@ def _read_log(path, form):
     name = folder.resolve().name if form is forms.EVENTS or path.name == 'log' else path.stem
     return [
         Entry(experiment or name, [str(path)], logs=[log])
-        for experiment, log in loss_logs.curves_of(path, rows).items()]
+        for experiment, log in loss_logs.curves_of(path, found).items()]

@@ -17,22 +17,22 @@ class Form(typing.NamedTuple):
     Attributes:
         what (str): ``'run'``, ``'samples'`` or ``'log'``.
         names (tuple of str): Patterns for the name of a file, in small letters.
-        holds (str): A pattern for a file that makes a folder as a whole one of this form; ``None`` where none does.
+        holds (tuple of str): Patterns for what makes a folder as a whole one of this form; none: nothing does.
         read: ``read(path, in_plane)`` returns samples and what they were taken for, ``read(path)`` the rows of a log.
     """
 
     what: str
     names: tuple[str, ...]
-    holds: str | None
+    holds: tuple[str, ...]
     read: Callable
 
 
-RUN = Form('run', (), run_folder.SETTINGS, run_folder.read_run)
-ARRAYS = Form('samples', ('*.npy', '*.npz'), None, arrays.read)
-PICTURES = Form('samples', ('*.png', '*.jpg', '*.jpeg'), None, pictures.read)
-TABLE = Form('log', ('*.csv', '*.tsv'), None, rows.of_csv)
-JSON = Form('log', ('*.json', '*.jsonl', 'log'), None, rows.of_json)
-EVENTS = Form('log', (rows.EVENTS,), rows.EVENTS, rows.of_events)
+RUN = Form('run', (), (run_folder.SETTINGS,), run_folder.read_run)
+ARRAYS = Form('samples', ('*.npy', '*.npz'), (), arrays.read)
+PICTURES = Form('samples', ('*.png', '*.jpg', '*.jpeg'), (), pictures.read)
+TABLE = Form('log', ('*.csv', '*.tsv'), (), rows.of_csv)
+JSON = Form('log', ('*.json', '*.jsonl', 'log'), (), rows.of_json)
+EVENTS = Form('log', (rows.EVENTS,), (rows.EVENTS,), rows.of_events)
 MLFLOW = Form('log', (), rows.MLFLOW, rows.of_mlflow)
 _FORMS = (RUN, ARRAYS, PICTURES, TABLE, JSON, EVENTS, MLFLOW)
 
@@ -40,7 +40,8 @@ _FORMS = (RUN, ARRAYS, PICTURES, TABLE, JSON, EVENTS, MLFLOW)
 def form_of(path: pathlib.Path) -> Form | None:
     """The form of a file, or of a folder as a whole, by names alone; ``None`` where it has none of these."""
     if path.is_dir():
-        return next((form for form in _FORMS if form.holds and any(path.glob(form.holds))), None)
+        return next((
+            form for form in _FORMS if form.holds and all(any(path.glob(pattern)) for pattern in form.holds)), None)
     name = path.name.lower()
     return next((form for form in _FORMS if any(fnmatch.fnmatchcase(name, pattern) for pattern in form.names)), None)
 

@@ -129,18 +129,23 @@ def _axis(path, rows, columns):
     unit, (name, x) = next(iter(found.items()))
     if len(found) == 2:
         epoch_name, epochs = found['epoch']
-        has_both = numpy.isfinite(x + epochs)
-        steps, epoch_rises = numpy.diff(x[has_both]), numpy.diff(epochs[has_both]) > 0
-        if epoch_rises.any() and (steps[epoch_rises] <= 0).all():
+        has_both = numpy.isfinite(x) & numpy.isfinite(epochs)
+        step_falls, epoch_falls = _falls(x[has_both]), _falls(epochs[has_both])
+        step_rises, epoch_rises = _falls(-x[has_both]), _falls(-epochs[has_both])
+        if epoch_rises.any() and not step_rises[epoch_rises].any():
             print('{}: its {} begins again in each {}: both together are the axis'.format(
                 one_line(path), name, epoch_name))
             places = numpy.unique(x[has_both])
             room = places[-1] - places[0] + (numpy.diff(places).min() if len(places) > 1 else 1)
             return 'epoch', epochs + (x - places[0]) / room
-        if (steps < 0).any() and (numpy.diff(epochs[has_both]) >= 0).all():
+        if step_falls.any() and not epoch_falls.any():
             print('{}: its {} begins again: the axis is its {}'.format(one_line(path), name, epoch_name))
             return 'epoch', epochs
     return unit, x
+
+
+def _falls(x):
+    return x[1:] < x[:-1]
 
 
 def _in_order(path, unit, x, values):
@@ -149,7 +154,7 @@ def _in_order(path, unit, x, values):
     What a program did over again, from a step before the last on, takes the place of what it had there; prints so.
     """
     places = numpy.flatnonzero(numpy.isfinite(x))
-    of_run = numpy.cumsum(numpy.diff(x[places], prepend=-numpy.inf) < 0)
+    of_run = numpy.cumsum([False, *_falls(x[places])])
     if not of_run[-1]:
         return x.tolist(), values
     print('{}: its {}s begin again at {:g}: of those that are there twice the later count'.format(

@@ -13,8 +13,8 @@ from ddgm.compare.loss_logs import NO_NUMBER, is_axis
 from ddgm.support.errors import UsageError, counted, one_line, some
 
 EVENTS = 'events.out.tfevents.*'
-MLFLOW = 'meta.yaml'  # beside the folder of a run's metrics
-_METRICS = 'metrics'
+METRICS = 'metrics'
+MLFLOW = 'meta.yaml', METRICS  # in the folder of a run
 _LARGEST = 10 ** 8  # bytes of a file of JSON, which takes some times as much memory
 # As some countries write numbers.
 _COMMA, _GROUPS = re.compile(r'[-+]?[\d.]*\d,\d+'), re.compile(r'[-+]?[1-9]\d{0,2}(\.\d{3})+')
@@ -161,9 +161,9 @@ def of_events(path: pathlib.Path) -> list[dict]:
 def of_mlflow(path: pathlib.Path) -> list[dict]:
     """The metrics of a run of MLflow, from its folder, a row a step; of a resumed run the later ones count."""
     rows = {}
-    for file in sorted((path / _METRICS).rglob('*')):
+    for file in sorted((path / METRICS).rglob('*')):
         if file.is_file():
             for line in file.read_text(encoding='utf-8').splitlines():
                 _, value, step = line.split()  # behind the time
-                rows.setdefault(int(step), {'step': int(step)})[file.relative_to(path / _METRICS).as_posix()] = value
+                rows.setdefault(int(step), {'step': int(step)})[file.relative_to(path / METRICS).as_posix()] = value
     return [rows[step] for step in sorted(rows)]

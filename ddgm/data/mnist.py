@@ -319,7 +319,7 @@ class MNIST:
 
     def _lies_on_its_side(self) -> bool:
         """Whether the ones among the training images are wider than high, as those of EMNIST are."""
-        ones = self.train_images[self.train_labels == 1].reshape(-1, SIDE, SIDE).mean(axis=0, initial=0)
+        ones = self.train_images[self.train_labels == 1].reshape(-1, SIDE, SIDE).sum(axis=0, dtype=float)
         places = numpy.arange(SIDE)
         high, wide = (
             numpy.average((places - numpy.average(places, weights=ink)) ** 2, weights=ink)

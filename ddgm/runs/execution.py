@@ -94,8 +94,9 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
     except MemoryError as error:
         enlarged = [name for name, value in folder.changes.items()
                     if type(value) is int and value > getattr(folder.published, name) and name != 'batchsize']
-        raise RunFailed('not enough memory ({}): give a smaller {}'.format(one_line(error), ' or '.join([
-            '--batchsize', *['--width'] * hasattr(folder.settings, 'width'), *enlarged]))) from error
+        flags = ['--' + name for name in ('batchsize', 'width') if folder.settings.told_of(name).flag]
+        raise RunFailed('not enough memory ({}): give a smaller {}'.format(
+            one_line(error), ' or '.join([*flags, *enlarged]))) from error
     finally:
         folder.unlock()
 
@@ -129,7 +130,9 @@ def _prepare(folder, experiment, state, device):
         if n_found < state.n_logged:
             lines.append('{}: only {} of its {} entries are left'.format(
                 folder.path / run_folder.LOG, n_found, state.n_logged))
-    folder.prepare({**environment(device), **folder.processes.environment()})
+    told, of_versions = folder.with_earlier_versions(
+        {**environment(device), **folder.processes.environment()}, state.iteration)
+    folder.prepare(told)
     state.n_logged = folder.begin_log(state)
 
     print('Device: {}'.format(device))
@@ -138,7 +141,7 @@ def _prepare(folder, experiment, state, device):
     print('# Minibatch-size: {}'.format(settings.batchsize))
     print('# iterations: {} of {} done, seed {}, preset {}'.format(
         state.iteration, settings.iterations, settings.seed, folder.told_preset))
-    for line in filter(None, [folder.why_shared(), _why_slow(), *lines, experiment.task.description]):
+    for line in filter(None, [folder.why_shared(), _why_slow(), *lines, of_versions, experiment.task.description]):
         print(printable(line))
     print('Run folder: {}'.format(printable(folder.path)), flush=True)
     if state.iteration == settings.iterations:

@@ -135,7 +135,8 @@ def _told_by_first(number, error):
     """The error, or for any process but the first one that says nothing, once the first has had time to tell."""
     if not number:
         return error
-    time.sleep(_PATIENCE)
+    with contextlib.suppress(KeyboardInterrupt):  # mpiexec's signal
+        time.sleep(_PATIENCE)
     return FailedElsewhere(2, None)
 
 

@@ -53,7 +53,7 @@ _DELETABLE = re.compile('|'.join([
 _MARKS = 'task', 'preset', 'energy_learning_rate', 'generator_learning_rate'  # of a run's settings.json
 _KEYS = {  # of settings.json, beside the settings
     'task', 'preset', 'data', 'data_fingerprint', 'cache', 'standardization', 'tensorboard', 'device', 'versions',
-    'communicator', 'processes', 'files'}
+    'went_on', 'communicator', 'processes', 'files'}
 _LOCK = '.lock'
 
 
@@ -246,6 +246,25 @@ class RunFolder:
             keep_theirs(self.path, [name], cure='move it away, and go on with --resume')
             self._list(name)
         return self.path / name
+
+    def with_earlier_versions(self, environment: dict, iteration: int) -> tuple[dict, str | None]:
+        """What ``settings.json`` says of a run that goes on from an iteration, and a line where its bits may be others.
+
+        ``versions`` are those that the run began with.  ``went_on`` is a list of the iterations from which on there
+        were others, with these.
+        """
+        saved = read_json(self.path / SETTINGS) if self.resume else {}
+        first, went_on = saved.get('versions'), saved.get('went_on') or []
+        try:
+            before, now, line = dict(went_on[-1]['versions'] if went_on else first), environment['versions'], None
+        except (TypeError, ValueError, KeyError):  # of a version that did not tell them, or changed by somebody
+            return environment, None
+        if before != now:
+            went_on = [*went_on, {'iteration': iteration, 'versions': now}]
+            line = 'Goes on with {}: from here on the bits may be others'.format(one_line(', '.join(
+                '{} {} in place of {}'.format(name, now[name], before.get(name))
+                for name in now if now[name] != before.get(name))))
+        return {**environment, 'versions': first, **({'went_on': went_on} if went_on else {})}, line
 
     def _not_writable(self, error):
         return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(

@@ -133,8 +133,8 @@ def test_help_says_what_is_needed(monkeypatch, capsys):
     lines = help_of(functools.partial(command_line.parse, 'images', 'text'), monkeypatch, capsys, 80)
     assert lines[0].endswith(' --data DIR [options]')
     text = ' '.join(' '.join(lines).split())
-    assert ('folder of pictures, sub-folders count too; or a .zip or .tar of them, an array (.npy, .npz), or the binary '
-            'files of CIFAR-10; needed, but for --resume') in text
+    assert ('folder of pictures, sub-folders count too; or a .zip or .tar of them, an array (.npy, .npz), or the '
+            'binary files of CIFAR-10; needed, but for --resume') in text
     for task in ('gaussian_mixture', 'mnist'):
         text = ' '.join(' '.join(help_of(
             functools.partial(command_line.parse, task, 'text'), monkeypatch, capsys, 80)).split())

@@ -50,7 +50,8 @@ def test_what_leads_beyond_the_paper_has_flags(task):
     default = command_line.parse(task, 'text', ['--data', 'x'] if task == 'images' else []).settings()
     for name in default.of_earlier_versions():
         value = getattr(default, name)
-        new = not value if isinstance(value, bool) else value + 1
+        choices = default.told_of(name).choices
+        new = choices[-1] if choices else not value if isinstance(value, bool) else value + 1
         changed = command_line.parse(task, 'text', [
             *(['--data', 'x'] if task == 'images' else []),
             *(['--preset', 'calibrated'] if name == 'volume_entropy_weight' and task != 'images' else []),
@@ -187,7 +188,8 @@ def test_help_says_what_is_needed(monkeypatch, capsys):
     lines = help_of(functools.partial(command_line.parse, 'images', 'text'), monkeypatch, capsys, 80)
     assert lines[0].endswith(' --data DIR [options]')
     text = ' '.join(' '.join(lines).split())
-    assert 'folder of pictures, sub-folders count too; or a .zip or .tar of them; needed, but for --resume' in text
+    assert ('folder of pictures, sub-folders count too; or a .zip or .tar of them, an array (.npy, .npz), or the '
+            'binary files of CIFAR-10; needed, but for --resume') in text
     for task in ('gaussian_mixture', 'mnist'):
         text = ' '.join(' '.join(help_of(
             functools.partial(command_line.parse, task, 'text'), monkeypatch, capsys, 80)).split())

@@ -256,7 +256,7 @@ def task_of(monkeypatch):
     def make(pictures):
         data = types.SimpleNamespace(images=pictures, fingerprint='', report=lambda: '', cache=None)
         data_class = type('Data', (types.SimpleNamespace,), {'__len__': lambda self: len(pictures)})
-        monkeypatch.setattr(pictures_task, 'ImageFolder', lambda folder, batchsize, cache: data_class(**vars(data)))
+        monkeypatch.setattr(pictures_task, 'ImageFolder', lambda *arguments: data_class(**vars(data)))
         return pictures_task.Pictures('folder')
     return make
 

@@ -131,7 +131,7 @@ def _read(source, size, grey, caches=None, white=WHITE):
     if stretched:  # before they are made smaller, which would round few levels away
         return _read(source, size, grey, caches, {**WHITE, **stretched})
     listed, rows = _listed(results, numpy.frombuffer(pixels.getbuffer(), numpy.uint8), size, found, white)
-    if found.as_grey > bool(grey):
+    if found.as_grey and not grey:  # as it has come out
         listed.images = listed.images[:, :1]
     if not (numpy.array_equal(rows, numpy.arange(found.n)) and listed.images.flags.c_contiguous):
         listed.images = listed.images[rows]

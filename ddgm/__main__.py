@@ -15,6 +15,8 @@ from ddgm.support.errors import UsageError
 
 COMMANDS = *PRESETS, 'sample', 'models', 'refine', 'compare', 'weights', 'prepare', 'studies'
 _PACKAGE = pathlib.Path(__file__).parent
+# In a wheel the scripts lie within this package, else beside it.
+_SCRIPTS = _PACKAGE / 'scripts' if (_PACKAGE / 'scripts').is_dir() else _PACKAGE.parent
 
 
 def parse(arguments: list[str]) -> str | None:
@@ -57,8 +59,8 @@ def start(name: str, arguments: list[str]) -> None:
 
 
 def _file_of(name):
-    if name in PRESETS:  # installed or not, the scripts lie beside this package
-        return _PACKAGE.parent / 'train_{}.py'.format(name)
+    if name in PRESETS:
+        return _SCRIPTS / 'train_{}.py'.format(name)
     command = _PACKAGE / 'commands' / (name + '.py')
     return command if command.exists() else _PACKAGE / name / '__main__.py'
 

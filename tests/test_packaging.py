@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -56,18 +57,34 @@ def test_one_list_of_pythons():
     assert ci.count('3.{}'.format(minors[-1])) >= 1
 
 
-def test_package_holds_everything():
-    models, = PYPROJECT['tool']['setuptools']['package-data']['ddgm.trained']
-    packaged = {*(ROOT / 'ddgm' / 'trained').glob(models)}
-    folders_of_data = {folder for path in packaged for folder in (path.parent, path.parent.parent)}
-    assert {name + '.py' for name in PYPROJECT['tool']['setuptools']['py-modules']} == {
-        path.name for path in ROOT.glob('train_*.py')}
-    # Without one of these a folder is left out, and nothing says so.
-    assert [str(folder) for folder in (ROOT / 'ddgm').rglob('*')
-            if folder.is_dir() and folder.name != '__pycache__' and folder not in folders_of_data
-            and not (folder / '__init__.py').exists()] == []
-    assert [str(path) for path in (ROOT / 'ddgm').rglob('*')
-            if path.is_file() and path not in packaged and path.suffix not in ('.py', '.pyc')] == []
+def test_wheel_holds_the_scripts():
+    wheel = PYPROJECT['tool']['hatch']['build']['targets']['wheel']
+    assert wheel['packages'] == ['ddgm']
+    assert wheel['force-include'] == {
+        path.name: 'ddgm/scripts/' + path.name for path in ROOT.glob('train_*.py')}
+
+
+def test_command_finds_the_scripts_of_a_wheel(tmp_path):
+    """In ``ddgm/scripts``, where beside the package another program has the name of one."""
+    shutil.copytree(str(ROOT / 'ddgm'), str(tmp_path / 'ddgm'), ignore=shutil.ignore_patterns('__pycache__'))
+    (tmp_path / 'train_mnist.py').write_text('raise SystemExit(3)')
+    (tmp_path / 'ddgm' / 'scripts').mkdir()
+    for path in ROOT.glob('train_*.py'):
+        shutil.copy(str(path), str(tmp_path / 'ddgm' / 'scripts'))
+    outcome = subprocess.run(
+        [sys.executable, '-m', 'ddgm', 'mnist', '--version'], cwd=str(tmp_path), env={'PYTHONPATH': str(tmp_path)},
+        capture_output=True, encoding='utf-8', timeout=HANGS_AFTER)
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, 'ddgm {}\n'.format(ddgm.__version__), '')
+
+
+def test_folder_above_a_clone(tmp_path):
+    """That has the package's name; Python started there takes the clone for the package, and gets the package."""
+    (tmp_path / 'ddgm').symlink_to(ROOT)
+    outcome = subprocess.run(
+        [sys.executable, '-c', 'import ddgm, ddgm.equations; print(ddgm.__file__, ddgm.train)'], cwd=str(tmp_path),
+        capture_output=True, encoding='utf-8', timeout=HANGS_AFTER)
+    assert (outcome.returncode, outcome.stderr) == (0, '')
+    assert outcome.stdout.startswith('{} <function train '.format(tmp_path / 'ddgm' / 'ddgm' / '__init__.py'))
 
 
 def plain_environment(*path):

@@ -87,7 +87,7 @@ def drawn(monkeypatch):
 class Reference:
     """What compares arrays of any shape, at once."""
 
-    exact_energy = fingerprint = None
+    exact_energy = fingerprint = value_range = None
 
     def __init__(self):
         self.scored = []
@@ -101,6 +101,9 @@ class Reference:
 
     def real_data(self, n):
         return None
+
+    def known_data(self, n):
+        return []
 
     def shown_data(self, n):
         return points(n)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 
+import chainer
 import numpy
 import pytest
 from conftest import HANGS_AFTER, ROOT
@@ -164,7 +165,7 @@ from ddgm.evaluation import classifier
 class data:
     fingerprint = 'digits'
 
-classifier.train = lambda data, n_epochs: classifier.Classifier(numpy.random.default_rng(0))
+classifier.train = lambda data, n_epochs, checkpoint: classifier.Classifier(numpy.random.default_rng(0))
 classifier.load_or_train(data, sys.argv[1])
 """
 
@@ -184,10 +185,40 @@ def test_the_same_classifier_has_one_name(tmp_path):
     assert len({path.name for path in tmp_path.glob('*/*')}) == 1
 
 
-def test_training_the_classifier_repeats(digits):
-    first, second = (classifier.train(digits, n_epochs=1) for _ in range(2))
-    for (name, p), (_, q) in zip(sorted(first.namedparams()), sorted(second.namedparams())):
-        numpy.testing.assert_array_equal(p.array, q.array, err_msg=name)
+def test_an_interrupted_training_goes_on_to_the_same_classifier(digits, tmp_path, monkeypatch):
+    """With the epoch that was interrupted; a damaged checkpoint costs the epochs before it, and nothing else."""
+    steps, n_batches = [], len(digits.train_images) // 128
+
+    def update(self, step):
+        steps.append(step)
+        if step == stopped_at:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(classifier.Progress, 'update', update)
+    stopped_at = None
+    _, straight = classifier.load_or_train(digits, tmp_path / 'straight', n_epochs=3)
+    for folder, damage in (('stopped', False), ('damaged', True)):
+        stopped_at = 2 * n_batches + 1
+        with pytest.raises(KeyboardInterrupt):
+            classifier.load_or_train(digits, tmp_path / folder, n_epochs=3)
+        checkpoint, = (tmp_path / folder).iterdir()
+        if damage:
+            checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+        stopped_at = steps.clear()
+        assert classifier.load_or_train(digits, tmp_path / folder, n_epochs=3)[1] == straight
+        assert steps == list(range(1 if damage else 2 * n_batches + 1, 3 * n_batches + 1))
+        assert not checkpoint.exists()
+
+
+def test_maxima_are_chainers(rng):
+    """Values and gradients, of numbers that are often equal, in either order of memory."""
+    x, grad = rng.integers(3, size=(5, 3, 4, 6)).astype('f'), rng.normal(size=(5, 3, 2, 3)).astype('f')
+    for array in (x, numpy.asfortranarray(x)):
+        ours, theirs = chainer.Variable(array), chainer.Variable(x)
+        for y in (classifier._Maxima()(ours), chainer.functions.max_pooling_2d(theirs, 2)):
+            numpy.testing.assert_array_equal(y.array, x.reshape(5, 3, 2, 2, 3, 2).max(axis=(3, 5)))
+            y.grad = grad
+            y.backward()
+        numpy.testing.assert_array_equal(ours.grad, theirs.grad)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Train the classifier behind the metrics of digits, unless it is kept already, and say how good it is."""
+"""Train the classifier behind the metrics of digits, unless there is one for the data, and say how good it is."""
 
 import time
 

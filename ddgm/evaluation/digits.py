@@ -35,7 +35,7 @@ class Digits(Reference):
     def __init__(self, folder, binarized: bool = False, batchsize: int = 1):
         self._data = data = MNIST(folder, batchsize)
         metrics.check_reference(data.test_images)
-        check_default_folder()
+        check_default_folder(data.fingerprint)
         self._binarized = binarized
         self._test_shares = _shares(data.test_labels)
         self.fingerprint = data.fingerprint

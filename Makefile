@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all faults test-parity test-mpi lint figures classifier measure tables speed gpu large-data clean
+.PHONY: demo test test-all faults test-parity test-mpi lint docs figures classifier measure tables speed gpu large-data clean
 
 # An interrupted demo goes on where it was, and says so by what is exported here.  Seed 1 is neither a good one nor a bad
 # one: docs/results.md says how much seeds differ.
@@ -39,6 +39,10 @@ test-mpi: $(VENV)/installed-mpi
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
+
+# The pages and a reference of all modules as a site, result/site/index.html; a dead link or a warning ends it.
+docs: $(VENV)/installed-docs
+	$(RUN) -m benchmarks.pictures.site
 
 # Every picture and video of the post, and a page of them, result/post/index.html; MNIST is fetched if it is missing, the
 # icons are any folder of pictures:
@@ -95,6 +99,9 @@ $(VENV)/installed: constraints.txt prepare_pip.py requirements.txt
 
 $(VENV)/installed-test: requirements-test.txt $(VENV)/installed
 	@$(call INSTALL,requirements-test.txt)
+
+$(VENV)/installed-docs: requirements-docs.txt $(VENV)/installed
+	@$(call INSTALL,requirements-docs.txt)
 
 $(VENV)/installed-pytorch: requirements-pytorch.txt $(VENV)/installed-test
 	@$(call INSTALL,requirements-pytorch.txt)

@@ -23,6 +23,12 @@ class DeepEnergyModel(chainer.Chain):
         joinable (bool): Whether E(x⁺) and E(x⁻) may come from one pass of both batches, one after the other: no sample
             changes another's energy, or what couples them keeps the two batches apart (``chainer.config.n_splits``), as
             the BatchNormalization of :mod:`ddgm.fast.links` and :class:`ddgm.links.MinibatchDiscrimination` do.
+
+    >>> import ddgm, chainer, chainer.functions as F, chainer.links as L, numpy
+    >>> features = chainer.Sequential(L.Linear(2, 64), F.tanh)
+    >>> energy_model = ddgm.DeepEnergyModel(features, L.Linear(64, 8), n_visible=2)
+    >>> energy_model(numpy.zeros((100, 2), dtype=numpy.float32)).shape
+    (100,)
     """
 
     def __init__(
@@ -69,6 +75,18 @@ class DeepGenerativeModel(chainer.Chain):
 
     Args:
         n_latent (int): d.
+
+    >>> import ddgm, chainer.functions as F, chainer.links as L, numpy
+    >>> class Generator(ddgm.DeepGenerativeModel):
+    ...     def __init__(self):
+    ...         super().__init__(n_latent=4)
+    ...         with self.init_scope():
+    ...             self.l1, self.bn, self.l2 = L.Linear(4, 64), L.BatchNormalization(64), L.Linear(64, 2)
+    ...     def forward(self, z):
+    ...         return self.l2(F.relu(self.bn(self.l1(z))))
+    >>> generator = Generator()
+    >>> generator(generator.draw_latent(100, numpy.random.default_rng(0))).shape
+    (100, 2)
     """
 
     def __init__(self, n_latent):

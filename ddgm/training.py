@@ -43,6 +43,12 @@ def make_optimizer(
         averaged: Keep an average of the parameters over the last part of the run.
 
     Raises ``ValueError`` for another name.
+
+    >>> import ddgm
+    >>> energy_model = ddgm.DeepEnergyModel(None, None, n_visible=2)
+    >>> optimizer = ddgm.make_optimizer(energy_model, learning_rate=1e-3)
+    >>> optimizer.target is energy_model
+    True
     """
     options = {
         'gradient_norm': gradient_norm, 'weight_decay': weight_decay, 'decay_from': decay_from,
@@ -170,6 +176,19 @@ def train(
     Yields:
         ``(iteration, observation)``: iteration counts from 1; the observation is a dict of 0-dimensional arrays in nats
         on the models' device, so nothing is read back inside the loop.
+
+    >>> import ddgm, numpy
+    >>> from ddgm.networks import toy
+    >>> from ddgm.presets import PRESETS
+    >>> settings = PRESETS['gaussian_mixture']['default'].settings
+    >>> models = toy.build_models(settings, numpy.random.default_rng(0))
+    >>> def draw_data(n, rng):
+    ...     return rng.normal(size=(n, 2)).astype(numpy.float32)
+    >>> for iteration, losses in ddgm.train(
+    ...         *map(ddgm.make_optimizer, models), draw_data=draw_data, batchsize=100, seed=0, iterations=20):
+    ...     pass
+    >>> list(losses)
+    ['energy/positive', 'energy/negative', 'energy/loss', 'generator/loss', 'generator/energy', 'generator/entropy']
     """
     energy_model, generative_model = energy_optimizer.target, generator_optimizer.target
     device = energy_model.device

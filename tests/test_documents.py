@@ -1,8 +1,9 @@
-"""README.md and docs/*.md: figures come out of docs/results, links lead somewhere, sentences are short.
+"""README.md, CHANGELOG.md and docs/*.md: figures come out of docs/results, links lead somewhere, sentences are short.
 
 Each check takes the documents as {path: text} and returns what is wrong; on a broken copy it has to say so.
 """
 
+import doctest
 import itertools
 import json
 import re
@@ -11,12 +12,14 @@ import statistics
 import pytest
 from conftest import ROOT
 
+import ddgm
+from benchmarks.pictures import site
 from benchmarks.results import tables
 from ddgm.presets import PRESETS
 
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8')
-    for path in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]}
+    for path in [*ROOT.glob('*.md'), *sorted((ROOT / 'docs').glob('*.md'))]}
 FILLED = re.compile(r'(?<!`)<!-- (table|figure) .*?<!-- end -->', re.DOTALL)
 CODE = re.compile(r'^```.*?^```|`[^`\n]+`', re.DOTALL | re.MULTILINE)
 LINK = re.compile(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)')
@@ -110,6 +113,26 @@ def hard_sentences(documents):
 @pytest.mark.parametrize('check', [differing, dead_links, typed_figures, hard_sentences])
 def test_documents(check):
     assert check(DOCUMENTS) == []
+
+
+# Those of ddgm.trained are about a run, and tried where there is one: tests/test_trained.py.
+@pytest.mark.parametrize('name', [name for name, module in ddgm._EXPORTS.items() if 'trained' not in module])
+def test_example_of_a_public_name(name, capsys):
+    example, = doctest.DocTestFinder(recurse=False).find(getattr(ddgm, name), name, globs={})
+    outcome = doctest.DocTestRunner().run(example)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('shown', 'dead'), [
+    ('<a href="other.html#there">', []), ('<a href="https://x.org/y#z">', []), ('<h2 id="a"><a href="#a">', []),
+    ('<img src="none.png">', ['none.png']), ('<a href="other.html#here">', ['other.html#here']),
+    ('<a href="#a">', ['#a']), ('<a href="../site">', ['../site'])])
+def test_dead_links_of_the_site(shown, dead, tmp_path):
+    (tmp_path / 'site').mkdir()
+    (tmp_path / 'site' / 'other.html').write_text('<p id="there">')
+    (tmp_path / 'site' / 'page.html').write_text(shown)
+    assert site.dead_links(tmp_path / 'site') == ['page.html: {} leads nowhere'.format(link) for link in dead]
 
 
 def test_changed_figure_is_named(tmp_path):

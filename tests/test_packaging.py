@@ -39,6 +39,7 @@ def test_requirements_are_the_packages():
     assert listed('requirements-test.txt') == (extras['test'], ['requirements.txt'])
     assert listed('requirements-pytorch.txt') == (extras['pytorch'] - {'ddgm[test]'}, ['requirements-test.txt'])
     assert listed('requirements-mpi.txt') == (extras['mpi'] | {'mpich', 'threadpoolctl'}, ['requirements-test.txt'])
+    assert listed('requirements-docs.txt') == (extras['docs'], ['requirements.txt'])
     files = {path.name for path in ROOT.glob('requirements*.txt')}
     assert files == {'requirements.txt', *map('requirements-{}.txt'.format, extras)}
     assert listed('constraints.txt')[0] == set(PYPROJECT['tool']['uv']['build-constraint-dependencies'])

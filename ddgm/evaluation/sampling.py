@@ -27,7 +27,16 @@ def in_test_mode(model: chainer.Link, inputs: numpy.ndarray, at_a_time: int) -> 
 
 
 def sample(generative_model: DeepGenerativeModel, z: numpy.ndarray) -> numpy.ndarray:
-    """x = G(z) in test mode: (N, d) to (N, …), NumPy arrays of the model's number type whatever its device."""
+    """x = G(z) in test mode: (N, d) to (N, …), NumPy arrays of the model's number type whatever its device.
+
+    >>> import ddgm, numpy
+    >>> from ddgm.networks import toy
+    >>> from ddgm.presets import PRESETS
+    >>> rng = numpy.random.default_rng(0)
+    >>> _, generator = toy.build_models(PRESETS['gaussian_mixture']['default'].settings, rng)
+    >>> ddgm.sample(generator, generator.draw_latent(2500, rng)).shape
+    (2500, 2)
+    """
     return in_test_mode(generative_model, z, _IMAGES)
 
 

@@ -124,8 +124,8 @@ def links(folder: str | os.PathLike, paths_and_texts: Iterable[tuple]) -> str:
         '<a href="{}">{}</a>'.format(address(path), html.escape(text)) for path, text in paths_and_texts))
 
 
-def write(path: str | os.PathLike, title: str, parts: Iterable[str]) -> None:
-    """Write a page, which is there as a whole or not at all."""
-    text = _PAGE.format(html.escape(title), _STYLE, '\n'.join([heading(title, 1), *parts]))
+def write(path: str | os.PathLike, title: str, parts: Iterable[str], style: str = '') -> None:
+    """Write a page, which is there as a whole or not at all; ``style`` adds to that of all pages."""
+    text = _PAGE.format(html.escape(title), _STYLE + style, '\n'.join([heading(title, 1), *parts]))
     with open_atomically(path) as file:
         file.write(text.encode('utf-8'))

@@ -13,7 +13,7 @@ import re
 import numpy
 
 from ddgm.compare import forms, loss_logs, samples
-from ddgm.compare.arrays import SAVE
+from ddgm.data.arrays import SAVE
 from ddgm.evaluation import tasks
 from ddgm.runs import run_folder
 from ddgm.runs.log import Curves, curves_of
@@ -224,6 +224,8 @@ def _read_log(path, form):
     """The entries of a log; a name such as that of event files says less than that of the folder."""
     try:
         rows = form.read(path)
+    except UsageError:
+        raise
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UsageError('{}: can\'t be read as a log ({}): leave it out'.format(
             path, getattr(error, 'strerror', None) or one_line(error))) from error

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy
 
-from ddgm.compare.arrays import SAVE, NoSamples
+from ddgm.data.arrays import SAVE, NoSamples
 from ddgm.data import mnist, picture_file
 from ddgm.support.errors import UsageError, counted
 

@@ -9,7 +9,7 @@ import typing
 
 import numpy
 
-from ddgm.compare.arrays import NoSamples
+from ddgm.data.arrays import NoSamples
 from ddgm.compare.forms import ARRAYS, PICTURES, form_of
 from ddgm.support.errors import UsageError, counted, one_line, some
 from ddgm.support.files import counting_order

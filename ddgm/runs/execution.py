@@ -73,7 +73,8 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
         fixed_z = generative_model.draw_latent(experiment.n_shown, randomness.picture_generator(randomness.SHOWN_Z))
 
         def draw_present_frame():
-            experiment.draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
+            experiment.draw_frame(
+                folder.frame(state.iteration), folder.outward(sampling.sample(generative_model, fixed_z)))
         _train(folder, state, experiment.task.draw_data, draw_present_frame)
         if not processes.is_first:
             return
@@ -232,6 +233,7 @@ def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
     folder.save(run_folder.ENERGY_MODEL, energy_model)
     folder.save(run_folder.GENERATIVE_MODEL, generative_model)
     folder.write_samples(x, z)
+    x, energy = folder.outward(x), folder.taking_users_units(energy)
     metrics = task.score(x, energy, settings)
     write_json(folder.path / run_folder.METRICS, {
         **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
@@ -243,7 +245,7 @@ def _score_and_draw(folder, experiment, state, fixed_z, draw_present_frame):
     print_table(columns)
 
     print('Drawing ...', flush=True)
-    experiment.draw_figures(folder, sampling.sample(generative_model, fixed_z), energy, metrics)
+    experiment.draw_figures(folder, folder.outward(sampling.sample(generative_model, fixed_z)), energy, metrics)
     logged = curves_of(folder.log)
     if logged:  # a log that was lost has been told of; an earlier picture of it stays
         plots.draw_curves(folder.figure('curves.png'), logged)

@@ -21,7 +21,7 @@ def counted(n, thing, things=None):
     return '{:,} {}'.format(n, thing if n == 1 else things or thing + 's')
 
 
-class UsageError(Exception):
+class UsageError(ValueError):
     """Bad usage or bad input: the message names the flag or file, and the cure."""
 
 

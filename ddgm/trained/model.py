@@ -55,7 +55,8 @@ class Model:
     def log_z(self) -> float | None:
         """log Z of exp(−E) over x, in nats; ``None`` where it is not known."""
         if self._log_z is None:
-            self._log_z = normalization.log_z(self._energy, self._sample(_N_LOOKED_AT, 0))
+            log_volume = self.standardization.log_volume if self.standardization else 0.0
+            self._log_z = log_volume + normalization.log_z(self._energy, self._sample(_N_LOOKED_AT, 0))
         return self._log_z
 
     def log_prob(self, x: numpy.ndarray) -> numpy.ndarray:

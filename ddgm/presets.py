@@ -299,8 +299,8 @@ PRESETS = {
             "an energy with empty valleys, which can be sampled; the default of one or two columns",
             _density(PointSettings, proposals_from=1_500, neighbour_entropy_weight=1.2), 'ten minutes'),
         'calibrated': Preset(
-            "an energy that is a density, of any number of columns; the default of more than two", _calibrated_toy(PointSettings),
-            'ten minutes'),
+            "an energy that is a density, of any number of columns; the default of more than two",
+            _calibrated_toy(PointSettings), 'ten minutes'),
     },
     'mnist': {
         'post': Preset(

@@ -453,7 +453,8 @@ class Settings:
     def __init__(self, folder):
         self.folder = folder
         for task in sorted(PRESETS):
-            it = run_folder.open_run(Request(task=task, out=str(folder / task), data='somewhere'))
+            it = run_folder.open_run(Request(
+                task=task, out=str(folder / task), data='somewhere', preset=tasks.find(task).default_preset))
             it.prepare({'device': '@numpy', 'versions': {'numpy': '2'}})
             it.unlock()
         self.sound = [path.read_bytes() for path in sorted(folder.glob('*/settings.json'))]

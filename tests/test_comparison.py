@@ -471,9 +471,9 @@ def test_points_as_the_reference(drawn, capsys):
     text = capsys.readouterr().out
     assert '200 samples of each, held against points.npy' in text
     assert list(columns_of(text)) == ['near', 'off', 'real data']
-    x, y, half_width = drawn.data.window
-    assert (abs(30 * spiral(3000) + 100 - [x, y]) <= half_width).all()
-    assert half_width < 120
+    middle, half = numpy.split(numpy.array(drawn.data.window), 2)
+    assert (abs(30 * spiral(3000) + 100 - middle) <= half).all()
+    assert (half < 120).all()
     assert len(drawn.data.x) == 400
 
 
@@ -484,7 +484,7 @@ def test_points_beside_a_run(trained, drawn):
     run, other = compared(trained('gaussian_mixture'), 's.npy', '--reference', 'points.npz')['entries']
     assert set(run['metrics']) == OF_POINTS | {'log_z', 'log_likelihood', 'energy_gap'}
     assert set(other['metrics']) == OF_POINTS
-    assert run['metrics']['log_z'] == metrics_of(trained('gaussian_mixture'))['log_z']
+    assert run['metrics']['log_z'] == pytest.approx(metrics_of(trained('gaussian_mixture'))['log_z'], abs=1e-4)
     assert [panel.energy is None for panel in drawn.panels] == [False, True]
 
 

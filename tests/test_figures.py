@@ -202,7 +202,7 @@ def test_comparison_of_many(n, in_rows, draw):
 
 def test_comparison_in_another_window(draw):
     """The square around the data is shown for all, of samples and of energies."""
-    data = plots.Panel('data', 10 * points(20, 0) + [100, -50], window=(100, -50, 30))
+    data = plots.Panel('data', 10 * points(20, 0) + [100, -50], window=(100, -50, 30, 30))
     a = plots.Panel('a', 10 * points(20, 1) + [100, -50], lambda x: ((x - [110, -65]) ** 2).sum(axis=1), 0.5)
     samples, maps = draw(data, [a])
     shown = [axes for axes in maps if axes.get_title()]

@@ -15,21 +15,22 @@ TABLES = ('.csv', '.tsv')
 LEAST, MOST_COLUMNS = 50, 64
 
 
-def read(path) -> numpy.ndarray:
-    """The points of a file, (N, d) float64, of one of numbers alone: .npy, .npz, .csv or .tsv.
+def load(path, in_plane: bool = False) -> tuple[numpy.ndarray, str]:
+    """The points of a file of numbers, .npy, .npz, .csv or .tsv: (N, d) float64; and what it was taken for.
 
-    Raises ``UsageError`` where it can't be read, or for anything that :func:`check` refuses.
+    ``in_plane`` is that of :func:`ddgm.data.arrays.read`.  Raises ``UsageError`` where it can't be read as points.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise UsageError('{}: there is no such file of points'.format(path))
     if path.suffix.lower() in TABLES:
-        return check(_table(path), path)
+        return _table(path), ''
     try:
-        return check(arrays.read(path, in_plane=False)[0], path)
+        points, note = arrays.read(path, in_plane)
     except arrays.NoSamples as error:
         raise UsageError('{}; points have the shape (N, d), and x.reshape(-1, 1) is one column'.format(
             error)) from error
+    return as_points(points, path), note
 
 
 def check(points, name='X') -> numpy.ndarray:
@@ -48,8 +49,9 @@ def check(points, name='X') -> numpy.ndarray:
     if constant.all():
         raise UsageError('{}: all {:,} points are one: give others'.format(name, len(points)))
     if constant.any():
-        raise UsageError('{}: column {}, counted from 0, is {:g} in all points, which has no density: leave it out'.format(
-            name, constant.argmax(), points[0, constant.argmax()]))
+        column = constant.argmax()
+        raise UsageError('{}: column {}, counted from 0, is {:g} in all points, which has no density: leave it '
+                         'out'.format(name, column, points[0, column]))
     return points
 
 
@@ -84,7 +86,8 @@ def _table(path):
             rows = csv.reader(file, delimiter=separator) if separator in first else map(str.split, file)
             rows = [(i, row) for i, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError('{}: can\'t be read as a table ({}): save it as UTF-8'.format(path, one_line(error))) from error
+        raise UsageError('{}: can\'t be read as a table ({}): save it as UTF-8'.format(
+            path, one_line(error))) from error
     names = rows[0][1] if rows and all(math.isnan(_number(cell)) for cell in rows[0][1]) else None
     rows = rows[1:] if names else rows
     if not rows:

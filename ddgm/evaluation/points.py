@@ -17,7 +17,7 @@ from ddgm.support.files import checksum
 
 
 def window_of(points: numpy.ndarray) -> tuple | None:
-    """What shows all points (N, 2): the middle (x₁, x₂) and half the widths; ``None`` of points that are not of a plane.
+    """What shows all points of the plane, (N, 2): the middle (x₁, x₂) and half the widths; ``None`` of any others.
 
     It is a square, unless one width is over three times the other, as where the columns have units of their own.
     """
@@ -26,7 +26,7 @@ def window_of(points: numpy.ndarray) -> tuple | None:
     lowest, highest = points.min(axis=0), points.max(axis=0)
     half = 0.55 * (highest - lowest)
     is_square = not half.min() or half.max() <= 3 * half.min()
-    return (*((lowest + highest) / 2), *(numpy.full(2, half.max()) if is_square else half))
+    return tuple(numpy.append((lowest + highest) / 2, numpy.full(2, half.max()) if is_square else half).tolist())
 
 
 class OwnPoints(Reference):
@@ -100,7 +100,7 @@ class Points(OwnPoints):
     Metrics go by distances in standard deviations of the points, so that no column counts for more than another.
 
     Args:
-        path: The file, which :func:`ddgm.data.points.read` reads.
+        path: The file, which :func:`ddgm.data.points.load` reads.
 
     Raises ``UsageError`` where a model can't learn from it.
     """
@@ -108,7 +108,8 @@ class Points(OwnPoints):
     real_name = 'training data'
 
     def __init__(self, path):
-        points = files.read(path)
+        points, note = files.load(path)
+        points = files.check(points, path)
         self.fingerprint = checksum({'points': points}).tobytes().hex()
         points = points[randomness.metric_generator(randomness.HELD_OUT).permutation(len(points))]
         n_held_out = max(metrics.NEIGHBOUR + 1, min(metrics.N_SCORED, len(points) // 10))
@@ -117,8 +118,8 @@ class Points(OwnPoints):
         self.units = self.measured_in = self.standardization = Standardization.of(self._learned)
         self._inward = self.units.inward(self._learned)
         self.decides = {'n_visible': points.shape[1], 'n_latent': max(2, points.shape[1])}
-        self.description = '{:,} points of {} to learn from, {:,} held out'.format(
-            len(self._learned), counted(points.shape[1], 'column'), n_held_out)
+        self.description = '{:,} points of {} to learn from, {:,} held out{}'.format(
+            len(self._learned), counted(points.shape[1], 'column'), n_held_out, note and '; ' + note)
 
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._inward[rng.integers(len(self._inward), size=n)]
@@ -132,4 +133,4 @@ class Points(OwnPoints):
 
 def preset_for(path) -> str:
     """The name of the preset that suits a file of points."""
-    return 'density' if files.read(path).shape[1] <= 2 else 'calibrated'
+    return 'density' if files.load(path)[0].shape[1] <= 2 else 'calibrated'

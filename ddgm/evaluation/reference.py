@@ -25,10 +25,11 @@ class Reference:
         decides (dict): Settings by name that follow from the data, such as its number of columns.
         standardization (ddgm.data.standardization.Standardization): Of points that a model learns in units of its own;
             ``None``: x is the same to the user and to the model.
+        window (tuple): What a picture of the plane shows: the middle (x₁, x₂) and half the widths; ``None``: −4…4.
         exact_energy: −log p(x) of the data as a function of arrays, or ``None`` where it is not known.
     """
 
-    fingerprint = description = shape = value_range = standardization = exact_energy = None
+    fingerprint = description = shape = value_range = standardization = window = exact_energy = None
     decides: ClassVar = {}
     real_name = 'real data'
 

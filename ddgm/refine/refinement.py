@@ -9,7 +9,7 @@ import numpy
 from ddgm.beyond_the_paper import langevin
 from ddgm.beyond_the_paper.resampling import sampling_importance_resampling
 from ddgm.evaluation import sampling, tasks
-from ddgm.figures import post
+from ddgm.figures import points, post
 from ddgm.presets import ToySettings
 from ddgm.runs import run_folder
 from ddgm.support import randomness
@@ -48,15 +48,15 @@ def refine_run(
         raise UsageError('{} holds a run: give another folder to --out'.format(out))
     run_folder.keep_out(out, run.path)
     run_folder.keep_apart(out, task, run.data)
-    if n_proposals and not isinstance(run.settings, ToySettings):
+    if n_proposals and not (isinstance(run.settings, ToySettings) and run.settings.n_visible <= 2):
         raise UsageError('{} is no run in the plane: leave --proposals out'.format(path))
     energy_model, _ = task.build_models(run.settings, numpy.random.default_rng(0))
     if not run.load(run_folder.ENERGY_MODEL, energy_model, _CURE):
         raise UsageError('{} has no finished energy model: finish the run by --resume first'.format(path))
     x, reference = _samples_of(run), run.open_reference(task)
-    refined, step_size = _refined(energy_model, x, run.settings, n_steps, step_size, n_proposals)
-    refined = _within(reference.value_range, refined)
-    energy = sampling.energy_function(energy_model)
+    refined, step_size = _refined(energy_model, run.inward(x), run.settings, n_steps, step_size, n_proposals)
+    refined = _within(reference.value_range, run.outward(refined))
+    energy = run.taking_users_units(sampling.energy_function(energy_model))
     scores = {
         name: reference.score(samples, energy, run.settings)
         for name, samples in (('samples', x), ('refined', refined))}
@@ -111,11 +111,10 @@ def _write(out, reference, x, metrics):
         with open_atomically(written[0]) as file:
             write_arrays(file, {'x': x})
         write_json(written[1], metrics)
-        if x.shape[1:] == (2,):
-            written.append(out / _SHOWN)
-            post.draw_points(written[-1], reference.shown_data(600), x[:400])
-        elif reference.as_shown(x).ndim > 2:  # samples of any other kind have no picture
-            written.append(out / _SHOWN)
+        written.append(out / _SHOWN)
+        if reference.as_shown(x).ndim == 2:
+            points.draw_samples(written[-1], reference.shown_data(600), x[:400], reference.window)
+        else:
             post.draw_grid(written[-1], reference.as_shown(x[:100]))
     except OSError as error:
         raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(

@@ -103,9 +103,13 @@ class RunFolder:
         """Samples of the model, (N, …), in the units of the user's."""
         return self.standardization.outward(x) if self.standardization else x
 
+    def inward(self, x: numpy.ndarray) -> numpy.ndarray:
+        """Samples in the user's units as the model has them."""
+        return self.standardization.inward(x) if self.standardization else x
+
     def taking_users_units(self, energy: Callable) -> Callable:
         """A function of arrays in the model's units as one of arrays in the user's."""
-        return (lambda x: energy(self.standardization.inward(x))) if self.standardization else energy
+        return lambda x: energy(self.inward(x))
 
     def check_data(self, fingerprint: str | None) -> None:
         """Raise ``UsageError`` where a resumed run began with other data."""

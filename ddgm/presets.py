@@ -184,8 +184,8 @@ class PointSettings(ToySettings):
     def __post_init__(self):
         super().__post_init__()
         if self.proposals and self.n_visible > 2:
-            raise ValueError('proposals is {}, and they are for points of one or two columns, which these {} are '
-                             'not: give --preset calibrated'.format(self.proposals, self.n_visible))
+            raise ValueError('proposals are for points of one or two columns, and these have {}: give --preset '
+                             'calibrated, which has none'.format(self.n_visible))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ddgm.compare import entries
 from ddgm.data.distributions import GaussianMixture
 from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
+from ddgm.evaluation import tasks
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
 from ddgm.runs import run_folder, snapshots, training_state

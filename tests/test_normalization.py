@@ -51,7 +51,7 @@ def test_samples_of_half_the_mass():
 def test_an_error_that_is_too_large_is_refused():
     """Ten numbers, and energies that differ by hundreds of nats within a hundredth."""
     x = numpy.random.default_rng(0).standard_normal((2500, 10))
-    with pytest.raises(ValueError, match=r'^log Z has a standard error of \S+ nats after 400,000 draws, and more than 0.1'):
+    with pytest.raises(ValueError, match=r'^log Z has a standard error of \S+ nats after 400,000 draws, and more'):
         normalization.log_z(lambda x: 30 * numpy.cos(300 * x).sum(axis=1), x)
 
 
@@ -81,8 +81,10 @@ def test_steps_on_a_line():
 
 
 @pytest.mark.parametrize(('energy', 'reason'), [
-    (lambda x: 0 * x[:, 0], 'still has mass 12,288 away'), (lambda x: numpy.full(len(x), numpy.inf), 'is 0 everywhere'),
-    (lambda x: numpy.full(len(x), numpy.nan), 'is not finite'), (lambda x: 0.5 * (x[:, 0] / 1e-9) ** 2, 'is too steep')])
+    (lambda x: 0 * x[:, 0], 'still has mass 12,288 away'),
+    (lambda x: numpy.full(len(x), numpy.inf), 'is 0 everywhere'),
+    (lambda x: numpy.full(len(x), numpy.nan), 'is not finite'),
+    (lambda x: 0.5 * (x[:, 0] / 1e-9) ** 2, 'is too steep')])
 def test_what_has_no_density_on_a_line(energy, reason):
     with numpy.errstate(invalid='ignore'), pytest.raises(ValueError, match=reason):
         normalization.log_z(energy, numpy.zeros((3, 1)))

@@ -294,14 +294,6 @@ PRESETS = {
             "beyond the post: an energy with empty valleys, which can be sampled",
             _density(energy_penalty=0.0, langevin_steps=0), 'ten minutes'),
     },
-    'points': {
-        'density': Preset(
-            "an energy with empty valleys, which can be sampled; the default of one or two columns",
-            _density(PointSettings, proposals_from=1_500, neighbour_entropy_weight=1.2), 'ten minutes'),
-        'calibrated': Preset(
-            "an energy that is a density, of any number of columns; the default of more than two",
-            _calibrated_toy(PointSettings), 'ten minutes'),
-    },
     'mnist': {
         'post': Preset(
             "succeeds: plain layers, binarized data, as the code was until 2016-10-24; the post's good picture",
@@ -358,5 +350,13 @@ PRESETS = {
                 eps=1e-3,  # the author's stands under the root: √(sum + 1e-6)
                 generator_first=True),
             'three to ten hours'),
+    },
+    'points': {
+        'density': Preset(
+            "an energy with empty valleys, which can be sampled; the default of one or two columns",
+            _density(PointSettings, proposals_from=1_500, neighbour_entropy_weight=1.2), 'ten minutes'),
+        'calibrated': Preset(
+            "an energy that is a density, of any number of columns; the default of more than two",
+            _calibrated_toy(PointSettings), 'ten minutes'),
     },
 }

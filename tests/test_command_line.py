@@ -48,7 +48,8 @@ def test_what_leads_beyond_the_paper_has_flags(task):
         changed = command_line.parse(task, 'text', [
             *(['--data', 'x'] if task in ('images', 'points') else []),
             *(['--preset', 'calibrated'] if name == 'volume_entropy_weight' and task != 'images' else []),
-            *(['--' + name] if new is True else ['--{}={}'.format(name, new)])]).settings()
+            *(['--{}{}'.format('' if new else 'no-', name)] if isinstance(value, bool) else
+              ['--{}={}'.format(name, new)])]).settings()
         assert getattr(changed, name) == new
 
 

@@ -43,9 +43,10 @@ def test_other_units_of_three_columns():
 
 def test_it_learns():
     """Better than before, on points that are held out."""
-    first, later = (small(iterations=n).fit(data(1)).score(data(1, 1000)) for n in (1, 300))
-    assert later > first
-    assert later > -1.6  # the points' own, 1.42 below 0
+    settings = {**SMALL, 'proposals': 400, 'energy_learning_rate': 0.01}
+    first, later = (small(iterations=n, settings=settings).fit(data(2)).score(data(2, 1000)) for n in (1, 100))
+    assert later > first + 0.1
+    assert later > -3.2  # the points' own is 0.36 better
 
 
 def test_samples_and_scores():
@@ -116,6 +117,6 @@ def test_scikit_learn():
     pipeline = make_pipeline(StandardScaler(), copy).fit(x)
     assert pipeline.score_samples(x).shape == (200,)
     assert pipeline.score(x) == pytest.approx(pipeline.score_samples(x).mean())
-    search = GridSearchCV(pipeline, {'densityestimator__iterations': [1, 40]}, cv=2).fit(x)
-    assert search.best_params_ == {'densityestimator__iterations': 40}
+    search = GridSearchCV(pipeline, {'densityestimator__iterations': [1, 60]}, cv=2).fit(x)
+    assert search.best_params_ == {'densityestimator__iterations': 60}
     assert search.best_estimator_.score(x) == pytest.approx(search.score(x))

@@ -66,7 +66,6 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
         Interrupted: By a signal, or since nobody can read its output any more; after a snapshot.
     """
     processes = folder.processes
-    folder.settle(experiment.task)
     try:
         state = _begin(folder, experiment)
         generative_model = state.models[1]
@@ -96,6 +95,7 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
 
 def _begin(folder, experiment):
     """The state from which the run goes on, in a folder that is made ready for it; tells the user about both."""
+    folder.settle(experiment.task)
     processes, settings = folder.processes, folder.settings
     if len(set(processes.exchange(experiment.task.fingerprint))) > 1:
         raise UsageError('the processes read different data: give all of them the same')

@@ -31,7 +31,7 @@ class DensityEstimator:
 
     Args:
         preset: ``'density'`` for one or two columns, ``'calibrated'`` for any number; ``None``: what suits the data.
-        iterations: How long to train; ``None``: as the preset says.
+        iterations: How long to train; ``None``: as the preset says.  The parts of a run keep their shares of it.
         random_state: A whole number from 0 on, or a NumPy generator that draws one; ``None``: another in each fit.
         settings: A dict of settings in place of the preset's, as ``{'batchsize': 100}``.
         device: Chainer device specifier.
@@ -112,11 +112,16 @@ class DensityEstimator:
         name = self.preset or ('density' if d <= 2 else 'calibrated')
         if name not in presets:
             raise UsageError('there is no preset {!r}: give one of {}'.format(name, ', '.join(presets)))
-        changes = {'n_latent': max(2, d), **(self.settings or {}), 'n_visible': d, 'seed': _seed_of(self.random_state)}
-        if self.iterations is not None:
-            changes['iterations'] = self.iterations
+        settings = presets[name].settings
+        length = settings.iterations if self.iterations is None else self.iterations
         try:
-            return dataclasses.replace(presets[name].settings, **changes)
+            # The iterations from which on proposals are drawn and the learning rates fall.
+            parts = {
+                part: -(-getattr(settings, part) * length // settings.iterations)
+                for part in ('proposals_from', 'decay_from')}
+            return dataclasses.replace(settings, **{
+                'n_latent': max(2, d), 'iterations': length, **parts, **(self.settings or {}), 'n_visible': d,
+                'seed': _seed_of(self.random_state)})
         except (TypeError, ValueError) as error:  # a name that is none, a value that does not fit
             raise UsageError('settings: {}'.format(error)) from error
 

@@ -1,17 +1,23 @@
 """Points of a user's own: their files, what can't be learned from, a run of them in their own units."""
 
 import json
+import re
+import shlex
 
 import numpy
 import pytest
-from conftest import refusal
+from conftest import ROOT, refusal
 
 import ddgm
 import train_points
+from ddgm.compare import __main__ as compare
 from ddgm.data import points
+from ddgm.evaluation import tasks
 from ddgm.evaluation.points import OwnPoints, Points
 from ddgm.refine import __main__ as refine
+from ddgm.runs import command_line
 from ddgm.support.files import read_arrays
+from ddgm.weights import __main__ as weights
 
 ROWS = [[1.5, -2.0], [3.0, 1e3], [0.25, 7.0]]
 
@@ -116,7 +122,8 @@ def run(folder, x, *flags):
 
 @pytest.mark.parametrize(('d', 'preset', 'pictures'), [
     (1, 'density', {'samples.png', 'energy.png', 'curves.png', 'training.gif', 'frames'}),
-    (2, 'density', {'samples.png', 'energy.png', 'curves.png', 'training.gif', 'frames'}),
+    pytest.param(
+        2, 'density', {'samples.png', 'energy.png', 'curves.png', 'training.gif', 'frames'}, marks=pytest.mark.slow),
     (5, 'calibrated', {'samples.png', 'curves.png', 'training.gif', 'frames'})])
 def test_a_run(d, preset, pictures, tmp_path, capsys):
     """In the units of the user, far from 0; the model of the run says the same."""
@@ -149,3 +156,27 @@ def test_runs_that_are_refused(tmp_path, capsys):
     run(tmp_path, x[:, :2])
     numpy.save(tmp_path / 'x.npy', x[:, 1:])
     assert 'does not hold the data' in refusal(train_points.main, ['--out', str(tmp_path / 'run'), '--resume'])
+
+
+def test_examples_of_the_page(tmp_path, monkeypatch, capsys):
+    """docs/own-points.md: the Python is run, for few iterations; the commands are read."""
+    text = (ROOT / 'docs' / 'own-points.md').read_text(encoding='utf-8')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'result').mkdir()
+    run(tmp_path, numpy.random.default_rng(0).normal(size=(100, 1)))
+    (tmp_path / 'run').rename(tmp_path / 'result' / 'points')
+    examples = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    assert len(examples) == 3
+    names = {}
+    for example in examples:
+        if 'sklearn' in example:
+            pytest.importorskip('sklearn', reason='the last example needs scikit-learn')
+        exec(compile(example.replace('iterations=1000', 'iterations=2'), 'own-points.md', 'exec'), names)
+    assert "{'preset': 'density'}" in capsys.readouterr().out.replace('calibrated', 'density')
+    parsers = {
+        'train_points.py': lambda words: command_line.parse(tasks.POINTS, '', words), 'ddgm.compare': compare.parse,
+        'ddgm.refine': refine.parse, 'ddgm.weights': weights.parse}
+    commands = re.findall(r'^python (?:-m )?(\S+) (.*)$', text, re.MULTILINE)
+    assert {name for name, _ in commands} == set(parsers)
+    for name, words in commands:
+        parsers[name](shlex.split(words, comments=True))

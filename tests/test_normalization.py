@@ -90,6 +90,7 @@ def test_what_has_no_density_on_a_line(energy, reason):
         normalization.log_z(energy, numpy.zeros((3, 1)))
 
 
-def test_pictures_have_none():
-    with pytest.raises(ValueError, match='points alone'):
-        normalization.log_z(None, numpy.zeros((5, 3, 8, 8)))
+@pytest.mark.parametrize('shape', [(3, 8, 8), (784,)])
+def test_pictures_have_none(shape):
+    with pytest.raises(ValueError, match='points of up to 64 numbers alone'):
+        normalization.log_z(None, numpy.zeros((5, *shape)))

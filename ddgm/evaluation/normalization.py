@@ -14,6 +14,7 @@ import numpy
 from ddgm.evaluation import quadrature
 from ddgm.support import randomness
 
+_MOST_COLUMNS = 64
 _EDGES = numpy.concatenate([numpy.linspace(0, 6, 3_000, endpoint=False), numpy.geomspace(6, 24_576, 2_000)])
 _TOLERANCE, _LARGEST_CHANGE = 1e-8, 1e-5  # of one piece's share of Z: until it is halved no more; at its shortest
 _SHORTEST = 1e-7  # length of a piece; float32 tells apart little more
@@ -42,8 +43,8 @@ def log_z(energy, x: numpy.ndarray) -> float:
 
 def estimate(energy, x: numpy.ndarray) -> tuple[float, float]:
     """log Z and its standard error, which is 0 where it comes by quadrature; see :func:`log_z`."""
-    if x.ndim != 2:
-        raise ValueError('log Z is known of points alone')
+    if x.ndim != 2 or x.shape[1] > _MOST_COLUMNS:
+        raise ValueError('log Z is known of points of up to {} numbers alone'.format(_MOST_COLUMNS))
     if x.shape[1] == 1:
         return _on_a_line(energy, x), 0.0
     if x.shape[1] == 2:

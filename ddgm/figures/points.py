@@ -54,7 +54,7 @@ def show_histograms(axes, data: numpy.ndarray, samples: numpy.ndarray | None) ->
     """Histograms of data and samples, (N,) and (M,), over the same bins, whose areas are 1."""
     bins = numpy.histogram_bin_edges(data, _BINS)
     axes.hist(data, bins, density=True, color=DATA_COLOUR)
-    if samples is not None:
+    if samples is not None and ((samples >= bins[0]) & (samples <= bins[-1])).any():
         axes.hist(samples, bins, density=True, color=SAMPLE_COLOUR, histtype='step', linewidth=1.5)
     axes.tick_params(direction='in')
 

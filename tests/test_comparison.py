@@ -434,7 +434,7 @@ def test_reference_that_can_not_be_read(reference, word, drawn, tmp_path):
 
 def test_samples_of_the_wrong_kind_are_named(drawn):
     numpy.save('good.npy', points(30))
-    numpy.save('bad.npy', numpy.zeros((30, 784)))
+    numpy.save('bad.npy', numpy.zeros((30, 784, 2)))
     message = refusal(compared, 'good.npy', 'theirs=bad.npy', '--reference', 'gaussian_mixture')
     assert message.startswith('bad.npy: ')
     assert '(30, 784)' in message
@@ -489,7 +489,7 @@ def test_points_beside_a_run(trained, drawn):
 
 
 @pytest.mark.parametrize(('name', 'words'), [
-    ('nowhere.npy', ['nowhere.npy', 'no such file', '--reference']), ('flat.npy', ['flat.npy', '(N, 2)']),
+    ('nowhere.npy', ['nowhere.npy', 'no such file', 'give another']), ('flat.npy', ['flat.npy', '(N, d), these have (30, 784, 2)']),
     ('few.npy', ['few.npy', 'more than 5 points']), ('text.npz', ['text.npz', "can't be read"])])
 def test_points_that_can_not_be_the_reference(name, words, drawn, tmp_path):
     numpy.save('s.npy', points(30))
@@ -686,7 +686,7 @@ def test_folder_of_samples_in_one_command(run_compare, tmp_path):
 
 @pytest.mark.parametrize(('arguments', 'words'), [
     ('', 'A'), ('s.npy --reference moons', "--reference: give one of gaussian_mixture"), ('nowhere', 'no such file'),
-    ('s.npy --reference points.csv', "points (N, 2), not 'points.csv'"),
+    ('s.npy --reference points.txt', "points (N, d), not 'points.txt'"),
     ('s.npy --seed 3', '--help'), ('text.npy', "can't be read")])
 def test_bad_input(arguments, words, tmp_path):
     """One line, nothing written."""

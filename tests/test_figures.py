@@ -183,7 +183,7 @@ def test_comparison_of_points(draw):
     assert titles_of(part) == ['data', 'a', 'b']
     for axes, panel in zip(part, (data, a, b)):
         assert (axes.get_xlim(), axes.get_ylim()) == ((-4, 4), (-4, 4))
-        assert axes.get_aspect() == 1
+        assert axes.get_box_aspect() == 1
         behind, *over = axes.collections  # the data is behind all samples
         numpy.testing.assert_array_equal(behind.get_offsets(), data.x)
         assert colors.to_hex(behind.get_facecolor()[0]) == post.DATA_COLOUR

@@ -22,7 +22,7 @@ def load(path, in_plane: bool = False) -> tuple[numpy.ndarray, str]:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise UsageError('{}: there is no such file of points'.format(path))
+        raise UsageError('{}: there is no such file of points: give another path'.format(path))
     if path.suffix.lower() in TABLES:
         return _table(path), ''
     try:

@@ -434,7 +434,7 @@ def test_reference_that_can_not_be_read(reference, word, drawn, tmp_path):
 
 def test_samples_of_the_wrong_kind_are_named(drawn):
     numpy.save('good.npy', points(30))
-    numpy.save('bad.npy', numpy.zeros((30, 784, 2)))
+    numpy.save('bad.npy', numpy.zeros((30, 784)))
     message = refusal(compared, 'good.npy', 'theirs=bad.npy', '--reference', 'gaussian_mixture')
     assert message.startswith('bad.npy: ')
     assert '(30, 784)' in message
@@ -489,11 +489,12 @@ def test_points_beside_a_run(trained, drawn):
 
 
 @pytest.mark.parametrize(('name', 'words'), [
-    ('nowhere.npy', ['nowhere.npy', 'no such file', 'give another']), ('flat.npy', ['flat.npy', '(N, d), these have (30, 784, 2)']),
+    ('nowhere.npy', ['nowhere.npy', 'no such file', 'give another']),
+    ('flat.npy', ['flat.npy', '(N, d), these have (30, 784, 2)']),
     ('few.npy', ['few.npy', 'more than 5 points']), ('text.npz', ['text.npz', "can't be read"])])
 def test_points_that_can_not_be_the_reference(name, words, drawn, tmp_path):
     numpy.save('s.npy', points(30))
-    numpy.save('flat.npy', numpy.zeros((30, 784)))
+    numpy.save('flat.npy', numpy.zeros((30, 784, 2)))
     numpy.save('few.npy', points(5))
     (tmp_path / 'text.npz').write_text('text')
     message = refusal(compared, 's.npy', '--reference', name)

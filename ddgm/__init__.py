@@ -19,7 +19,8 @@ __version__ = '1.0.0'
 
 # By name, the module of each.  They import Chainer, so they come when they are asked for: --help answers at once.
 _EXPORTS = {
-    'load': 'ddgm.trained.loading', 'train': 'ddgm.training', 'make_optimizer': 'ddgm.training',
+    'load': 'ddgm.trained.loading', 'DensityEstimator': 'ddgm.trained.estimator',
+    'train': 'ddgm.training', 'make_optimizer': 'ddgm.training',
     'DeepEnergyModel': 'ddgm.models', 'DeepGenerativeModel': 'ddgm.models', 'sample': 'ddgm.evaluation.sampling'}
 __all__ = [*_EXPORTS]
 

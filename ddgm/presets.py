@@ -157,6 +157,7 @@ class ToySettings(Settings):
     n_latent: int = 4
     n_hidden: int = 128
     n_experts: int = 4
+    n_visible: ClassVar = 2  # numbers of one x
 
     # Beyond the paper.
     neighbour_entropy_weight: float = setting(0.0, flag='of the entropy that nearest neighbours tell', beyond=True)
@@ -192,6 +193,19 @@ class ToySettings(Settings):
             raise ValueError(
                 'volume_entropy_weight needs z of at most 2 numbers: preset calibrated has 2, this one {}'.format(
                     self.n_latent + self.binary_latents))
+
+
+@dataclasses.dataclass(frozen=True)
+class PointSettings(ToySettings):
+    """Those of a user's own points, of as many numbers each as the data has columns."""
+
+    n_visible: int = setting(2, maximum=64)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.proposals and self.n_visible > 2:
+            raise ValueError('proposals are for points of one or two columns, and these have {}: give --preset '
+                             'calibrated, which has none'.format(self.n_visible))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,16 +282,16 @@ def _images(**changes):
         **{'iterations': 4_000, 'log_interval': 20, 'snapshot_interval': 200, 'figure_interval': 40, **changes})
 
 
-def _calibrated_toy(**changes):
-    return ToySettings(**{
+def _calibrated_toy(settings=ToySettings, **changes):
+    return settings(**{
         'iterations': 10_000, 'log_interval': 100, 'snapshot_interval': 1_000, 'figure_interval': 100, 'batchsize': 400,
         'n_latent': 2, 'n_experts': 32, 'feature_layers': 3, 'generator_layers': 5, 'energy_learning_rate': 1e-3,
         'generator_learning_rate': 1e-3, 'energy_penalty': 0.003, 'langevin_steps': 10, 'entropy_weight': 0.0,
         'neighbour_entropy_weight': 1.0, 'decay_from': 1_500, 'averaged': True, **changes})
 
 
-def _density(**changes):
-    return _calibrated_toy(**{'proposals': 4_000, 'near_deviation': 0.1, 'binary_latents': 6, **changes})
+def _density(settings=ToySettings, **changes):
+    return _calibrated_toy(settings, **{'proposals': 4_000, 'near_deviation': 0.1, 'binary_latents': 6, **changes})
 
 
 # By task; the first of each is the script's default.
@@ -371,5 +385,13 @@ PRESETS = {
                 eps=1e-3,  # the author's stands under the root: √(sum + 1e-6)
                 generator_first=True),
             'three to ten hours'),
+    },
+    'points': {
+        'density': Preset(
+            "an energy with empty valleys, which can be sampled; the default of one or two columns",
+            _density(PointSettings, proposals_from=1_500, neighbour_entropy_weight=1.2), 'ten minutes'),
+        'calibrated': Preset(
+            "an energy that is a density, of any number of columns; the default of more than two",
+            _calibrated_toy(PointSettings), 'ten minutes'),
     },
 }

@@ -20,6 +20,7 @@ from ddgm.compare import entries
 from ddgm.data.distributions import GaussianMixture
 from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
+from ddgm.evaluation import tasks
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
 from ddgm.runs import run_folder, snapshots, training_state
@@ -452,7 +453,8 @@ class Settings:
     def __init__(self, folder):
         self.folder = folder
         for task in sorted(PRESETS):
-            it = run_folder.open_run(Request(task=task, out=str(folder / task), data='somewhere'))
+            it = run_folder.open_run(Request(
+                task=task, out=str(folder / task), data='somewhere', preset=tasks.find(task).default_preset))
             it.prepare({'device': '@numpy', 'versions': {'numpy': '2'}})
             it.unlock()
         self.sound = [path.read_bytes() for path in sorted(folder.glob('*/settings.json'))]

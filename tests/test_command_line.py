@@ -47,15 +47,16 @@ def test_flags_change_the_preset():
 @pytest.mark.parametrize('task', PRESETS)
 def test_what_leads_beyond_the_paper_has_flags(task):
     """By the names of the settings; left out they change no preset."""
-    default = command_line.parse(task, 'text', ['--data', 'x'] if task == 'images' else []).settings()
+    default = command_line.parse(task, 'text', ['--data', 'x'] if task in ('images', 'points') else []).settings()
     for name in default.of_earlier_versions():
         value = getattr(default, name)
         choices = default.told_of(name).choices
         new = choices[-1] if choices else not value if isinstance(value, bool) else value + 1
         changed = command_line.parse(task, 'text', [
-            *(['--data', 'x'] if task == 'images' else []),
+            *(['--data', 'x'] if task in ('images', 'points') else []),
             *(['--preset', 'calibrated'] if name == 'volume_entropy_weight' and task != 'images' else []),
-            *(['--' + name] if new is True else ['--{}={}'.format(name, new)])]).settings()
+            *(['--{}{}'.format('' if new else 'no-', name)] if isinstance(value, bool) else
+              ['--{}={}'.format(name, new)])]).settings()
         assert getattr(changed, name) == new
 
 

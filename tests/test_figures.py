@@ -194,7 +194,7 @@ def test_comparison_of_points(draw):
     assert titles_of(part) == ['data', 'a', 'b']
     for axes, panel in zip(part, (data, a, b)):
         assert (axes.get_xlim(), axes.get_ylim()) == ((-4, 4), (-4, 4))
-        assert axes.get_aspect() == 1
+        assert axes.get_box_aspect() == 1
         behind, *over = axes.collections  # the data is behind all samples
         numpy.testing.assert_array_equal(behind.get_offsets(), data.x)
         assert colors.to_hex(behind.get_facecolor()[0]) == post.DATA_COLOUR
@@ -213,7 +213,7 @@ def test_comparison_of_many(n, in_rows, draw):
 
 def test_comparison_in_another_window(draw):
     """The square around the data is shown for all, of samples and of energies."""
-    data = plots.Panel('data', 10 * points(20, 0) + [100, -50], window=(100, -50, 30))
+    data = plots.Panel('data', 10 * points(20, 0) + [100, -50], window=(100, -50, 30, 30))
     a = plots.Panel('a', 10 * points(20, 1) + [100, -50], lambda x: ((x - [110, -65]) ** 2).sum(axis=1), 0.5)
     samples, maps = draw(data, [a])
     shown = [axes for axes in maps if axes.get_title()]

@@ -15,7 +15,7 @@ from ddgm.runs import run_folder, training_state
 from ddgm.runs.command_line import Request
 from ddgm.support.serialization import arrays_of
 
-SHAPE = {'gaussian_mixture': (2,), 'swiss_roll': (2,), 'mnist': (784,), 'images': (3, 64, 64)}
+SHAPE = {'gaussian_mixture': (2,), 'swiss_roll': (2,), 'points': (2,), 'mnist': (784,), 'images': (3, 64, 64)}
 
 
 def go_on(state, draw_data, settings, end):

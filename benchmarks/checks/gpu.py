@@ -94,7 +94,8 @@ def losses_of(task, settings, device):
     def draw_data(n, rng):
         return {
             'mnist': lambda: (rng.random((n, 784)) < 0.2).astype(numpy.float64),
-            'images': lambda: rng.random((n, 3, 64, 64))}.get(
+            'images': lambda: rng.random((n, 3, 64, 64)),
+            'points': lambda: rng.standard_normal((n, settings.n_visible))}.get(
                 task, lambda: tasks.open_task(task).draw_data(n, rng).astype(numpy.float64))()
     device = chainer.get_device(device)
     with chainer.using_config('dtype', numpy.float64), chainer.using_device(device):

@@ -18,6 +18,7 @@ import numpy
 
 from benchmarks import ROOT
 from ddgm import presets
+from ddgm.data.distributions import GaussianMixture
 from ddgm.runs.command_line import OneLineParser, as_path, path_name
 from ddgm.runs.exit_status import run_script
 from ddgm.studies.__main__ import STUDIES
@@ -135,6 +136,8 @@ def compare(commit, data, out, names):
             folder.mkdir(parents=True)
             if '/' in name:
                 task, preset = name.split('/')
+                if not (code / 'train_{}.py'.format(task)).exists():
+                    continue
                 run(code, folder, task, preset, data.get(task))
             else:
                 run_study(code, folder, name, data)
@@ -158,7 +161,11 @@ def main():
     unknown = set(arguments.only or ()) - {*every, *STUDIES}
     if unknown:
         parser.error('--only: no {}'.format(', '.join(sorted(unknown))))
-    data = {'mnist': os.path.abspath(arguments.mnist), 'images': os.path.abspath(arguments.images)}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    points = arguments.out.resolve() / 'points.npy'
+    numpy.save(points, GaussianMixture().sample(500, numpy.random.default_rng(0)))
+    data = {
+        'mnist': os.path.abspath(arguments.mnist), 'images': os.path.abspath(arguments.images), 'points': str(points)}
     sys.exit(not compare(arguments.commit, data, arguments.out.resolve(), arguments.only or every))
 
 

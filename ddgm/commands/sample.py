@@ -87,19 +87,19 @@ def _write(path, x, model, run):
 
 def _draw(path, shown, model, run):
     """Samples as a run draws its own; points stand alone where the data is gone, which is said."""
-    from ddgm.figures import post
     if shown.ndim > 2:
+        from ddgm.figures import post
         post.draw_grid(path, shown)
-    elif shown.shape[1:] == (2,):
-        try:
-            data = run.open_reference(model.task).shown_data(600)
-        except UsageError as error:
-            print('Drawn without the data: {}'.format(error))
-            data = shown[:0]
-        post.draw_points(path, data, shown)
-    else:
-        raise UsageError('{}: samples of the shape {} have no picture: give an .npz to --out'.format(
-            path, shown.shape[1:]))
+        return
+    from ddgm.evaluation.points import window_of
+    from ddgm.figures import points
+    try:
+        reference = run.open_reference(model.task)
+        data, window = reference.shown_data(600), reference.window
+    except UsageError as error:
+        print('Drawn without the data: {}'.format(error))
+        data, window = shown[:0], window_of(shown)
+    points.draw_samples(path, data, shown, window)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,9 @@ from ddgm.evaluation import tasks
 from ddgm.presets import PRESETS
 from ddgm.runs import command_line, exit_status
 
-_REFERENCES = ', '.join(task + (':DIR' if task in command_line.DATA_FOLDERS else '') for task in PRESETS)
+_REFERENCES = ', '.join(
+    task + (':' + command_line.DATA_FOLDERS[task].metavar if task in command_line.DATA_FOLDERS else '')
+    for task in PRESETS)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -29,8 +31,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('paths', metavar='A', nargs='+', help='what to compare')
     parser.add_argument(
         '--reference', metavar='TASK[:DIR]', type=_reference, default=(None, None),
-        help='what samples from elsewhere are of: {}, with the folder of the data; or FILE, an .npy or .npz of points '
-             '(N, 2)'.format(_REFERENCES))
+        help='what samples from elsewhere are of: {}, with the folder of the data; or FILE, an .npy, .npz or .csv '
+             'of points (N, d)'.format(_REFERENCES))
     parser.add_argument(
         '-o', '--out', metavar='DIR', type=command_line.path_name, default='result/comparison',
         help='where the files go, in place of those of an earlier comparison (default: %(default)s)')
@@ -42,11 +44,11 @@ def _reference(text):
     """A task and the folder of its data, or the default one, which may be ``None``; 'points' and a file of points."""
     task, colon, folder = text.partition(':')
     known = command_line.DATA_FOLDERS.get(task)
-    if text.lower().endswith(('.npy', '.npz')) and not (colon and known):
+    if text.lower().endswith(('.npy', '.npz', '.csv', '.tsv')) and not (colon and known):
         return 'points', command_line.path_name(text)
     if task not in PRESETS or colon and not (folder and known) or not colon and known and not known.default:
-        raise argparse.ArgumentTypeError('give one of {}, or an .npy or .npz file of points (N, 2), not {!r}'.format(
-            _REFERENCES, text))
+        raise argparse.ArgumentTypeError(
+            'give one of {}, or an .npy, .npz or .csv file of points (N, d), not {!r}'.format(_REFERENCES, text))
     return task, command_line.path_name(folder) if folder else known and known.default
 
 

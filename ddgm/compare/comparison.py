@@ -9,16 +9,16 @@ import tempfile
 
 import numpy
 
-from ddgm.compare import loss_logs, samples as sample_files
+from ddgm.compare import loss_logs
 from ddgm.compare.entries import PLANE, POINTS, Entry
-from ddgm.data import mnist
+from ddgm.data import mnist, points as point_files
 from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.evaluation.points import OwnPoints
 from ddgm.figures import page, plots
 from ddgm.presets import ImageSettings
 from ddgm.runs import run_folder
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError, counted, printable, some
+from ddgm.support.errors import UsageError, counted, one_line, printable, some
 from ddgm.support.files import keep_theirs, listed, write_json
 from ddgm.support.terminal import print_table
 
@@ -58,10 +58,10 @@ def compare(
         samples = _equally_many(with_samples, reference)
         _doubt({entry.name: samples[entry.name] for entry in with_samples if task == POINTS or not entry.run},
                reference, task)
-        n = len(samples[with_samples[0].name])
+        n, of_file = len(samples[with_samples[0].name]), task == POINTS and data_folder is not None
         print('\n{:,} samples of each{}, held against {}'.format(
-            n, _why_so_many(n, with_samples), printable(data_folder if task == POINTS else task)), flush=True)
-        result.update(task=task, n_samples=n, **{'reference': data_folder} if task == POINTS else {})
+            n, _why_so_many(n, with_samples), printable(data_folder if of_file else task)), flush=True)
+        result.update(task=task, n_samples=n, **{'reference': data_folder} if of_file else {})
         data, panels = _score(entries, samples, task, reference, result, own)
     columns = _columns(result)
     _print_table(columns)
@@ -76,14 +76,14 @@ def _score(entries, samples, task, reference, result, own):
             x, energy = samples[entry.name], _energy(entry.run, own)
             facts['metrics'] = reference.score(x, energy, entry.run and entry.run.settings)
             panels.append(plots.Panel(
-                entry.name, reference.as_shown(x[:n_shown]), energy if task in PLANE else None,
+                entry.name, reference.as_shown(x[:n_shown]), energy if task in PLANE and x.shape[1:] == (2,) else None,
                 facts['metrics'].get('log_z')))
     real = reference.real_data(result['n_samples'])
     if real is not None:
         result['real_data'] = reference.score(real)
     return plots.Panel(
         'data', reference.as_shown(reference.shown_data(n_shown)), reference.exact_energy, 0.0,
-        reference.window if task == POINTS else None), panels
+        reference.window), panels
 
 
 def _columns(result):
@@ -217,11 +217,11 @@ def _form_of(samples):
 
 
 def _own_points(path):
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise UsageError('{}: there is no such file: give the file of points to --reference'.format(path))
     try:
-        return OwnPoints(sample_files.read_file(path, in_plane=True))
+        points, note = point_files.load(path, in_plane=True)
+        if note:
+            print('{}: {}'.format(one_line(path), note))
+        return OwnPoints(points)
     except UsageError as error:
         raise UsageError('{}{}'.format('' if str(path) in str(error) else '{}: '.format(path), error)) from error
 
@@ -255,15 +255,14 @@ def _doubt(samples, reference, task):
     """Say which samples, by name, are so unlike the data that they may be of other data, or are the data itself."""
     if not samples:
         return
-    data = reference.shown_data(metrics.N_SCORED)
-    data = data.reshape(len(data), -1)
+    data = reference.measured(reference.shown_data(metrics.N_SCORED))
     reach, width = metrics.neighbour_distances(data, metrics.NEIGHBOUR).max(), metrics.spread(data)
     for name, x in samples.items():
         copied = _copied_share(x, reference)
         if copied > _COPIED:
             print('{}: {:.0%} of the samples are data themselves, number by number: was the file of the data '
                   'given?'.format(name, copied))
-        x, signs = x.reshape(len(x), -1), []
+        x, signs = reference.measured(x), []
         far, wider = metrics.far_share(x, data, reach), metrics.spread(x) / width
         if far > _FAR:
             signs.append('{:.0%} of the samples lie farther from all data than any of it from its neighbours'.format(
@@ -291,4 +290,4 @@ def _energy(run, own):
     energy_model, _ = tasks.find(run.task, own).build_models(run.settings, numpy.random.default_rng(0))
     if not run.load(run_folder.ENERGY_MODEL, energy_model, 'leave the run out'):
         return None
-    return sampling.energy_function(energy_model)
+    return run.taking_users_units(sampling.energy_function(energy_model))

@@ -13,7 +13,7 @@ import re
 import numpy
 
 from ddgm.compare import forms, loss_logs, rows, samples
-from ddgm.compare.arrays import SAVE
+from ddgm.data.arrays import SAVE
 from ddgm.evaluation import tasks
 from ddgm.runs import run_folder
 from ddgm.runs.log import Curves, curves_of

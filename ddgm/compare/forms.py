@@ -7,7 +7,8 @@ import pathlib
 import typing
 from collections.abc import Callable
 
-from ddgm.compare import arrays, pictures, rows
+from ddgm.compare import pictures, rows
+from ddgm.data import arrays
 from ddgm.runs import run_folder
 
 

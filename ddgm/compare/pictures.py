@@ -7,8 +7,8 @@ import pathlib
 
 import numpy
 
-from ddgm.compare.arrays import SAVE, NoSamples
 from ddgm.data import mnist, picture_file
+from ddgm.data.arrays import SAVE, NoSamples
 from ddgm.presets import ImageSettings
 from ddgm.support.errors import UsageError, counted
 

@@ -9,8 +9,8 @@ import typing
 
 import numpy
 
-from ddgm.compare.arrays import SAVE, NoSamples
 from ddgm.compare.forms import ARRAYS, PICTURES, form_of
+from ddgm.data.arrays import SAVE, NoSamples
 from ddgm.support.errors import UsageError, counted, one_line, some
 from ddgm.support.files import counting_order
 

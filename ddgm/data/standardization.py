@@ -32,9 +32,13 @@ class Standardization:
         """log of the user's volume in one of the model's: to be taken from a log-density of the model, in nats."""
         return float(numpy.log(self.scale).sum())
 
+    def standardized(self, x: numpy.ndarray) -> numpy.ndarray:
+        """The user's points in the model's units: (N, d) to float64."""
+        return (numpy.asarray(x, dtype=numpy.float64) - self.mean) / self.scale
+
     def inward(self, x: numpy.ndarray) -> numpy.ndarray:
         """The user's points as the model takes them: (N, d) to float32."""
-        return ((numpy.asarray(x, dtype=numpy.float64) - self.mean) / self.scale).astype(numpy.float32)
+        return self.standardized(x).astype(numpy.float32)
 
     def outward(self, x: numpy.ndarray) -> numpy.ndarray:
         """The model's points in the user's units: (N, d) to float64."""

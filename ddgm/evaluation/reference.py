@@ -24,10 +24,11 @@ class Reference:
         decides (dict): Settings by name that follow from the data, such as its number of columns.
         standardization (ddgm.data.standardization.Standardization): Of points that a model learns in units of its own;
             ``None``: x is the same to the user and to the model.
+        window (tuple): What a picture of the plane shows: the middle (x₁, x₂) and half the widths; ``None``: −4…4.
         exact_energy: −log p(x) of the data as a function of arrays, or ``None`` where it is not known.
     """
 
-    fingerprint = description = shape = value_range = standardization = exact_energy = None
+    fingerprint = description = shape = value_range = standardization = window = exact_energy = None
     decides: ClassVar = {}
     real_name = 'real data'
 
@@ -41,7 +42,7 @@ class Reference:
         These hold the numbers of samples, and no features of them, against as many data points.
         """
         reference = self.held_against(len(x))
-        points, reference_points = (array.reshape(len(array), -1) for array in (x, reference))
+        points, reference_points = self.measured(x), self.measured(reference)
         scores = {
             'sliced_wasserstein_2': metrics.sliced_wasserstein_2(points, reference_points),
             'mmd2': metrics.mmd2(points, reference_points),
@@ -50,6 +51,10 @@ class Reference:
         if energy is not None:
             scores['energy_gap'] = float(energy(x).mean() - energy(reference).mean())
         return scores
+
+    def measured(self, x: numpy.ndarray) -> numpy.ndarray:
+        """Samples as (N, D), by whose distances these metrics go."""
+        return x.reshape(len(x), -1)
 
     def held_against(self, n: int) -> numpy.ndarray:
         """The data points that n samples are held against."""

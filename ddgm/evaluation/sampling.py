@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import chainer
@@ -85,7 +86,9 @@ def batch_normalizations(model: chainer.Link) -> list:
 
 def energy_function(energy_model: DeepEnergyModel) -> Callable:
     """E of a DEM in test mode as a function of NumPy arrays, (N, …) to (N,) float64."""
-    def energy(x):
-        x = numpy.asarray(x, dtype=next((p.dtype for p in energy_model.params()), chainer.get_dtype()))
-        return in_test_mode(energy_model, x, _POINTS if x.ndim == 2 else _IMAGES).astype(numpy.float64)
-    return energy
+    return functools.partial(_energies, energy_model)  # which can be pickled
+
+
+def _energies(energy_model, x):
+    x = numpy.asarray(x, dtype=next((p.dtype for p in energy_model.params()), chainer.get_dtype()))
+    return in_test_mode(energy_model, x, _POINTS if x.ndim == 2 else _IMAGES).astype(numpy.float64)

@@ -1,6 +1,6 @@
-"""What a task is, the four of the post, and how one of a user's own is found.
+"""What a task is, the four of the post, that of a user's own points, and how one of a user's own is found.
 
-It imports neither Chainer nor matplotlib, so that ``--help`` and a mistyped flag answer at once: the four import what
+It imports neither Chainer nor matplotlib, so that ``--help`` and a mistyped flag answer at once: the five import what
 they are made of where it is called.
 """
 
@@ -26,6 +26,7 @@ class DataFolder:
     Attributes:
         default (str): Its folder; ``None`` where ``--data`` has to say it.
         description (str): The help of that flag.
+        metavar (str): What the help calls its value.
         of_pictures (bool): Whether :class:`ddgm.data.image_folder.ImageFolder` reads it: with its sub-folders, and
             keeping pixels in a cache, which ``--cache`` names.
     """
@@ -33,6 +34,7 @@ class DataFolder:
     default: str | None
     description: str
     of_pictures: bool = False
+    metavar: str = 'DIR'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Task:
         data (DataFolder): What ``--data`` takes; ``None``: there is no such flag.
         form: ``form(settings)`` returns the :class:`ddgm.evaluation.pixels.Form` of a data point, without any data;
             ``None``: it has no range, and the shape of a sample.
+        preset_for: ``preset_for(folder)`` returns the name of the preset that suits the data, for a run that asks for
+            none; ``None``: that is the first, whatever the data.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Task:
     open: Callable
     data: DataFolder | None = None
     form: Callable | None = None
+    preset_for: Callable | None = None
 
     @property
     def default_preset(self) -> str:
@@ -81,7 +86,7 @@ class Task:
             name, ', '.join(map('{} {}'.format, changes, map(text_of, changes.values()))))
 
 
-# ---- the four
+# ---- those of this package
 
 def _build_toy(settings, rng):
     from ddgm.networks.toy import build_models
@@ -130,6 +135,16 @@ def _form_of_pictures(settings):
     return pixels.pictures(settings.size, settings.grey)
 
 
+def _points(folder, settings, cache):
+    from ddgm.evaluation.points import Points
+    return Points(folder)
+
+
+def _preset_for_points(folder):
+    from ddgm.evaluation.points import preset_for
+    return preset_for(folder)
+
+
 GAUSSIAN_MIXTURE = Task('gaussian_mixture', PRESETS['gaussian_mixture'], _build_toy, _gaussian_mixture)
 SWISS_ROLL = Task('swiss_roll', PRESETS['swiss_roll'], _build_toy, _swiss_roll)
 MNIST = Task('mnist', PRESETS['mnist'], _build_mnist, _digits, DataFolder(
@@ -138,19 +153,22 @@ MNIST = Task('mnist', PRESETS['mnist'], _build_mnist, _digits, DataFolder(
 IMAGES = Task('images', PRESETS['images'], _build_images, _pictures, DataFolder(
     None, 'folder of pictures, sub-folders count too; or a .zip or .tar of them, an array (.npy, .npz), or the binary '
     'files of CIFAR-10', of_pictures=True), _form_of_pictures)
-OF_THE_POST = GAUSSIAN_MIXTURE, SWISS_ROLL, MNIST, IMAGES
+POINTS = Task('points', PRESETS['points'], _build_toy, _points, DataFolder(
+    None, 'file of points (N, d): .npy, .npz, or .csv with or without a line of names', metavar='FILE'),
+    preset_for=_preset_for_points)
+OF_THE_PACKAGE = GAUSSIAN_MIXTURE, SWISS_ROLL, MNIST, IMAGES, POINTS
 
 
 # ---- finding one
 
 def find(task: str | Task, own: Task | None = None) -> Task:
-    """A task by its name: ``own``, or one of the four; a :class:`Task` is returned as it is.
+    """A task by its name: ``own``, or one of this package; a :class:`Task` is returned as it is.
 
     Raises ``UsageError`` where it is none of these.  Nothing is imported because of a name.
     """
     if isinstance(task, Task):
         return task
-    for known in (own, *OF_THE_POST):
+    for known in (own, *OF_THE_PACKAGE):
         if known is not None and known.name == task:
             return known
     raise UsageError(

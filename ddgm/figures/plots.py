@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ddgm.figures.points import show_histograms
 from ddgm.figures.post import (
     DATA_COLOUR,
     INCHES,
@@ -74,11 +75,11 @@ class Panel:
 
     Attributes:
         title (str): Its name.
-        x: Points (N, 2), or images (N, H, W) or (N, 3, H, W) in 0…1.
+        x: Points (N, d), or images (N, H, W) or (N, 3, H, W) in 0…1.
         energy: A function of points, or ``None``.
         log_z (float): Of that energy; ``None``: not known.
-        window (tuple): Where the plane is shown: the middle (x₁, x₂) and half the width of a square; ``None``: −4…4.
-            That of the data counts for all.
+        window (tuple): Where the plane is shown: the middle (x₁, x₂) and half the widths; ``None``: −4…4.  That of the
+            data counts for all.
     """
 
     title: str
@@ -141,9 +142,14 @@ def _show_samples(figure, panels, columns, data):
             axes.set_axis_off()
             continue
         axes.set_title(_verbatim(panel.title))
-        if panel.x.ndim == 2:
-            show_plane(axes, data.window)
-            axes.set_aspect('equal')
+        if panel.x.ndim == 2 and panel.x.shape[1] == 1:
+            show_histograms(axes, data.x[:, 0], panel.x[:, 0] if panel is not data else None)
+        elif panel.x.ndim == 2:
+            if panel.x.shape[1] == 2:
+                show_plane(axes, data.window)
+            else:
+                axes.set(xlabel='columns 0 and 1 of {}'.format(panel.x.shape[1]))
+            axes.set_box_aspect(1)
             scatter(axes, data.x, DATA_COLOUR, 6)
             if panel is not data:
                 scatter(axes, panel.x, SAMPLE_COLOUR, 6)
@@ -159,7 +165,7 @@ def _show_energies(figure, panels, columns, window):
             continue
         show_plane(axes, window)
         image, quantity = show_energy(axes, panel.energy, panel.log_z, panel.x, window)
-        axes.set_aspect('equal')
+        axes.set_box_aspect(1)
         axes.set_title('{} of {}, nats'.format(quantity, _verbatim(panel.title)))
         figure.colorbar(image, ax=axes, extend='min', location='bottom', shrink=0.7, aspect=30)
 

@@ -16,7 +16,7 @@ from ddgm.support.files import open_atomically
 # The post's.
 DATA_COLOUR, SAMPLE_COLOUR = '#bec3c7', '#e84c3d'
 PLANE = 4  # half the width of the square that pictures of the plane show
-_WINDOW = (0, 0, PLANE)
+_WINDOW = (0, 0, PLANE, PLANE)
 INCHES = 8  # the width of a page
 _MARKER_SIZE = 20
 _MOST_FRAMES = 1000  # of a video
@@ -31,21 +31,21 @@ def defaults() -> Iterator[None]:
         yield
 
 
-def _post_axes():
+def _post_axes(window=None):
     """The post's page: 8×8 inches, x and y in −4…4, integer ticks on all four sides, pointing inwards."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     figure = Figure(figsize=(INCHES, INCHES))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.125, 0.1, 0.775, 0.8))
-    show_plane(axes)
+    show_plane(axes, window)
     return figure, axes
 
 
 def show_plane(axes, window: tuple | None = None) -> None:
-    """Limits and ticks of matplotlib axes that show the plane: −4…4 twice, or a square's middle and half its width."""
-    x, y, half_width = window or _WINDOW
-    axes.set(xlim=(x - half_width, x + half_width), ylim=(y - half_width, y + half_width))
+    """Limits and ticks of matplotlib axes that show the plane: −4…4 twice, or a window's middle and half its widths."""
+    x, y, half_width, half_height = window or _WINDOW
+    axes.set(xlim=(x - half_width, x + half_width), ylim=(y - half_height, y + half_height))
     if window is None:
         axes.set(xticks=range(-PLANE, PLANE + 1), yticks=range(-PLANE, PLANE + 1))
     axes.tick_params(direction='in', top=True, right=True)
@@ -68,12 +68,12 @@ def save(figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
 class PointsPicture:
     """Data in the plane, (N, 2), and samples that change, in the post's layout and colours.
 
-    For a video: making figure and axes takes nearly as long as drawing them.
+    For a video: making figure and axes takes nearly as long as drawing them.  ``window`` is that of :func:`show_plane`.
     """
 
     @defaults()
-    def __init__(self, data: numpy.ndarray, pixels: int = 800):
-        self._figure, axes = _post_axes()
+    def __init__(self, data: numpy.ndarray, pixels: int = 800, window: tuple | None = None):
+        self._figure, axes = _post_axes(window)
         scatter(axes, data, DATA_COLOUR)
         self._samples = scatter(axes, data, SAMPLE_COLOUR)  # until there are some
         self._pixels_per_inch = pixels / INCHES
@@ -85,9 +85,11 @@ class PointsPicture:
         save(self._figure, path, self._pixels_per_inch)
 
 
-def draw_points(path: str | os.PathLike, data: numpy.ndarray, samples: numpy.ndarray, pixels: int = 800) -> None:
+def draw_points(
+        path: str | os.PathLike, data: numpy.ndarray, samples: numpy.ndarray, pixels: int = 800,
+        window: tuple | None = None) -> None:
     """Data and samples in the plane, both (N, 2), in the post's layout and colours."""
-    PointsPicture(data, pixels).draw(path, samples)
+    PointsPicture(data, pixels, window).draw(path, samples)
 
 
 def draw_grid(path: str | os.PathLike, images: numpy.ndarray, columns: int = 10) -> None:
@@ -145,14 +147,16 @@ def _save_image(image, path):
 
 
 @defaults()
-def draw_energy(path: str | os.PathLike, energy: Callable, log_z: float | None, samples: numpy.ndarray) -> None:
+def draw_energy(
+        path: str | os.PathLike, energy: Callable, log_z: float | None, samples: numpy.ndarray,
+        window: tuple | None = None) -> None:
     """log P(x) = −E(x) − log Z on the plane in nats, the samples (N, 2) over it; −E(x) where ``log_z`` is ``None``.
 
     The colours reach down to where all but a twentieth of the samples lie, so that the map shows where the energy
     model and the generator disagree.
     """
-    figure, axes = _post_axes()
-    image, quantity = show_energy(axes, energy, log_z, samples)
+    figure, axes = _post_axes(window)
+    image, quantity = show_energy(axes, energy, log_z, samples, window)
     scatter(axes, samples, SAMPLE_COLOUR)
     figure.colorbar(image, cax=figure.add_axes((0.915, 0.1, 0.02, 0.8)), extend='min')
     axes.set_title(quantity + ' of the energy model, nats; dots: samples of the generator')
@@ -163,12 +167,12 @@ def show_energy(
         axes, energy: Callable, log_z: float | None, samples: numpy.ndarray, window: tuple | None = None) -> tuple:
     """The map of :func:`draw_energy` alone, in axes of the plane; returns its image and the name of what it shows."""
     cells = 400
-    x, y, half_width = window or _WINDOW
-    centres = cells_of_square(half_width, cells)[0] + (x, y)
+    x, y, half_width, half_height = window or _WINDOW
+    centres = cells_of_square(1, cells)[0] * (half_width, half_height) + (x, y)
     offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
     image = axes.imshow(
         (-energy(centres) - offset).reshape(cells, cells), origin='lower',
-        extent=(x - half_width, x + half_width, y - half_width, y + half_width), aspect='auto', cmap='viridis',
+        extent=(x - half_width, x + half_width, y - half_height, y + half_height), aspect='auto', cmap='viridis',
         vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
     return image, quantity
 

@@ -11,13 +11,15 @@ from ddgm.presets import ImageSettings
 from ddgm.runs import command_line, exit_status
 from ddgm.support.errors import printable
 
+_FOLDERS = {task: known for task, known in command_line.DATA_FOLDERS.items() if task != 'points'}
+
 
 def parse(arguments=None):
     """Read the command line: ``task``, ``data`` and ``out``; of images ``cache``, ``size`` and ``grey`` too."""
     parser = command_line.OneLineParser(
         prog='python -m ddgm.prepare', description=__doc__, allow_abbrev=False)
-    tasks = parser.add_subparsers(dest='task', metavar='|'.join(sorted(command_line.DATA_FOLDERS)), required=True)
-    for task, known in command_line.DATA_FOLDERS.items():
+    tasks = parser.add_subparsers(dest='task', metavar='|'.join(sorted(_FOLDERS)), required=True)
+    for task, known in _FOLDERS.items():
         flags = tasks.add_parser(task, help=known.description, allow_abbrev=False)
         flags.add_argument(
             '--data', metavar='DIR', type=command_line.path_name, default=known.default,

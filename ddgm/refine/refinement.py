@@ -6,7 +6,7 @@ import pathlib
 
 from ddgm.evaluation import tasks
 from ddgm.evaluation.metrics import N_SCORED
-from ddgm.figures import post
+from ddgm.figures import points, post
 from ddgm.runs import run_folder
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import keep_theirs, listed, open_atomically, read_arrays, write_arrays, write_json
@@ -70,18 +70,15 @@ def _samples_of(run):
 
 
 def _write(out, reference, x, metrics):
-    in_plane = x.shape[1:] == (2,)
-    files = _FILES if in_plane or reference.as_shown(x).ndim > 2 else _FILES[:2]  # others have no picture
-    written = [out / name for name in files]
+    written = [out / name for name in _FILES]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(written[1], {**metrics, 'files': [
-            name for name in _FILES if name in files or (out / name).exists()]})  # that of an earlier refinement
+        write_json(written[1], {**metrics, 'files': _FILES})
         with open_atomically(written[0]) as file:
             write_arrays(file, {'x': x})
-        if in_plane:
-            post.draw_points(written[2], reference.shown_data(600), x[:400])
-        elif len(files) > 2:
+        if reference.as_shown(x).ndim == 2:
+            points.draw_samples(written[2], reference.shown_data(600), x[:400], reference.window)
+        else:
             post.draw_grid(written[2], reference.as_shown(x[:100]))
     except OSError as error:
         raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(

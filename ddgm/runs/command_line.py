@@ -62,8 +62,8 @@ class Request:
         return dataclasses.replace(task.presets[self.preset or task.default_preset].settings, **self.changes)
 
 
-# Of the tasks of the post that read one, by name.
-DATA_FOLDERS = {task.name: task.data for task in tasks.OF_THE_POST if task.data}
+# Of the tasks of this package that read data, by name.
+DATA_FOLDERS = {task.name: task.data for task in tasks.OF_THE_PACKAGE if task.data}
 
 CACHE_HELP = (
     'where the pixels of pictures are kept that take more than 5 seconds to decode, so that it is done once (default: '
@@ -261,7 +261,7 @@ def parse(task: tasks.Task | str, description: str, arguments=None) -> Request:
     needs_data = task.data is not None and task.data.default is None
     parser = OneLineParser(
         description=description, allow_abbrev=False, add_help=False,
-        usage='%(prog)s {}[options]'.format('--data DIR ' if needs_data else ''),
+        usage='%(prog)s {}[options]'.format('--data {} '.format(task.data.metavar) if needs_data else ''),
         epilog='presets, and how long they take on two cores:\n' + '\n'.join(
             '  {}: {:,} iterations, batches of {}, {}\n      {}'.format(
                 name, preset.settings.iterations, preset.settings.batchsize, preset.takes, preset.description)
@@ -316,10 +316,11 @@ def _add_flags_of_a_run(parser, task):
     parser.add_argument('--overwrite', action='store_true', help='start over where --out holds another run')
     parser.add_argument(
         '--preset', metavar='NAME', choices=task.presets,
-        help='a configuration by name, listed below (default: {})'.format(task.default_preset))
+        help='a configuration by name, listed below (default: {})'.format(
+            'what suits the data' if task.preset_for else task.default_preset))
     if task.data:
         parser.add_argument(
-            '--data', metavar='DIR', type=path_name,
+            '--data', metavar=task.data.metavar, type=path_name,
             help=task.data.description + ('; needed, but for --resume' if task.data.default is None else ''))
         if task.data.of_pictures:
             parser.add_argument('--cache', metavar='DIR', type=path_name, help=CACHE_HELP)

@@ -76,7 +76,8 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
         fixed_z = generative_model.draw_latent(experiment.n_shown, randomness.picture_generator(randomness.SHOWN_Z))
 
         def draw_present_frame():
-            experiment.draw_frame(folder.frame(state.iteration), sampling.sample(generative_model, fixed_z))
+            experiment.draw_frame(
+                folder.frame(state.iteration), folder.outward(sampling.sample(generative_model, fixed_z)))
             if folder.events is not None:
                 folder.events.add_frame(folder.frame(state.iteration))
         _train(folder, state, experiment.task.draw_data, draw_present_frame)
@@ -247,7 +248,8 @@ def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
     folder.save(run_folder.GENERATIVE_MODEL, generative_model)
     folder.drop_metrics_of_others(state.iteration)
     folder.write_samples(x, z)
-    shown = sampling.sample(generative_model, fixed_z)
+    x, energy = folder.outward(x), folder.taking_users_units(energy)
+    shown = folder.outward(sampling.sample(generative_model, fixed_z))
     experiment.draw_figures(folder, shown, energy)
     logged = curves_of(folder.log)
     if logged:  # a log that was lost has been told of; an earlier picture of it stays

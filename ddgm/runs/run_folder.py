@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import time
+from collections.abc import Callable
 
 import numpy
 
@@ -129,11 +130,26 @@ class RunFolder:
         A resumed run keeps what it began with.
         """
         if not self.resume:
-            self.settings = dataclasses.replace(self.settings, **{
-                name: value for name, value in reference.decides.items() if name not in self.asked})
+            try:
+                self.settings = dataclasses.replace(self.settings, **{
+                    name: value for name, value in reference.decides.items() if name not in self.asked})
+            except ValueError as error:
+                raise UsageError('{}: {}'.format(self.data, error)) from error
             self.standardization = reference.standardization
         if self.published:
             self.published = dataclasses.replace(self.published, **reference.decides)
+
+    def outward(self, x: numpy.ndarray) -> numpy.ndarray:
+        """Samples of the model, (N, …), in the units of the user's."""
+        return self.standardization.outward(x) if self.standardization else x
+
+    def inward(self, x: numpy.ndarray) -> numpy.ndarray:
+        """Samples in the user's units as the model has them."""
+        return self.standardization.inward(x) if self.standardization else x
+
+    def taking_users_units(self, energy: Callable) -> Callable:
+        """A function of arrays in the model's units as one of arrays in the user's."""
+        return lambda x: energy(self.inward(x))
 
     def check_data(self, fingerprint: str | None) -> None:
         """Raise ``UsageError`` where a resumed run began with other data."""
@@ -320,9 +336,9 @@ class RunFolder:
             self.events.add_entry(entry)
 
     def write_samples(self, x: numpy.ndarray, z: numpy.ndarray) -> None:
-        """Write samples and their z: (N, …) and (N, d), both float32."""
+        """Write samples as the model has them and their z, (N, …) and (N, d): both float32, but points float64."""
         with open_atomically(self.file(SAMPLES)) as file:
-            write_arrays(file, {'x': x.astype(numpy.float32), 'z': z.astype(numpy.float32)})
+            write_arrays(file, {'x': self.outward(x.astype(numpy.float32)), 'z': z.astype(numpy.float32)})
 
     def drop_metrics_of_others(self, iterations: int) -> None:
         """Remove the metrics of earlier samples, which had another number of iterations behind them."""
@@ -412,9 +428,15 @@ def _open(request, task):
     keep_apart(path, task, request.data)
     if request.tensorboard:
         event_file.require()
+    if request.preset is None and task.preset_for:
+        request = dataclasses.replace(request, preset=task.preset_for(request.data))
+    try:
+        settings = request.settings()
+    except ValueError as error:  # a flag that does not go with what suits the data
+        raise UsageError(str(error)) from error
     preset = request.preset or task.default_preset
     return RunFolder(
-        path, task.name, preset, request.settings(), request.device or '@numpy',
+        path, task.name, preset, settings, request.device or '@numpy',
         request.data and os.path.abspath(request.data), cache=_cache_of(request), overwrite=request.overwrite,
         asked=frozenset(request.changes), published=task.presets[preset].settings,
         tensorboard=bool(request.tensorboard))
@@ -429,10 +451,10 @@ def keep_apart(out, task: tasks.Task | str | None, data, flag: str = '--out') ->
     """Raise ``UsageError`` where what is written to a folder would lie among the data of a task, if that has a folder.
 
     A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
-    data from then on.  A name of no task of the post, or ``None``, is that of data of another kind.
+    data from then on.  A name of no task of this package, or ``None``, is that of data of another kind.
     """
     if isinstance(task, str):
-        task = next((known for known in tasks.OF_THE_POST if known.name == task), None)
+        task = next((known for known in tasks.OF_THE_PACKAGE if known.name == task), None)
     of_pictures = bool(task and task.data and task.data.of_pictures)
     for folder in [] if not data else picture_folder.folders_of(pathlib.Path(data)) if of_pictures else [data]:
         if (is_within(out, folder) and (of_pictures or is_within(folder, out))
@@ -532,7 +554,7 @@ def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
     Args:
         path: The folder.
         cure: What the user can do where it is none.
-        own: The task of the user's own that the run may be of, beside the four.
+        own: The task of the user's own that the run may be of, beside this package's.
 
     Raises ``UsageError`` where it is no run, or of another task.
     """

@@ -16,6 +16,8 @@ CLASSIFIER, RANDOM_NETWORK = 5, 6  # their weights
 CHOSEN_SAMPLES = 7  # of a larger number
 ANALOGIES = 7
 REFINEMENT = 10  # of a finished run's samples
+LOG_Z = 11  # by importance sampling
+HELD_OUT = 12  # of a user's own points
 OTHER_INPUTS, LOOKS = 8, 9  # of studies: what is no digit; the noise of a look at training
 
 

@@ -19,7 +19,7 @@ _N_PARTS = 10  # of these, where they are chosen among proposals, so that the me
 
 def check_proposals(n_proposals: int, settings: Settings) -> None:
     """Raise ``UsageError`` where there are proposals for what is no point of the plane."""
-    if n_proposals and not isinstance(settings, ToySettings):
+    if n_proposals and not (isinstance(settings, ToySettings) and settings.n_visible <= 2):
         raise UsageError('this is no run in the plane: leave proposals out')
 
 

@@ -69,6 +69,7 @@ def import_weights(
     folder = run_folder.open_run(Request(
         task=like.task, out=out, preset=like.preset, data=like.data, changes=dataclasses.asdict(like.settings)))
     folder.check_data(like.data_fingerprint)
+    folder.standardization = like.standardization
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
     for stem, model, name in zip(_STEMS, models, names):
         _load(model, source, stem, name, eps)

@@ -33,8 +33,8 @@ def read(path: pathlib.Path, in_plane: bool) -> tuple[numpy.ndarray, str]:
             path, x.dtype, x.shape))
     finite = (abs(x.reshape(len(x), -1)) <= numpy.finfo(numpy.float32).max).all(axis=1)  # NaN is not
     if not finite.all():
-        raise UsageError('{}: {:,} of {:,} samples are not finite: leave it out or give another path'.format(
-            path, len(x) - finite.sum(), len(x)))
+        raise UsageError('{}: {:,} of {:,} samples are not finite, the first is row {:,}, counted from 0: leave it '
+                         'out or give another path'.format(path, len(x) - finite.sum(), len(x), finite.argmin()))
     return x, '' if name == 'x' or len(arrays) == 1 else 'its array {} is taken for the samples, not {}'.format(
         one_line(name), some(other for other in arrays if other != name))
 

@@ -51,7 +51,9 @@ MNIST ?= data/mnist
 figures: $(VENV)/installed
 	$(RUN) -m benchmarks.pictures.post --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small $(SMALL))
 
-# The classifier behind the metrics of digits: some minutes, once.  train_mnist.py makes it too when it needs it.
+# The classifier behind the metrics of digits, for other data than MNIST, whose comes with the package: two minutes, once.
+# train_mnist.py makes it too when it needs it.
+#     make classifier MNIST=path
 classifier: $(VENV)/installed
 	$(RUN) -m benchmarks.results.classifier --data $(MNIST)
 

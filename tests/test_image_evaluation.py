@@ -16,6 +16,8 @@ from ddgm.evaluation import classifier, digits as digits_task, metrics, pictures
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
+MNIST_FOLDER = ROOT.parent / 'shared' / 'data' / 'mnist'
+
 
 @pytest.fixture(scope='module')
 def digits(digits_folder):
@@ -219,6 +221,18 @@ def test_maxima_are_chainers(rng):
             y.grad = grad
             y.backward()
         numpy.testing.assert_array_equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.skipif(not MNIST_FOLDER.exists(), reason='MNIST is not there')
+def test_the_packaged_classifier_is_that_of_mnist(tmp_path, monkeypatch):
+    monkeypatch.delattr(classifier, 'train')
+    data = MNIST(MNIST_FOLDER)
+    network, _ = classifier.load_or_train(data, tmp_path)
+    classifier.check_default_folder(data.fingerprint)
+    _, probabilities = network.features_and_probabilities(data.test_images / numpy.float32(255))
+    accuracy = (probabilities.argmax(axis=1) == data.test_labels).mean()
+    assert accuracy == pytest.approx(network.accuracy, abs=2e-4)  # rounding may decide on an image or two
+    assert accuracy > 0.98
 
 
 @pytest.fixture

@@ -332,7 +332,7 @@ def test_command_draws(folder, monkeypatch):
     with Image.open('expected.png') as image:
         assert abs(lit - numpy.asarray(image.convert('L')).astype(float)).mean() < 0.1
     drawn = []
-    monkeypatch.setattr(post, 'draw_points', lambda path, data, x: drawn.append((len(data), x)))
+    monkeypatch.setattr(post, 'draw_points', lambda path, data, x, pixels, window: drawn.append((len(data), x)))
     sample_command.main(['plane', '-n', '9', '-o', 'points.png'])
     (n_data, x), = drawn
     assert n_data == 600

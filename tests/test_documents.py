@@ -25,7 +25,7 @@ CODE = re.compile(r'^```.*?^```|`[^`\n]+`', re.DOTALL | re.MULTILINE)
 LINK = re.compile(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)')
 # Decimal numbers that are no results: versions, and the paper's number.
 NO_RESULT = re.compile(
-    r'(Python|Chainer|PyTorch|NumPy|CUDA|CuPy|Apache) \d+(\.\d+)+( (to|and) \d+(\.\d+)+)?|arXiv:[\d.]+')
+    r'(Version|Python|Chainer|PyTorch|NumPy|CUDA|CuPy|Apache) \d+(\.\d+)+( (to|and) \d+(\.\d+)+)?|arXiv:[\d.]+')
 # Its hand-written tables list settings of other programs, not results.
 TABLES_OF_SETTINGS = {'docs/differences.md'}
 LONG, MEAN_WORDS, LONG_SHARE = 35, 18, 1 / 20

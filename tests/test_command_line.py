@@ -97,7 +97,7 @@ def test_any_number_is_set():
     ('n_experts=', 'n_experts: give a whole number from 1 on'), ('n_experts=6.4', 'n_experts: give a whole number'),
     ('n_experts=1_0', 'give a whole number'), ('n_experts=\u0661', 'give a whole number'),
     ('sigma=\u0661', 'sigma: give a number'), ('sigma=1_0', 'give a number'), ('sigma=nan', 'give a number'),
-    ('sigma=inf', 'give a number'), ('sigma=0', 'give a number from 0.001 to'), ('beta1=1', 'from 0 to 0.999999'),
+    ('sigma=inf', 'give a number'), ('sigma=0', 'give a number from 0.001 to 1e+06'), ('beta1=1', 'from 0 to 0.999999'),
     ('binarized=1', 'binarized: give true or false'), ('optimizer=sgd', 'optimizer: give one of adam, adagrad'),
     ('seed=1 seed=2', 'seed is to be both 1 and 2'), ('seed=1 -s 2', 'seed is to be both 2 and 1'),
     ('convolutional=true energy_normalization=weight', 'convolutional is for'),

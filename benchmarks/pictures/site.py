@@ -40,7 +40,7 @@ class Reader(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.links, self.anchors = {}, set()  # in order, once each
+        self.links, self.anchors = [], set()
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -48,7 +48,7 @@ class Reader(html.parser.HTMLParser):
             if name == 'id':
                 self.anchors.add(value)
             elif name in ('href', 'src'):
-                self.links[value] = tag
+                self.links.append(value)
 
 
 def main():
@@ -62,7 +62,7 @@ def main():
 
 
 def write_reference(folder: pathlib.Path) -> None:
-    """All modules by what their docstrings say; any warning is an error."""
+    """All modules, by what their docstrings say; a warning of pdoc's is an error."""
     import jinja2  # which make docs installs, as it does the next one
     import pdoc
     for name in ddgm.__all__:
@@ -73,7 +73,7 @@ def write_reference(folder: pathlib.Path) -> None:
     pdoc.render.env.loader = jinja2.ChoiceLoader([
         jinja2.DictLoader({'module.html.jinja2': TEMPLATE}), pdoc.render.env.loader])
     with warnings.catch_warnings():
-        warnings.simplefilter('error')
+        warnings.simplefilter('error', UserWarning)
         # The types in a NamedTuple are looked for outside of its module, and shown as they are written.
         warnings.filterwarnings('ignore', 'Error parsing type annotation ForwardRef')
         pdoc.pdoc('ddgm', output_directory=folder)
@@ -137,7 +137,7 @@ def dead_links(site: pathlib.Path) -> list:
     pages = {path.resolve(): Reader(path.read_text(encoding='utf-8')) for path in site.rglob('*.html')}
     wrong = []
     for path, reader in pages.items():
-        for link in reader.links:
+        for link in dict.fromkeys(reader.links):  # each once
             if re.match(r'\w+:', link):
                 continue
             name, _, part = urllib.parse.unquote(link).partition('#')

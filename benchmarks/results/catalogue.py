@@ -78,7 +78,7 @@ ALL = (
     study(
         'density', 'benchmarks.results.density', 45, presets=('gaussian_mixture/density', 'swiss_roll/density'),
         pictures=tuple((name, name, 440) for name in ('density_gaussian_mixture.png', 'density_swiss_roll.png'))),
-    study('estimator', 'benchmarks.results.estimator', 100, packages=('Chainer', 'NumPy', 'scikit-learn')),
+    study('estimator', 'benchmarks.results.estimator', 25, packages=('Chainer', 'NumPy', 'scikit-learn')),
     study(
         'digits', 'benchmarks.results.published_digits', 60, ('mnist',),
         presets=('mnist/post', 'mnist/batch_normalized_energy', 'mnist/last_commit')),

@@ -214,7 +214,9 @@ def train(
     for iteration in range(start + 1, iterations + 1):
         rng = random_generator(seed, iteration)
         observation = {}
-        with strategy.iteration(rng, energy_model, generative_model):
+        # Where the caller has turned the graph or the training mode off, nothing would be learned.
+        with chainer.force_backprop_mode(), chainer.using_config('train', True), \
+                strategy.iteration(rng, energy_model, generative_model):
             for update in updates:
                 observation.update(update(rng))
         yield iteration, observation

@@ -3,6 +3,7 @@
 What a step computes is held to PyTorch, to the 2016 code and to plain Chainer elsewhere; here it is held to itself.
 """
 
+import contextlib
 import dataclasses
 import functools
 
@@ -95,6 +96,20 @@ def test_order_of_the_two_updates(generator_first):
     models, updated = started_pair(0), []
     run(models, noting(updated.append), iterations=2, generator_first=generator_first)
     assert updated == [*(reversed(models) if generator_first else models)] * 2
+
+
+@strategies
+@pytest.mark.parametrize('switch', ['enable_backprop', 'train'])
+def test_what_surrounds_the_loop_does_not_turn_learning_off(make_strategy, switch):
+    def learned(**config):
+        models = started_pair(0)
+        with contextlib.ExitStack() as stack:
+            for name, value in config.items():
+                stack.enter_context(chainer.using_config(name, value))
+            run(models, iterations=2, strategy=make_strategy())
+        return numpy.concatenate([parameter.array.ravel() for model in models for _, parameter in sorted(
+            model.namedparams())])
+    numpy.testing.assert_array_equal(learned(**{switch: False}), learned())
 
 
 def test_the_two_steps_never_share_noise(monkeypatch):

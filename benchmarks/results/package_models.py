@@ -49,7 +49,7 @@ MODELS = {
     'icons': About(
         'images', 'heads and shoulders of emoji, 64×64 pixels in colours',
         '686 pictures of Noto Emoji, by Google: Apache 2.0 (pictures), OFL 1.1 (font)', (
-            'New emoji: many samples are blurred, and some are close to a picture of the data (`nearest_train`).',
+            'New emoji: many samples are blurred, and a grid of pixels shows in most.',
             'Pictures of people, or of anything else: it has seen these 686 alone.',
             'Log-densities: log Z is not known, so that only differences of energies mean something.')),
 }

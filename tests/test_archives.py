@@ -1,5 +1,6 @@
 """Archives of pictures: the same pictures as unpacked, whatever packed them, and a line for each that is damaged."""
 
+import gzip
 import io
 import os
 import shutil
@@ -122,9 +123,9 @@ def zipped(path, *members):
     return path
 
 
-def red():
+def red(colour='red'):
     content = io.BytesIO()
-    Image.new('RGB', (64, 64), 'red').save(content, 'PNG')
+    Image.new('RGB', (64, 64), colour).save(content, 'PNG')
     return content.getvalue()
 
 
@@ -169,8 +170,28 @@ def test_what_is_no_file_in_a_tar(folder, tmp_path):
     with tarfile.open(path, 'a') as archive:
         archive.add(folder / 'pipe', 'pipe')
     data = ImageFolder(path)
-    assert data.paths == ['b/10.png', 'b/12.png']
-    assert data.left_out == [('hard.png', 'a link'), ('link.png', 'a link'), ('pipe', 'not a file')]
+    assert data.paths == ['b/10.png', 'b/12.png', 'hard.png']
+    numpy.testing.assert_array_equal(data.images[1], data.images[2])
+    assert data.left_out == [
+        ('link.png', 'a link: pack the file itself, by "tar --dereference"'), ('pipe', 'not a file')]
+
+
+def test_hard_links_of_a_tar(tmp_path):
+    """A link whose file is hidden is read; not those that nothing is behind, or whose own name leads out."""
+    with tarfile.open(tmp_path / 'a.tgz', 'w:gz') as archive:
+        for name, target in (
+                ('.a.png', None), ('../b.png', '.a.png'), ('c.png', './.a.png'), ('d.png', '.a.png'), ('d.png', None),
+                ('e.png', 'gone.png')):
+            member = tarfile.TarInfo(name)
+            content = red() if name == '.a.png' else red('blue')
+            member.type, member.linkname = (tarfile.LNKTYPE, target) if target else (tarfile.REGTYPE, '')
+            member.size = 0 if target else len(content)
+            archive.addfile(member, None if target else io.BytesIO(content))
+    data = ImageFolder(tmp_path / 'a.tgz')
+    assert data.paths == ['c.png', 'd.png']
+    assert [tuple(image[:, 0, 0]) for image in data.images] == [(255, 0, 0), (0, 0, 255)]
+    assert [name for name, reason in data.left_out if reason == 'a link to no file in the archive'] == [
+        '../b.png', 'e.png']
 
 
 @pytest.mark.parametrize('name', ['/etc/a.png', '../a.png', 'a/../../b.png', 'C:\\a.png', 'a\\..\\..\\b.png'])
@@ -182,6 +203,58 @@ def test_names_that_lead_out(tmp_path, name):
     assert [reason for _, reason in data.left_out] == ['its name leads out of the archive']
     prepare(['images', '--data', str(path), '--out', str(tmp_path / 'new' / 'out')])
     assert sorted(file.name for file in (tmp_path / 'new').rglob('*')) == ['b.png', 'out']
+
+
+# ---- what stands in the place of pictures
+
+LFS = b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n', 'a pointer of Git LFS: "git lfs pull"'
+ANNEX = b'/annex/objects/SHA256E-s9--0.png\n', 'a pointer of git-annex: "git annex get"'
+INNER = 'an archive: unpack it'
+
+
+@pytest.mark.parametrize(('name', 'content', 'reason'), [
+    ('b.png', *LFS), ('b.png', *ANNEX), ('b.png', b'../.git/annex/objects/0', ANNEX[1]), ('b.zip', b'PK\3\4', INNER),
+    ('b.tar', bytes(257) + b'ustar', INNER), ('b.tgz', b'\x1f\x8b', 'compressed, perhaps twice: unpack it'),
+    ('data_batch_1.bin', bytes(9), 'pictures of CIFAR: unpack the archive'), ('c.zip', bytes(65 << 20), INNER)])
+def test_what_stands_among_pictures(tmp_path, name, content, reason):
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in' / 'a.png').write_bytes(red())
+    (tmp_path / 'in' / name).write_bytes(content)
+    sources = [packed(tmp_path / 'in', tmp_path / kind, ['a.png', name]) for kind in ('a.zip', 'a.tar')]
+    if name not in ('data_batch_1.bin', 'c.zip'):  # whose names alone tell of them in an archive
+        sources.append(tmp_path / 'in')
+    for source in sources:
+        (left_out, told), = ImageFolder(source, 1).left_out
+        assert (left_out, told[:len(reason)]) == (name, reason)
+
+
+def test_links_of_git_annex(tmp_path):
+    (tmp_path / 'a.png').write_bytes(red())
+    (tmp_path / 'b.png').symlink_to('../.git/annex/objects/0')
+    with tarfile.open(tmp_path.with_suffix('.tar'), 'w') as archive:
+        archive.add(tmp_path, '')
+    for source in (tmp_path, tmp_path.with_suffix('.tar')):
+        assert ImageFolder(source, 1).left_out == [('b.png', ANNEX[1] + ' brings the file')]
+
+
+def test_deflate64(tmp_path):
+    path = zipped(tmp_path / 'a.zip', ('a.png', red()), ('b.png', red()))
+    content = bytearray(path.read_bytes())
+    content[content.index(b'PK\3\4') + 8] = content[content.index(b'PK\1\2') + 10] = 9
+    path.write_bytes(content)
+    assert ImageFolder(path, 1).left_out == [
+        ('a.png', 'packed by deflate64: unpack the archive and give the folder')]
+
+
+@pytest.mark.parametrize(('name', 'content', 'reason'), [
+    (name, *pointer) for name in ('a.zip', 'a.npz', 'a.npy', 'a.bin', 'x-idx3-ubyte') for pointer in (LFS, ANNEX)] + [
+    (name, gzip.compress(gzip.compress(b'text')), 'compressed, perhaps twice: unpack it by "gunzip"')
+    for name in ('a.tgz', 'x-idx3-ubyte.gz')] + [('a.zip.gz', gzip.compress(b'PK\3\4'), INNER)])
+def test_what_stands_in_the_place_of_all(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    message = refusal(ImageFolder, tmp_path / name)
+    assert message.startswith(str(tmp_path / name))
+    assert reason in message
 
 
 # ---- what is damaged
@@ -219,6 +292,8 @@ def on_volumes(path, first):
     ('faces.z02', lambda path: path.read_bytes()[3000:-3000]),
     ('faces.zip.001', lambda path: path.read_bytes()[:-3000]),
     ('faces.zip.002', lambda path: path.read_bytes()[30_000:]),
+    ('faces.tar.001', lambda path: packed(path.parent / 'faces', path.with_suffix('.tar')).read_bytes()[:-30_000]),
+    ('faces.tgz.partaa', lambda path: packed(path.parent / 'faces', path.with_suffix('.tgz')).read_bytes()[:-30_000]),
     ('last', lambda path: path.read_bytes()[30_000:])])
 def test_parts_of_a_split_archive(folder, tmp_path, name, part):
     content = part(packed(folder, tmp_path / 'whole.zip'))
@@ -249,7 +324,7 @@ def test_damaged_header_in_the_middle_of_a_tar(folder, tmp_path):
     assert 'is damaged (a header at byte' in refusal(ImageFolder, path)
 
 
-@pytest.mark.parametrize('content', [b'', b'hello', b'Rar!' + bytes(600)], ids=['empty', 'text', 'rar'])
+@pytest.mark.parametrize('content', [b'', b'hello', b'PK\3\4' + bytes(600)], ids=['empty', 'text', 'cut'])
 def test_what_is_no_archive(tmp_path, content):
     (tmp_path / 'a.zip').write_bytes(content)
     assert refusal(ImageFolder, tmp_path / 'a.zip') == (

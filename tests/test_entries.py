@@ -507,6 +507,7 @@ def test_samples_that_are_not_finite(value, save):
     (lambda path: numpy.save(path, numpy.array([[1.0, None]], dtype=object)), 'a pickle of Python objects'),
     (lambda path: path.write_bytes(pickle.dumps(points(10).tolist())), 'it is a pickle'),
     (lambda path: path.write_text('0.5 0.25\n'), 'it is neither an .npy nor an .npz file'),
+    (lambda path: path.write_text('version https://git-lfs.github.com/spec/v1\n'), '"git lfs pull" brings the file'),
     (lambda path: path.write_bytes(b''), 'it is neither')])
 def test_files_that_are_no_arrays(content, words, tmp_path):
     """Nothing is unpickled."""

@@ -174,6 +174,17 @@ def test_what_is_not_certain_of_a_table_is_told(read, capsys):
     assert 'different lengths, and are all read from the first row on: 2 of step, 3 of e_loss\n' in told
 
 
+@pytest.mark.parametrize(('cells', 'values'), [
+    ('1,5 2', [1.5, 2]), ('-1,5e-3 1,234', [-0.0015, 1.234]), ('0,693 1,234', [0.693, 1.234]), ('1,5 nan', [1.5, NAN]),
+    ('1,234 2', None), ('1,5 2.5', None), ('1,5 1,234,567', None)])
+def test_decimal_commas(cells, values, read):
+    text = 'step;e_loss\n' + ''.join('{};{}\n'.format(*row) for row in enumerate(cells.split()))
+    if values:
+        assert only(read(text)).values == {'energy/loss': values}
+    else:
+        assert 'is no number: mend it' in refusal(read, text)
+
+
 @pytest.mark.parametrize(('text', 'number'), [
     ('iteration;e_loss;lr\n500;2;0,5\n1.000;3;0,5\n', '1.000'), ('step;e_loss\n1.000;2\n2.000;3\n', '1.000'),
     ('step,e_loss,note\n1,1.234,"0,5"\n2,2.345,"0,5"\n', '1.234'), ('step\te_loss\n1.000.000\t2\n', '1.000.000')])
@@ -190,7 +201,7 @@ def test_points_of_decimals(text, read):
 
 
 @pytest.mark.parametrize('text', [
-    'step,e_loss\n0,"1,5"\n', 'step;e_loss\n0;1,5\n', 'step,e_loss\n0,lost\n',
+    'step,e_loss\n0,"1,500"\n', 'step;e_loss\n0;1,5,2\n', 'step,e_loss\n0,lost\n',
     'step,e_loss\n0,1.5 nats\n', 'step,e_loss\n0,tensor(1.5)\n', 'step,e_loss\n0,"[1.5]"\n'])
 def test_text_where_a_number_should_be(text, read):
     message = refusal(read, text)

@@ -10,6 +10,7 @@ import pytest
 from chainer import serializers
 from conftest import ROOT, refusal
 
+import ddgm
 import train_gaussian_mixture
 import train_mnist
 from ddgm.beyond_the_paper import langevin
@@ -71,9 +72,12 @@ def test_refined_samples_follow_the_energy_model(run, capsys):
     assert metrics['log_z'] == json.loads((run / 'metrics.json').read_text())['log_z']
 
 
-def test_chosen_proposals_follow_the_energy_model(run):
+def test_chosen_proposals_follow_the_energy_model(run, capsys):
     """Though G draws one narrow cloud, and steps that hardly move keep what was chosen; by sums over a grid."""
     main(['run', '-n', '1', '--step_size', '1e-9', '--proposals', '100000', '-o', 'refined'])
+    told = capsys.readouterr().out
+    assert 'never moved' not in told
+    assert 'too narrow' not in told
     metrics = json.loads((run.parent / 'refined' / 'metrics.json').read_text())
     assert (metrics['proposals'], metrics['step_size']) == (100_000, 1e-9)
     with numpy.load(run.parent / 'refined' / 'samples.npz') as file:
@@ -96,9 +100,22 @@ def test_no_more_proposals_than_asked_for(n_proposals, rng):
     settings = PRESETS['gaussian_mixture']['default'].settings
     energy_model = DeepEnergyModel(None, None, n_visible=2)
     x, _ = refinement.refine(
-        energy_model, rng.standard_normal((2500, 2)).astype('f'), settings, 1, 1e-12, n_proposals, rng)
+        energy_model, rng.standard_normal((2500, 2)).astype('f'), settings, 1, 1e-12, n_proposals, rng, warn=print)
     assert x.shape == (2500, 2)
     assert len(numpy.unique(x.round(2), axis=0)) <= n_proposals
+
+
+@pytest.mark.parametrize(('flags', 'line'), [
+    (['--step_size', '1e6'], '100% of the samples were never moved: give a smaller step_size, or none, or train'),
+    (['--proposals', '3'], ' of 3 proposals: take more; where that does not help, the energy is too narrow for')])
+def test_what_hardly_follows_the_density_is_told(flags, line, run, capsys):
+    main(['run', '-n', '2', '--step_size', '1e-6', *flags])
+    told = capsys.readouterr().out
+    assert line in told
+    assert 'The run has 20 of the 20,000 iterations of its preset: its energy may not be a density yet\n' in told
+    number, name = flags[1], flags[0][2:]
+    with pytest.warns(UserWarning, match=line):
+        ddgm.load('run').refine(numpy.zeros((2500, 2)), 2, **{'step_size': 1e-6, name: json.loads(number)})
 
 
 def test_proposals_are_for_the_plane(run):

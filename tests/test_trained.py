@@ -152,7 +152,7 @@ def test_own_task(task, folder):
     numpy.testing.assert_array_equal(x, samples_of(folder / 'shapes'))
     assert model.energy(numpy.rint(255 * x).astype('u1')).shape == (N,)
     assert model.as_shown(x).shape == (N, 32, 32)
-    assert model.refine(x[:3], 2, 0.05).min() >= 0
+    assert model.refine(x[:3], 2, 0.005).min() >= 0
     assert "'shapes' is a task of somebody's own" in refusal(ddgm.load, 'shapes')
     assert 'plane is a run of gaussian_mixture, and --task defines shapes' in refusal(ddgm.load, 'plane', task=task)
 

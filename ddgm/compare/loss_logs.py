@@ -40,6 +40,7 @@ _AT_THE_END = re.compile(
         '|'.join(re.escape(name) for name in _QUANTITIES if re.search('[/_]', name)),
         '|'.join(re.escape(name) for name in _QUANTITIES if not re.search('[/_]', name))))
 _HELD_OUT = re.compile(r'(?:^|[^a-z])(?:val|valid|validation|test|eval)(?:[^a-z]|$)')
+_DECIMAL = re.compile(r'\s*[-+]?(0,\d+|\d+,(?!\d{3}\b)\d+)(e[-+]?\d+)?\s*', re.IGNORECASE)  # by its comma
 NO_NUMBER = {'', 'nan', 'none', 'null', 'n/a', 'na'}
 
 
@@ -170,10 +171,12 @@ def _in_order(path, unit, x, values):
 
 
 def _numbers(path, rows, column):
-    """The floats of a column, NaN where a row has none."""
-    numbers = []
-    for row in rows:
-        cell = row.get(column)
+    """The floats of a column, NaN where a row has none; with decimal commas where they can't separate thousands."""
+    numbers, cells = [], [row.get(column) for row in rows]
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if any(map(_DECIMAL.fullmatch, texts)) and not any('.' in text or text.count(',') > 1 for text in texts):
+        cells = [cell.replace(',', '.') if isinstance(cell, str) else cell for cell in cells]
+    for cell in cells:
         if cell is None or isinstance(cell, str) and cell.strip().lower() in NO_NUMBER:
             cell = math.nan
         try:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import contextlib
 import functools
+import gzip
 import hashlib
 import os
 import pathlib
+import posixpath
 import re
 import tarfile
 import zipfile
 import zlib
 
+from ddgm.data.picture_arrays import CIFAR_TRAINING
 from ddgm.data.picture_file import PictureFile, Unsuitable
 from ddgm.support.errors import UsageError, one_line
+from ddgm.support.files import instead
 
 try:
     import lzma
@@ -23,6 +28,8 @@ except ImportError:  # a Python that was built without it
     _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError)
 
 _LARGEST = 1 << 26  # bytes of one picture's file; a few bytes of an archive can promise any number
+_PART = re.compile(r'\.(z?\d\d|\d{3}|part\d+|(part)?a[a-d])$', re.IGNORECASE)  # ends the name of a part of an archive
+_PACKED = re.compile(r'\.(zip|7z|rar|t?gz|tar(\.\w+)?)$', re.IGNORECASE)
 _CURE = 'give a sound archive, or a folder of pictures, to --data'
 
 
@@ -48,11 +55,11 @@ class Archive:
             raise UsageError('{} can\'t be read ({}): {}'.format(one_line(path), error.strerror, _CURE)) from error
         if not (is_tar or self._is_zip):
             with open(self.path, 'rb') as file:
-                is_first = file.read(4) == b'PK\7\x08'
-            if is_first or re.search(r'\.(z?\d\d|\d{3})$', self.path.name.lower()):
+                first = file.read(512)
+            if first.startswith(b'PK\7\x08') or _PART.search(self.path.name):
                 raise self._part()
-            raise UsageError('{} is neither a folder nor a sound .zip or .tar: give one of these with pictures to '
-                             '--data'.format(one_line(path)))
+            raise UsageError('{} is {}'.format(one_line(path), _known_of(self.path, first) or (
+                'neither a folder nor a sound .zip or .tar: give one of these with pictures to --data')))
         self._size = max(1, status.st_size)
         self.key = hashlib.sha256(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode()).hexdigest()
 
@@ -61,8 +68,8 @@ class Archive:
         """
         return UsageError(
             '{} is a part of a split archive, or its parts behind one another: join those called .z01, .z02, ... by '
-            '"zip -s 0 LAST.zip --out whole.zip", those called .001, .002, ... by "cat", and give the whole to '
-            '--data'.format(one_line(self.path)))
+            '"zip -s 0 LAST.zip --out whole.zip", those called .001, .002, ... or .aa, .ab, ... by "cat", and give the '
+            'whole to --data'.format(one_line(self.path)))
 
     def files(self) -> collections.abc.Iterator[PictureFile]:
         """Yields each file, those of a .zip in the order of their names; of a name that is there twice the last counts.
@@ -80,6 +87,8 @@ class Archive:
         except UsageError:
             raise
         except (*_DAMAGE, OSError, NotImplementedError) as error:
+            if _PART.search(self.path.name):
+                raise self._part() from error
             raise UsageError('{} is damaged ({}): {}'.format(
                 one_line(self.path), one_line(error)[:80] or type(error).__name__, _CURE)) from error
 
@@ -97,10 +106,20 @@ class Archive:
         if _may_be_cut(self.path):
             for _ in self._members():  # raises what it raises before anything is decoded
                 pass
+        links = {}  # hard ones: their names, and those of the files
         for archive, member, share in self._members():
             if not (member.isdir() or _is_hidden(member.name)):
-                yield PictureFile(
-                    _plain(member.name), functools.partial(self._read_taped, archive, member), share)
+                name = _plain(member.name)
+                links.pop(name, None)
+                if member.islnk() and not _leads_out(member.name):
+                    links[name] = _plain(member.linkname)
+                yield PictureFile(name, functools.partial(self._read_taped, archive, member), share)
+        names = collections.defaultdict(list)
+        for name, target in links.items():
+            names[target].append(name)
+        for archive, member, _ in self._members() if links else ():  # once more: the files lie before the links
+            for name in names.get(_plain(member.name), ()):
+                yield PictureFile(name, functools.partial(self._read_taped, archive, member), 1)
 
     def _members(self):
         """Yields a tar, each of its members, and the share of it that is read then."""
@@ -116,7 +135,9 @@ class Archive:
     def _read_taped(self, archive, member):
         """The bytes of one picture; raises ``UsageError`` where the tar is damaged: nothing behind can be found."""
         if not member.isfile():
-            raise Unsuitable('a link' if member.issym() or member.islnk() else 'not a file')
+            raise Unsuitable(instead(os.fsencode(member.linkname)) or (
+                'a link to no file in the archive' if member.islnk() else
+                'a link: pack the file itself, by "tar --dereference"' if member.issym() else 'not a file'))
         _check(member.name, member.size)
         with self._refusing():
             return archive.extractfile(member).read()
@@ -146,6 +167,17 @@ def _may_be_cut(path):
     return not first.startswith(b'BZh') and any(last)  # the last block is of zeros
 
 
+def _known_of(path, first):
+    """What is known, by its first bytes, of a file that is no sound archive; empty where that is nothing."""
+    if first.startswith(b'\x1f\x8b'):
+        first = b''
+        with contextlib.suppress(*_DAMAGE, OSError), gzip.open(path) as file:
+            first = file.read(512)
+    elif first.startswith(b'PK'):
+        return ''  # a .zip that is not whole
+    return instead(first)
+
+
 def _is_tar(path):
     with contextlib.suppress(*_DAMAGE):
         return tarfile.is_tarfile(path)
@@ -160,17 +192,26 @@ def _read_zipped(archive, member):
     try:
         with archive.open(member) as file:
             return file.read(_LARGEST)
-    except (*_DAMAGE, OSError, NotImplementedError, RuntimeError) as error:
+    except NotImplementedError as error:
+        raise Unsuitable('packed by {}: unpack the archive and give the folder'.format(
+            zipfile.compressor_names.get(member.compress_type, 'an unknown method'))) from error
+    except (*_DAMAGE, OSError, RuntimeError) as error:
         raise Unsuitable('damaged: {}'.format(one_line(error)[:80] or type(error).__name__)) from error
 
 
 def _check(name, size):
     """Raise ``Unsuitable`` where a file is left out before it is read."""
-    windows = pathlib.PureWindowsPath(name)
-    if name.startswith('/') or windows.anchor or '..' in windows.parts:
+    if _leads_out(name):
         raise Unsuitable('its name leads out of the archive')
+    if CIFAR_TRAINING.fullmatch(posixpath.basename(name)):
+        raise Unsuitable('pictures of CIFAR: unpack the archive and give the folder that has this file')
     if size > _LARGEST:
-        raise Unsuitable('too large: {:,} bytes'.format(size))
+        raise Unsuitable(instead(b'PK\3\4') if _PACKED.search(name) else 'too large: {:,} bytes'.format(size))
+
+
+def _leads_out(name):
+    windows = pathlib.PureWindowsPath(name)
+    return name.startswith('/') or bool(windows.anchor) or '..' in windows.parts
 
 
 def _plain(name):

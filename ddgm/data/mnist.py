@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy
 
 from ddgm.support.errors import UsageError, one_line, printable, some
-from ddgm.support.files import leftovers, open_atomically
+from ddgm.support.files import instead, leftovers, open_atomically
 from ddgm.support.terminal import CountingBar
 
 MIRRORS = (
@@ -57,7 +57,8 @@ def read_idx(path: str | os.PathLike, n_dimensions: int) -> numpy.ndarray:
             with (gzip.open(raw) if is_compressed else raw) as file:
                 magic, sizes = file.read(4), file.read(4 * n_dimensions)
                 if magic != bytes([0, 0, _UNSIGNED_BYTES, n_dimensions]) or len(sizes) < 4 * n_dimensions:
-                    raise ValueError('not an IDX file of {} (it begins with 0x{})'.format(kind, magic.hex()))
+                    raise ValueError(instead(magic + sizes + file.read(100)) or (
+                        'not an IDX file of {} (it begins with 0x{})'.format(kind, magic.hex())))
                 shape = struct.unpack('>{}I'.format(n_dimensions), sizes)
                 promised = math.prod(shape)  # in Python's integers: NumPy's would overflow
                 if not 0 < promised <= _LARGEST:
@@ -155,7 +156,8 @@ def _present(folder):
     for _, path in found:
         if _name_of(path.name):
             if not os.path.isfile(path):  # opening a named pipe would wait for ever
-                raise UsageError('{}: not a file: remove it, or give another folder to --data'.format(path))
+                raise UsageError('{}: {}'.format(
+                    path, instead(path) or 'not a file: remove it, or give another folder to --data'))
             paths.setdefault(_name_of(path.name), []).append(path)
     return next(iter(homes.values()), folder), {name: paths[name] for name in CHECKSUMS if name in paths}
 

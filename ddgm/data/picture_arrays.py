@@ -14,13 +14,13 @@ from PIL import Image
 from ddgm.data.mnist import read_idx
 from ddgm.data.picture_file import WHITE, PictureFile
 from ddgm.support.errors import UsageError, one_line, some
-from ddgm.support.files import counting_order, mapped, read_arrays
+from ddgm.support.files import counting_order, instead, mapped, read_arrays
 
 _CHANNELS = 1, 3, 4  # grey, colours, colours and opacity
 _CIFAR_SHAPE = 3, 32, 32
 _LABELS = 1, 2  # bytes before each picture of CIFAR-10, of CIFAR-100
 # Of CIFAR what is learned from; the rest is for testing.
-_CIFAR_TRAINING = re.compile(r'(data_batch_\d+|train)\.bin')
+CIFAR_TRAINING = re.compile(r'(data_batch_\d+|train)\.bin')
 _CURE = 'give an array of pictures, (N, H, W), (N, H, W, 3) or (N, 3, H, W), to --data'
 _SLACK = 0.01  # what an interpolation may add
 
@@ -32,7 +32,7 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
             names = os.listdir(path)
         except OSError:  # whoever reads it as a folder of pictures says so
             return []
-        return sorted((path / name for name in names if _CIFAR_TRAINING.fullmatch(name)), key=counting_order)
+        return sorted((path / name for name in names if CIFAR_TRAINING.fullmatch(name)), key=counting_order)
     is_array = path.suffix.lower() in ('.npy', '.npz', '.bin') or re.search(r'[-.]idx3\b', path.name)
     return [path] if is_array and path.is_file() else []
 
@@ -116,8 +116,9 @@ def _cifar(path):
             rows = content.reshape(-1, n_labels + n_numbers)
             if rows[:, :n_labels].max() < n_classes:
                 return rows[:, n_labels:].reshape(-1, *_CIFAR_SHAPE).transpose(0, 2, 3, 1)
-    raise ValueError('{:,} bytes, which are no pictures of CIFAR-10, {:,} each with a label, or CIFAR-100'.format(
-        len(content), 1 + n_numbers))
+    raise ValueError(instead(path) or (
+        '{:,} bytes, which are no pictures of CIFAR-10, {:,} each with a label, or CIFAR-100'.format(
+            len(content), 1 + n_numbers)))
 
 
 def _conversion_of(path, pictures):

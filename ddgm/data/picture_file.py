@@ -15,6 +15,7 @@ import numpy
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddgm.support.errors import one_line
+from ddgm.support.files import instead
 
 _SMALLEST = 8  # pixels along a side
 _LARGEST = 64_000_000  # pixels; a few bytes of header can promise any number
@@ -67,10 +68,14 @@ def decode(
     if isinstance(source, Image.Image):
         return _decoded(source, finest, white)
     if not (isinstance(source, bytes) or os.path.isfile(source)):
-        raise Unsuitable('not a file')  # a pipe would be waited for, a broken link has nothing to open
+        raise Unsuitable(instead(source) or 'not a file')  # a pipe would be waited for
     # Opened here, not by Pillow, which maps some files into memory and leaves others open after an error.
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as file, Image.open(file) as picture:
-        return _decoded(picture, finest, white)
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as file, \
+                Image.open(file) as picture:
+            return _decoded(picture, finest, white)
+    except UnidentifiedImageError as error:
+        raise Unsuitable(instead(source) or 'not a readable picture') from error
 
 
 def _decoded(picture, finest, white):
@@ -150,8 +155,6 @@ def _reason_of(error):
     """Why a picture is left out, for an error that its decoding has raised."""
     if isinstance(error, Unsuitable):
         return str(error)
-    if isinstance(error, UnidentifiedImageError):
-        return 'not a readable picture'
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return 'too large'
     if isinstance(error, OSError) and error.strerror:

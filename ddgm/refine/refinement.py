@@ -49,8 +49,13 @@ def refine_run(
 
     def tell(line):
         print(line, flush=True)
+    presets = model.task.presets
+    length = presets[model.preset].settings.iterations if model.preset in presets else 0
+    if run.settings.iterations < length / 2:
+        tell('The run has {:,} of the {:,} iterations of its preset: its energy may not be a density yet'.format(
+            run.settings.iterations, length))
     model.form = reference.form  # which knows the range of a user's own data in any case
-    refined, step_size = model.refined(x, n_steps, step_size, n_proposals, tell=tell)
+    refined, step_size = model.refined(x, n_steps, step_size, n_proposals, tell=tell, warn=tell)
     scores = {
         name: reference.score(samples, model.energy, run.settings)
         for name, samples in (('samples', x), ('refined', refined))}

@@ -26,6 +26,13 @@ except ImportError:  # Windows
 
 # Bytes that the arrays of a file may take unless the file itself is nearly as large.
 _LARGEST = 2 ** 29
+# What a file begins with that stands for another one, or has it within; what it is, and how to come to the other.
+_INSTEAD = {
+    rb'version https://git-lfs': 'a pointer of Git LFS: "git lfs pull" brings the file',
+    rb'\S*/annex/objects/': 'a pointer of git-annex: "git annex get" brings the file',
+    rb'\x1f\x8b': 'compressed, perhaps twice: unpack it by "gunzip"',
+    rb'PK\x03\x04|Rar!|7z\xbc\xaf|(?s:.{257})ustar': 'an archive: unpack it, if it holds what is wanted',
+}
 
 
 # ---- whole or absent
@@ -147,6 +154,23 @@ def listed(path: str | os.PathLike, marks: Iterable[str], unless_told: Iterable[
 
 # ---- from anybody
 
+def instead(source: str | os.PathLike | bytes) -> str:
+    """What stands in the place of a file that is wanted, and the cure; empty where that is not known.
+
+    Args:
+        source: The path of what can't be read as it should, or its first bytes.
+
+    Raises ``OSError`` where it can't be read at all.
+    """
+    if not isinstance(source, bytes):
+        if os.path.isfile(source):
+            with open(source, 'rb') as file:
+                source = file.read(512)
+        else:  # git-annex makes links, which lead nowhere until the file is there
+            source = os.fsencode(os.readlink(source)) if os.path.islink(source) else b''
+    return next((words for pattern, words in _INSTEAD.items() if re.match(pattern, source)), '')
+
+
 def read_json(path: str | os.PathLike, largest: int = 2 ** 20) -> object:
     """What a JSON file of at most so many bytes holds; raises ``ValueError`` with the reason where it can't be read."""
     try:
@@ -177,7 +201,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, numpy.ndarray]:
             if first == b'\x80':
                 raise ValueError('it is a pickle, and pickles are not loaded')
             if first != b'P':
-                raise ValueError('it is neither an .npy nor an .npz file, whatever its name says')
+                raise ValueError(instead(path) or 'it is neither an .npy nor an .npz file, whatever its name says')
             with zipfile.ZipFile(file) as archive:
                 return _read_archive(archive, size)
     except Exception as error:  # of damaged files NumPy, zipfile and zlib raise errors of many kinds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import chainer
 import numpy
@@ -99,7 +100,8 @@ class Model:
             seed: int = 0) -> numpy.ndarray:
         """x after Metropolis-adjusted Langevin steps, which leave P(x) = exp(−E(x))/Z as it is: (N, …) to (N, …).
 
-        Where the data has a range, what left it is clipped.
+        Where the data has a range, what left it is clipped.  Warns where most of x were never moved, or come from few
+        proposals.
 
         Args:
             x: What the steps begin with.
@@ -115,8 +117,13 @@ class Model:
         """
         return self.refined(x, steps, step_size, proposals, seed)[0]
 
-    def refined(self, x, steps, step_size, proposals, seed=0, tell=lambda line: None) -> tuple[numpy.ndarray, float]:
-        """What :meth:`refine` returns, and the size of the steps; ``tell`` is called with lines about what goes on."""
+    def refined(
+            self, x, steps, step_size, proposals, seed=0, tell=lambda line: None, warn=warnings.warn,
+    ) -> tuple[numpy.ndarray, float]:
+        """What :meth:`refine` returns, and the size of the steps.
+
+        ``tell`` is called with lines about what goes on, ``warn`` with those about what is wrong.
+        """
         _check_whole('steps', steps, 0)
         _check_whole('proposals', proposals, 0)
         _check_whole('seed', seed, 0)
@@ -126,7 +133,7 @@ class Model:
         with chainer.using_device(self.energy_model.device):
             moved, step_size = refinement.refine(
                 self.energy_model, self._inward(x), self.settings, steps, step_size, proposals,
-                randomness.metric_generator(randomness.REFINEMENT, seed), tell)
+                randomness.metric_generator(randomness.REFINEMENT, seed), tell, warn)
         return self._outward(refinement.within(self.form.value_range, moved, tell)), step_size
 
     def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:

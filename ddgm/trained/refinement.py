@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import chainer
@@ -26,6 +27,7 @@ def check_proposals(n_proposals: int, settings: Settings) -> None:
 def refine(
         energy_model: DeepEnergyModel, x: numpy.ndarray, settings: Settings, n_steps: int, step_size: float | None,
         n_proposals: int, rng: numpy.random.Generator, tell: Callable = lambda line: None,
+        warn: Callable = warnings.warn,
 ) -> tuple[numpy.ndarray, float]:
     """Samples after Metropolis-adjusted Langevin steps, and the size that these had.
 
@@ -39,6 +41,7 @@ def refine(
             are ``x``.
         rng: Of noise and choices.
         tell: Called with lines about what is going on.
+        warn: Called with those about samples that hardly follow the density.
     """
     device, refined = energy_model.device, numpy.empty_like(x)
     for first in range(0, len(x), _AT_ONCE):
@@ -46,11 +49,20 @@ def refine(
         if n_proposals:
             tell('Choosing {:,} of {:,} proposals ...'.format(len(part), n_proposals))
             part = _chosen(energy_model, part, settings, n_proposals, rng)
+            n_different = len(numpy.unique(chainer.cuda.to_cpu(part).reshape(len(part), -1), axis=0))
+            if n_different < len(part) / 10:
+                warn('{:,} samples come from {:,} of {:,} proposals: take more; where that does not help, the energy '
+                     'is too narrow for them'.format(len(part), n_different, n_proposals))
+        before = part
         if step_size is None:
             tell('Looking for the size of a step ...')
             part, step_size = langevin.tune_step_size(energy_model, part, settings.langevin_step_size or 1e-3, rng)
         tell('Refining {:,} samples by {:,} steps of size {:.2g} ...'.format(len(part), n_steps, step_size))
         part = langevin.refine(energy_model, part, n_steps, step_size, rng)
+        unmoved = float((part == before).reshape(len(part), -1).all(axis=1).mean())
+        if n_steps and unmoved > 1 / 2:
+            warn('{:.0%} of the samples were never moved: give a smaller step_size, or none, or train longer'.format(
+                unmoved))
         refined[first:first + _AT_ONCE] = chainer.cuda.to_cpu(part)
     return refined, step_size
 

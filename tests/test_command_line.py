@@ -110,7 +110,7 @@ def test_numbers_that_are_set_wrongly(arguments, words):
 @pytest.mark.parametrize('task', PRESETS)
 def test_help_of_a_preset_lists_all_its_settings(task, monkeypatch, capsys):
     """As --set takes them, which makes the preset of any other; those that differ from the default are marked."""
-    data = ['--data', 'x'] if task == 'images' else []
+    data = ['--data', 'x'] if task in ('images', 'points') else []
     default = next(iter(PRESETS[task]))
     for name, preset in PRESETS[task].items():
         lines = help_of(functools.partial(

@@ -78,16 +78,6 @@ def test_command_finds_the_scripts_of_a_wheel(tmp_path):
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, 'ddgm {}\n'.format(ddgm.__version__), '')
 
 
-def test_folder_above_a_clone(tmp_path):
-    """That has the package's name; Python started there takes the clone for the package, and gets the package."""
-    (tmp_path / 'ddgm').symlink_to(ROOT)
-    outcome = subprocess.run(
-        [sys.executable, '-c', 'import ddgm, ddgm.equations; print(ddgm.__file__, ddgm.train)'], cwd=str(tmp_path),
-        capture_output=True, encoding='utf-8', timeout=HANGS_AFTER)
-    assert (outcome.returncode, outcome.stderr) == (0, '')
-    assert outcome.stdout.startswith('{} <function train '.format(tmp_path / 'ddgm' / 'ddgm' / '__init__.py'))
-
-
 def plain_environment(*path):
     """Without ``OMP_NUM_THREADS``, which the tests set for all others: another number of threads gives other bits."""
     return {'PYTHONPATH': os.pathsep.join([str(ROOT), *path])}

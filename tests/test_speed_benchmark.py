@@ -335,5 +335,5 @@ def test_start_of_the_commands(monkeypatch):
     monkeypatch.setattr(subprocess, 'run', run)
     seconds = measuring.measure_startup(3)
     assert seconds.pop('python -c "import torch"') == 'ModuleNotFoundError: No module named torch'
-    assert len(seconds) == 6
+    assert len(seconds) == 7
     assert all(len(times) == 3 for times in seconds.values())

@@ -45,7 +45,8 @@ def make_case(task, batchsize=None, width=None, threads=None, device=-1, seed=No
     settings = dataclasses.replace(presets.PRESETS[task][preset].settings, **changes)
     if threads is None:
         threads = 1 if task == 'gaussian_mixture' else 2
-    return Case(task, preset, threads, device, types.SimpleNamespace(**dataclasses.asdict(settings)))
+    of_class = {'n_visible': settings.n_visible} if hasattr(settings, 'n_visible') else {}
+    return Case(task, preset, threads, device, types.SimpleNamespace(**{**of_class, **dataclasses.asdict(settings)}))
 
 
 def published_cases(device: int) -> list:

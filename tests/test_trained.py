@@ -233,7 +233,7 @@ def without_models():
     (None, ['nowhere'], 'nowhere: neither the folder of a run nor a model of the package, of which there are '
                         'digits, ten_gaussians'),
     (None, ['plane/log'], 'neither the folder of a run'),
-    (None, ['models'], 'not the settings of a run'),
+    (None, ['models'], 'it has no settings.json'),
     (None, ['plane', 99], 'no such GPU here'),
     (of_another_version, ['plane'], '; it is a run of ddgm 0.1, and this is ' + ddgm.__version__),
     (without_models, ['plane'], 'no finished energy model, and no snapshot'),
@@ -444,6 +444,6 @@ def test_examples(folder, capsys):
         exec(compile(block.replace('100_000', '1000').replace('steps=100', 'steps=2'), 'using.md', 'exec'), names)
     assert names['mass'] == pytest.approx(1, abs=0.3)
     assert names['pictures'].shape == (100, 28, 28)
-    for line in re.findall(r'^ddgm sample (.*)$', page, re.MULTILINE):
+    for line in re.findall(r'^python -m ddgm sample (.*)$', page, re.MULTILINE):
         sample_command.main(line.split())
     assert pathlib.Path('digits.png').exists()

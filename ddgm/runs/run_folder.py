@@ -559,6 +559,9 @@ def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
     Raises ``UsageError`` where it is no run, or of another task.
     """
     settings_path = pathlib.Path(path) / SETTINGS
+    if not settings_path.exists():
+        raise UsageError('{} is no run\'s folder: {}; {}'.format(
+            one_line(path), 'it has no ' + SETTINGS if os.path.isdir(path) else 'there is no such folder', cure))
     try:
         saved = read_json(settings_path)
         if not isinstance(saved['task'], str):

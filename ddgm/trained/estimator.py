@@ -84,7 +84,7 @@ class DensityEstimator:
         ``RunFailed`` where a loss is not finite.
         """
         X = points.check(X)
-        units, settings = Standardization.of(X), self._settings_for(X)
+        units, (preset, settings) = Standardization.of(X), self._settings_for(X)
         inward = units.inward(X)
 
         def draw_data(n, rng):
@@ -103,11 +103,12 @@ class DensityEstimator:
                 if progress:
                     progress.update(iteration)
             energy_model, generator, *_ = training_state.finish(state, settings, draw_data)
-        self.model_ = Model(tasks.POINTS, settings, energy_model, generator, units)
+        self.model_ = Model(tasks.POINTS, settings, energy_model, generator, units, preset=preset)
         self.n_features_in_, self.n_iter_ = X.shape[1], settings.iterations
         return self
 
     def _settings_for(self, X):
+        """The name of the preset, and the settings."""
         d, presets = X.shape[1], tasks.POINTS.presets
         name = self.preset or ('density' if d <= 2 else 'calibrated')
         if name not in presets:
@@ -115,14 +116,17 @@ class DensityEstimator:
         settings = presets[name].settings
         length = settings.iterations if self.iterations is None else self.iterations
         try:
+            changes = dict(self.settings or {})
+            for key in changes.keys() - settings.types().keys():
+                raise ValueError('there is no {!r}: give some of {}'.format(key, ', '.join(settings.types())))
             # The iterations from which on proposals are drawn and the learning rates fall.
             parts = {
                 part: -(-getattr(settings, part) * length // settings.iterations)
                 for part in ('proposals_from', 'decay_from')}
-            return dataclasses.replace(settings, **{
-                'n_latent': max(2, d), 'iterations': length, **parts, **(self.settings or {}), 'n_visible': d,
+            return name, dataclasses.replace(settings, **{
+                'n_latent': max(2, d), 'iterations': length, **parts, **changes, 'n_visible': d,
                 'seed': _seed_of(self.random_state)})
-        except (TypeError, ValueError) as error:  # a name that is none, a value that does not fit
+        except (TypeError, ValueError) as error:  # no dict, a name that is none, a value that does not fit
             raise UsageError('settings: {}'.format(error)) from error
 
     # ---- what was learned

@@ -28,7 +28,7 @@ from ddgm.figures import plots, post
 from ddgm.refine import refinement as refine
 from ddgm.runs import execution, training_state
 from ddgm.support.errors import UsageError
-from ddgm.support.files import read_json
+from ddgm.support.files import read_arrays, read_json
 from ddgm.trained import loading, model as model_module, packaged
 
 N = 60  # samples of a tiny run
@@ -307,8 +307,8 @@ def test_on_a_device(device, folder):
 @pytest.mark.parametrize('name', ['x.npz', 'x.npy', 'new/x.npz'])
 def test_command_writes_samples(name, folder, capsys):
     sample_command.main(['plane', '-n', '70', '--seed', '3', '-o', name])
-    read = numpy.load(name)
-    numpy.testing.assert_array_equal(read if name.endswith('npy') else read['x'], ddgm.load('plane').sample(70, 3))
+    read, = read_arrays(name).values()
+    numpy.testing.assert_array_equal(read, ddgm.load('plane').sample(70, 3))
     assert name + ': 70 samples of the shape (2,)' in capsys.readouterr().out
     before = pathlib.Path(name).read_bytes()
     assert 'is there already: give another name to --out, or --overwrite' in refusal(

@@ -54,8 +54,9 @@ from ddgm.runs.log import Log, curves_of''', 'plots.draw_curves(given[1], curves
 import ddgm
 from ddgm.figures import post
 from ddgm.runs import command_line, run_folder
-folder = run_folder.open_run(command_line.parse('images', '', [
-    '--data', 'docs', '--out', given[0], '--figure_interval', '1', '--iterations', given[1]]))''',
+request = command_line.parse('images', '', [
+    '--data', 'docs', '--out', given[0], '--figure_interval', '1', '--iterations', given[1]])
+folder = run_folder.RunFolder(request.out, 'images', 'post', request.settings(), '@numpy')''',
               "post.write_gif(given[0] + '.gif', folder.frames(int(given[1])))"),
 }
 TIMED = (

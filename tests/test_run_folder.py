@@ -351,10 +351,10 @@ def test_versions_that_a_run_went_on_with(quick_script, tmp_path):
     now = json.loads(path.read_text())['versions']
     saved, is_told = resumed('3')
     assert (saved['versions'], saved.get('went_on'), is_told) == (now, None, False)
-    saved, is_told = resumed('4', '1.26.4')
-    assert (saved['versions'], is_told) == ({**now, 'numpy': '1.26.4'}, True)
+    saved, is_told = resumed('4', '1.0.0')
+    assert (saved['versions'], is_told) == ({**now, 'numpy': '1.0.0'}, True)
     assert saved['went_on'] == [{'iteration': 3, 'versions': now}]
     saved, is_told = resumed('5')
     assert ([part['iteration'] for part in saved['went_on']], is_told) == ([3], False)
-    saved, is_told = resumed('6', '1.25.0')
+    saved, is_told = resumed('6', '1.1.0')
     assert ([part['iteration'] for part in saved['went_on']], is_told) == ([3, 5], True)

@@ -4,6 +4,8 @@ The folder ddgm/trained/models/NAME gets settings without paths, both networks i
 checksum of each.
 """
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import pathlib

@@ -2,7 +2,7 @@
 
 Each is a differentiable function of NumPy or CuPy arrays of any float type.  It has an analytic backward pass on plain
 arrays (:class:`ddgm.fast.elementary.FirstOrderFunction`), so it can't be differentiated once more; trying to
-raises ``RuntimeError``.  What is many steps on arrays is one of :mod:`ddgm.fast.kernels` on a GPU.
+raises ``RuntimeError``.  What is many steps on arrays is one of :mod:`ddgm.fast.kernels`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 
 import chainer
-import numpy
 
-from ddgm.fast import kernels
 from ddgm.fast.elementary import FirstOrderFunction, Input, as_matrix
 
 
@@ -67,17 +65,10 @@ def bias_term(x: Input, b: Input) -> chainer.Variable:
 class _ExpertTerm(FirstOrderFunction):
 
     def forward_array(self, a):
-        if self.xp is not numpy:
-            return kernels.expert(a).sum(axis=1)
-        # log(1 + exp(a)) without overflow
-        return -(self.xp.maximum(a, 0) + self.xp.log1p(self.xp.exp(-abs(a)))).sum(axis=1)
+        return self.kernels.expert_term(a)
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        a, = inputs
-        if self.xp is not numpy:
-            return kernels.expert_gradient(a, grad_output[:, None]),
-        sigmoid = 0.5 * self.xp.tanh(0.5 * a) + 0.5
-        return -grad_output[:, None] * sigmoid,
+        return self.kernels.expert_term_gradient(inputs[0], grad_output),
 
 
 def expert_term(a: Input) -> chainer.Variable:
@@ -115,43 +106,12 @@ def gaussian_entropy(*gammas: Input) -> chainer.Variable:
 class _WeightNormalization(FirstOrderFunction):
 
     def forward_array(self, V, g):
-        self.norm = norm = self._norm(V)
-        if self.xp is not numpy:
-            return kernels.weight_normalization(V, self._rows(g, V), self._rows(norm, V))
-        return self._rows(g / norm, V) * V
+        W, self.norm = self.kernels.weight_normalization(V, g)
+        return W
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        V, g = inputs
-        norm = self.norm
-        if self.xp is not numpy:
-            return self._backward_on_gpu(indexes, V, g, norm, grad_output)
-        direction = V / self._rows(norm, V)
-        along = (grad_output * direction).reshape(len(V), -1).sum(axis=1)  # the part of the gradient that changes g
-        gradients = []
-        if 0 in indexes:
-            gradients.append(self._rows(g / norm, V) * (grad_output - self._rows(along, V) * direction))
-        if 1 in indexes:
-            gradients.append(along)
-        return gradients
-
-    def _backward_on_gpu(self, indexes, V, g, norm, grad_output):
-        norm = self._rows(norm, V)
-        along = kernels.weight_normalization_along(V, norm, grad_output).reshape(len(V), -1).sum(axis=1)
-        gradients = {1: along}
-        if 0 in indexes:
-            gradients[0] = kernels.weight_normalization_gradient(
-                V, self._rows(g, V), norm, grad_output, self._rows(along, V))
+        gradients = self.kernels.weight_normalization_gradient(*inputs, self.norm, grad_output, wants_V=0 in indexes)
         return [gradients[i] for i in indexes]
-
-    def _norm(self, V):
-        rows = V.reshape(len(V), -1)
-        if self.xp is not numpy:
-            return self.xp.linalg.norm(rows, axis=1)
-        return self.xp.sqrt(self.xp.einsum('ij,ij->i', rows, rows))
-
-    @staticmethod
-    def _rows(values, V):
-        return values.reshape((-1,) + (1,) * (V.ndim - 1))
 
 
 def weight_normalization(V: Input, g: Input) -> chainer.Variable:

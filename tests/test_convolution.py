@@ -9,14 +9,14 @@ import numpy
 import pytest
 
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
-from ddgm.fast.convolution_schemes import Im2col, Winograd
+from ddgm.fast.kernels.convolution_on_cpu import Im2col, Winograd
 
 
 @pytest.mark.parametrize('smallest_product', [0, 10 ** 9], ids=['minimal filtering', 'windows'])
 @pytest.mark.parametrize('function', [convolution_2d, deconvolution_2d])
 def test_calls_do_not_touch_each_other(function, smallest_product, monkeypatch):
     """All calls share memory: results stay what they were, and are the same after calls with larger arrays."""
-    monkeypatch.setattr('ddgm.fast.convolution.SMALLEST_PRODUCT', smallest_product)
+    monkeypatch.setattr('ddgm.fast.kernels.convolution_on_cpu.SMALLEST_PRODUCT', smallest_product)
 
     def value_and_gradients(n, side):
         rng = numpy.random.default_rng(0)

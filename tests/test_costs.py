@@ -189,6 +189,10 @@ def test_costs_of_an_iteration(task):
 
 # ---- what a reader steps through
 
+# The arithmetic on arrays, which all functions and optimizers call, and nothing else.
+KERNELS = {'fast/kernels/__init__.py', 'fast/kernels/on_cpu.py', 'fast/kernels/normalization_on_cpu.py'}
+
+
 def files_of_a_step(strategy):
     """The files of ddgm that are called in an iteration of the ten Gaussians, without the data's own."""
     pair = tasks.build_models(
@@ -211,10 +215,10 @@ def files_of_a_step(strategy):
     return files
 
 
-def test_a_step_as_it_is_written_calls_nine_files():
+def test_a_step_as_it_is_written_calls_nine_files_and_kernels():
     assert files_of_a_step(None) == {
         'training.py', 'objectives.py', 'models.py', 'equations.py', 'links.py', 'networks/toy.py',
-        'fast/elementary.py', 'fast/links.py', 'fast/optimizers.py'}
+        'fast/elementary.py', 'fast/links.py', 'fast/optimizers.py', *KERNELS}
 
 
 def test_a_fast_step_calls_few_more():

@@ -19,10 +19,11 @@ from conftest import send
 from ddgm import equations
 from ddgm.beyond_the_paper import entropies
 from ddgm.beyond_the_paper.energy_penalty import mean_square
-from ddgm.fast import functions, kernels, links as fast_links, noise
+from ddgm.fast import functions, links as fast_links, noise
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
-from ddgm.fast.convolution_schemes import Im2col, Winograd
 from ddgm.fast.gradients import gradients
+from ddgm.fast.kernels import cuda_kernels, normalization_on_cpu
+from ddgm.fast.kernels.convolution_on_cpu import Im2col, Winograd
 from ddgm.fast.links import batch_normalization
 
 EPS = 2e-5
@@ -162,7 +163,7 @@ def by_scheme(scheme, function, **options):
     """A convolution of arrays as small as those here, computed this way."""
     def call(*inputs):
         n = 0 if scheme is Winograd else 10 ** 9
-        with unittest.mock.patch('ddgm.fast.convolution.SMALLEST_PRODUCT', n):
+        with unittest.mock.patch('ddgm.fast.kernels.convolution_on_cpu.SMALLEST_PRODUCT', n):
             return function(*inputs, **options)
     return call
 
@@ -202,12 +203,12 @@ every_function = pytest.mark.parametrize('name', CASES)
 @contextlib.contextmanager
 def kernels_used():
     """A context whose value is the set of names of the kernels used in it."""
-    names, call = set(), kernels.Kernel.__call__
+    names, call = set(), cuda_kernels.Kernel.__call__
 
     def noted(kernel, *arguments):
         names.add(kernel.name)
         return call(kernel, *arguments)
-    with unittest.mock.patch.object(kernels.Kernel, '__call__', noted):
+    with unittest.mock.patch.object(cuda_kernels.Kernel, '__call__', noted):
         yield names
 
 
@@ -371,7 +372,7 @@ def test_parts_of_many_units_change_nothing(shape, rng, monkeypatch):
 
     inputs = SHAPES[shape](rng), rng.normal(size=UNITS), rng.normal(size=UNITS)
     whole = everything()
-    monkeypatch.setattr(fast_links, '_PART', inputs[0].size // 2 // 3)  # one unit of four, then
+    monkeypatch.setattr(normalization_on_cpu, '_PART', inputs[0].size // 2 // 3)  # one unit of four, then
     for array, expected in zip(everything(), whole):
         numpy.testing.assert_array_equal(array, expected)
 

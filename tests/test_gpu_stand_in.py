@@ -5,7 +5,7 @@ import numpy
 import pytest
 from conftest import is_stand_in
 
-from ddgm.fast.kernels import Kernel
+from ddgm.fast.kernels.cuda_kernels import Kernel
 
 pytestmark = pytest.mark.skipif(not is_stand_in(), reason='CuPy itself, or no C++ compiler')
 

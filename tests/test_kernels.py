@@ -14,9 +14,10 @@ import pytest
 from conftest import ROOT
 from test_fast_functions import CASES, kernels_used
 
-from ddgm.fast import kernels, optimizers
+from ddgm.fast import optimizers
+from ddgm.fast.kernels import cuda_kernels
 
-DECLARED = {name: kernel for name, kernel in vars(kernels).items() if isinstance(kernel, kernels.Kernel)}
+DECLARED = {name: kernel for name, kernel in vars(cuda_kernels).items() if isinstance(kernel, cuda_kernels.Kernel)}
 TYPES = {'float': numpy.float32, 'double': numpy.float64}
 OTHER_TYPES = {'uint16': 'unsigned short', 'float64': 'double'}
 
@@ -90,6 +91,6 @@ def test_none_is_forgotten():
     assert DECLARED
     for name, kernel in DECLARED.items():
         assert kernel.name == name
-        assert re.search(r'\bkernels\.{}\b'.format(name), text), name
+        assert re.search(r'\bcuda_kernels\.{}\b'.format(name), text), name
     compared = set().union(*(case.kernels for case in CASES.values()), UPDATES, {'running_statistics', 'clipping_rate'})
     assert compared == set(DECLARED)

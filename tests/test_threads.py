@@ -9,7 +9,8 @@ import numpy
 import pytest
 from test_sharding import train
 
-from ddgm.fast import convolution_schemes, links, optimizers, threads
+from ddgm.fast import optimizers, threads
+from ddgm.fast.kernels import convolution_on_cpu, normalization_on_cpu
 
 
 @pytest.fixture
@@ -108,8 +109,8 @@ def test_numbers_alone_and_none_at_all(shape):
 @pytest.mark.parametrize('task', ['mnist', 'images'])
 def test_training_has_the_same_bits_with_any_number_of_threads(task, monkeypatch):
     for module, name, size in (
-            (threads, 'PART', 2 ** 10), (optimizers, '_PART', 2 ** 12), (links, '_PART', 2 ** 10),
-            (convolution_schemes, 'PART', 2 ** 14)):
+            (threads, 'PART', 2 ** 10), (optimizers, '_PART', 2 ** 12), (normalization_on_cpu, '_PART', 2 ** 10),
+            (convolution_on_cpu, 'PART', 2 ** 14)):
         monkeypatch.setattr(module, name, size)
     results = []
     for number in (1, 4):

@@ -7,27 +7,9 @@ order.
 
 from __future__ import annotations
 
-import math
-
 import chainer
 
-from ddgm.fast.convolution_schemes import Im2col, Winograd
 from ddgm.fast.elementary import FirstOrderFunction, Input
-from ddgm.fast.layout import sums_of_channels
-
-# Minimal filtering multiplies matrices (O, 4·channels) and (4·channels, tiles·N).  Where 4·channels or tiles·N is less
-# than this, as where the image has only three colours, its additions cost more than it saves.
-SMALLEST_PRODUCT = 64
-
-
-def _scheme(xp, n, size, W, stride, pad):
-    """The faster way for n images of this size and kernels W (O, C, ksize, ksize)."""
-    _, channels, ksize, _ = W.shape
-    if (ksize, stride) == (4, 2):
-        scheme = Winograd(xp, n, size, pad)
-        if min(4 * channels, n * math.prod(scheme.tiles)) >= SMALLEST_PRODUCT:
-            return scheme
-    return Im2col(xp, n, size, ksize, stride, pad)
 
 
 class _Convolution(FirstOrderFunction):
@@ -36,11 +18,8 @@ class _Convolution(FirstOrderFunction):
         self.stride, self.pad = stride, pad
 
     def forward_array(self, x, W, b=None):
-        self.scheme = _scheme(self.xp, len(x), x.shape[2:], W, self.stride, self.pad)
-        y = self.scheme.product(self.scheme.from_image(x), W)
-        if b is not None:
-            y += b[:, None, None]
-        return y
+        self.scheme = self.kernels.convolution_scheme(len(x), x.shape[2:], W, self.stride, self.pad)
+        return self.scheme.product(self.scheme.from_image(x), W, b)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, W = inputs[:2]
@@ -52,7 +31,7 @@ class _Convolution(FirstOrderFunction):
         if 1 in indexes:
             gradients.append(self.scheme.weight_gradient(self.scheme.from_image(x), result))
         if 2 in indexes:
-            gradients.append(sums_of_channels(grad_output))
+            gradients.append(self.kernels.sums_of_channels(grad_output))
         return gradients
 
 
@@ -65,11 +44,8 @@ class _Deconvolution(FirstOrderFunction):
         n, _, *result_size = x.shape
         ksize = W.shape[2]
         size = self.size or tuple((length - 1) * self.stride + ksize - 2 * self.pad for length in result_size)
-        self.scheme = _scheme(self.xp, n, size, W, self.stride, self.pad)
-        y = self.scheme.transposed_product(self.scheme.from_result(x), W)
-        if b is not None:
-            y += b[:, None, None]
-        return y
+        self.scheme = self.kernels.convolution_scheme(n, size, W, self.stride, self.pad)
+        return self.scheme.transposed_product(self.scheme.from_result(x), W, b)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, W = inputs[:2]
@@ -81,7 +57,7 @@ class _Deconvolution(FirstOrderFunction):
         if 1 in indexes:
             gradients.append(self.scheme.weight_gradient(image, self.scheme.from_result(x)))
         if 2 in indexes:
-            gradients.append(sums_of_channels(grad_output))
+            gradients.append(self.kernels.sums_of_channels(grad_output))
         return gradients
 
 

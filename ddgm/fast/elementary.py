@@ -2,16 +2,12 @@
 
 Named and called as :mod:`chainer.functions` has them, at a fraction of the cost of Chainer's calls.  ``FunctionNode``
 and graph stay Chainer's: ``Variable.backward`` and ``chainer.grad`` work with these functions, function hooks and debug
-mode see them computed.  On a GPU the kernels of :mod:`ddgm.fast.kernels` compute the same.
-
-NumPy's minimum and maximum of an array and a number are slower than those of two arrays, so they are avoided where
-arrays are large.
+mode see them computed.  What is many steps on arrays is one of :mod:`ddgm.fast.kernels`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import typing
 import weakref
@@ -22,7 +18,7 @@ import chainer.functions
 import numpy
 from chainer import backend
 
-from ddgm.fast import kernels, layout, threads
+from ddgm.fast import kernels, layout
 
 Input = typing.Union[chainer.Variable, numpy.ndarray]  # of a function; an array of CuPy's on a GPU
 _kept = threading.local()  # the calls of this thread that somebody asked for
@@ -32,8 +28,9 @@ class FirstOrderFunction(chainer.FunctionNode):
     """A function of arrays with one output, whose gradients are computed on arrays.
 
     Subclasses implement ``forward_array(*inputs)`` and ``backward_arrays(indexes, inputs, grad_output)``, which returns
-    the gradient of every input whose index is in ``indexes``, in that order.  ``self.xp`` is NumPy or CuPy.  An array
-    that was given or returned is not changed afterwards.
+    the gradient of every input whose index is in ``indexes``, in that order.  ``self.xp`` is NumPy or CuPy, and
+    ``self.kernels`` what :mod:`ddgm.fast.kernels` has for its arrays.  An array that was given or returned is not
+    changed afterwards.
 
     Attributes:
         needs_inputs (bool): Whether ``backward_arrays`` is given the inputs, or ``None`` so that their memory is free.
@@ -64,6 +61,7 @@ class FirstOrderFunction(chainer.FunctionNode):
     def forward(self, inputs):
         self.arrays = inputs if self.needs_inputs else None
         self.xp = numpy if isinstance(inputs[0], numpy.ndarray) else backend.get_array_module(*inputs)
+        self.kernels = kernels.of(inputs[0])
         return self.xp.asarray(self.forward_array(*inputs)),
 
     def backward(self, target_input_indexes, grad_outputs):
@@ -184,7 +182,7 @@ class _Linear(FirstOrderFunction):
         if 1 in indexes:
             gradients.append(grad_output.T.dot(as_matrix(x)))
         if 2 in indexes:
-            gradients.append(sum_of_rows(grad_output))
+            gradients.append(self.kernels.sum_of_rows(grad_output))
         return gradients
 
 
@@ -198,141 +196,49 @@ def linear(x: Input, W: Input, b: Input | None = None, n_batch_axes: int = 1) ->
         return chainer.functions.linear(x, W, b)  # whose error names the sizes that don't fit
 
 
-def _in_parts(function, *arrays):
-    """``function(*arrays)``, of large arrays in parts on all cores."""
-    (function if arrays[0].size <= threads.PART else functools.partial(threads.in_parts, function))(*arrays)
-
-
 class _Activation(FirstOrderFunction):
-    """A function of each number by itself, and its gradient from what it keeps: its result, or its slope.
-
-    On the CPU ``compute(x, y, kept)`` and ``compute_gradient(kept, grad_y, grad_x)`` set their last arguments, of which
-    the first one's are the same array where the result is kept.  On a GPU kernels return y, or y and the slope, and
-    the gradient.
-    """
+    """A function of each number by itself, by its name among the kernels."""
 
     needs_inputs = False
-    keeps_result = True
+
+    def __init__(self, name):
+        self.name = name
 
     def forward_array(self, x):
-        if self.xp is not numpy:
-            y = self.kernel(x)
-            y, self.kept = (y, y) if self.keeps_result else y
-            return y
-        y = numpy.empty_like(x)
-        self.kept = y if self.keeps_result else numpy.empty_like(x)
-        _in_parts(self.compute, x, y, self.kept)
+        y, self.kept = getattr(self.kernels, self.name)(x)
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        if self.xp is not numpy:
-            return self.gradient_kernel(self.kept, grad_output),
-        grad_x = numpy.empty_like(self.kept)
-        _in_parts(self.compute_gradient, self.kept, grad_output, grad_x)
-        return grad_x,
-
-
-class _ReLU(_Activation):
-
-    kernel, gradient_kernel = kernels.relu, kernels.relu_gradient
-
-    @staticmethod
-    def compute(x, y, kept):
-        # Of a maximum of two zeros NumPy returns the second, so a zero keeps the sign of x, as in a product with 0.
-        y.fill(-0.0)
-        numpy.maximum(y, x, out=y)
-
-    @staticmethod
-    def compute_gradient(y, grad_y, grad_x):
-        numpy.multiply(grad_y, y > 0, out=grad_x)
+        return getattr(self.kernels, self.name + '_gradient')(self.kept, grad_output),
 
 
 def relu(x: Input) -> chainer.Variable:
     """max(x, 0), any shape."""
-    return _ReLU()(x)
-
-
-class _ELU(_Activation):
-
-    kernel, gradient_kernel = kernels.elu, kernels.product
-    keeps_result = False
-
-    @staticmethod
-    def compute(x, y, slope):
-        slope.fill(0)
-        numpy.minimum(slope, x, out=slope)
-        slope *= 0.5
-        # exp(x) − 1 = 2t/(1 − t) with t = tanh(x/2): without AVX-512 NumPy has a fast tanh, but no fast expm1.
-        numpy.tanh(slope, out=slope)
-        numpy.subtract(1, slope, out=y)
-        slope *= 2
-        slope /= y
-        numpy.maximum(x, slope, out=y)
-        slope += 1
-
-    @staticmethod
-    def compute_gradient(slope, grad_y, grad_x):
-        numpy.multiply(slope, grad_y, out=grad_x)
+    return _Activation('relu')(x)
 
 
 def elu(x: Input, alpha: float = 1.0) -> chainer.Variable:
     """x where it is positive, alpha·(exp(x) − 1) elsewhere (Clevert et al. 2016); other alphas by Chainer."""
-    return _ELU()(x) if alpha == 1 else chainer.functions.elu(x, alpha)
-
-
-class _Tanh(_Activation):
-
-    kernel, gradient_kernel = kernels.tanh, kernels.tanh_gradient
-
-    @staticmethod
-    def compute(x, y, kept):
-        numpy.tanh(x, out=y)
-
-    @staticmethod
-    def compute_gradient(y, grad_y, grad_x):
-        numpy.multiply(y, y, out=grad_x)
-        numpy.subtract(1, grad_x, out=grad_x)
-        grad_x *= grad_y
+    return _Activation('elu')(x) if alpha == 1 else chainer.functions.elu(x, alpha)
 
 
 def tanh(x: Input) -> chainer.Variable:
     """tanh(x), any shape."""
-    return _Tanh()(x)
-
-
-class _Sigmoid(_Activation):
-
-    kernel, gradient_kernel = kernels.sigmoid, kernels.sigmoid_gradient
-
-    @staticmethod
-    def compute(x, y, kept):
-        numpy.multiply(x, 0.5, out=y)
-        numpy.tanh(y, out=y)
-        y *= 0.5
-        y += 0.5
-
-    @staticmethod
-    def compute_gradient(y, grad_y, grad_x):
-        numpy.multiply(y, y, out=grad_x)
-        numpy.subtract(y, grad_x, out=grad_x)
-        grad_x *= grad_y
+    return _Activation('tanh')(x)
 
 
 def sigmoid(x: Input) -> chainer.Variable:
     """1/(1 + exp(−x)), any shape."""
-    return _Sigmoid()(x)
+    return _Activation('sigmoid')(x)
 
 
 class _Mean(FirstOrderFunction):
 
     def forward_array(self, x):
-        return self.xp.asarray(x.sum() / x.size, dtype=x.dtype)
+        return self.kernels.mean(x)
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        x, = inputs
-        if self.xp is not numpy:  # where a number of an array would have to be read back
-            return self.xp.broadcast_to(self.xp.asarray(grad_output / x.size, dtype=x.dtype), x.shape),
-        return numpy.full(x.shape, grad_output / x.size, dtype=x.dtype),
+        return self.kernels.mean_gradient(inputs[0], grad_output),
 
 
 def mean(x: Input, axis=None, weights=None, keepdims: bool = False) -> chainer.Variable:
@@ -340,13 +246,3 @@ def mean(x: Input, axis=None, weights=None, keepdims: bool = False) -> chainer.V
     if axis is not None or weights is not None or keepdims or x.dtype == numpy.float16:  # whose sum may be infinite
         return chainer.functions.mean(x, axis, weights, keepdims)
     return _Mean()(x)
-
-
-def sum_of_rows(x: numpy.ndarray) -> numpy.ndarray:
-    """x.sum(axis=0), on the CPU as a product, which is several times as fast."""
-    return _ones(len(x), x.dtype).dot(x) if isinstance(x, numpy.ndarray) else x.sum(axis=0)
-
-
-@functools.lru_cache(maxsize=16)
-def _ones(n, dtype):
-    return numpy.ones(n, dtype=dtype)

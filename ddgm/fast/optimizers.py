@@ -11,7 +11,6 @@ own, in float16, or with a scaled gradient are updated by Chainer, one by one.
 from __future__ import annotations
 
 import collections
-import functools
 import math
 import operator
 
@@ -201,11 +200,7 @@ class _WholeModel:
             if parameter.array is not None:
                 gradient = _widened(parameter.grad)
                 squared_norms.append(xp.vdot(gradient, gradient) / (parameter._loss_scale or 1) ** 2)
-        squared_norm = functools.reduce(operator.add, squared_norms)
-        if xp is not numpy:
-            return kernels.clipping_rate(squared_norm, self.gradient_norm)
-        norm = numpy.sqrt(squared_norm)
-        return self.gradient_norm / float(norm) if norm > self.gradient_norm else 1
+        return kernels.of(parameters[0].array).clipping_rate(squared_norms, self.gradient_norm)
 
     def _gather(self):
         """Let the parameters that follow the optimizer lie in one array for each dtype, unless they do already."""
@@ -358,21 +353,7 @@ class Adam(_WholeModel, optimizers.Adam):
         """m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², θ ← θ − αₜ·m/(√v + ε)."""
         beta1, beta2, eps = self.hyperparam.beta1, self.hyperparam.beta2, self.hyperparam.eps
         step_size = self.hyperparam.alpha * self.decay * math.sqrt(1 - beta2 ** self.t) / (1 - beta1 ** self.t)
-        if not isinstance(parameters, numpy.ndarray):
-            kernels.adam(gradient, factor, step_size, beta1, 1 - beta1, beta2, 1 - beta2, eps, parameters, m, v)
-            return
-        m *= beta1
-        new = gradient * ((1 - beta1) * factor)
-        m += new
-        v *= beta2
-        numpy.multiply(gradient, gradient, out=new)
-        new *= (1 - beta2) * factor ** 2
-        v += new
-        step = numpy.sqrt(v, out=new)
-        step += eps
-        numpy.divide(m, step, out=step)
-        step *= step_size
-        parameters -= step
+        kernels.of(parameters).adam(parameters, gradient, factor, step_size, beta1, beta2, eps, m, v)
 
 
 class AdaGrad(_WholeModel, optimizers.AdaGrad):
@@ -384,11 +365,4 @@ class AdaGrad(_WholeModel, optimizers.AdaGrad):
             self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, h: numpy.ndarray) -> None:
         """h ← h + g², θ ← θ − lr·g/(√h + ε)."""
         lr, eps = self.hyperparam.lr * self.decay, self.hyperparam.eps
-        if not isinstance(parameters, numpy.ndarray):
-            kernels.adagrad(gradient, factor, lr, eps, parameters, h)
-            return
-        gradient = gradient * factor
-        h += gradient * gradient
-        gradient *= lr
-        gradient /= numpy.sqrt(h) + eps
-        parameters -= gradient
+        kernels.of(parameters).adagrad(parameters, gradient, factor, lr, eps, h)

@@ -3,8 +3,8 @@
 A scheme knows a geometry: N images of some size, and a kernel that gives results of ``result_size``.  Its methods
 ``from_image`` and ``from_result`` prepare images (N, C, H, W) and results (N, O, H', W') for three products:
 
-- ``product(image, W)`` is the convolution with W (O, C, ksize, ksize), a result;
-- ``transposed_product(result, W)`` is its transpose as a map of the image, an image;
+- ``product(image, W, b)`` is the convolution with W (O, C, ksize, ksize), a result, plus b (O,) unless ``None``;
+- ``transposed_product(result, W, b)`` is its transpose as a map of the image, an image, plus b (C,) unless ``None``;
 - ``weight_gradient(image, result)`` is its transpose as a map of W.
 
 What ``from_image`` and ``from_result`` return takes several times the memory of what they are given.  It is never kept:
@@ -12,20 +12,42 @@ what needs it again makes it again, in memory that all calls share (:mod:`ddgm.f
 next call of the same method.  What products return is new.
 """
 
+import math
+
 import numpy
 
 from ddgm.fast.layout import channels_first
 from ddgm.fast.memory import buffer
 from ddgm.fast.threads import for_each
 
+# Minimal filtering multiplies matrices (O, 4·channels) and (4·channels, tiles·N).  Where 4·channels or tiles·N is less
+# than this, as where the image has only three colours, its additions cost more than it saves.
+SMALLEST_PRODUCT = 64
 # How many bytes of what is made of an image are made at a time, for a cache of 1 MB.
 PART = 3 * 2 ** 20
+
+
+def convolution_scheme(n, size, W, stride, pad, xp=numpy):
+    """The faster way for n images of this size and kernels W (O, C, ksize, ksize)."""
+    _, channels, ksize, _ = W.shape
+    if (ksize, stride) == (4, 2):
+        scheme = Winograd(xp, n, size, pad)
+        if min(4 * channels, n * math.prod(scheme.tiles)) >= SMALLEST_PRODUCT:
+            return scheme
+    return Im2col(xp, n, size, ksize, stride, pad)
 
 
 def _parts(xp, channels, n_bytes):
     """Slices of the channels, for an array that takes ``n_bytes`` for all of them."""
     step = max(1, channels * PART // n_bytes) if xp is numpy else channels
     return [slice(first, first + step) for first in range(0, channels, step)]
+
+
+def _plus(images, b):
+    """Images (N, channels, H, W) with b (channels,) added in place, unless ``None``."""
+    if b is not None:
+        images += b[:, None, None]
+    return images
 
 
 class Im2col:
@@ -52,11 +74,11 @@ class Im2col:
         """(O, H'·W'·N), without a copy for what a product returned."""
         return channels_first(y).reshape(y.shape[1], -1)
 
-    def product(self, image, W):
+    def product(self, image, W, b=None):
         y = W.reshape(len(W), -1).dot(image)
-        return y.reshape(len(W), *self.result_size, self.n).transpose(3, 0, 1, 2)
+        return _plus(y.reshape(len(W), *self.result_size, self.n).transpose(3, 0, 1, 2), b)
 
-    def transposed_product(self, result, W):
+    def transposed_product(self, result, W, b=None):
         channels = W.shape[1]
         columns = buffer(self.xp, 'products', (channels * self.ksize ** 2, result.shape[1]), result.dtype)
         self.xp.dot(W.reshape(len(W), -1).T, result, out=columns)
@@ -67,7 +89,7 @@ class Im2col:
             for i, j in numpy.ndindex(self.ksize, self.ksize):
                 self._under(padded[channels], i, j)[...] += columns[channels, i, j]
         for_each(add, _parts(self.xp, channels, columns.nbytes))
-        return self._inside(padded).transpose(3, 0, 1, 2)
+        return _plus(self._inside(padded).transpose(3, 0, 1, 2), b)
 
     def weight_gradient(self, image, result):
         return result.dot(image.T).reshape(len(result), -1, self.ksize, self.ksize)
@@ -139,15 +161,15 @@ class Winograd:
         for_each(make, _parts(self.xp, len(y), M.nbytes))
         return M.reshape(9, len(y), -1)
 
-    def product(self, image, W):
+    def product(self, image, W, b=None):
         M = buffer(self.xp, 'products', (9, len(W), image.shape[2]), image.dtype)
         self.xp.matmul(self._from_kernels(W), image, out=M)
-        return self._result(M)
+        return _plus(self._result(M), b)
 
-    def transposed_product(self, result, W):
+    def transposed_product(self, result, W, b=None):
         D = buffer(self.xp, 'products', (9, 4 * W.shape[1], result.shape[2]), result.dtype)
         self.xp.matmul(self._from_kernels(W).transpose(0, 2, 1), result, out=D)
-        return self._image(D)
+        return _plus(self._image(D), b)
 
     def weight_gradient(self, image, result):
         G = buffer(self.xp, 'kernels', (result.shape[1], 9, image.shape[1]), image.dtype)

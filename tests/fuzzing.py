@@ -23,7 +23,7 @@ from ddgm.data.mnist import MNIST
 from ddgm.evaluation import tasks
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
-from ddgm.runs import run_folder, snapshots, training_state
+from ddgm.runs import devices, run_folder, snapshots, training_state
 from ddgm.runs.command_line import Request
 from ddgm.runs.log import Log, curves_of
 from ddgm.support.errors import UsageError
@@ -224,7 +224,7 @@ class Snapshots:
 
     def _build(self):
         return training_state.build_state(
-            self.folder.settings, toy.build_models, GaussianMixture().sample, training_state.open_device('@numpy'))
+            self.folder.settings, toy.build_models, GaussianMixture().sample, devices.open_device('@numpy'))
 
     def _train(self, n):
         return training_state.iterations_of(

@@ -211,6 +211,8 @@ def test_help_says_what_is_needed(monkeypatch, capsys):
     ('--over-write', '--over-write is --overwrite here'),
     ('--device cuda', "-d/--device: 'cuda' is 0 or @cupy:0 here"),
     ('--device cuda:3', "-d/--device: 'cuda:3' is 3 or @cupy:3 here"),
+    ('--device automatic', '-d/--device: give -1 or @numpy for the CPU, 0 or @cupy:0 for a GPU, auto for whichever is '
+                           "there, not 'automatic'"),
     ('-d CPU', "-d/--device: 'CPU' is -1 or @numpy here"),
     ('--workers 5', 'unrecognized arguments: --workers 5'), ('20', 'unrecognized arguments: 20')])
 def test_flags_of_other_programs(arguments, meant):

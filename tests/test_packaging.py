@@ -34,8 +34,10 @@ def test_requirements_are_the_packages():
     """Each extra is what its file adds to that of the project; mpi has no file, since nothing asks for it yet."""
     assert listed('requirements.txt') == (set(PROJECT['dependencies']), [])
     extras = {name: set(requirements) for name, requirements in PROJECT['optional-dependencies'].items()}
-    assert listed('requirements-cuda12.txt') == (extras['cuda12'], ['requirements.txt'])
-    assert listed('requirements-cuda13.txt') == (extras['cuda13'], ['requirements.txt'])
+    for cuda in ('12', '13'):
+        assert listed('requirements-cuda{}.txt'.format(cuda)) == (extras['cuda' + cuda], ['requirements.txt'])
+        assert listed('requirements-nccl{}.txt'.format(cuda)) == (
+            extras['nccl' + cuda] - {'ddgm[cuda{}]'.format(cuda)}, ['requirements-cuda{}.txt'.format(cuda)])
     assert listed('requirements-test.txt') == (extras['test'], ['requirements.txt'])
     assert listed('requirements-pytorch.txt') == (extras['pytorch'] - {'ddgm[test]'}, ['requirements-test.txt'])
     assert listed('requirements-mpi.txt') == (extras['mpi'] | {'mpich', 'threadpoolctl'}, ['requirements-test.txt'])

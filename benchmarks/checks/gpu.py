@@ -25,7 +25,7 @@ from benchmarks.results import record
 from benchmarks.speed import tables
 from ddgm.evaluation import tasks
 from ddgm.presets import PRESETS
-from ddgm.runs import training_state
+from ddgm.runs import devices, training_state
 from ddgm.runs.command_line import OneLineParser, as_path, path_name
 from ddgm.runs.exit_status import run_script
 from ddgm.support.errors import RunFailed
@@ -195,7 +195,7 @@ def main():
     out = parsed.out or pathlib.Path('result/gpu_rehearsal' if parsed.rehearse else 'result/gpu')
     folders = [folder and os.path.abspath(folder) for folder in (parsed.mnist, parsed.images)]
     request = Request(parsed.rehearse, *folders, out.absolute())
-    device = training_state.open_device('@cupy:0')
+    device = devices.open_device('@cupy:0')
     print('Device: {}'.format(machine(device)))
     out.mkdir(parents=True, exist_ok=True)
     results = {}

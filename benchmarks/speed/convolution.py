@@ -12,7 +12,7 @@ from benchmarks.results import record
 from ddgm import presets
 from ddgm.evaluation import tasks
 from ddgm.fast import links
-from ddgm.runs import training_state
+from ddgm.runs import devices, training_state
 from ddgm.runs.command_line import OneLineParser, path_name
 from ddgm.runs.exit_status import run_script
 
@@ -35,7 +35,7 @@ def build_loop(preset, width, batchsize, task):
         presets.PRESETS['images'][preset].settings, width=width, batchsize=batchsize, iterations=10 ** 6)
     state = training_state.build_state(
         settings, functools.partial(tasks.build_models, 'images'), task.draw_data,
-        training_state.open_device('@numpy'))
+        devices.open_device('@numpy'))
     return training_state.iterations_of(state, task.draw_data, settings)
 
 

@@ -37,6 +37,7 @@ class Request:
         cache (str): Where pixels are kept, or ``None`` where that was not given.
         communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
         replay (bool): Whether networks that allow it are replayed in place of being called.
+        tf32 (bool): Whether a GPU multiplies matrices in TF32.
         tensorboard (bool): Whether event files are written; ``None``: as the run that is resumed does, else not.
         score (bool): Whether samples are scored at the end.
         changes (dict): Those settings that were given as flags, or by ``--set``.
@@ -52,6 +53,7 @@ class Request:
     cache: str | None = None
     communicator: str | None = None
     replay: bool = True
+    tf32: bool = False
     tensorboard: bool | None = None
     score: bool = True
     changes: dict = dataclasses.field(default_factory=dict)
@@ -230,13 +232,14 @@ def as_path(text: str) -> pathlib.Path:
 
 def device(text: str) -> str:
     """The type of a flag that takes a Chainer device specifier."""
-    if re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+', text, re.ASCII):
+    if re.fullmatch(r'-1|\d+|@numpy|@cupy:\d+|auto', text, re.ASCII):
         return text
     torch = re.fullmatch(r'(cpu)|(?:cuda|gpu)(?::(\d+))?', text.lower())
     if torch:
         raise argparse.ArgumentTypeError('{!r} is {} here'.format(
             text, '-1 or @numpy' if torch[1] else '{0} or @cupy:{0}'.format(torch[2] or 0)))
-    raise argparse.ArgumentTypeError('give -1 or @numpy for the CPU, 0 or @cupy:0 for a GPU, not {!r}'.format(text))
+    raise argparse.ArgumentTypeError(
+        'give -1 or @numpy for the CPU, 0 or @cupy:0 for a GPU, auto for whichever is there, not {!r}'.format(text))
 
 
 def _meant(unknown, flags, settings):
@@ -326,7 +329,12 @@ def _add_flags_of_a_run(parser, task):
             parser.add_argument('--cache', metavar='DIR', type=path_name, help=CACHE_HELP)
     parser.add_argument(
         '-d', '--device', metavar='DEV', type=device,
-        help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; a resumed run keeps its own')
+        help='-1 or @numpy: the CPU (default); 0 or @cupy:0: the first GPU; auto: a GPU where there is one; a resumed '
+             'run keeps its own')
+    parser.add_argument(
+        '--tf32', action='store_true',
+        help='let a GPU multiply matrices in TF32 where CuPy does: faster, with products of three digits instead of '
+             'seven; a resumed run has to be told again')
     parser.add_argument(
         processes.FLAG, metavar='NAME', choices=processes.NAMES,
         help="under mpiexec -n N, the processes of which share each batch: naive on CPUs, pure_nccl on GPUs, of "

@@ -18,9 +18,9 @@ from ddgm.evaluation.reference import Reference
 from ddgm.fast import threads
 from ddgm.fast.strategy import Fast
 from ddgm.figures import plots, post
-from ddgm.runs import run_folder, stop_signals
+from ddgm.runs import devices, run_folder, stop_signals
 from ddgm.runs.log import curves_of
-from ddgm.runs.training_state import build_state, environment, finish, iterations_of, open_device
+from ddgm.runs.training_state import build_state, environment, finish, iterations_of
 from ddgm.support import randomness, ranks
 from ddgm.support.errors import Interrupted, RunFailed, UsageError, counted, one_line, printable
 from ddgm.support.files import write_json
@@ -109,7 +109,7 @@ def _begin(folder, experiment):
     if len(set(processes.exchange(experiment.task.fingerprint))) > 1:
         raise UsageError('the processes read different data: give all of them the same')
     folder.check_data(experiment.task.fingerprint)
-    device = open_device(processes.device(folder.device))
+    device = devices.open_device(processes.device(folder.device), folder.tf32)
     state = build_state(settings, experiment.build_models, experiment.task.draw_data, device)
     if processes.is_first:
         _prepare(folder, experiment, state, device)
@@ -136,7 +136,7 @@ def _prepare(folder, experiment, state, device):
     folder.prepare(told)
     state.n_logged = folder.begin_log(state)
 
-    print('Device: {}'.format(device))
+    print('Device: {}'.format(devices.described(device, folder.device)))
     if folder.processes.size > 1:
         print('# processes: {}, communicator {}'.format(folder.processes.size, folder.processes.name))
     print('# Minibatch-size: {}'.format(settings.batchsize))

@@ -81,6 +81,8 @@ class Processes:
 
         Raises ``UsageError`` where the communicator is not for such a device.
         """
+        if self.communicator and specifier == 'auto':
+            specifier = '@cupy:0' if self.name == 'pure_nccl' else '@numpy'
         on_cpu = specifier in ('-1', '@numpy')
         if not self.communicator:
             return specifier

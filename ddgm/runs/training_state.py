@@ -15,8 +15,9 @@ from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.fast.strategy import Fast
 from ddgm.presets import Settings
+from ddgm.runs import devices
 from ddgm.support import randomness
-from ddgm.support.errors import UsageError, one_line
+from ddgm.support.errors import UsageError
 
 
 class TrainingState:
@@ -64,18 +65,6 @@ class TrainingState:
                 self.iteration, min(updates), max(updates)))
 
 
-def open_device(specifier: str) -> chainer.backend.Device:
-    """Make a Chainer device current and return it; raises ``UsageError`` where this machine lacks it."""
-    try:
-        device = chainer.get_device(specifier)
-        device.use()
-        float(device.xp.ones((2, 2)).dot(device.xp.ones(2)).sum())  # CuPy looks for cuBLAS and the compiler only now
-    except Exception as error:  # CuPy missing, no driver, no such GPU: each raises a type of its own
-        raise UsageError('--device {}: no such GPU here ({}): use --device -1, or see "GPU" in the README'.format(
-            specifier, one_line(error))) from error
-    return device
-
-
 def environment(device: chainer.backend.Device) -> dict:
     """What ``settings.json`` says beside the settings: the device and versions."""
     cupy = chainer.backends.cuda.cupy if chainer.backends.cuda.available else None
@@ -83,7 +72,7 @@ def environment(device: chainer.backend.Device) -> dict:
         'device': device.name,
         'versions': {
             'ddgm': ddgm.__version__, 'python': platform.python_version(), 'chainer': chainer.__version__,
-            'numpy': numpy.__version__, 'cupy': cupy and cupy.__version__}}
+            'numpy': numpy.__version__, 'cupy': cupy and cupy.__version__, **devices.versions(device)}}
 
 
 def build_state(settings, build_models, draw_data, device):

@@ -13,7 +13,7 @@ import numpy
 from ddgm.data import points
 from ddgm.data.standardization import Standardization
 from ddgm.evaluation import tasks
-from ddgm.runs import training_state
+from ddgm.runs import devices, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.terminal import Progress
 from ddgm.trained.model import Model
@@ -89,7 +89,7 @@ class DensityEstimator:
 
         def draw_data(n, rng):
             return inward[rng.integers(len(inward), size=n)]
-        device = training_state.open_device(self.device)
+        device = devices.open_device(self.device)
         state = training_state.build_state(settings, tasks.POINTS.build_models, draw_data, device)
         # What is not finite is found below; Chainer's type checks take a tenth of the time.
         with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), \

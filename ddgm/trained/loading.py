@@ -12,7 +12,7 @@ import numpy
 
 import ddgm
 from ddgm.evaluation import tasks
-from ddgm.runs import run_folder, training_state
+from ddgm.runs import devices, run_folder, training_state
 from ddgm.runs.run_folder import RunFolder
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import read_json
@@ -70,7 +70,7 @@ def load_run(run: RunFolder, own: tasks.Task | None = None, device: str | int | 
     """The model of a run in a folder; see :func:`load`."""
     task, metrics = tasks.find(run.task, own), _metrics_of(run)
     with _telling_of_its_version(run.path), chainer.using_device('@numpy'):  # of the caller's stays what it was
-        device = training_state.open_device(str(-1 if device is None else device))
+        device = devices.open_device(str(-1 if device is None else device))
         models, log_z = None, None
         if metrics.get('iterations') != run.settings.iterations:
             models = _of_snapshot(run, task)

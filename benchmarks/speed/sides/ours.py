@@ -11,7 +11,7 @@ from benchmarks.speed.sides.case import CHAINER_WEIGHTS, LOSSES, POOL, WEIGHTS
 from ddgm import training
 from ddgm.fast.strategy import Fast
 from ddgm.networks import images, mnist, toy
-from ddgm.runs import training_state
+from ddgm.runs import devices, training_state
 from ddgm.support.errors import UsageError
 from ddgm.weights import pytorch_names
 
@@ -25,7 +25,7 @@ class Ours:
 
     def __init__(self, case, folder):
         try:
-            device = training_state.open_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
+            device = devices.open_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
         except UsageError as error:
             raise NotMeasured(str(error)) from error
         settings = case.settings

@@ -10,7 +10,7 @@ def getDeviceCount():
 
 
 def getDeviceProperties(device):
-    return {'name': b'stand-in on the CPU'}
+    return {'name': b'stand-in on the CPU', 'totalGlobalMem': 2 ** 33}
 
 
 def runtimeGetVersion():

@@ -5,7 +5,6 @@ kernel and by the line that asks for it.  The rules of what a call launches are 
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import math
@@ -16,6 +15,7 @@ import typing
 sys.path.append(str(pathlib.Path(__file__).parent.parent))
 
 import numpy
+import pytest
 from conftest import chainer
 
 from ddgm import training
@@ -29,7 +29,7 @@ READS = {
 PRODUCTS = {'dot', 'matmul', 'tensordot', 'inner', 'outer', 'vdot', 'einsum', 'kron'}
 REDUCTIONS = {
     'sum', 'prod', 'max', 'min', 'amax', 'amin', 'mean', 'average', 'all', 'any', 'argmax', 'argmin', 'var', 'std',
-    'count_nonzero', 'reduce', 'ReductionKernel'}
+    'count_nonzero', 'reduce', 'linalg.norm'}
 JOINED = {'concatenate', 'stack', 'hstack', 'vstack', 'column_stack', 'dstack'}
 COPIES = {
     'array', 'asarray', 'asanyarray', 'ascontiguousarray', 'copy', 'astype', 'reshape', 'ravel', 'flatten', 'zeros',
@@ -82,7 +82,7 @@ def launches(name, call, arguments, result):
     if plain in JOINED:
         same = len({array.dtype for array in given}) == 1
         if len(given) > 8 and same and made[0].nbytes < 2 ** 21 * len(given):
-            return [Launch('copies', plain, moved)]
+            return [Launch('elementwise', plain, moved)]  # after their places were sent
         return [Launch('copies', plain, 2 * array.nbytes) for array in given]
     if plain in ('empty', 'empty_like') or not made and plain != 'fill':
         return []
@@ -97,15 +97,16 @@ def launches(name, call, arguments, result):
 def launches_of_product(name, given, result):
     """Operands and results that lie as cuBLAS cannot take them are copied; a broadcast batch needs tables."""
     x, y = given[:2]
-    if x.ndim == y.ndim == 1:  # CuPy makes a reduction of it
-        yield Launch('reductions', name, n_bytes(x, y, result))
+    if name == 'vdot' or x.ndim == y.ndim == 1:  # CuPy stores the products, and CUB adds them up
+        yield Launch('elementwise', name, 2 * x.nbytes + y.nbytes)
+        yield Launch('reductions', name, x.nbytes)
         return
     batched = name == 'matmul' and max(x.ndim, y.ndim) > 2
     for array in (x, y, result):
         if not (array.flags.c_contiguous or array.flags.f_contiguous and not batched):
             yield Launch('copies', name + ' copies', 2 * array.nbytes)
     if batched and x.shape[:-2] != y.shape[:-2]:
-        yield from 3 * [Launch('elementwise', name + ' pointers', 8 * math.prod(result.shape[:-2]))]
+        yield from 3 * (result.ndim - 2) * [Launch('elementwise', name + ' pointers', 8 * math.prod(result.shape[:-2]))]
     yield Launch('products', name, n_bytes(x, y, result))
 
 
@@ -166,61 +167,51 @@ class Counts:
 
 
 def caller():
-    """The nearest lines of ddgm on the stack, ``file:line < file:line``."""
+    """The nearest line of ddgm on the stack, and the nearest of a network or the loop: ``file:line < file:line``."""
     frame, found = sys._getframe(1), []
     while frame is not None and len(found) < 2:
         path = pathlib.PurePath(frame.f_code.co_filename)
-        if 'ddgm' in path.parts and path.name not in ('elementary.py', 'kernels.py'):
+        if path.name != 'kernels.py' and 'ddgm' in path.parts and not (found and path.parent.name == 'fast'):
             found.append('{}:{}'.format(path.name, frame.f_lineno))
         frame = frame.f_back
     return ' < '.join(found)
 
 
 class CountingGenerator(numpy.random.Generator):
-    """A generator that adds up the bytes it draws."""
+    """A generator that adds up the bytes it draws, in ``drawn`` by the line that asks for them."""
 
-    drawn = 0
+    drawn = collections.Counter()
 
     def __getattribute__(self, name):
         method = super().__getattribute__(name)
-        if name.startswith('_') or name in ('bit_generator', 'drawn', 'spawn') or not callable(method):
+        if name.startswith('_') or name in ('bit_generator', 'spawn', 'drawn'):
             return method
 
         @functools.wraps(method)
         def counted(*arguments, **options):
             result = method(*arguments, **options)
-            CountingGenerator.drawn += getattr(result, 'nbytes', 8)
+            self.drawn[caller()] += getattr(result, 'nbytes', 8)
             return result
         return counted
 
 
-@contextlib.contextmanager
-def drawing_is_counted():
-    """Of what iterations draw inside, as ``CountingGenerator.drawn``."""
-    original = training.random_generator
-    training.random_generator = lambda *key: CountingGenerator(original(*key).bit_generator)
-    CountingGenerator.drawn = 0
-    try:
-        yield
-    finally:
-        training.random_generator = original
-
-
 def measure(task, draw_data, warm_up=2, preset=None, **changes):
-    """(:class:`Counts`, bytes drawn on the host) of an iteration on the stand-in, as the scripts compute it."""
+    """(:class:`Counts`, bytes drawn on the host by line) of an iteration on the stand-in, as the scripts compute it."""
     settings = (PRESETS[task][preset] if preset else next(iter(PRESETS[task].values()))).settings
     settings = dataclasses.replace(settings, **changes)
     device = chainer.get_device('@cupy:0')
-    with chainer.using_device(device), drawing_is_counted():
+    with chainer.using_device(device), pytest.MonkeyPatch.context() as patch:
+        original = training.random_generator
+        patch.setattr(training, 'random_generator', lambda *key: CountingGenerator(original(*key).bit_generator))
         state = training_state.build_state(
             settings, functools.partial(tasks.build_models, task), draw_data, device)
         loop = training_state.iterations_of(state, draw_data, settings)
         for _ in range(warm_up):
             next(loop)
-        CountingGenerator.drawn = 0
+        CountingGenerator.drawn.clear()
         with Counts() as counts:
             next(loop)
-        return counts, CountingGenerator.drawn
+        return counts, dict(CountingGenerator.drawn)
 
 
 def print_costs(counts, drawn):
@@ -235,9 +226,11 @@ def print_costs(counts, drawn):
     for name, lines in (('sent', counts.sent), ('read', counts.read)):
         for line, n in collections.Counter(lines).most_common():
             print('{:5} {:11} {:36} {:13}  {}'.format(n, 'transfer', name, '', line))
+    for line, n in drawn.items():
+        print('{:5} {:11} {:36} {:10.3f} MB  {}'.format('', 'drawn', '', n / 1e6, line))
     print('{} launches ({}), {:.1f} MB moved, {} sent ({:.1f} kB), {} read, {:.1f} kB drawn on the host'.format(
         len(counts.launches), ' + '.join('{} {}'.format(*each) for each in zip(counts.by_kind(), KINDS)),
-        counts.moved() / 1e6, len(counts.sent), counts.bytes_sent / 1e3, len(counts.read), drawn / 1e3))
+        counts.moved() / 1e6, len(counts.sent), counts.bytes_sent / 1e3, len(counts.read), sum(drawn.values()) / 1e3))
 
 
 if __name__ == '__main__':

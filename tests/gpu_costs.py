@@ -17,20 +17,17 @@ sys.path.append(str(pathlib.Path(__file__).parent.parent))
 import numpy
 import pytest
 from conftest import chainer
+from cupy import _watch
+from cupy._watch import JOINED, READS, arrays_in
 
 from ddgm import training
 from ddgm.evaluation import tasks
 from ddgm.presets import PRESETS
 from ddgm.runs import training_state
 
-READS = {
-    'get', 'item', 'tolist', '__bool__', '__int__', '__index__', '__float__', 'nonzero', 'argwhere', 'flatnonzero',
-    'unique', 'allclose', 'array_equal'}
-PRODUCTS = {'dot', 'matmul', 'tensordot', 'inner', 'outer', 'vdot', 'einsum', 'kron'}
 REDUCTIONS = {
     'sum', 'prod', 'max', 'min', 'amax', 'amin', 'mean', 'average', 'all', 'any', 'argmax', 'argmin', 'var', 'std',
     'count_nonzero', 'reduce', 'linalg.norm'}
-JOINED = {'concatenate', 'stack', 'hstack', 'vstack', 'column_stack', 'dstack'}
 COPIES = {
     'array', 'asarray', 'asanyarray', 'ascontiguousarray', 'copy', 'astype', 'reshape', 'ravel', 'flatten', 'zeros',
     'zeros_like', 'setitem', 'copyto', 'fill', 'full', 'full_like', 'ones', 'ones_like'}
@@ -43,15 +40,6 @@ class Launch(typing.NamedTuple):
     kind: str
     name: str
     moved: int
-
-
-def arrays_in(values):
-    """The NumPy arrays behind those on the GPU in arguments or results."""
-    for value in values:
-        if isinstance(value, chainer.backends.cuda.ndarray):
-            yield value._array
-        elif isinstance(value, (list, tuple)):
-            yield from arrays_in(value)
 
 
 def n_bytes(*arrays):
@@ -73,16 +61,15 @@ def launches(name, call, arguments, result):
         return [Launch('reductions', name, moved)]
     in_place = name.startswith('__i') and name != '__invert__'
     plain = name.strip('_') if not in_place else name.strip('_')[1:]
-    if plain == 'rmatmul' or plain in PRODUCTS:
-        return list(launches_of_product(plain, given, made[0]))
+    if name in (*_watch.PRODUCTS, 'vdot'):
+        return list(launches_of_product(name, given, made[0]))
     if plain in REDUCTIONS:
         return [Launch('reductions', plain, moved)] * (2 if plain in ('var', 'std') else 1)
     if plain == 'setitem':
         return launches_of_setting(arguments)
     if plain in JOINED:
-        same = len({array.dtype for array in given}) == 1
-        if len(given) > 8 and same and made[0].nbytes < 2 ** 21 * len(given):
-            return [Launch('elementwise', plain, moved)]  # after their places were sent
+        if _watch.sends_places(name, arguments):
+            return [Launch('elementwise', plain, moved)]
         return [Launch('copies', plain, 2 * array.nbytes) for array in given]
     if plain in ('empty', 'empty_like') or not made and plain != 'fill':
         return []
@@ -101,11 +88,12 @@ def launches_of_product(name, given, result):
         yield Launch('elementwise', name, 2 * x.nbytes + y.nbytes)
         yield Launch('reductions', name, x.nbytes)
         return
-    batched = name == 'matmul' and max(x.ndim, y.ndim) > 2
+    function = _watch.cublas_function(name, given)
+    batched = function != 'gemmEx'
     for array in (x, y, result):
         if not (array.flags.c_contiguous or array.flags.f_contiguous and not batched):
             yield Launch('copies', name + ' copies', 2 * array.nbytes)
-    if batched and x.shape[:-2] != y.shape[:-2]:
+    if function == 'gemmBatched':
         yield from 3 * (result.ndim - 2) * [Launch('elementwise', name + ' pointers', 8 * math.prod(result.shape[:-2]))]
     yield Launch('products', name, n_bytes(x, y, result))
 
@@ -130,12 +118,10 @@ class Counts:
         self.launches, self.sent, self.read, self.bytes_sent = [], [], [], 0
 
     def __enter__(self):
-        from cupy import _watch
         _watch.watcher = self._see
         return self
 
     def __exit__(self, *exception):
-        from cupy import _watch
         _watch.watcher = None
 
     def _see(self, name, call, arguments, options):
@@ -143,16 +129,14 @@ class Counts:
         line = caller()
         if name in READS:
             self.read.append(line)
-        elif name == 'set' or name.startswith(('array', 'as')) and not list(arrays_in(arguments)):
+        elif _watch.sends(name, arguments):
             self.sent.append(line)
             self.bytes_sent += arguments[1].nbytes if name == 'set' else result.nbytes
         else:
+            n = _watch.sends_places(name, arguments)
+            self.sent.extend([line] * (3 if n else 0))  # of addresses, strides and ends
+            self.bytes_sent += 24 * n
             arguments = (*arguments, *options.values())
-            if name in JOINED:
-                arguments = list(arguments[0]) if isinstance(arguments[0], (list, tuple)) else arguments
-                if len(arguments) > 8 and sum(map(n_bytes, arrays_in(arguments))) < 2 ** 21 * len(arguments):
-                    self.sent.extend(3 * [line])
-                    self.bytes_sent += 24 * len(arguments)
             self.launches.extend((launch, line) for launch in launches(name, call, arguments, result))
         return result
 

@@ -68,7 +68,7 @@ def launches(name, call, arguments, result):
     if plain == 'setitem':
         return launches_of_setting(arguments)
     if plain in JOINED:
-        if _watch.sends_places(name, arguments):
+        if _watch.tables_sent(name, arguments):
             return [Launch('elementwise', plain, moved)]
         return [Launch('copies', plain, 2 * array.nbytes) for array in given]
     if plain in ('empty', 'empty_like') or not made and plain != 'fill':
@@ -111,7 +111,7 @@ def launches_of_setting(arguments):
 class Counts:
     """What the calls inside a ``with`` block cost: ``launches`` (a launch and the line that asks for it), and numbers.
 
-    ``sent`` and ``read`` are transfers to the device and back, ``bytes_sent`` their size.
+    ``sent`` and ``read`` are transfers to the device and back, ``bytes_sent`` the size of the arrays among the former.
     """
 
     def __init__(self):
@@ -133,9 +133,7 @@ class Counts:
             self.sent.append(line)
             self.bytes_sent += arguments[1].nbytes if name == 'set' else result.nbytes
         else:
-            n = _watch.sends_places(name, arguments)
-            self.sent.extend([line] * (3 if n else 0))  # of addresses, strides and ends
-            self.bytes_sent += 24 * n
+            self.sent.extend([line] * _watch.tables_sent(name, arguments))
             arguments = (*arguments, *options.values())
             self.launches.extend((launch, line) for launch in launches(name, call, arguments, result))
         return result

@@ -56,13 +56,14 @@ def sends(name, arguments):
         arrays_in(arguments))
 
 
-def sends_places(name, arguments):
-    """Whether a call joins so many small arrays that CuPy sends a table of their places, and their number."""
-    if name not in JOINED:
-        return 0
-    arrays = list(arrays_in(arguments[:1]))
+def tables_sent(name, arguments):
+    """How many tables of places CuPy sends to the GPU: where it joins many small arrays, and for lists of indices."""
+    if name in ('__getitem__', '__setitem__'):
+        key = arguments[1]
+        return sum(isinstance(each, list) for each in (key if isinstance(key, tuple) else (key,)))
+    arrays = list(arrays_in(arguments[:1])) if name in JOINED else []
     is_small = sum(array.nbytes for array in arrays) < 2 ** 21 * len(arrays)
-    return len(arrays) if len(arrays) > 8 and is_small and len({array.dtype for array in arrays}) == 1 else 0
+    return 3 if len(arrays) > 8 and is_small and len({array.dtype for array in arrays}) == 1 else 0
 
 
 def cublas_function(name, arrays):

@@ -31,7 +31,6 @@ REDUCTIONS = {
 COPIES = {
     'array', 'asarray', 'asanyarray', 'ascontiguousarray', 'copy', 'astype', 'reshape', 'ravel', 'flatten', 'zeros',
     'zeros_like', 'setitem', 'copyto', 'fill', 'full', 'full_like', 'ones', 'ones_like'}
-KINDS = ['elementwise', 'reductions', 'products', 'copies']
 
 
 class Launch(typing.NamedTuple):
@@ -54,15 +53,16 @@ def launches(name, call, arguments, result):
     moved = n_bytes(*given, *made)
     if name in READS or not made and name not in ('__setitem__', 'fill', 'copyto', 'set', 'scatter_add', 'sort'):
         return []
-    owner = type(arguments[0]).__name__ if call.__name__ == '__call__' else ''
-    if owner == 'ElementwiseKernel':
-        return [Launch('elementwise', name, moved)]
-    if owner == 'ReductionKernel':
-        return [Launch('reductions', name, moved)]
-    in_place = name.startswith('__i') and name != '__invert__'
-    plain = name.strip('_') if not in_place else name.strip('_')[1:]
     if name in (*_watch.PRODUCTS, 'vdot'):
         return list(launches_of_product(name, given, made[0]))
+    owner = type(arguments[0]).__name__ if call.__name__ == '__call__' else ''
+    in_place = name.startswith('__i') and name != '__invert__'
+    if in_place or owner in ('ElementwiseKernel', 'ufunc'):  # arguments that overlap with results are copied
+        return [Launch('elementwise', name, moved)] + [Launch('copies', name, 2 * x.nbytes) for x in given if any(
+            x is not y and numpy.may_share_memory(x, y) for y in made)]
+    if owner == 'ReductionKernel':
+        return [Launch('reductions', name, moved)]
+    plain = name.strip('_')
     if plain in REDUCTIONS:
         return [Launch('reductions', plain, moved)] * (2 if plain in ('var', 'std') else 1)
     if plain == 'setitem':
@@ -74,7 +74,7 @@ def launches(name, call, arguments, result):
     if plain in ('empty', 'empty_like') or not made and plain != 'fill':
         return []
     is_view = all(any(numpy.may_share_memory(x, y) for y in given) for x in made)
-    if is_view and owner != 'ufunc' and not in_place and plain not in ('fill', 'sort', 'scatter_add'):
+    if is_view and plain not in ('fill', 'sort', 'scatter_add'):
         return []
     if plain in ('fill', 'zeros_like', 'ones_like', 'full_like'):
         moved = n_bytes(*made or given)
@@ -137,11 +137,6 @@ class Counts:
             arguments = (*arguments, *options.values())
             self.launches.extend((launch, line) for launch in launches(name, call, arguments, result))
         return result
-
-    def by_kind(self):
-        """Numbers of launches in the order of ``KINDS``."""
-        found = collections.Counter(launch.kind for launch, _ in self.launches)
-        return [found[kind] for kind in KINDS]
 
     def moved(self):
         """Bytes that all launches read and write."""
@@ -210,8 +205,9 @@ def print_costs(counts, drawn):
             print('{:5} {:11} {:36} {:13}  {}'.format(n, 'transfer', name, '', line))
     for line, n in drawn.items():
         print('{:5} {:11} {:36} {:10.3f} MB  {}'.format('', 'drawn', '', n / 1e6, line))
+    kinds = collections.Counter(launch.kind for launch, _ in counts.launches)
     print('{} launches ({}), {:.1f} MB moved, {} sent ({:.1f} kB), {} read, {:.1f} kB drawn on the host'.format(
-        len(counts.launches), ' + '.join('{} {}'.format(*each) for each in zip(counts.by_kind(), KINDS)),
+        len(counts.launches), ', '.join('{} {}'.format(n, kind) for kind, n in kinds.items()),
         counts.moved() / 1e6, len(counts.sent), counts.bytes_sent / 1e3, len(counts.read), sum(drawn.values()) / 1e3))
 
 

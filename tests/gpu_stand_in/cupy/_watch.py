@@ -52,8 +52,7 @@ def arrays_in(values):
 
 def sends(name, arguments):
     """Whether a call sends an array to the GPU."""
-    return name == 'set' or name in ('array', 'asarray', 'ascontiguousarray') and not list(
-        arrays_in(arguments))
+    return name == 'set' or name in ('array', 'asarray', 'ascontiguousarray') and not list(arrays_in(arguments))
 
 
 def tables_sent(name, arguments):

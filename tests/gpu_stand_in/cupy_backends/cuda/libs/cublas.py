@@ -1,5 +1,6 @@
 """What CuPy looks up at each product.  These are refused in a capture; whatever takes their place is not."""
 
+
 def gemmEx(*arguments):
     """A product of two matrices."""
 

@@ -194,7 +194,7 @@ GPU_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise d
 GPU_LIMITS = {  # the aims are 120, 120 and 300 launches, 8 GB for images, 2 transfers, and no noise or read
     'gaussian_mixture': (204, 11.95e6, 9, 0, 0),
     'mnist': (216, 238.2e6, 15, 1.35e6, 0),
-    'images': (1012, 29.35e9, 38, 56.63e6, 0),
+    'images': (1018, 29.5e9, 38, 56.63e6, 0),
 }
 
 

@@ -7,6 +7,7 @@ import numpy
 import pytest
 
 from ddgm.evaluation import quadrature, sampling
+from ddgm.evaluation.plane import score_energy
 from ddgm.evaluation.quadrature import log_partition
 from ddgm.models import DeepEnergyModel
 
@@ -89,6 +90,52 @@ def test_divergences_of_gaussians(mean, deviation):
     assert density.masses.sum() == pytest.approx(1, abs=1e-5)
     assert density.divergence_from(log_data_density) == pytest.approx(divergence(deviation, 0.8, square), abs=1e-4)
     assert density.divergence_of(log_data_density) == pytest.approx(divergence(0.8, deviation, square), rel=1e-4)
+
+
+def band(length, width, offset=0.0041, angle=0.3):
+    """A Gaussian of these standard deviations, and its log Z; cells that lie across it miss it."""
+    c, s = math.cos(angle), math.sin(angle)
+
+    def energy(x):
+        return 0.5 * ((x @ [c, s]) / length) ** 2 + 0.5 * ((x @ [-s, c] - offset) / width) ** 2
+    return energy, math.log(2 * math.pi * length * width)
+
+
+def ring(radius, width):
+    """A thin ring, and its log Z."""
+    return (lambda x: 0.5 * ((numpy.hypot(*x.T) - radius) / width) ** 2,
+            math.log(2 * math.pi * radius * width * math.sqrt(2 * math.pi)))
+
+
+@pytest.mark.parametrize(('energy', 'log_z'), [
+    band(10, 0.01), band(0.5, 0.001), band(0.1, 0.0001, 7.123), ring(15, 0.05), ring(3, 0.01),
+    (lambda x: 50 * abs(x).sum(axis=1), math.log(4 / 50 ** 2))])
+def test_thin_bands(energy, log_z):
+    """Far narrower than the cells that they pass, in the middle and further out, without a point that tells of them."""
+    assert log_partition(energy) == pytest.approx(log_z, abs=1e-5)
+
+
+def test_a_thin_band_among_samples(rng):
+    energy, log_z = band(10, 0.01)
+    x = rng.standard_normal((2500, 2)) * [10, 0.01] + [0, 0.0041]
+    c, s = math.cos(0.3), math.sin(0.3)
+    assert log_partition(energy, x @ [[c, s], [-s, c]]) == pytest.approx(log_z, abs=1e-5)
+
+
+def test_ripples_that_look_the_same_at_all_centres():
+    with pytest.raises(ValueError, match='narrower than cells'):
+        log_partition(lambda x: 0.5 * (x ** 2).sum(axis=1) - 3 * numpy.cos(2 * math.pi * x[:, 0] / 0.005))
+
+
+def test_an_infinite_divergence():
+    """A density whose variance is infinite, from a Gaussian."""
+    density = quadrature.density(lambda x: 2 * numpy.log1p((x ** 2).sum(axis=1)))
+    with pytest.raises(ValueError, match='infinite'):
+        density.divergence_from(lambda x: -0.5 * (x ** 2).sum(axis=1) - math.log(2 * math.pi))
+    scores = score_energy(lambda x: 2 * numpy.log1p((x ** 2).sum(axis=1)), numpy.zeros((3, 2)), numpy.zeros((3, 2)),
+                          lambda x: -0.5 * (x ** 2).sum(axis=1) - math.log(2 * math.pi))
+    assert scores['kl_energy_data'] is None
+    assert 'infinite' in scores['kl_energy_data_missing']
 
 
 @pytest.mark.parametrize(('energy', 'reason'), [

@@ -17,7 +17,7 @@ def score_energy(energy, x: numpy.ndarray, held_out: numpy.ndarray, log_data_den
 
     Where the data's own log density is given, a function of points, there are the divergences in both directions too.
     Where :func:`ddgm.evaluation.quadrature.density` can't find log Z, what depends on it is ``None``, and
-    ``log_z_missing`` says why.
+    ``log_z_missing`` says why; ``kl_energy_data`` is ``None`` as well where it is infinite.
     """
     energy_of_data = energy(held_out).mean()
     scores = dict.fromkeys(['log_z', 'log_likelihood'])
@@ -31,7 +31,10 @@ def score_energy(energy, x: numpy.ndarray, held_out: numpy.ndarray, log_data_den
     scores.update(log_z=density.log_z, log_likelihood=float(-energy_of_data - density.log_z))
     if log_data_density is not None:
         scores['kl_data_energy'] = density.divergence_of(log_data_density)
-        scores['kl_energy_data'] = density.divergence_from(log_data_density)
+        try:
+            scores['kl_energy_data'] = density.divergence_from(log_data_density)
+        except ValueError as error:
+            scores['kl_energy_data_missing'] = str(error)
     return scores
 
 

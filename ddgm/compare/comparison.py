@@ -52,6 +52,7 @@ def compare(
     for entry in entries:
         print('{}: {}'.format(entry.name, _described(entry)))
     result, data, panels = {'entries': [_facts(entry) for entry in entries]}, None, []
+    reference = None
     with_samples = [entry for entry in entries if entry.x is not None]
     if with_samples:
         task, reference = _open_reference(task, data_folder, runs, own, [entry.x for entry in with_samples])
@@ -63,7 +64,7 @@ def compare(
             n, _why_so_many(n, with_samples), printable(data_folder if of_file else task)), flush=True)
         result.update(task=task, n_samples=n, **{'reference': data_folder} if of_file else {})
         data, panels = _score(entries, samples, task, reference, result, own)
-    columns = _columns(result)
+    columns = _columns(result, reference)
     _print_table(columns)
     _write(out, entries, result, columns, data, panels)
 
@@ -86,14 +87,14 @@ def _score(entries, samples, task, reference, result, own):
         reference.window), panels
 
 
-def _columns(result):
+def _columns(result, reference):
     """The columns of the table; what logs of other programs say of metrics of their own has names of its own."""
     columns = [(facts['name'], {
         'iterations': facts['iterations'], **facts['metrics'],
         **{name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)},
     }) for facts in result['entries']]
     if 'real_data' in result:
-        columns.append(('real data', result['real_data']))
+        columns.append((reference.real_name, result['real_data']))
     return columns
 
 

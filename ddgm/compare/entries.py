@@ -18,7 +18,7 @@ from ddgm.evaluation import tasks
 from ddgm.runs import run_folder
 from ddgm.runs.log import Curves, curves_of
 from ddgm.support.errors import UsageError, one_line, printable, some
-from ddgm.support.files import counting_order, is_within, read_json
+from ddgm.support.files import counting_order, instead, is_within, read_json
 
 _CURE = 'leave it out or give another path'
 POINTS = 'points'  # of a file, as the reference
@@ -177,6 +177,9 @@ def _read_folder(path, name, in_plane):
     if not sets and not logs:
         raise (errors + more or [UsageError('{}: holds neither a run nor {}{}: {}'.format(
             path, _known_forms(), items and ', but ' + _named(items) or '', _CURE))])[0]
+    if any((path / name).exists() for name in (run_folder.LOG, run_folder.SAMPLES, *run_folder.MODELS)):
+        print('{}: no run of this program, since it has no {}: only samples and logs are read'.format(
+            one_line(path), run_folder.SETTINGS))
     for error in more:
         print('Passed over:', printable(error))
     _tell_passed_over(path, items, told + told_too)
@@ -230,6 +233,9 @@ def _read_logs(path, items):
 def _read_log(path, form):
     """The entries of a log; a name such as that of event files says less than that of the folder."""
     try:
+        pointer = instead(path)
+        if pointer:
+            raise ValueError(pointer)
         found = form.read(path)
     except UsageError:  # which is a ValueError
         raise

@@ -54,8 +54,8 @@ def open_run(folder_or_name: str | os.PathLike, own: tasks.Task | None = None) -
             path, packaged.FOLDER / path))
     if not path.is_dir():
         if not is_name:
-            raise UsageError('{}: neither the folder of a run nor a model of the package, of which there {}'.format(
-                one_line(path), 'are ' + ', '.join(packaged.names()) if packaged.names() else 'is none'))
+            raise UsageError('{}: neither the folder of a run nor a model of the package: {}'.format(
+                one_line(path), packaged.meant(str(path))))
         path = packaged.FOLDER / path
     if packaged.FOLDER in path.parents or (path / packaged.CHECKSUMS).exists():
         packaged.verify(path)

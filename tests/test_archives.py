@@ -231,6 +231,12 @@ def test_what_stands_among_pictures(tmp_path, name, content, reason):
         assert (left_out, told[:len(reason)]) == (name, reason)
 
 
+def test_member_without_a_name(tmp_path):
+    path = zipped(tmp_path / 'a.zip', ('a.png', red()), ('b.txt', b'text'))
+    path.write_bytes(path.read_bytes().replace(b'b.txt', b'\0.txt'))
+    assert ImageFolder(path, 1).left_out == [('', 'not a readable picture')]
+
+
 def test_links_of_git_annex(tmp_path):
     (tmp_path / 'a.png').write_bytes(red())
     (tmp_path / 'b.png').symlink_to('../.git/annex/objects/0')

@@ -98,7 +98,7 @@ class Archive:
                 raise self._part()
             members = {
                 _plain(member.filename): member for member in archive.infolist()
-                if not (member.is_dir() or _is_hidden(member.filename))}
+                if not (member.filename.endswith('/') or _is_hidden(member.filename))}
             for i, (name, member) in enumerate(sorted(members.items(), key=lambda item: item[0]), 1):
                 yield PictureFile(name, lambda member=member: _read_zipped(archive, member), i / len(members))
 

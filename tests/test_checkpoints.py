@@ -21,7 +21,7 @@ from test_pytorch_names import assert_same, started
 from ddgm.models import DeepGenerativeModel
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
-from ddgm.runs.run_folder import MODELS
+from ddgm.runs.run_files import MODELS
 from ddgm.support.serialization import arrays_of
 from ddgm.weights import __main__ as weights, checkpoints, pytorch_names
 

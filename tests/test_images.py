@@ -238,6 +238,19 @@ def test_memory_follows_the_content(tmp_path, name):
         tracemalloc.stop()
 
 
+def test_memory_of_a_picture_that_is_read(tmp_path):
+    """Where the pixels are all there, Pillow asks for the rest of a length of 4 GiB."""
+    content = png(64, 64, (b'IDAT', packed_quarters((0, 77, 255, 1), 8)), colour_type=0)
+    start = content.index(b'IDAT')
+    (tmp_path / 'a.png').write_bytes(content[:start - 4] + b'\xff\xff\xff\xf0' + content[start:])
+    tracemalloc.start()
+    try:
+        assert len(ImageFolder(tmp_path, 1)) == 1
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize('name', ['a.gif', 'a.png', 'a.webp'])
 def test_first_frame(read, name):
     options = {'lossless': True} if name == 'a.webp' else {}

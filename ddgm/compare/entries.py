@@ -15,7 +15,7 @@ import numpy
 from ddgm.compare import forms, loss_logs, rows, samples
 from ddgm.data.arrays import SAVE
 from ddgm.evaluation import tasks
-from ddgm.runs import run_folder
+from ddgm.runs import run_files, run_folder
 from ddgm.runs.log import Curves, curves_of
 from ddgm.support.errors import UsageError, one_line, printable, some
 from ddgm.support.files import counting_order, instead, is_within, read_json
@@ -74,7 +74,7 @@ def read(
     """
     entries, named = [], {}
     names_and_paths = [_name_and_path(argument) for argument in arguments]
-    runs = (path for _, path in names_and_paths if os.path.exists(os.path.join(path, run_folder.SETTINGS)))
+    runs = (path for _, path in names_and_paths if os.path.exists(os.path.join(path, run_files.SETTINGS)))
     in_plane = (task or next((forms.RUN.read(path, _CURE, own).task for path in runs), None)) in PLANE
     for name, path in names_and_paths:
         if out and is_within(path, out) and is_within(out, path):
@@ -153,10 +153,10 @@ def _read_run(path, name, own):
     log = curves_of(run.log)
     if log:
         entry.logs.append(log)
-    if (path / run_folder.SAMPLES).exists():
-        entry.x = samples.read_file(path / run_folder.SAMPLES)
+    if (path / run_files.SAMPLES).exists():
+        entry.x = samples.read_file(path / run_files.SAMPLES)
     with contextlib.suppress(ValueError, KeyError, TypeError):  # a run that is not finished has none
-        entry.iterations = int(read_json(path / run_folder.METRICS)['iterations'])
+        entry.iterations = int(read_json(path / run_files.METRICS)['iterations'])
     return entry
 
 
@@ -177,9 +177,9 @@ def _read_folder(path, name, in_plane):
     if not sets and not logs:
         raise (errors + more or [UsageError('{}: holds neither a run nor {}{}: {}'.format(
             path, _known_forms(), items and ', but ' + _named(items) or '', _CURE))])[0]
-    if any((path / name).exists() for name in (run_folder.LOG, run_folder.SAMPLES, *run_folder.MODELS)):
+    if any((path / name).exists() for name in (run_files.LOG, run_files.SAMPLES, *run_files.MODELS)):
         print('{}: no run of this program, since it has no {}: only samples and logs are read'.format(
-            one_line(path), run_folder.SETTINGS))
+            one_line(path), run_files.SETTINGS))
     for error in more:
         print('Passed over:', printable(error))
     _tell_passed_over(path, items, told + told_too)

@@ -136,6 +136,12 @@ def keep_theirs(
                 one_line(folder), one_line(name), cure))
 
 
+def not_writable(
+        folder: str | os.PathLike, error: OSError, cure: str = 'give another folder to --out') -> UsageError:
+    """The line for a folder that the system refuses to write to."""
+    return UsageError('{}: can\'t be written to ({}): {}'.format(folder, error.strerror, cure))
+
+
 def listed(path: str | os.PathLike, marks: Iterable[str], unless_told: Iterable[str]) -> list[str]:
     """The names of the files that a command of ours wrote: a JSON file of its own, and those that are listed there.
 

@@ -140,10 +140,7 @@ class Settings:
         return {field.name: field.default for field in dataclasses.fields(cls) if cls.told_of(field.name).beyond}
 
     def changes_of(self, preset):
-        """Those settings by name that decide what is computed and differ from a preset's, the seed apart.
-
-        Of a preset that is not known, ``None``, nothing differs.
-        """
+        """Those settings that :meth:`deciding` names and a preset has otherwise, but for the seed; none of ``None``."""
         theirs = (preset or self).deciding()
         return {name: value for name, value in self.deciding().items() if name != 'seed' and value != theirs[name]}
 

@@ -74,11 +74,6 @@ class Task:
         """The class of its settings."""
         return type(self.presets[self.default_preset].settings)
 
-    def told_preset(self, name: str, settings: Settings) -> str:
-        """A preset's name, and how ``settings`` change it, as :meth:`Settings.told_beside` has it."""
-        preset = self.presets.get(name)
-        return settings.told_beside(name, preset and preset.settings)
-
 
 # ---- those of this package
 

@@ -188,15 +188,13 @@ class RunFolder:
         """Have some files among those that ``settings.json`` lists, before they are written."""
         self.files = list(dict.fromkeys([*self.files, *names]))
         data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
-        if self.cache is not None:
-            data['cache'] = self.cache
-        if self.standardization is not None:
-            data['standardization'] = dataclasses.asdict(self.standardization)
-        if self.tensorboard:
-            data['tensorboard'] = True
+        optional = {
+            'cache': self.cache, 'standardization': self.standardization and dataclasses.asdict(self.standardization),
+            'tensorboard': self.tensorboard or None}
         write_json(self.path / SETTINGS, {
             'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
-            **self._environment, 'files': self.files, **self.notes})
+            **{name: value for name, value in optional.items() if value is not None}, **self._environment,
+            'files': self.files, **self.notes})
 
     def file(self, name: str) -> pathlib.Path:
         """The path of a file that the run writes, by its path within the folder.

@@ -53,7 +53,9 @@ class Model:
         self._energy = sampling.energy_function(energy_model)
 
     def __repr__(self):
-        return 'Model of {}, preset {}'.format(self.task.name, self.task.told_preset(self.preset, self.settings))
+        preset = self.task.presets.get(self.preset)
+        return 'Model of {}, preset {}'.format(
+            self.task.name, self.settings.told_beside(self.preset, preset and preset.settings))
 
     def sample(self, n: int, seed: int = 0) -> numpy.ndarray:
         """n samples x = G(z), (n, …) float32; points in units of the user's are float64.

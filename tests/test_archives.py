@@ -211,7 +211,7 @@ def test_names_that_lead_out(tmp_path, name):
 LFS = b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n', 'a pointer of Git LFS: "git lfs pull"'
 ANNEX = b'/annex/objects/SHA256E-s9--0.png\n', 'a pointer of git-annex: "git annex get"'
 INNER = 'an archive: unpack it'
-PICKLE = pickle.dumps({b'data': b'x'}, 2), 'a pickle, which is not loaded: of CIFAR give the binary version'
+PICKLE = pickle.dumps({b'data': b'x'}, 2), 'a pickle, which is not loaded; of CIFAR give the binary version'
 
 
 @pytest.mark.parametrize(('name', 'content', 'reason'), [

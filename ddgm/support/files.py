@@ -31,7 +31,7 @@ _INSTEAD = {
     rb'version https://git-lfs': 'a pointer of Git LFS: "git lfs pull" brings the file',
     rb'\S*/annex/objects/': 'a pointer of git-annex: "git annex get" brings the file',
     rb'\x1f\x8b': 'compressed, perhaps twice: unpack it by "gunzip"',
-    rb'\x80[\x02-\x05]': 'a pickle, which is not loaded: of CIFAR give the binary version',
+    rb'\x80[\x02-\x05]': 'a pickle, which is not loaded; of CIFAR give the binary version',
     rb'PK\x03\x04|Rar!|7z\xbc\xaf|(?s:.{257})ustar': 'an archive: unpack it, if it holds what is wanted',
 }
 

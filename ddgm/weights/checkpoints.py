@@ -63,7 +63,8 @@ def find(
             if found[0].is_file():
                 return found
         raise UsageError('{}: there is no such file: give one of {} to --{}'.format(folder / name, folder, stem))
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    found = [path for path in sorted(folder.iterdir())
+             if path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())]
     own = [path for path in found if path.stem == stem]
     own = own or [path for path in found if path.stem not in others]  # one file of both models
     if len(own) == 1:
@@ -109,7 +110,7 @@ def read(path: str | os.PathLike) -> dict[str, numpy.ndarray]:
         raise
     except OSError as error:
         raise UsageError('{}: can\'t be read ({})'.format(
-            path, instead(path) or error.strerror or one_line(error))) from error
+            path, not os.path.exists(path) and instead(path) or error.strerror or one_line(error))) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise UsageError('{}: can\'t be read ({})'.format(path, one_line(error) or type(error).__name__)) from error
 

@@ -397,9 +397,11 @@ def test_log_that_is_a_pointer(name, save):
 
 def test_folder_with_names_of_a_run(save, capsys):
     save('theirs/samples.npz', {'x': points(20)})
-    assert len(read_one('theirs').x) == 20
-    assert capsys.readouterr().out == (
-        'theirs: no run of this program, since it has no settings.json: only samples and logs are read\n')
+    save('theirs/energy_model.npz', {'V': points(30)})
+    assert len(entries.read(['theirs'], task='swiss_roll')[0].x) == 20
+    assert capsys.readouterr().out.splitlines() == [
+        'theirs: no run of this program, since it has no settings.json: only samples and logs are read',
+        'theirs: 1 passed over: energy_model.npz']
 
 
 def test_folder_of_what_is_no_samples(save):

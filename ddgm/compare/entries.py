@@ -15,7 +15,7 @@ import numpy
 from ddgm.compare import forms, loss_logs, rows, samples
 from ddgm.data.arrays import SAVE
 from ddgm.evaluation import tasks
-from ddgm.runs import run_files, run_folder
+from ddgm.runs import run_files, run_folder, snapshots
 from ddgm.runs.log import Curves, curves_of
 from ddgm.support.errors import UsageError, one_line, printable, some
 from ddgm.support.files import counting_order, instead, is_within, read_json
@@ -23,6 +23,7 @@ from ddgm.support.files import counting_order, instead, is_within, read_json
 _CURE = 'leave it out or give another path'
 POINTS = 'points'  # of a file, as the reference
 PLANE = ('gaussian_mixture', 'swiss_roll', POINTS)  # what has samples (N, 2), and a map of its energy
+_WEIGHTS = *run_files.MODELS, *snapshots.NAMES  # which may have (N, 2), but are no samples
 _SUBFOLDER = 'samples'  # where some programs put them, beside a log and weights
 
 
@@ -163,7 +164,7 @@ def _read_run(path, name, own):
 def _read_folder(path, name, in_plane):
     """The entries of a folder: one of all, unless there are several sets of samples, or none."""
     items = _items_of(path)
-    sets, told, errors = samples.read_folder(path, items, in_plane)
+    sets, told, errors = samples.read_folder(path, [item for item in items if item.name not in _WEIGHTS], in_plane)
     where, below = path, path / _SUBFOLDER
     if not sets and below.is_dir():
         inside = _items_of(below)
@@ -177,7 +178,7 @@ def _read_folder(path, name, in_plane):
     if not sets and not logs:
         raise (errors + more or [UsageError('{}: holds neither a run nor {}{}: {}'.format(
             path, _known_forms(), items and ', but ' + _named(items) or '', _CURE))])[0]
-    if any((path / name).exists() for name in (run_files.LOG, run_files.SAMPLES, *run_files.MODELS)):
+    if any((path / name).exists() for name in (run_files.LOG, run_files.SAMPLES, *_WEIGHTS)):
         print('{}: no run of this program, since it has no {}: only samples and logs are read'.format(
             one_line(path), run_files.SETTINGS))
     for error in more:

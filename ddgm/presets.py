@@ -140,9 +140,15 @@ class Settings:
         return {field.name: field.default for field in dataclasses.fields(cls) if cls.told_of(field.name).beyond}
 
     def changes_of(self, preset):
-        """Those settings by name that decide what is computed and differ from a preset's, the seed apart."""
-        theirs = preset.deciding()
+        """Those settings that :meth:`deciding` names and a preset has otherwise, but for the seed; none of ``None``."""
+        theirs = (preset or self).deciding()
         return {name: value for name, value in self.deciding().items() if name != 'seed' and value != theirs[name]}
+
+    def told_beside(self, name, preset):
+        """A preset's name, and how these settings change it: "post, with n_experts 64"."""
+        changes = self.changes_of(preset)
+        return name if not changes else '{}, with {}'.format(
+            name, ', '.join(map('{} {}'.format, changes, map(text_of, changes.values()))))
 
     def deciding(self):
         """Those settings by name that decide what is computed up to an iteration."""

@@ -4,19 +4,23 @@ Run in a process of its own (``fault_runs.start``), whose memory and time are wa
 """
 
 import contextlib
+import csv
 import dataclasses
 import gzip
 import io
+import itertools
 import json
 import pathlib
+import re
 import signal
+import tarfile
 import traceback
 import zipfile
 
 import numpy
 from PIL import Image, PngImagePlugin
 
-from ddgm.compare import entries
+from ddgm.compare import comparison, entries
 from ddgm.data.distributions import GaussianMixture
 from ddgm.data.image_folder import ImageFolder
 from ddgm.data.mnist import MNIST
@@ -144,6 +148,70 @@ def changed_header(content, rng):
     return len(new).to_bytes(8, 'little') + new + content[end:]
 
 
+def edited(content, rng):
+    """The same JSON, or lines of it, as an editor or another tool leaves it: laid out anew, in another encoding."""
+    def laid_out(saved):
+        text = json.dumps(saved, indent=[None, 1, 4, '\t'][rng.integers(4)], sort_keys=bool(rng.integers(2)))
+        return re.sub(r'(\d)\.0(?![\d.])', r'\1', text) if rng.random() < 0.5 else text  # 1.0 as 1
+    try:
+        text = laid_out(json.loads(content))
+    except ValueError:
+        text = '\n'.join(json.dumps(json.loads(line)) for line in content.splitlines())
+    if rng.random() < 0.5:
+        text = text.replace('\n', '\r\n') + '\r\n'
+    return text.encode(rng.choice(['utf-8', 'utf-8-sig', 'utf-16']))
+
+
+def is_same_json(content, other):
+    """Whether the bytes of two files hold the same, however it is laid out."""
+    with contextlib.suppress(ValueError, RecursionError):
+        one, two = (json.dumps(json.loads(it, parse_int=float), sort_keys=True) for it in (content, other))
+        return one == two
+    return False
+
+
+def changed_list(content, rng):
+    """The files that settings list as a run's own are also somebody else's."""
+    saved = json.loads(content)
+    others = [
+        'notes.txt', 'figures', 'figures/../notes.txt', '../outside.txt', '/', '', '.', '..', 'figures/frames',
+        'figures\\..\\notes.txt', 'log/../notes.txt', 'tensorboard/../notes.txt', 'figures/.hidden', 'notes.txt\n']
+    saved['files'] = [*saved['files'], *rng.choice(others, size=5).tolist()]
+    return json.dumps(saved).encode()
+
+
+def cut(content, rng):
+    """An archive that ends too early, or the last part of a split one."""
+    place = int(rng.integers(1, len(content)))
+    return content[:place] if rng.random() < 0.6 else content[place:]
+
+
+def changed_table(content, rng):
+    """Rows, cells and steps of a CSV file that disagree, come again, or are written as elsewhere."""
+    separator = ';' if b';' in content else ','
+    rows = list(csv.reader(io.StringIO(content.decode()), delimiter=separator))
+    for _ in range(rng.integers(1, 4)):
+        i, j, kind = int(rng.integers(len(rows))), int(rng.integers(1 + len(rows[0]))), rng.integers(7)
+        if kind == 0:
+            rows[i] = rows[i] + ['5']
+        elif kind == 1:
+            rows[i] = rows[i][:j]
+        elif kind == 2:
+            rows.insert(i, rows[0])
+        elif kind == 3:
+            rows += rows[1 + i:]  # its steps begin again
+        elif kind == 4:
+            rows[1:] = [rows[k] for k in rng.permutation(len(rows) - 1) + 1]
+        else:
+            cell = str(rng.choice(['nan', 'inf', '', '1.000', '1,5', '1_0', '١', '1e400', 'x', '#', '"']))
+            for row in rows[1:] if kind == 5 else rows[i:i + 1]:
+                row[j:j + 1] = [cell]
+    file = io.StringIO()
+    csv.writer(file, delimiter=str(rng.choice([separator, ';', '\t']))).writerows(rows)
+    before = str(rng.choice(['', '', 'sep=;\n', '# made by hand\n']))
+    return (before + file.getvalue()).encode(rng.choice(['utf-8', 'utf-8-sig', 'utf-16']))
+
+
 def _bytes_of(save, *arguments, **options):
     """What a function writes into a file."""
     file = io.BytesIO()
@@ -202,6 +270,40 @@ class Pictures:
         self.path.write_bytes(content)
         images = ImageFolder(self.path.parent, batchsize=1).images
         assert images.shape == (1, 3, 64, 64)
+
+
+class PictureArchives:
+    """Archives of pictures."""
+
+    changes = damaged, cut
+
+    def __init__(self, folder):
+        rng = numpy.random.default_rng(0)
+        self.path, self.sound = folder / 'pictures', []
+        pixels = rng.integers(256, size=(3, 20, 20, 3)).astype(numpy.uint8)
+        pictures = {'{}.png'.format(i): _bytes_of(Image.fromarray(one).save, 'PNG') for i, one in enumerate(pixels)}
+        for mode in ('w', 'w:gz', 'w:bz2'):
+            self.sound.append(_bytes_of(self._tape, pictures, mode))
+        for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            file = io.BytesIO()
+            with zipfile.ZipFile(file, 'w', compression) as archive:
+                for name, content in pictures.items():
+                    archive.writestr(name, content)
+            self.sound.append(file.getvalue())
+
+    def _tape(self, file, pictures, mode):
+        with tarfile.open(fileobj=file, mode=mode) as archive:
+            for name, content in pictures.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+    def read(self, content, i):
+        self.path.write_bytes(content)
+        data = ImageFolder(self.path, batchsize=1)
+        assert len(data.images) + len(data.left_out) <= 4
+        if self.sound[i].startswith(content) or self.sound[i].endswith(content):  # a part is never taken for the whole
+            assert len(data.images) == 3
 
 
 class Snapshots:
@@ -320,19 +422,29 @@ class Grids(_ComparedPictures):
 class Table(_Compared):
     """CSV files."""
 
-    changes = damaged,
+    changes = damaged, changed_table, changed_table
 
     def __init__(self, folder):
         self.path = folder / 'losses.csv'
         self.sound = [
             b'iteration,E_real,E_fake,E_loss\n' + b''.join(b'%d,-1.5,2.25,%d\n' % (i, i) for i in range(30)),
-            b'exp_name;epoch;DEM_energy_x\n' + b''.join(b'run%d;%d;-1\n' % (i % 3, i) for i in range(30))]
+            b'exp_name;epoch;DEM_energy_x\n' + b''.join(b'run%d;%d;-1\n' % (i % 3, i) for i in range(30)),
+            b'epoch,step,e_loss\n' + b''.join(b'%d,%d,0.5\n' % (i // 10, i % 10) for i in range(30))]
+
+    def read(self, content, i):
+        with contextlib.redirect_stdout(None):
+            found = super().read(content, i)
+            if len(content) % 100 == 0:  # which takes longer than all before
+                comparison.compare(found, None, None, str(self.path.with_name('comparison')))
+        for log in (log for entry in found for log in entry.logs):
+            assert {len(log.x)} == {*map(len, log.values.values())}
+            assert not (numpy.diff(numpy.array(log.x)[numpy.isfinite(log.x)]) < 0).any()
 
 
 class JsonLines(_Compared):
     """Logs in JSON: a list, and an object a line."""
 
-    changes = damaged, changed_value
+    changes = damaged, changed_value, edited
 
     def __init__(self, folder):
         self.path = folder / 'metrics.jsonl'
@@ -448,7 +560,7 @@ class Safetensors:
 class Settings:
     """Settings and metrics of a run."""
 
-    changes = damaged, changed_value
+    changes = damaged, changed_value, edited
 
     def __init__(self, folder):
         self.folder = folder
@@ -464,16 +576,52 @@ class Settings:
         path.mkdir(exist_ok=True)
         (path / 'metrics.json').write_bytes(content)
         (path / 'settings.json').write_bytes(content)
-        entries.read([str(path)])
-        found = run_folder.open_run(Request(task=sorted(PRESETS)[i], out=str(path), resume=True))
+        try:
+            entries.read([str(path)])
+            found = run_folder.open_run(Request(task=sorted(PRESETS)[i], out=str(path), resume=True))
+        except UsageError as error:
+            if is_same_json(content, self.sound[i]):
+                raise AssertionError('nothing has changed') from error
+            raise
         assert isinstance(found.device, str)
         assert isinstance(found.data, (str, type(None)))
+
+
+class StartedOver:
+    """Settings of a run that is started over."""
+
+    changes = damaged, changed_value, edited, changed_list
+
+    def __init__(self, folder):
+        self.path = folder / 'run'
+        self._start(overwrite=False)
+        self.sound = [(self.path / 'settings.json').read_bytes()]
+        self.theirs = [self.path / 'notes.txt', self.path / 'figures' / '.hidden', folder / 'outside.txt']
+        for path in self.theirs:
+            path.write_text('not to be lost')
+
+    def _start(self, overwrite):
+        folder = run_folder.open_run(Request(task='gaussian_mixture', out=str(self.path), overwrite=overwrite))
+        try:
+            folder.prepare({'device': '@numpy'})
+        finally:
+            folder.unlock()
+
+    def read(self, content, i):
+        (self.path / 'settings.json').write_bytes(content)
+        try:
+            self._start(overwrite=True)
+        except UsageError:
+            assert (self.path / 'settings.json').read_bytes() == content
+            raise
+        finally:
+            assert {path.read_text() for path in self.theirs} == {'not to be lost'}
 
 
 class Logs:
     """Logs: read, kept and extended."""
 
-    changes = damaged, changed_value
+    changes = damaged, changed_value, edited
 
     def __init__(self, folder):
         self.path = folder / 'log'
@@ -487,14 +635,21 @@ class Logs:
         self.path.write_bytes(content)
         log = Log(self.path)
         curves_of(log)
-        n = log.keep(15)
+        n, aside = log.keep(15), self.path.with_name('log.damaged')
         log.append({'iteration': 16})
         assert len(list(log)) == len(json.loads(self.path.read_text())) == n + 1
+        if aside.exists():
+            assert aside.read_bytes() == content
+            aside.unlink()
+        elif content[:2] != b'\xff\xfe':  # no list of JSON loses an entry
+            with contextlib.suppress(ValueError):
+                whole = json.loads(content)
+                assert n == len(list(itertools.takewhile(lambda entry: entry['iteration'] <= 15, whole)))
 
 
 READERS = {reader.__name__: reader for reader in (
-    Digits, Pictures, Snapshots, Archives, Arrays, SamplePictures, Grids, Table, JsonLines, EventFiles, Weights,
-    Safetensors, Settings, Logs)}
+    Digits, Pictures, PictureArchives, Snapshots, Archives, Arrays, SamplePictures, Grids, Table, JsonLines, EventFiles,
+    Weights, Safetensors, Settings, StartedOver, Logs)}
 
 
 # ---- the process

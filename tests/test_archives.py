@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import pickle
 import shutil
 import struct
 import tarfile
@@ -210,22 +211,30 @@ def test_names_that_lead_out(tmp_path, name):
 LFS = b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n', 'a pointer of Git LFS: "git lfs pull"'
 ANNEX = b'/annex/objects/SHA256E-s9--0.png\n', 'a pointer of git-annex: "git annex get"'
 INNER = 'an archive: unpack it'
+PICKLE = pickle.dumps({b'data': b'x'}, 2), 'a pickle, which is not loaded; of CIFAR give the binary version'
 
 
 @pytest.mark.parametrize(('name', 'content', 'reason'), [
     ('b.png', *LFS), ('b.png', *ANNEX), ('b.png', b'../.git/annex/objects/0', ANNEX[1]), ('b.zip', b'PK\3\4', INNER),
     ('b.tar', bytes(257) + b'ustar', INNER), ('b.tgz', b'\x1f\x8b', 'compressed, perhaps twice: unpack it'),
-    ('data_batch_1.bin', bytes(9), 'pictures of CIFAR: unpack the archive'), ('c.zip', bytes(65 << 20), INNER)])
+    ('data_batch_1.bin', bytes(9), 'pictures of CIFAR: unpack the archive'), ('c.zip', bytes(65 << 20), INNER),
+    ('data_batch_1', *PICKLE), ('train', bytes(65 << 20), PICKLE[1])])
 def test_what_stands_among_pictures(tmp_path, name, content, reason):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / 'a.png').write_bytes(red())
     (tmp_path / 'in' / name).write_bytes(content)
     sources = [packed(tmp_path / 'in', tmp_path / kind, ['a.png', name]) for kind in ('a.zip', 'a.tar')]
-    if name not in ('data_batch_1.bin', 'c.zip'):  # whose names alone tell of them in an archive
+    if name not in ('data_batch_1.bin', 'c.zip', 'train'):  # whose names alone tell of them in an archive
         sources.append(tmp_path / 'in')
     for source in sources:
         (left_out, told), = ImageFolder(source, 1).left_out
         assert (left_out, told[:len(reason)]) == (name, reason)
+
+
+def test_member_without_a_name(tmp_path):
+    path = zipped(tmp_path / 'a.zip', ('a.png', red()), ('b.txt', b'text'))
+    path.write_bytes(path.read_bytes().replace(b'b.txt', b'\0.txt'))
+    assert ImageFolder(path, 1).left_out == [('', 'not a readable picture')]
 
 
 def test_links_of_git_annex(tmp_path):
@@ -249,7 +258,8 @@ def test_deflate64(tmp_path):
 @pytest.mark.parametrize(('name', 'content', 'reason'), [
     (name, *pointer) for name in ('a.zip', 'a.npz', 'a.npy', 'a.bin', 'x-idx3-ubyte') for pointer in (LFS, ANNEX)] + [
     (name, gzip.compress(gzip.compress(b'text', mtime=0), mtime=0), 'compressed, perhaps twice: unpack it by "gunzip"')
-    for name in ('a.tgz', 'x-idx3-ubyte.gz')] + [('a.zip.gz', gzip.compress(b'PK\3\4', mtime=0), INNER)])
+    for name in ('a.tgz', 'x-idx3-ubyte.gz')] + [
+    ('data_batch_1', *PICKLE), ('a.zip.gz', gzip.compress(b'PK\3\4', mtime=0), INNER)])
 def test_what_stands_in_the_place_of_all(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)
     message = refusal(ImageFolder, tmp_path / name)

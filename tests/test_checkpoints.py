@@ -21,7 +21,7 @@ from test_pytorch_names import assert_same, started
 from ddgm.models import DeepGenerativeModel
 from ddgm.networks import toy
 from ddgm.presets import PRESETS
-from ddgm.runs.run_folder import MODELS
+from ddgm.runs.run_files import MODELS
 from ddgm.support.serialization import arrays_of
 from ddgm.weights import __main__ as weights, checkpoints, pytorch_names
 
@@ -206,6 +206,8 @@ def damaged_safetensors(**changes):
     (damaged_safetensors(data_offsets=[0]), 'promises the shape'),
     (damaged_safetensors(data_offsets=[8, 32]), 'promises the shape'),
     (damaged_safetensors(dtype='F8_E4M3'), 'x is of type F8_E4M3'), (damaged_safetensors(dtype=[]), 'lacks a type'),
+    (b'version https://git-lfs.github.com/spec/v1', '"git lfs pull" brings the file'),
+    (b'/annex/objects/SHA256E-s9--0.pt', '"git annex get" brings the file'),
     (b'text, no weights', 'of none of the formats'), (b'', 'of none of the formats'),
 ], ids=str)
 def test_damaged_safetensors(content, words, tmp_path):
@@ -214,6 +216,13 @@ def test_damaged_safetensors(content, words, tmp_path):
     message = refusal(checkpoints.read, path)
     assert message.startswith('{}: can\'t be read ('.format(path))
     assert words in message
+
+
+def test_link_of_git_annex(tmp_path):
+    (tmp_path / 'energy_model.pt').symlink_to('../.git/annex/objects/0')
+    path, _ = checkpoints.find(tmp_path, 'energy_model', ['generative_model'])
+    for call, arguments in ((checkpoints.read, [path]), (checkpoints.find, [path, 'energy_model', []])):
+        assert '"git annex get" brings the file' in refusal(call, *arguments)
 
 
 # ---- PyTorch's own files

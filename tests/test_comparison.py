@@ -227,6 +227,13 @@ def test_data_is_scored_beside_samples(drawn, capsys):
     assert table['s']['iterations'] == table['real data']['iterations'] == '-'
 
 
+def test_data_is_called_what_it_is(reference, drawn, capsys):
+    reference.real_name, reference.real_data = 'training data', points
+    numpy.save('s.npy', points(30))
+    compared('s.npy', '--reference', 'swiss_roll')
+    assert list(columns_of(capsys.readouterr().out)) == ['s', 'training data']
+
+
 # ---- what a run lacks leaves dashes
 
 @pytest.mark.parametrize('missing', ['energy_model.npz', 'log', 'metrics.json', 'samples.npz'])

@@ -388,6 +388,22 @@ def test_other_files_of_a_folder_are_named(save, tmp_path, capsys):
         'theirs: 7 passed over: deeper/, folder.npy/, curves.tfrecord, labels.npy, model.pt and 2 more\n')
 
 
+@pytest.mark.parametrize('name', ['losses.csv', 'metrics.json', 'log'])
+def test_log_that_is_a_pointer(name, save):
+    save(name, 'version https://git-lfs.github.com/spec/v1\n')
+    assert refusal(name) == (
+        name + ': can\'t be read as a log (a pointer of Git LFS: "git lfs pull" brings the file): leave it out')
+
+
+def test_folder_with_names_of_a_run(save, capsys):
+    save('theirs/samples.npz', {'x': points(20)})
+    save('theirs/energy_model.npz', {'V': points(30)})
+    assert len(entries.read(['theirs'], task='swiss_roll')[0].x) == 20
+    assert capsys.readouterr().out.splitlines() == [
+        'theirs: no run of this program, since it has no settings.json: only samples and logs are read',
+        'theirs: 1 passed over: energy_model.npz']
+
+
 def test_folder_of_what_is_no_samples(save):
     save('theirs/labels.npy', numpy.arange(20))
     assert refusal('theirs').startswith('theirs/labels.npy: samples are numbers of the shape (N, …)')

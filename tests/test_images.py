@@ -238,6 +238,19 @@ def test_memory_follows_the_content(tmp_path, name):
         tracemalloc.stop()
 
 
+def test_memory_of_a_picture_that_is_read(tmp_path):
+    """Where the pixels are all there, Pillow asks for the rest of a length of 4 GiB."""
+    content = png(64, 64, (b'IDAT', packed_quarters((0, 77, 255, 1), 8)), colour_type=0)
+    start = content.index(b'IDAT')
+    (tmp_path / 'a.png').write_bytes(content[:start - 4] + b'\xff\xff\xff\xf0' + content[start:])
+    tracemalloc.start()
+    try:
+        assert len(ImageFolder(tmp_path, 1)) == 1
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize('name', ['a.gif', 'a.png', 'a.webp'])
 def test_first_frame(read, name):
     options = {'lossless': True} if name == 'a.webp' else {}
@@ -446,8 +459,10 @@ def forbid(monkeypatch, folder):
 def test_report_names_five(folder):
     for letter in 'gfedcba':
         (folder / (letter + '.txt')).write_text('text')
-    assert ImageFolder(folder).report() == '7 files left out: {} and 2 more'.format(
-        ', '.join('{}.txt (not a readable picture)'.format(letter) for letter in 'abcde'))
+    (folder / 'h.txt').write_text('version https://git-lfs')
+    assert ImageFolder(folder).report() == (
+        '8 files left out: a.txt, b.txt, c.txt, d.txt, e.txt and 2 more (not a readable picture), '
+        'h.txt (a pointer of Git LFS: "git lfs pull" brings the file)')
 
 
 @pytest.mark.parametrize('name', [b'two\nlines', b'\x1b[31mred', b'\xff\xfe'])
@@ -466,8 +481,8 @@ def test_report_is_a_line_whatever_the_names(folder, name):
     (['a'], 'a', '{} is neither a folder nor a sound .zip or .tar: give one of these with pictures to --data'),
     (['.hidden'], '', '{} holds no files: give a folder of pictures to --data'),
     (['b.txt', 'a.txt'], '',
-     '{} holds no picture that can be read (2 files left out: a.txt (not a readable picture), b.txt (not a readable '
-     'picture)): give a folder of pictures to --data')])
+     '{} holds no picture that can be read (2 files left out: a.txt, b.txt (not a readable picture)): give a folder '
+     'of pictures to --data')])
 def test_refusals(tmp_path, files, path, line):
     (tmp_path / 'sub').mkdir()
     for name in files:

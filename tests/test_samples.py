@@ -140,6 +140,15 @@ def test_grid_of_one(capsys):
         'place, of the colour of the lines\n')
 
 
+def test_last_row_of_black_samples(capsys):
+    """Which of its places only fill it up can't be told."""
+    x = digits(5)
+    x[4] = 0
+    save('grid.png', grid(x, columns=2))
+    assert len(read_one('grid.png').x) == 6
+    assert capsys.readouterr().out.endswith('; its last row, of the colour of the lines, counts as samples\n')
+
+
 def test_grid_as_jpeg():
     """Blurred lines don't tell where tiles begin."""
     for name in ('grid.jpg', 'grid.JPEG'):
@@ -175,7 +184,9 @@ def test_folder_of_pictures(make, suffix, tmp_path, capsys):
     files = 'epoch 0.{0} to epoch 11.{0} (12 files)'.format(suffix)
     assert (entry.name, entry.sources) == ('theirs', ['theirs/' + files])
     numpy.testing.assert_array_equal(entry.x, numpy.stack([x] * 3, axis=-1) if make is digits else x)
-    assert capsys.readouterr().out == 'theirs: taken for one set: 12 samples of {}\n'.format(files)
+    assert capsys.readouterr().out == (
+        'theirs: taken for one set: 12 samples of {}\n'
+        'theirs: each picture counts as one sample of {}×{} pixels\n'.format(files, *x.shape[1:3]))
 
 
 def test_folder_of_jpegs(tmp_path):
@@ -203,6 +214,7 @@ def test_folder_of_pictures_and_more(tmp_path, capsys):
     assert [log.x for log in entry.logs] == [[1]]
     assert capsys.readouterr().out.splitlines() == [
         'theirs: taken for one set: 9 samples of 0.png to 8.png (9 files)',
+        'theirs: each picture counts as one sample of 28×28 pixels',
         'theirs: 4 passed over: damaged.png, grid.png, icon.png, loss.png']
     numpy.save('theirs/samples.npy', digits(10))
     assert read_one('theirs').x.shape == (10, 28, 28)

@@ -230,8 +230,10 @@ def without_models():
 
 
 @pytest.mark.parametrize(('before', 'arguments', 'message'), [
-    (None, ['nowhere'], 'nowhere: neither the folder of a run nor a model of the package, of which there are '
-                        'digits, ten_gaussians'),
+    (None, ['nowhere'], 'nowhere: neither the folder of a run nor a model of the package: give one of digits, '
+                        'ten_gaussians'),
+    (None, ['Ten-Gaussian'], 'Ten-Gaussian: neither the folder of a run nor a model of the package: did you mean '
+                             'ten_gaussians?'),
     (None, ['plane/log'], 'neither the folder of a run'),
     (None, ['models'], 'it has no settings.json'),
     (None, ['plane', 99], 'no such GPU here'),
@@ -362,8 +364,7 @@ def test_command_lists_models(folder, capsys, monkeypatch):
     assert second.startswith('ten_gaussians   ten Gaussians')
     models_command.main(['digits'])
     assert 'CC BY-SA 3.0' in capsys.readouterr().out
-    assert "'digit' is no model of the package: give one of digits, ten_gaussians" in refusal(
-        models_command.main, ['digit'])
+    assert "'digit' is no model of the package: did you mean digits?" in refusal(models_command.main, ['digit'])
     monkeypatch.setattr(packaged, 'FOLDER', folder / 'empty')
     models_command.main([])
     assert 'no models' in capsys.readouterr().out

@@ -13,7 +13,8 @@ from test_pytorch_names import assert_same
 
 import train_gaussian_mixture
 from ddgm.evaluation import sampling, tasks
-from ddgm.runs.run_folder import MODELS, read_run
+from ddgm.runs.run_files import MODELS
+from ddgm.runs.run_folder import read_run
 from ddgm.weights import __main__ as weights
 
 TINY = ('-n', '3', '-b', '20', '--snapshot_interval', '0', '--figure_interval', '0', '--log_interval', '1')

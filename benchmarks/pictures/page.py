@@ -6,7 +6,7 @@ import json
 from benchmarks import ROOT
 from ddgm.evaluation import metrics, tasks
 from ddgm.figures import page
-from ddgm.runs import run_folder
+from ddgm.runs import run_files, run_folder
 from ddgm.support.errors import UsageError
 
 DOCS = ROOT / 'docs'
@@ -85,11 +85,11 @@ def _parts_of(run, heading, out):
     command = 'python ' + ' '.join(word for word in run.command(folder, '<folder>' if run.task == 'images' else None)
                                    if word != '--resume')
     try:
-        saved = json.loads((folder / run_folder.METRICS).read_text(encoding='utf-8'))
+        saved = json.loads((folder / run_files.METRICS).read_text(encoding='utf-8'))
         done = run_folder.read_run(folder, 'make it anew')
     except (OSError, ValueError, UsageError):
         return [page.paragraph('This run is not there yet.  It is made by'), page.command(command)]
-    shown = [(folder / run_folder.FIGURES / name, caption) for name, caption in CAPTIONS.items()]
+    shown = [(folder / run_files.FIGURES / name, caption) for name, caption in CAPTIONS.items()]
     scores = {name: value for name, value in saved.items() if name not in ('iterations', 'seed', 'n_samples')}
     unfinished = [] if run.is_done(folder) else [page.paragraph(
         'It is shorter than the post\'s, or not finished: the whole one is made by the command below.')]
@@ -98,7 +98,7 @@ def _parts_of(run, heading, out):
         page.paragraph('Preset {}, seed {}, {:,} iterations on {}; {:,} samples are scored.'.format(
             done.told_preset, saved['seed'], saved['iterations'], done.device, saved['n_samples'])),
         *unfinished, page.command(command), page.table([('samples', scores), *_real_column(done)]),
-        page.links(out, [(folder, 'run folder'), (folder / run_folder.LOG, 'log')])]
+        page.links(out, [(folder, 'run folder'), (folder / run_files.LOG, 'log')])]
 
 
 def _real_column(run):

@@ -17,7 +17,7 @@ from PIL import Image, ImageChops
 from benchmarks import ROOT
 from ddgm.evaluation import tasks
 from ddgm.presets import PRESETS
-from ddgm.runs import run_folder
+from ddgm.runs import run_files
 from ddgm.runs.command_line import OneLineParser, as_path, parse, path_name
 from ddgm.runs.exit_status import run_script
 
@@ -138,9 +138,9 @@ def main(arguments=None):
     parser.add_argument('--page', action='store_true', help='only the page, of what runs there are')
     arguments = parser.parse_args(arguments)
     # Before the first run, not after hours, when it comes to the icons.
-    run_folder.keep_apart(arguments.out, 'images', arguments.images)
+    run_files.keep_apart(arguments.out, 'images', arguments.images)
     if arguments.small:
-        run_folder.keep_apart(arguments.small, 'images', arguments.images, '--small')
+        run_files.keep_apart(arguments.small, 'images', arguments.images, '--small')
     data = {'mnist': arguments.mnist, 'images': arguments.images}
     runs = [] if arguments.page else [run for run in RUNS if run.task != 'images' or arguments.images]
     left = [run for run in runs if not run.is_done(arguments.out / run.name)]

@@ -15,7 +15,7 @@ import numpy
 from benchmarks.results import record
 from ddgm.evaluation import tasks
 from ddgm.evaluation.metrics import N_SCORED
-from ddgm.runs import command_line, run_folder
+from ddgm.runs import command_line, run_files
 from ddgm.runs.exit_status import run_script
 from ddgm.support.errors import UsageError
 from ddgm.support.files import open_atomically, read_json, write_arrays, write_json
@@ -70,18 +70,18 @@ def package(path, name: str, out: pathlib.Path, commit: str | None) -> None:
         raise UsageError('{} is there already: remove it first'.format(folder))
     task, metrics = tasks.find(run.task), read_metrics(run)
     reference, models = run.open_reference(task), task.build_models(run.settings, numpy.random.default_rng(0))
-    for file, model in zip(run_folder.MODELS, models):
+    for file, model in zip(run_files.MODELS, models):
         if not run.load(file, model, 'repeat the run'):
             raise UsageError('{} has no {}: let it come to its end first'.format(path, file))
     real = reference.real_data(N_SCORED)
     real = {} if real is None else reference.score(real)
-    told = read_json(run.path / run_folder.SETTINGS)
+    told = read_json(run.path / run_files.SETTINGS)
 
     folder.mkdir(parents=True)
     kept = ['task', 'preset', *run.settings.types(), 'data_fingerprint', 'standardization', 'device', 'versions']
-    write_json(folder / run_folder.SETTINGS, {key: told[key] for key in kept if key in told})
-    write_json(folder / run_folder.METRICS, metrics)
-    for file, model in zip(run_folder.MODELS, models):
+    write_json(folder / run_files.SETTINGS, {key: told[key] for key in kept if key in told})
+    write_json(folder / run_files.METRICS, metrics)
+    for file, model in zip(run_files.MODELS, models):
         arrays = {
             key: array.astype(numpy.float32) if array.dtype.kind == 'f' else array
             for key, array in arrays_of(model).items()}
@@ -96,7 +96,7 @@ def package(path, name: str, out: pathlib.Path, commit: str | None) -> None:
 def read_metrics(run):
     """What a finished run has scored; raises ``UsageError`` where it is not finished."""
     try:
-        metrics = read_json(run.path / run_folder.METRICS)
+        metrics = read_json(run.path / run_files.METRICS)
         if metrics['iterations'] == run.settings.iterations:
             return metrics
     except (ValueError, LookupError, TypeError):

@@ -17,8 +17,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('name', metavar='NAME', nargs='?', help='the model whose card is shown (default: list all)')
     request = parser.parse_args(arguments)
     if request.name is not None and request.name not in packaged.names():
-        parser.error('{!r} is no model of the package: {}'.format(
-            request.name, 'give one of ' + ', '.join(packaged.names()) if packaged.names() else 'there is none'))
+        parser.error('{!r} is no model of the package: {}'.format(request.name, packaged.meant(request.name)))
     return request
 
 

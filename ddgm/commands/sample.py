@@ -51,14 +51,14 @@ def main(arguments: list[str] | None = None) -> None:
     request = parse(arguments)
 
     # Only now Chainer, so that --help and a mistyped flag answer at once.
-    from ddgm.runs import run_folder
+    from ddgm.runs import run_files
     from ddgm.trained import loading
     own = request.task and tasks.load_task(request.task)
     run = loading.open_run(request.model, own)
     for folder in (run.path, request.out.parent):
-        if (folder / run_folder.SETTINGS).exists():
-            run_folder.keep_out(request.out, folder)
-    run_folder.keep_apart(request.out, tasks.find(run.task, own), run.data)
+        if (folder / run_files.SETTINGS).exists():
+            run_files.keep_out(request.out, folder)
+    run_files.keep_apart(request.out, tasks.find(run.task, own), run.data)
     model = loading.load_run(run, own, request.device)
     x = model.sample(request.n, request.seed)
     try:

@@ -16,10 +16,10 @@ from ddgm.evaluation import metrics, sampling, tasks
 from ddgm.evaluation.points import OwnPoints
 from ddgm.figures import page, plots
 from ddgm.presets import ImageSettings
-from ddgm.runs import run_folder
+from ddgm.runs import run_files
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, counted, one_line, printable, some
-from ddgm.support.files import keep_theirs, listed, write_json
+from ddgm.support.files import keep_theirs, listed, not_writable, write_json
 from ddgm.support.terminal import print_table
 
 _FILES = 'comparison.json', 'comparison.png', 'comparison.html'  # the first lists those that were written
@@ -52,6 +52,7 @@ def compare(
     for entry in entries:
         print('{}: {}'.format(entry.name, _described(entry)))
     result, data, panels = {'entries': [_facts(entry) for entry in entries]}, None, []
+    reference = None
     with_samples = [entry for entry in entries if entry.x is not None]
     if with_samples:
         task, reference = _open_reference(task, data_folder, runs, own, [entry.x for entry in with_samples])
@@ -63,7 +64,7 @@ def compare(
             n, _why_so_many(n, with_samples), printable(data_folder if of_file else task)), flush=True)
         result.update(task=task, n_samples=n, **{'reference': data_folder} if of_file else {})
         data, panels = _score(entries, samples, task, reference, result, own)
-    columns = _columns(result)
+    columns = _columns(result, reference)
     _print_table(columns)
     _write(out, entries, result, columns, data, panels)
 
@@ -86,14 +87,14 @@ def _score(entries, samples, task, reference, result, own):
         reference.window), panels
 
 
-def _columns(result):
+def _columns(result, reference):
     """The columns of the table; what logs of other programs say of metrics of their own has names of its own."""
     columns = [(facts['name'], {
         'iterations': facts['iterations'], **facts['metrics'],
         **{name: value for name, value in facts['last'].items() if name.startswith(loss_logs.THEIR)},
     }) for facts in result['entries']]
     if 'real_data' in result:
-        columns.append(('real data', result['real_data']))
+        columns.append((reference.real_name, result['real_data']))
     return columns
 
 
@@ -129,18 +130,18 @@ def _write(out, entries, result, columns, data, panels):
             *(page.paragraph('{}: {}'.format(entry.name, _described(entry))) for entry in entries), *pictures,
             page.table(columns), page.links(out, [*sources, (written[0], 'all figures')])])
     except OSError as error:
-        raise _not_writable(out, error) from error
+        raise not_writable(out, error) from error
     print('\n{}'.format(printable(', '.join(map(str, written)))))
 
 
 def _check_output(out, task, data_folder, runs, own):
     """Raise ``UsageError`` where a folder holds a run, lies in one of ``runs`` or among data of them or of the task."""
-    run_folder.keep_out_of_run(out)
+    run_files.keep_out_of_run(out)
     keep_theirs(out, _FILES, listed(pathlib.Path(out) / _FILES[0], ('entries',), _FILES))
-    run_folder.keep_apart(out, task, data_folder)
+    run_files.keep_apart(out, task, data_folder)
     for run in runs:
-        run_folder.keep_out(out, run.path)
-        run_folder.keep_apart(out, tasks.find(run.task, own), run.data)
+        run_files.keep_out(out, run.path)
+        run_files.keep_apart(out, tasks.find(run.task, own), run.data)
 
 
 def _make_folder(path):
@@ -149,12 +150,8 @@ def _make_folder(path):
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()  # before some minutes of scoring
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise not_writable(path, error) from error
     return path
-
-
-def _not_writable(path, error):
-    return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(path, error.strerror))
 
 
 def _described(entry):
@@ -288,6 +285,6 @@ def _energy(run, own):
     if not run:
         return None
     energy_model, _ = tasks.find(run.task, own).build_models(run.settings, numpy.random.default_rng(0))
-    if not run.load(run_folder.ENERGY_MODEL, energy_model, 'leave the run out'):
+    if not run.load(run_files.ENERGY_MODEL, energy_model, 'leave the run out'):
         return None
-    return run.taking_users_units(sampling.energy_function(energy_model))
+    return run.units.taking_users(sampling.energy_function(energy_model))

@@ -15,14 +15,15 @@ import numpy
 from ddgm.compare import forms, loss_logs, rows, samples
 from ddgm.data.arrays import SAVE
 from ddgm.evaluation import tasks
-from ddgm.runs import run_folder
+from ddgm.runs import run_files, run_folder, snapshots
 from ddgm.runs.log import Curves, curves_of
 from ddgm.support.errors import UsageError, one_line, printable, some
-from ddgm.support.files import counting_order, is_within, read_json
+from ddgm.support.files import counting_order, instead, is_within, read_json
 
 _CURE = 'leave it out or give another path'
 POINTS = 'points'  # of a file, as the reference
 PLANE = ('gaussian_mixture', 'swiss_roll', POINTS)  # what has samples (N, 2), and a map of its energy
+_WEIGHTS = *run_files.MODELS, *snapshots.NAMES  # which may have (N, 2), but are no samples
 _SUBFOLDER = 'samples'  # where some programs put them, beside a log and weights
 
 
@@ -74,7 +75,7 @@ def read(
     """
     entries, named = [], {}
     names_and_paths = [_name_and_path(argument) for argument in arguments]
-    runs = (path for _, path in names_and_paths if os.path.exists(os.path.join(path, run_folder.SETTINGS)))
+    runs = (path for _, path in names_and_paths if os.path.exists(os.path.join(path, run_files.SETTINGS)))
     in_plane = (task or next((forms.RUN.read(path, _CURE, own).task for path in runs), None)) in PLANE
     for name, path in names_and_paths:
         if out and is_within(path, out) and is_within(out, path):
@@ -153,17 +154,17 @@ def _read_run(path, name, own):
     log = curves_of(run.log)
     if log:
         entry.logs.append(log)
-    if (path / run_folder.SAMPLES).exists():
-        entry.x = samples.read_file(path / run_folder.SAMPLES)
+    if (path / run_files.SAMPLES).exists():
+        entry.x = samples.read_file(path / run_files.SAMPLES)
     with contextlib.suppress(ValueError, KeyError, TypeError):  # a run that is not finished has none
-        entry.iterations = int(read_json(path / run_folder.METRICS)['iterations'])
+        entry.iterations = int(read_json(path / run_files.METRICS)['iterations'])
     return entry
 
 
 def _read_folder(path, name, in_plane):
     """The entries of a folder: one of all, unless there are several sets of samples, or none."""
     items = _items_of(path)
-    sets, told, errors = samples.read_folder(path, items, in_plane)
+    sets, told, errors = samples.read_folder(path, [item for item in items if item.name not in _WEIGHTS], in_plane)
     where, below = path, path / _SUBFOLDER
     if not sets and below.is_dir():
         inside = _items_of(below)
@@ -177,6 +178,9 @@ def _read_folder(path, name, in_plane):
     if not sets and not logs:
         raise (errors + more or [UsageError('{}: holds neither a run nor {}{}: {}'.format(
             path, _known_forms(), items and ', but ' + _named(items) or '', _CURE))])[0]
+    if any((path / name).exists() for name in (run_files.LOG, run_files.SAMPLES, *_WEIGHTS)):
+        print('{}: no run of this program, since it has no {}: only samples and logs are read'.format(
+            one_line(path), run_files.SETTINGS))
     for error in more:
         print('Passed over:', printable(error))
     _tell_passed_over(path, items, told + told_too)
@@ -230,6 +234,9 @@ def _read_logs(path, items):
 def _read_log(path, form):
     """The entries of a log; a name such as that of event files says less than that of the folder."""
     try:
+        pointer = instead(path)
+        if pointer:
+            raise ValueError(pointer)
         found = form.read(path)
     except UsageError:  # which is a ValueError
         raise

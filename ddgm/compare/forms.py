@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ddgm.compare import pictures, rows
 from ddgm.data import arrays
-from ddgm.runs import run_folder
+from ddgm.runs import run_files, run_folder
 
 
 class Form(typing.NamedTuple):
@@ -28,7 +28,7 @@ class Form(typing.NamedTuple):
     read: Callable
 
 
-RUN = Form('run', (), (run_folder.SETTINGS,), run_folder.read_run)
+RUN = Form('run', (), (run_files.SETTINGS,), run_folder.read_run)
 ARRAYS = Form('samples', ('*.npy', '*.npz'), (), arrays.read)
 PICTURES = Form('samples', ('*.png', '*.jpg', '*.jpeg'), (), pictures.read)
 TABLE = Form('log', ('*.csv', '*.tsv'), (), rows.of_csv)

@@ -41,8 +41,11 @@ def read(path: pathlib.Path, in_plane: bool) -> tuple[numpy.ndarray, str]:
     x, n_empty = _cut(pixels, side, padding)
     note = 'taken for a grid of {} of {}×{} pixels, with lines of {} between them'.format(
         counted(len(x), 'sample'), side, side, padding)
-    return x, note + ('; without its last {}, of the colour of the lines'.format(
-        counted(n_empty, 'place')) if n_empty else '')
+    if n_empty:
+        note += '; without its last {}, of the colour of the lines'.format(counted(n_empty, 'place'))
+    elif (x[-1] == pixels[0, 0]).all():
+        note += '; its last row, of the colour of the lines, counts as samples'
+    return x, note
 
 
 def _fits(pixels, side, padding):

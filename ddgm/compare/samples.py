@@ -79,6 +79,9 @@ def read_folder(
         print('{}: taken for {}: {}'.format(
             one_line(path), 'one set' if len(sets) == 1 else '{:,} sets, a column each'.format(len(sets)),
             some('{} of {}'.format(counted(len(of_set.x), 'sample'), of_set.source) for of_set in sets)))
+    for of_set in sets:
+        if len(of_set.x) == len(of_set.files) and form_of(of_set.files[0]) is PICTURES:
+            print('{}: each picture counts as one sample of {}×{} pixels'.format(one_line(path), *of_set.x.shape[1:3]))
     return sets, read, errors
 
 

@@ -98,7 +98,7 @@ class Archive:
                 raise self._part()
             members = {
                 _plain(member.filename): member for member in archive.infolist()
-                if not (member.is_dir() or _is_hidden(member.filename))}
+                if not (member.filename.endswith('/') or _is_hidden(member.filename))}
             for i, (name, member) in enumerate(sorted(members.items(), key=lambda item: item[0]), 1):
                 yield PictureFile(name, lambda member=member: _read_zipped(archive, member), i / len(members))
 
@@ -203,10 +203,12 @@ def _check(name, size):
     """Raise ``Unsuitable`` where a file is left out before it is read."""
     if _leads_out(name):
         raise Unsuitable('its name leads out of the archive')
-    if CIFAR_TRAINING.fullmatch(posixpath.basename(name)):
+    file = posixpath.basename(name)
+    if CIFAR_TRAINING.fullmatch(file):
         raise Unsuitable('pictures of CIFAR: unpack the archive and give the folder that has this file')
     if size > _LARGEST:
-        raise Unsuitable(instead(b'PK\3\4') if _PACKED.search(name) else 'too large: {:,} bytes'.format(size))
+        first = b'PK\3\4' if _PACKED.search(name) else b'\x80\2' if CIFAR_TRAINING.fullmatch(file + '.bin') else b''
+        raise Unsuitable(instead(first) or 'too large: {:,} bytes'.format(size))
 
 
 def _leads_out(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import pathlib
 
@@ -77,8 +78,11 @@ class ImageFolder:
     def report(self) -> str:
         """The line that tells the user which files were left out and why, and what is unusual; empty where nothing is.
         """
+        paths = collections.defaultdict(list)
+        for path, reason in self.left_out:
+            paths[reason].append(path)
         left_out = ['{} left out: {}'.format(counted(len(self.left_out), 'file'), some(
-            '{} ({})'.format(path, reason) for path, reason in self.left_out))] if self.left_out else []
+            '{} ({})'.format(some(alike), reason) for reason, alike in paths.items()))] if paths else []
         return '; '.join([*left_out, *self._notes])
 
     def sample(self, n: int, rng) -> numpy.ndarray:

@@ -37,6 +37,14 @@ class Unsuitable(Exception):
     """A picture that is not damaged, but not wanted; the message is the reason that the user reads."""
 
 
+class _Reader(io.BufferedReader):
+    """A file that takes memory for no more bytes than it has, however many a damaged header has Pillow ask for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 class Decoded(typing.NamedTuple):
     """What a file holds.
 
@@ -71,7 +79,7 @@ def decode(
         raise Unsuitable(instead(source) or 'not a file')  # a pipe would be waited for
     # Opened here, not by Pillow, which maps some files into memory and leaves others open after an error.
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as file, \
+        with io.BytesIO(source) if isinstance(source, bytes) else _Reader(io.FileIO(source)) as file, \
                 Image.open(file) as picture:
             return _decoded(picture, finest, white)
     except UnidentifiedImageError as error:

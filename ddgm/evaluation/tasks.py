@@ -15,7 +15,7 @@ import traceback
 import types
 from collections.abc import Callable
 
-from ddgm.presets import PRESETS, Preset, Settings, text_of
+from ddgm.presets import PRESETS, Preset, Settings
 from ddgm.support.errors import UsageError, one_line
 
 
@@ -73,17 +73,6 @@ class Task:
     def settings_type(self) -> type[Settings]:
         """The class of its settings."""
         return type(self.presets[self.default_preset].settings)
-
-    def told_preset(self, name: str, settings: Settings) -> str:
-        """A preset's name, and how ``settings`` change it: "post, with n_experts 64".
-
-        The seed and the iterations don't count.  Of a preset that is not known the name is all there is.
-        """
-        if name not in self.presets:
-            return name
-        changes = settings.changes_of(self.presets[name].settings)
-        return name if not changes else '{}, with {}'.format(
-            name, ', '.join(map('{} {}'.format, changes, map(text_of, changes.values()))))
 
 
 # ---- those of this package

@@ -7,14 +7,14 @@ import pathlib
 from ddgm.evaluation import tasks
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.figures import points, post
-from ddgm.runs import run_folder
+from ddgm.runs import run_files
 from ddgm.support.errors import UsageError, one_line
-from ddgm.support.files import keep_theirs, listed, open_atomically, read_arrays, write_arrays, write_json
+from ddgm.support.files import keep_theirs, listed, not_writable, open_atomically, read_arrays, write_arrays, write_json
 from ddgm.support.terminal import print_table
 from ddgm.trained import loading, refinement
 
 _SHOWN = 'samples.png'
-_FILES = run_folder.SAMPLES, run_folder.METRICS, _SHOWN
+_FILES = run_files.SAMPLES, run_files.METRICS, _SHOWN
 _CURE = 'give the folder of a finished run'
 
 
@@ -37,15 +37,15 @@ def refine_run(
             there are proposals, and the run is not in the plane; the run is of a task that is not known.
     """
     out = pathlib.Path(out)
-    run_folder.keep_out_of_run(out)
+    run_files.keep_out_of_run(out)
     run = loading.open_run(path, own)
     refinement.check_proposals(n_proposals, run.settings)
-    run_folder.keep_out(out, run.path)
-    keep_theirs(out, _FILES, listed(out / run_folder.METRICS, ('run', 'step_size', 'proposals'), _FILES))
-    run_folder.keep_apart(out, tasks.find(run.task, own), run.data)
+    run_files.keep_out(out, run.path)
+    keep_theirs(out, _FILES, listed(out / run_files.METRICS, ('run', 'step_size', 'proposals'), _FILES))
+    run_files.keep_apart(out, tasks.find(run.task, own), run.data)
     model = loading.load_run(run, own)
     reference = run.open_reference(model.task)
-    x = _samples_of(run) if (run.path / run_folder.SAMPLES).exists() else model.sample(N_SCORED)
+    x = _samples_of(run) if (run.path / run_files.SAMPLES).exists() else model.sample(N_SCORED)
 
     def tell(line):
         print(line, flush=True)
@@ -67,7 +67,7 @@ def refine_run(
 
 
 def _samples_of(run):
-    path = run.path / run_folder.SAMPLES
+    path = run.path / run_files.SAMPLES
     try:
         return read_arrays(path)['x']
     except (ValueError, KeyError) as error:
@@ -86,6 +86,5 @@ def _write(out, reference, x, metrics):
         else:
             post.draw_grid(written[2], reference.as_shown(x[:100]))
     except OSError as error:
-        raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
-            out, error.strerror)) from error
+        raise not_writable(out, error) from error
     print(', '.join(map(str, written)))

@@ -18,7 +18,7 @@ from ddgm.evaluation.reference import Reference
 from ddgm.fast import threads
 from ddgm.fast.strategy import Fast
 from ddgm.figures import plots, post
-from ddgm.runs import devices, run_folder, stop_signals
+from ddgm.runs import devices, run_files, run_folder, stop_signals
 from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of
 from ddgm.support import randomness, ranks
@@ -77,7 +77,7 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
 
         def draw_present_frame():
             experiment.draw_frame(
-                folder.frame(state.iteration), folder.outward(sampling.sample(generative_model, fixed_z)))
+                folder.frame(state.iteration), folder.units.outward(sampling.sample(generative_model, fixed_z)))
             if folder.events is not None:
                 folder.events.add_frame(folder.frame(state.iteration))
         _train(folder, state, experiment.task.draw_data, draw_present_frame)
@@ -93,7 +93,7 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
     except OSError as error:  # the disk is full or the folder went away
         raise RunFailed('the run stopped: {}; the last snapshot, if there was one, stays'.format(error)) from error
     except MemoryError as error:
-        enlarged = [name for name, value in folder.changes.items()
+        enlarged = [name for name, value in folder.settings.changes_of(folder.published).items()
                     if type(value) is int and value > getattr(folder.published, name) and name != 'batchsize']
         flags = ['--' + name for name in ('batchsize', 'width') if folder.settings.told_of(name).flag]
         raise RunFailed('not enough memory ({}): give a smaller {}'.format(
@@ -130,7 +130,7 @@ def _prepare(folder, experiment, state, device):
         n_found = folder.log.count(state.iteration)
         if n_found < state.n_logged:
             lines.append('{}: only {} of its {} entries are left'.format(
-                folder.path / run_folder.LOG, n_found, state.n_logged))
+                folder.path / run_files.LOG, n_found, state.n_logged))
     told, of_versions = folder.with_earlier_versions(
         {**environment(device), **folder.processes.environment()}, state.iteration)
     folder.prepare(told)
@@ -244,23 +244,23 @@ def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
     print('Trained: {:,} iterations in {}'.format(state.iteration, duration(state.elapsed_time)))
     print('Drawing ...', flush=True)
     energy_model, generative_model, z, x, energy = finish(state, settings, task.draw_data)
-    folder.save(run_folder.ENERGY_MODEL, energy_model)
-    folder.save(run_folder.GENERATIVE_MODEL, generative_model)
+    folder.save(run_files.ENERGY_MODEL, energy_model)
+    folder.save(run_files.GENERATIVE_MODEL, generative_model)
     folder.drop_metrics_of_others(state.iteration)
     folder.write_samples(x, z)
-    x, energy = folder.outward(x), folder.taking_users_units(energy)
-    shown = folder.outward(sampling.sample(generative_model, fixed_z))
+    x, energy = folder.units.outward(x), folder.units.taking_users(energy)
+    shown = folder.units.outward(sampling.sample(generative_model, fixed_z))
     experiment.draw_figures(folder, shown, energy)
     logged = curves_of(folder.log)
     if logged:  # a log that was lost has been told of; an earlier picture of it stays
         plots.draw_curves(folder.figure('curves.png'), logged)
     draw_present_frame()
     post.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), experiment.n_colours)
-    print('Pictures: {}'.format(printable(folder.path / run_folder.FIGURES)), flush=True)
+    print('Pictures: {}'.format(printable(folder.path / run_files.FIGURES)), flush=True)
 
     metrics = _score(folder, task, x, energy) if folder.is_scored else {}
-    if folder.is_scored or not (folder.path / run_folder.METRICS).exists():
-        write_json(folder.file(run_folder.METRICS), {
+    if folder.is_scored or not (folder.path / run_files.METRICS).exists():
+        write_json(folder.file(run_files.METRICS), {
             **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
     if experiment.draw_scored:
         experiment.draw_scored(folder, shown, energy, metrics)

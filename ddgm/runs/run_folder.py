@@ -1,4 +1,4 @@
-"""The run folder: which files it holds, and how they are written so that a crash never costs one that was whole."""
+"""The run folder: what a run has on the disk, and how it is written so that a crash never costs a whole file."""
 
 from __future__ import annotations
 
@@ -7,28 +7,24 @@ import dataclasses
 import itertools
 import os
 import pathlib
-import re
 import time
-from collections.abc import Callable
 
 import numpy
 
-from ddgm.data import picture_cache, picture_folder
-from ddgm.data.standardization import Standardization
+from ddgm.data import picture_cache
+from ddgm.data.standardization import Standardization, Units
 from ddgm.evaluation import tasks
 from ddgm.evaluation.reference import Reference
 from ddgm.presets import Settings, text_of
-from ddgm.runs import event_file, snapshots
+from ddgm.runs import event_file, run_files, snapshots
 from ddgm.runs.log import Log
 from ddgm.runs.processes import Processes, join
+from ddgm.runs.run_files import FIGURES, FRAMES, LOG, METRICS, SAMPLES, SETTINGS, frames_in
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import (
-    Lock,
     free_name,
-    is_within,
     keep_theirs,
-    leftovers,
-    listed,
+    not_writable,
     open_atomically,
     read_arrays,
     read_json,
@@ -37,25 +33,9 @@ from ddgm.support.files import (
 )
 from ddgm.support.serialization import arrays_of, load_arrays
 
-FIGURES, FRAMES = 'figures', 'figures/frames'
-SETTINGS, LOG, SAMPLES, METRICS = 'settings.json', 'log', 'samples.npz', 'metrics.json'
-MODELS = ENERGY_MODEL, GENERATIVE_MODEL = 'energy_model.npz', 'generative_model.npz'
-_FIRST = SETTINGS, LOG, *snapshots.NAMES, FRAMES  # what a run lists from its beginning on; all frames are one name
-_REPLACED = (  # what every run may write, and replace by that
-    *_FIRST[:-1], SAMPLES, METRICS, *MODELS,
-    *('{}/{}'.format(FIGURES, name)
-      for name in ('data.png', 'samples.png', 'nearest.png', 'energy.png', 'curves.png', 'training.gif')))
-# The list of a run of an earlier version, which has none.
-_OF_EARLIER_VERSIONS = *_REPLACED, FRAMES, *(name + '.damaged' for name in snapshots.NAMES)
-# Whatever a list says, no other file is deleted; that of the settings is replaced.
-_DELETABLE = re.compile('|'.join([
-    *map(re.escape, _REPLACED[1:]), r'snapshot(_earlier)?\.npz\.damaged(\.\d+)?',
-    FIGURES + r'/(?!frames$)[^/\\.][^/\\]*', event_file.FOLDER + r'/events\.out\.tfevents\.\d+\.ddgm']))
-_MARKS = 'task', 'preset', 'energy_learning_rate', 'generator_learning_rate'  # of a run's settings.json
 _KEYS = {  # of settings.json, beside the settings
     'task', 'preset', 'data', 'data_fingerprint', 'cache', 'standardization', 'tensorboard', 'device', 'versions',
     'went_on', 'communicator', 'processes', 'files'}
-_LOCK = '.lock'
 
 
 @dataclasses.dataclass(eq=False)
@@ -115,16 +95,14 @@ class RunFolder:
         self._lock = None
 
     @property
-    def changes(self) -> dict:
-        """Those settings by name in which it is not its preset's run; seed and length don't count."""
-        return self.settings.changes_of(self.published) if self.published else {}
-
-    @property
     def told_preset(self) -> str:
         """The preset's name, and how the run changes it: "post, with n_experts 64"."""
-        changes = self.changes
-        return self.preset if not changes else '{}, with {}'.format(
-            self.preset, ', '.join(map('{} {}'.format, changes, map(text_of, changes.values()))))
+        return self.settings.told_beside(self.preset, self.published)
+
+    @property
+    def units(self) -> Units:
+        """Those of x, as the user has them."""
+        return self.standardization or Units()
 
     def settle(self, reference: Reference) -> None:
         """Take over what the data decides: settings that nobody asked for otherwise, and the units of points.
@@ -140,18 +118,6 @@ class RunFolder:
             self.standardization = reference.standardization
         if self.published:
             self.published = dataclasses.replace(self.published, **reference.decides)
-
-    def outward(self, x: numpy.ndarray) -> numpy.ndarray:
-        """Samples of the model, (N, …), in the units of the user's."""
-        return self.standardization.outward(x) if self.standardization else x
-
-    def inward(self, x: numpy.ndarray) -> numpy.ndarray:
-        """Samples in the user's units as the model has them."""
-        return self.standardization.inward(x) if self.standardization else x
-
-    def taking_users_units(self, energy: Callable) -> Callable:
-        """A function of arrays in the model's units as one of arrays in the user's."""
-        return lambda x: energy(self.inward(x))
 
     def check_data(self, fingerprint: str | None) -> None:
         """Raise ``UsageError`` where a resumed run began with other data."""
@@ -175,19 +141,9 @@ class RunFolder:
         return reference
 
     def lock(self) -> None:
-        """Keep the folder, which exists, for this process until :meth:`unlock`.
-
-        Raises ``UsageError`` where another process has it, or it can't be written to.
-        """
+        """Keep the folder, which exists, for this process until :meth:`unlock`, as :func:`run_files.lock` does."""
         if self._lock is None:
-            try:
-                self._lock = Lock(self.path / _LOCK)
-            except BlockingIOError as error:
-                raise UsageError(
-                    '{}: another process is at work on this run: wait for it, or give another --out'.format(
-                        self.path)) from error
-            except OSError as error:
-                raise self._not_writable(error) from error
+            self._lock = run_files.lock(self.path)
 
     def why_shared(self) -> str | None:
         """A line where the folder is locked but can't be kept from other processes, else ``None``."""
@@ -215,45 +171,32 @@ class RunFolder:
             (self.path / FRAMES).mkdir(parents=True, exist_ok=True)
             self.lock()
             if not self.resume:
-                _check_new(self.path, self.overwrite)
-                self.files = _listed(self.path)
-            for folder in (self.path, self.path / FIGURES, self.path / FRAMES):
-                for leftover, path in leftovers(folder):
-                    name = path.relative_to(self.path).as_posix()
-                    if name == SETTINGS or name in self.files or FRAMES in self.files and _is_frame(path.name):
-                        leftover.unlink()
+                run_files.check_new(self.path, self.overwrite)
+                self.files = run_files.files_of(self.path)
+            run_files.delete_unfinished(self.path, self.files)
             if not self.resume:
-                self._delete(filter(_DELETABLE.fullmatch, self.files))
-                for path in self._all_frames() if FRAMES in self.files else ():
-                    path.unlink()
+                run_files.delete(self.path, self.files)
                 self.files = []
             for path in self._damaged:
                 aside = free_name(path)
                 os.replace(path, aside)
                 self.files.append(aside.name)
             self._environment = environment
-            self._list(*_FIRST)
+            self._list(*run_files.FIRST)
         except OSError as error:
-            raise self._not_writable(error) from error
-
-    def _delete(self, names):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                (self.path / name).unlink()
+            raise not_writable(self.path, error) from error
 
     def _list(self, *names):
         """Have some files among those that ``settings.json`` lists, before they are written."""
         self.files = list(dict.fromkeys([*self.files, *names]))
         data = {} if self.data is None else {'data': self.data, 'data_fingerprint': self.data_fingerprint}
-        if self.cache is not None:
-            data['cache'] = self.cache
-        if self.standardization is not None:
-            data['standardization'] = dataclasses.asdict(self.standardization)
-        if self.tensorboard:
-            data['tensorboard'] = True
+        optional = {
+            'cache': self.cache, 'standardization': self.standardization and dataclasses.asdict(self.standardization),
+            'tensorboard': self.tensorboard or None}
         write_json(self.path / SETTINGS, {
             'task': self.task, 'preset': self.preset, **dataclasses.asdict(self.settings), **data,
-            **self._environment, 'files': self.files, **self.notes})
+            **{name: value for name, value in optional.items() if value is not None}, **self._environment,
+            'files': self.files, **self.notes})
 
     def file(self, name: str) -> pathlib.Path:
         """The path of a file that the run writes, by its path within the folder.
@@ -284,10 +227,6 @@ class RunFolder:
                 for name in now if now[name] != before.get(name))))
         return {**environment, 'versions': first, **({'went_on': went_on} if went_on else {})}, line
 
-    def _not_writable(self, error):
-        return UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
-            self.path, error.strerror))
-
     def figure(self, name: str) -> pathlib.Path:
         """The path of a picture that the run draws, as :meth:`file` has it."""
         return self.file('{}/{}'.format(FIGURES, name))
@@ -298,13 +237,10 @@ class RunFolder:
 
     def frames(self, last: int) -> list[pathlib.Path]:
         """The paths of the video's frames in order: one an interval up to an iteration, and that iteration's."""
-        interval = self.settings.figure_interval
+        interval, paths = self.settings.figure_interval, map((self.path / FRAMES).joinpath, frames_in(self.path))
         return [
-            path for path in self._all_frames()
+            path for path in paths
             if int(path.stem) == last or int(path.stem) < last and interval and int(path.stem) % interval == 0]
-
-    def _all_frames(self):
-        return [self.path / FRAMES / name for name in _frames_in(self.path)]
 
     def begin_log(self, state) -> int:
         """Leave of the log what a state has behind it, and begin an event file with that if the run writes one.
@@ -326,7 +262,7 @@ class RunFolder:
                 self.events.add_entry(entry)
             for path in self.frames(state.iteration):
                 self.events.add_frame(path)
-            self._delete(filter(_DELETABLE.fullmatch, earlier))
+            run_files.delete(self.path, earlier)
             self.files = [name for name in self.files if name not in earlier]
             self._list()
         return n
@@ -340,7 +276,7 @@ class RunFolder:
     def write_samples(self, x: numpy.ndarray, z: numpy.ndarray) -> None:
         """Write samples as the model has them and their z, (N, …) and (N, d): both float32, but points float64."""
         with open_atomically(self.file(SAMPLES)) as file:
-            write_arrays(file, {'x': self.outward(x.astype(numpy.float32)), 'z': z.astype(numpy.float32)})
+            write_arrays(file, {'x': self.units.outward(x.astype(numpy.float32)), 'z': z.astype(numpy.float32)})
 
     def drop_metrics_of_others(self, iterations: int) -> None:
         """Remove the metrics of earlier samples, which had another number of iterations behind them."""
@@ -424,11 +360,11 @@ def _open(request, task):
     if os.path.exists(path) and not path.is_dir():
         raise UsageError('{} is a file: give another folder to --out'.format(path))
     if request.resume:
-        if not any(os.path.lexists(path / name) for name in _FIRST[:-1]):
+        if not any(os.path.lexists(path / name) for name in run_files.FIRST[:-1]):
             raise UsageError('{} holds no run to resume: leave out --resume to start one'.format(path))
         return _resumed(request, task)
-    _check_new(path, request.overwrite)
-    keep_apart(path, task, request.data)
+    run_files.check_new(path, request.overwrite)
+    run_files.keep_apart(path, task, request.data)
     if request.tensorboard:
         event_file.require()
     if request.preset is None and task.preset_for:
@@ -448,67 +384,6 @@ def _open(request, task):
 def _cache_of(request):
     """The folder for a cache that was asked for, as a path that holds elsewhere too."""
     return request.cache if request.cache in (None, picture_cache.NONE) else os.path.abspath(request.cache)
-
-
-def keep_apart(out, task: tasks.Task | str | None, data, flag: str = '--out') -> None:
-    """Raise ``UsageError`` where what is written to a folder would lie among the data of a task, if that has a folder.
-
-    A folder of pictures is read with its sub-folders and those that links lead to, so what is written there would be
-    data from then on.  A name of no task of this package, or ``None``, is that of data of another kind.
-    """
-    if isinstance(task, str):
-        task = next((known for known in tasks.OF_THE_PACKAGE if known.name == task), None)
-    of_pictures = bool(task and task.data and task.data.of_pictures)
-    for folder in [] if not data else picture_folder.folders_of(pathlib.Path(data)) if of_pictures else [data]:
-        if (is_within(out, folder) and (of_pictures or is_within(folder, out))
-                or is_within(folder, pathlib.Path(out) / FIGURES)):
-            raise UsageError('{} lies in the folder of the data, {}, or holds it: give another folder to {}'.format(
-                out, folder, flag))
-
-
-def keep_out(out, run, flag: str = '--out') -> None:
-    """Raise ``UsageError`` where what is written to a path would lie in the folder of a run, or replace it."""
-    if is_within(out, run):
-        raise UsageError('{} lies in a run, {}: give another path to {}'.format(one_line(out), one_line(run), flag))
-
-
-def keep_out_of_run(out, flag: str = '--out') -> None:
-    """Raise ``UsageError`` where what is written to a folder would lie beside the files of a run there."""
-    if holds_run(out):
-        raise UsageError('{} holds a run: give another folder to {}'.format(one_line(out), flag))
-
-
-def _is_frame(name):
-    return re.fullmatch(r'\d{9}\.png', name) is not None
-
-
-def _frames_in(path):
-    """The names of a folder's frames in order, which is quicker than that of paths."""
-    try:
-        return sorted(filter(_is_frame, os.listdir(path / FRAMES)))
-    except OSError:
-        return []
-
-
-def holds_run(path) -> bool:
-    """Whether a folder has the settings of a run of this program."""
-    return bool(_listed(path))
-
-
-def _listed(path):
-    """The files that the run in a folder lists, none where there is no run; frames are one name."""
-    return listed(os.path.join(path, SETTINGS), _MARKS, _OF_EARLIER_VERSIONS)
-
-
-def _check_new(path, overwrite):
-    """Raise ``UsageError`` where a folder holds what a new run must not take the place of."""
-    ours = _listed(path)
-    if ours and not overwrite:
-        raise UsageError(
-            '{} holds a run: go on with it by --resume, start over by --overwrite, or give another --out'.format(path))
-    keep_theirs(path, _REPLACED, ours)
-    if FRAMES not in ours:
-        keep_theirs(path, ['{}/{}'.format(FRAMES, name) for name in _frames_in(path)])
 
 
 def _resumed(request, task):
@@ -539,18 +414,6 @@ def _resumed(request, task):
     return folder
 
 
-def _standardization_of(saved):
-    """The units that ``settings.json`` tells of, or ``None``; raises ``ValueError`` where they are none."""
-    told = saved.get('standardization')
-    if told is None:
-        return None
-    units = Standardization(*(tuple(map(float, told[name])) for name in ('mean', 'scale')))
-    are_finite = numpy.isfinite(units.mean + units.scale).all()
-    if len(units.mean) != len(units.scale) or not are_finite or min(units.scale) <= 0:
-        raise ValueError('{!r} is no standardization'.format(told))
-    return units
-
-
 def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
     """The folder of a run that was begun, as its ``settings.json`` describes it.
 
@@ -577,10 +440,12 @@ def read_run(path, cure: str, own: tasks.Task | None = None) -> RunFolder:
         types, preset = task.settings_type.types(), task.presets.get(saved['preset'])
         return RunFolder(
             path, saved['task'], saved['preset'], task.settings_type.of_json(saved), saved['device'], saved.get('data'),
-            saved.get('data_fingerprint'), saved.get('cache'), standardization=_standardization_of(saved),
+            saved.get('data_fingerprint'), saved.get('cache'),
+            standardization=Standardization.of_json(saved.get('standardization')),
             published=preset and preset.settings, tensorboard=saved.get('tensorboard') is True,
             files=[
-                name for name in _listed(path) if name in _FIRST or os.path.lexists(os.path.join(path, name))],
+                name for name in run_files.files_of(path)
+                if name in run_files.FIRST or os.path.lexists(os.path.join(path, name))],
             notes={name: saved[name] for name in saved if name not in types and name not in _KEYS})
     except UsageError as error:
         raise UsageError('{}: {}'.format(settings_path, error)) from error

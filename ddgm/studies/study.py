@@ -38,9 +38,9 @@ import ddgm
 from ddgm import presets
 from ddgm.data import mnist
 from ddgm.evaluation.tasks import build_models, find, open_task
-from ddgm.runs import run_folder, stop_signals, training_state
+from ddgm.runs import run_files, stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
-from ddgm.support.files import keep_theirs, open_atomically, write_json
+from ddgm.support.files import keep_theirs, not_writable, open_atomically, write_json
 from ddgm.support.tables import markdown, rounded
 
 KEEP_INTERVAL = 1_000  # iterations between two states that are kept for other studies
@@ -199,16 +199,15 @@ def carry_out(
     process was killed.  However it ends, no process goes on and finished runs stay.
     """
     for task, folder in data.items():
-        run_folder.keep_apart(out, task, folder)
-    run_folder.keep_out_of_run(out)
+        run_files.keep_apart(out, task, folder)
+    run_files.keep_out_of_run(out)
     keep_theirs(out, _shown_in(out), _shown_in(out) if any(map(_RESULT.search, _names_in(out))) else ())
     cases, iterations = _cases_to_measure(module, data, cases), iterations or module.ITERATIONS
     fingerprints = _fingerprints(module, data, cases)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError('{}: can\'t be written to ({}): give another folder to --out'.format(
-            out, error.strerror)) from error
+        raise not_writable(out, error) from error
     runs = {
         case: [run_of(module, case, seed, iterations, data, fingerprints, out) for seed in range(seeds)]
         for case in cases}

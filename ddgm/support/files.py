@@ -31,6 +31,7 @@ _INSTEAD = {
     rb'version https://git-lfs': 'a pointer of Git LFS: "git lfs pull" brings the file',
     rb'\S*/annex/objects/': 'a pointer of git-annex: "git annex get" brings the file',
     rb'\x1f\x8b': 'compressed, perhaps twice: unpack it by "gunzip"',
+    rb'\x80[\x02-\x05]': 'a pickle, which is not loaded; of CIFAR give the binary version',
     rb'PK\x03\x04|Rar!|7z\xbc\xaf|(?s:.{257})ustar': 'an archive: unpack it, if it holds what is wanted',
 }
 
@@ -133,6 +134,12 @@ def keep_theirs(
         if name not in ours and os.path.lexists(os.path.join(folder, name)):
             raise UsageError('{} holds {}, which is not known to be of this program: {}'.format(
                 one_line(folder), one_line(name), cure))
+
+
+def not_writable(
+        folder: str | os.PathLike, error: OSError, cure: str = 'give another folder to --out') -> UsageError:
+    """The line for a folder that the system refuses to write to."""
+    return UsageError('{}: can\'t be written to ({}): {}'.format(folder, error.strerror, cure))
 
 
 def listed(path: str | os.PathLike, marks: Iterable[str], unless_told: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy
 
 import ddgm
 from ddgm.evaluation import tasks
-from ddgm.runs import devices, run_folder, training_state
+from ddgm.runs import devices, run_files, run_folder, training_state
 from ddgm.runs.run_folder import RunFolder
 from ddgm.support.errors import UsageError, one_line
 from ddgm.support.files import read_json
@@ -49,13 +49,13 @@ def open_run(folder_or_name: str | os.PathLike, own: tasks.Task | None = None) -
     Raises ``UsageError`` where it is none, or of another task than the user's own.
     """
     path, is_name = pathlib.Path(folder_or_name), str(folder_or_name) in packaged.names()
-    if is_name and path.is_dir() and not (path / run_folder.SETTINGS).exists():
+    if is_name and path.is_dir() and not (path / run_files.SETTINGS).exists():
         raise UsageError('{} is a folder here that holds no run, and hides the model of this name: give {}'.format(
             path, packaged.FOLDER / path))
     if not path.is_dir():
         if not is_name:
-            raise UsageError('{}: neither the folder of a run nor a model of the package, of which there {}'.format(
-                one_line(path), 'are ' + ', '.join(packaged.names()) if packaged.names() else 'is none'))
+            raise UsageError('{}: neither the folder of a run nor a model of the package: {}'.format(
+                one_line(path), packaged.meant(str(path))))
         path = packaged.FOLDER / path
     if packaged.FOLDER in path.parents or (path / packaged.CHECKSUMS).exists():
         packaged.verify(path)
@@ -89,7 +89,7 @@ def load_run(run: RunFolder, own: tasks.Task | None = None, device: str | int | 
 def _finished(run, task):
     """Both models as the run has left them, or ``None``."""
     models = task.build_models(run.settings, numpy.random.default_rng(0))
-    return models if all(run.load(name, model, _CURE) for name, model in zip(run_folder.MODELS, models)) else None
+    return models if all(run.load(name, model, _CURE) for name, model in zip(run_files.MODELS, models)) else None
 
 
 def _of_snapshot(run, task):
@@ -114,7 +114,7 @@ def _of_snapshot(run, task):
 def _metrics_of(run):
     """What the run has found out by name; nothing where it has not come so far, or that can't be read."""
     with contextlib.suppress(ValueError):
-        metrics = read_json(run.path / run_folder.METRICS)
+        metrics = read_json(run.path / run_files.METRICS)
         return metrics if isinstance(metrics, dict) else {}
     return {}
 
@@ -135,7 +135,7 @@ def _telling_of_its_version(path):
     except UsageError as error:
         version = None
         with contextlib.suppress(ValueError, LookupError, TypeError):
-            version = read_json(path / run_folder.SETTINGS)['versions']['ddgm']
+            version = read_json(path / run_files.SETTINGS)['versions']['ddgm']
         if version in (None, ddgm.__version__):
             raise
         raise UsageError('{}; it is a run of ddgm {}, and this is {}'.format(

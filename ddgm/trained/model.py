@@ -8,6 +8,7 @@ import warnings
 import chainer
 import numpy
 
+from ddgm.data.standardization import Units
 from ddgm.evaluation import normalization, sampling
 from ddgm.evaluation.pixels import Form
 from ddgm.evaluation.tasks import Task
@@ -47,12 +48,14 @@ class Model:
             standardization=None, log_z: float | str | None = None, preset: str | None = None):
         self.task, self.settings, self.preset = task, settings, preset
         self.energy_model, self.generator = energy_model, generator
-        self.standardization = standardization
+        self.standardization, self._units = standardization, standardization or Units()
         self._log_z = log_z
         self._energy = sampling.energy_function(energy_model)
 
     def __repr__(self):
-        return 'Model of {}, preset {}'.format(self.task.name, self.task.told_preset(self.preset, self.settings))
+        preset = self.task.presets.get(self.preset)
+        return 'Model of {}, preset {}'.format(
+            self.task.name, self.settings.told_beside(self.preset, preset and preset.settings))
 
     def sample(self, n: int, seed: int = 0) -> numpy.ndarray:
         """n samples x = G(z), (n, …) float32; points in units of the user's are float64.
@@ -63,7 +66,7 @@ class Model:
         >>> model.sample(3).shape
         (3, 2)
         """
-        return self._drawn(n, seed, self._outward)
+        return self._drawn(n, seed, self._units.outward)
 
     def energy(self, x: numpy.ndarray) -> numpy.ndarray:
         """E(x) in nats, (N, …) to (N,) float64.
@@ -137,7 +140,7 @@ class Model:
             moved, step_size = refinement.refine(
                 self.energy_model, self._inward(x), self.settings, steps, step_size, proposals,
                 randomness.metric_generator(randomness.REFINEMENT, seed), tell, warn)
-        return self._outward(refinement.within(self.form.value_range, moved, tell)), step_size
+        return self._units.outward(refinement.within(self.form.value_range, moved, tell)), step_size
 
     def as_shown(self, x: numpy.ndarray) -> numpy.ndarray:
         """Samples as pictures take them: points (N, 2), or images (N, H, W) or (N, 3, H, W).
@@ -182,7 +185,7 @@ class Model:
             log_z = normalization.log_z(self._energy_of, self._drawn(_N_LOOKED_AT, 0))
         except ValueError as error:
             return str(error)
-        return log_z + self.standardization.log_volume if self.standardization else log_z
+        return log_z + self._units.log_volume
 
     def _inward(self, x):
         """What a user hands in, in the units of the models."""
@@ -196,10 +199,7 @@ class Model:
         if self.standardization is None:
             return self.form.conform(x)
         self.form.check(x)
-        return self.standardization.inward(x)
-
-    def _outward(self, x):
-        return self.standardization.outward(x) if self.standardization else x
+        return self._units.inward(x)
 
 
 def _check_whole(name, value, minimum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import pathlib
 
@@ -15,6 +16,13 @@ CHECKSUMS = 'SHA256SUMS'  # lines as sha256sum writes and checks them
 def names() -> list[str]:
     """What there is."""
     return sorted(path.parent.name for path in FOLDER.glob('*/' + CARD))
+
+
+def meant(name: str) -> str:
+    """What to do where somebody gave the name of none."""
+    close = difflib.get_close_matches(name.lower(), names(), 1)
+    return 'did you mean {}?'.format(*close) if close else (
+        'give one of ' + ', '.join(names()) if names() else 'there is none')
 
 
 def card_of(name: str) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 import numpy
 
 from ddgm.support.errors import UsageError, one_line, some
-from ddgm.support.files import read_arrays
+from ddgm.support.files import instead, read_arrays
 
 SUFFIXES = ('.npz', '.pt', '.pth', '.ckpt', '.bin', '.safetensors', '.hdf5', '.h5')
 _N_NAMED = 12  # of a file's parts
@@ -54,7 +54,7 @@ def find(
     Raises ``UsageError`` where that is not certain.
     """
     if not folder.exists():
-        raise UsageError('{}: there is no such file or folder'.format(folder))
+        raise UsageError('{}: {}'.format(folder, instead(folder) or 'there is no such file or folder'))
     if not folder.is_dir():
         return folder, name
     if name is not None:
@@ -63,7 +63,8 @@ def find(
             if found[0].is_file():
                 return found
         raise UsageError('{}: there is no such file: give one of {} to --{}'.format(folder / name, folder, stem))
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    found = [path for path in sorted(folder.iterdir())
+             if path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())]
     own = [path for path in found if path.stem == stem]
     own = own or [path for path in found if path.stem not in others]  # one file of both models
     if len(own) == 1:
@@ -108,7 +109,8 @@ def read(path: str | os.PathLike) -> dict[str, numpy.ndarray]:
     except UsageError:  # which is a ValueError
         raise
     except OSError as error:
-        raise UsageError('{}: can\'t be read ({})'.format(path, error.strerror or one_line(error))) from error
+        raise UsageError('{}: can\'t be read ({})'.format(
+            path, not os.path.exists(path) and instead(path) or error.strerror or one_line(error))) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise UsageError('{}: can\'t be read ({})'.format(path, one_line(error) or type(error).__name__)) from error
 
@@ -133,7 +135,7 @@ def _reader_of(path, head) -> Callable:
         return _read_hdf5
     if head[8:9] == b'{':
         return _read_safetensors
-    raise ValueError('it is of none of the formats {}'.format(', '.join(SUFFIXES)))
+    raise ValueError(instead(path) or 'it is of none of the formats {}'.format(', '.join(SUFFIXES)))
 
 
 def _refuse_program(kind, path):

@@ -12,14 +12,14 @@ import chainer
 import numpy
 
 from ddgm.evaluation import metrics, sampling, tasks
-from ddgm.runs import run_folder, training_state
+from ddgm.runs import run_files, run_folder, training_state
 from ddgm.runs.command_line import Request
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError, one_line, printable
-from ddgm.support.files import is_within, keep_theirs, open_atomically, write_arrays
+from ddgm.support.files import is_within, keep_theirs, not_writable, open_atomically, write_arrays
 from ddgm.weights import checkpoints, pytorch_names
 
-_STEMS = [os.path.splitext(name)[0] for name in run_folder.MODELS]
+_STEMS = [os.path.splitext(name)[0] for name in run_files.MODELS]
 
 
 def export_weights(run: str, directory: pathlib.Path) -> None:
@@ -29,22 +29,21 @@ def export_weights(run: str, directory: pathlib.Path) -> None:
     in the run.
     """
     folder = run_folder.read_run(run, 'give the folder of a run')
-    run_folder.keep_out(directory, run, 'DIR')
-    run_folder.keep_out_of_run(directory, 'DIR')
-    keep_theirs(directory, run_folder.MODELS, cure='give another folder to DIR')
+    run_files.keep_out(directory, run, 'DIR')
+    run_files.keep_out_of_run(directory, 'DIR')
+    keep_theirs(directory, run_files.MODELS, cure='give another folder to DIR')
     models = tasks.build_models(folder.task, folder.settings, numpy.random.default_rng(0))
-    for name, model in zip(run_folder.MODELS, models):
+    for name, model in zip(run_files.MODELS, models):
         if not folder.load(name, model, 'repeat the run'):
             raise UsageError('{} has no {}: let the run come to its end first'.format(folder.path, name))
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, model in zip(run_folder.MODELS, models):
+        for name, model in zip(run_files.MODELS, models):
             with open_atomically(directory / name) as file:
                 write_arrays(file, pytorch_names.export(model))
             print(printable(directory / name))
     except OSError as error:
-        raise UsageError('{}: can\'t be written to ({}): give another folder'.format(
-            directory, error.strerror)) from error
+        raise not_writable(directory, error, 'give another folder') from error
 
 
 def import_weights(
@@ -61,11 +60,11 @@ def import_weights(
     in one of these.
     """
     like = run_folder.read_run(like, 'give the folder of a run to --like')
-    if (run_folder.holds_run(out) or any(os.path.lexists(os.path.join(out, name)) for name in run_folder.MODELS)
+    if (run_files.holds_run(out) or any(os.path.lexists(os.path.join(out, name)) for name in run_files.MODELS)
             or os.path.isfile(out) or is_within(out, source) and is_within(source, out)):
         raise UsageError('{} is the input or a file, or holds a run or weights: give another folder to OUT'.format(out))
     _keep_out_of_runs(out, like.path, source, source.parent)
-    run_folder.keep_apart(out, like.task, like.data, flag='OUT')
+    run_files.keep_apart(out, like.task, like.data, flag='OUT')
     folder = run_folder.open_run(Request(
         task=like.task, out=out, preset=like.preset, data=like.data, changes=dataclasses.asdict(like.settings)))
     folder.check_data(like.data_fingerprint)
@@ -78,7 +77,7 @@ def import_weights(
         folder.prepare(training_state.environment(chainer.get_device(folder.device)))
         folder.log.keep(0)
         folder.save_snapshot(state)
-        for name, model in zip(run_folder.MODELS, models):
+        for name, model in zip(run_files.MODELS, models):
             folder.save(name, model)
         z = models[1].draw_latent(metrics.N_SCORED, randomness.metric_generator(randomness.SCORED_Z))
         folder.write_samples(sampling.sample(models[1], z), z)
@@ -134,8 +133,8 @@ def sample_weights(source: pathlib.Path, out: pathlib.Path, network: str, name: 
 def _keep_out_of_runs(out, *folders):
     """Raise ``UsageError`` where a path lies in one of these, and that is a run."""
     for folder in folders:
-        if run_folder.holds_run(folder):
-            run_folder.keep_out(out, folder, 'OUT')
+        if run_files.holds_run(folder):
+            run_files.keep_out(out, folder, 'OUT')
 
 
 def _load(model, source, stem, name, eps):

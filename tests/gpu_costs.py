@@ -68,7 +68,8 @@ def launches(name, call, arguments, result):
         return []
     owner = type(arguments[0]).__name__ if call.__name__ == '__call__' else ''
     if owner == 'ElementwiseKernel':
-        return [Launch('elementwise', name, moved)]
+        only_written = all(raw for raw, _, _ in arguments[0].declaration.outputs)  # and given
+        return [Launch('elementwise', name, n_bytes(*given) if only_written else moved)]
     if owner == 'ReductionKernel':
         return [Launch('reductions', name, moved)]
     in_place = name.startswith('__i') and name != '__invert__'

@@ -22,7 +22,7 @@ from ddgm.beyond_the_paper.energy_penalty import mean_square
 from ddgm.fast import functions, links as fast_links, noise
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
 from ddgm.fast.gradients import gradients
-from ddgm.fast.kernels import cuda_kernels, normalization_on_cpu
+from ddgm.fast.kernels import cuda_convolution, cuda_kernels, normalization_on_cpu
 from ddgm.fast.kernels.convolution_on_cpu import Im2col, Winograd
 from ddgm.fast.links import batch_normalization
 
@@ -168,6 +168,10 @@ def by_scheme(scheme, function, **options):
     return call
 
 
+KERNELS_OF = {Im2col: {'windows', 'windows_transposed'}, Winograd: {
+    name + transposed for name in ('differences', 'sums', 'kernel_sums') for transposed in ('', '_transposed')}}
+
+
 def convolution_cases(rng):
     """How they are computed; stride, padding, kernel: the published ones first."""
     result = {}
@@ -184,10 +188,11 @@ def convolution_cases(rng):
                  (rng.normal(size=(2, 4, *size)), W, b[:3]), {'outsize': (7, 6)})):
             result['{} {} {}{}{}'.format(name, scheme.__name__, stride, pad, ksize)] = Case(
                 by_scheme(scheme, function, **options, **changes), tuple(map(numpy.ascontiguousarray, inputs)),
-                functools.partial(in_chainer, **options, **changes))
+                functools.partial(in_chainer, **options, **changes), kernels=KERNELS_OF[scheme])
     x, W = rng.normal(size=(2, 3, 8, 8)), rng.normal(size=(4, 3, 4, 4))
     result['convolution without b'] = Case(
-        functools.partial(convolution_2d, stride=2), (x, W), functools.partial(F.convolution_2d, stride=2))
+        functools.partial(convolution_2d, stride=2), (x, W), functools.partial(F.convolution_2d, stride=2),
+        kernels=KERNELS_OF[Im2col])
     return result
 
 
@@ -203,12 +208,13 @@ every_function = pytest.mark.parametrize('name', CASES)
 @contextlib.contextmanager
 def kernels_used():
     """A context whose value is the set of names of the kernels used in it."""
-    names, call = set(), cuda_kernels.Kernel.__call__
-
-    def noted(kernel, *arguments):
-        names.add(kernel.name)
-        return call(kernel, *arguments)
-    with unittest.mock.patch.object(cuda_kernels.Kernel, '__call__', noted):
+    names = set()
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (cuda_kernels.Kernel, cuda_convolution.Kernel):
+            def noted(kernel, *arguments, call=kind.__call__, **options):
+                names.add(kernel.name)
+                return call(kernel, *arguments, **options)
+            patch.setattr(kind, '__call__', noted)
         yield names
 
 

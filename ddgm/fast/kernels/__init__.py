@@ -12,6 +12,8 @@ function returns it last, and the gradient takes it.
 ``running_statistics``                      means and variances of batches into the running ones
 ``add_noise``, ``dropout``                  x and 16 random bits for each of its numbers to the result, kept
 ``sum_of_rows``, ``sums_of_channels``       (N, units) to (units,); (N, C, H, W) to (C,)
+``channels_first``                          images (N, C, H, W) as a contiguous (C, H, W, N)
+``joined``                                  two batches one after the other, images as convolutions take them
 ``convolution_scheme``                      how convolutions of a geometry are computed
 ``clipping_rate``                           gradients and the largest norm to what they are multiplied with
 ``adam``, ``adagrad``                       a part of all parameters and states, in place

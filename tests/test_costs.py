@@ -33,11 +33,11 @@ FOLDERS = tuple(os.path.dirname(package.__file__) + os.sep for package in (ddgm,
 
 
 def draw_digits(n, rng):
-    return (rng.random((n, 784)) < 0.2).astype(numpy.float32)
+    return numpy.uint8(255) * (rng.random((n, 784)) < 0.2)
 
 
 def draw_images(n, rng):
-    return rng.random((n, 3, 64, 64), dtype=numpy.float32)
+    return rng.integers(256, size=(n, 3, 64, 64), dtype=numpy.uint8)
 
 
 # By task: what its published preset is changed by, and its data.

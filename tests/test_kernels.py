@@ -23,7 +23,9 @@ MODULES = {
     for module in (cuda_kernels, cuda_convolution)}
 DECLARED = {name: kernel for kernels in MODULES.values() for name, kernel in kernels.items()}
 TYPES = {'float': numpy.float32, 'double': numpy.float64}
-OTHER_TYPES = {'uint16': 'unsigned short', 'int32': 'int', 'int64': 'long long', 'float64': 'double'}
+OTHER_TYPES = {
+    'uint8': 'unsigned char', 'uint16': 'unsigned short', 'int32': 'int', 'int64': 'long long', 'float32': 'float',
+    'float64': 'double'}
 
 FUNCTION = '''
 extern "C" __global__ void {kernel}_{T}(long n_, {arguments}) {{
@@ -97,5 +99,6 @@ def test_none_is_forgotten():
         for name, kernel in kernels.items():
             assert kernel.name == name
             assert re.search(r'\b{}\.{}\b'.format(module, name), text), name
-    compared = set().union(*(case.kernels for case in CASES.values()), UPDATES, {'running_statistics', 'clipping_rate'})
+    compared = set().union(
+        *(case.kernels for case in CASES.values()), UPDATES, {'running_statistics', 'clipping_rate', 'from_levels'})
     assert compared == set(DECLARED)

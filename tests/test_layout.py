@@ -59,3 +59,12 @@ def test_sums_of_channels(x, device):
         numpy.testing.assert_allclose(chainer.cuda.to_cpu(sums), other.sum(axis=(0, 2, 3)), rtol=1e-6)
         numpy.testing.assert_allclose(
             products, (exact * other).sum(axis=(0, 2, 3)), atol=1e-6 * max(1.0, abs(exact * other).sum() / 3))
+
+
+@pytest.mark.parametrize('shape', [(2, 8, 4, 4), (4, 64)])
+def test_levels(shape, device, rng):
+    """All 256 levels as NumPy divides them, to the last bit; images may lie as convolutions take them."""
+    levels = rng.permutation(256).astype(numpy.uint8).reshape(shape)
+    x = kernels.inputs_on(device, levels)
+    assert x.dtype == numpy.float32
+    numpy.testing.assert_array_equal(chainer.cuda.to_cpu(x), levels / numpy.float32(255))

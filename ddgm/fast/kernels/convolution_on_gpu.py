@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy
 from chainer import backend
 
 from ddgm.fast.kernels import convolution_on_cpu, cuda_convolution
@@ -29,6 +30,14 @@ def joined(x, others):
     both[:n] = x
     both[n:] = others
     return both
+
+
+def from_levels(x):
+    """Levels of 0…255, uint8, as float32 in 0…1; of images, as convolutions take them."""
+    levels = x.transpose(1, 2, 3, 0) if x.ndim == 4 else x
+    result = backend.get_array_module(x).empty(levels.shape, dtype=numpy.float32)
+    cuda_convolution.from_levels(levels, result, size=x.size)
+    return result.transpose(3, 0, 1, 2) if x.ndim == 4 else result
 
 
 def sums_of_channels(x):

@@ -22,7 +22,7 @@ __device__ inline int last_axis(ptrdiff_t &place, int n) {
 
 
 class Kernel(cuda_kernels.Kernel):
-    """One whose arrays are contiguous and ``raw``: ``size`` threads read and write whatever places they like."""
+    """One whose arrays are ``raw``: ``size`` threads read and write whatever places they like, in C order."""
 
     __slots__ = ()
 
@@ -31,6 +31,11 @@ class Kernel(cuda_kernels.Kernel):
         return cuda.elementwise(
             self.in_params, self.out_params, self.operation, 'ddgm_' + self.name, preamble=PREAMBLE)(
                 *arguments, size=size)
+
+
+# ---- pixels
+
+from_levels = Kernel('from_levels', 'raw uint8 levels', 'raw float32 x', 'x[i] = levels[i] / 255.0f')
 
 
 # ---- windows, (channels, ksize, ksize, rows, columns, N)

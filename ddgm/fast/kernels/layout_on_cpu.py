@@ -56,3 +56,8 @@ def joined(x: numpy.ndarray, others: numpy.ndarray) -> numpy.ndarray:
     if x.ndim != 4:
         return numpy.concatenate([x, others])
     return numpy.concatenate([channels_first(x), channels_first(others)], axis=3).transpose(3, 0, 1, 2)
+
+
+def from_levels(x: numpy.ndarray) -> numpy.ndarray:
+    """Levels of 0…255, uint8, as float32 in 0…1."""
+    return x.astype(numpy.float32) / 255

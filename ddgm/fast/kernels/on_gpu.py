@@ -14,6 +14,7 @@ from ddgm.fast.kernels import cuda_kernels, on_cpu
 from ddgm.fast.kernels.convolution_on_gpu import (  # noqa: F401
     channels_first,
     convolution_scheme,
+    from_levels,
     joined,
     sums_of_channels,
 )

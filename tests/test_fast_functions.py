@@ -22,7 +22,7 @@ from ddgm.beyond_the_paper.energy_penalty import mean_square
 from ddgm.fast import functions, links as fast_links, noise
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
 from ddgm.fast.gradients import gradients
-from ddgm.fast.kernels import cuda_convolution, cuda_kernels, normalization_on_cpu
+from ddgm.fast.kernels import cuda_kernels, normalization_on_cpu
 from ddgm.fast.kernels.convolution_on_cpu import Im2col, Winograd
 from ddgm.fast.links import batch_normalization
 
@@ -208,13 +208,12 @@ every_function = pytest.mark.parametrize('name', CASES)
 @contextlib.contextmanager
 def kernels_used():
     """A context whose value is the set of names of the kernels used in it."""
-    names = set()
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in (cuda_kernels.Kernel, cuda_convolution.Kernel):
-            def noted(kernel, *arguments, call=kind.__call__, **options):
-                names.add(kernel.name)
-                return call(kernel, *arguments, **options)
-            patch.setattr(kind, '__call__', noted)
+    names, call = set(), cuda_kernels.Kernel.__call__
+
+    def noted(kernel, *arguments, **options):
+        names.add(kernel.name)
+        return call(kernel, *arguments, **options)
+    with unittest.mock.patch.object(cuda_kernels.Kernel, '__call__', noted):
         yield names
 
 

@@ -45,7 +45,7 @@ def parameters_of(declaration):
 
 def source():
     """A translation unit of all kernels for both number types, each a plain function, as CuPy would write it."""
-    parts = [cuda_convolution.PREAMBLE]
+    parts = list({kernel.preamble for kernel in DECLARED.values()})
     for name, kernel in DECLARED.items():
         for T in TYPES:
             arguments, numbers = [], []
@@ -89,6 +89,18 @@ def test_updates(name, gradient_norm, gpu, rng):
     with kernels_used() as used:
         optimizer.update(lambda: chainer.functions.sum(link(gpu.xp.ones((2, 3), dtype=numpy.float32))))
     assert used == ({name, 'clipping_rate'} if gradient_norm else {name})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('n', [1, 7, 2 ** 31 - 1])
+def test_places_may_pass_32_bits(n, gpu):
+    kernel = cuda_kernels.Kernel('places', 'raw int64 places, int32 length', 'raw int64 found', '''
+        ptrdiff_t place = places[i];
+        found[2 * i + 1] = last_axis(place, length);
+        found[2 * i] = place''', cuda_convolution.PREAMBLE)
+    places = numpy.array([0, 6, 7, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 6, 3 * 2 ** 40 + 5])
+    found = kernel(gpu.send(places), n, gpu.xp.empty((len(places), 2), dtype=numpy.int64), size=len(places))
+    numpy.testing.assert_array_equal(found.get().T, divmod(places, n))
 
 
 def test_none_is_forgotten():

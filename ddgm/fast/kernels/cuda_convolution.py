@@ -5,9 +5,9 @@ the last axis is that of the images, or of W's channels, so that neighbouring th
 numbers.  Sums are gathered by the thread of their result, in the order of the CPU, to the same bits.
 """
 
-from chainer.backends import cuda
+import functools
 
-from ddgm.fast.kernels import cuda_kernels
+from ddgm.fast.kernels.cuda_kernels import Kernel
 
 # An array may have more than 2³¹ numbers, an axis has less.  Division of 64 bits takes several times that of 32.
 PREAMBLE = '''
@@ -19,28 +19,17 @@ __device__ inline int last_axis(ptrdiff_t &place, int n) {
     return result;
 }
 '''
-
-
-class Kernel(cuda_kernels.Kernel):
-    """One whose arrays are ``raw``: ``size`` threads read and write whatever places they like, in C order."""
-
-    __slots__ = ()
-
-    def __call__(self, *arguments, size):
-        """The array of the result, which is the last argument."""
-        return cuda.elementwise(
-            self.in_params, self.out_params, self.operation, 'ddgm_' + self.name, preamble=PREAMBLE)(
-                *arguments, size=size)
+_kernel = functools.partial(Kernel, preamble=PREAMBLE)  # whose arrays are raw
 
 
 # ---- pixels
 
-from_levels = Kernel('from_levels', 'raw uint8 levels', 'raw float32 x', 'x[i] = levels[i] / 255.0f')
+from_levels = _kernel('from_levels', 'raw uint8 levels', 'raw float32 x', 'x[i] = levels[i] / 255.0f')
 
 
 # ---- windows, (channels, ksize, ksize, rows, columns, N)
 
-windows = Kernel(
+windows = _kernel(
     'windows',
     'raw T x, int32 ksize, int32 stride, int32 pad, int32 height, int32 width, int32 rows, int32 columns, '
     'int32 n_images', 'raw T windows', '''
@@ -55,7 +44,7 @@ windows = Kernel(
                 inside ? x[((c * height + h) * width + w) * n_images + k] : T(0);
         }
     }''')
-windows_transposed = Kernel(
+windows_transposed = _kernel(
     'windows_transposed',
     'raw T windows, raw T b, int32 biased, int32 ksize, int32 stride, int32 pad, int32 height, int32 width, '
     'int32 rows, int32 columns, int32 n_images', 'raw T x', '''
@@ -74,7 +63,7 @@ windows_transposed = Kernel(
 
 # ---- minimal filtering: the 9 parts i, j of a tile by one thread, as x[2t], x[2t+1], x[2t+2] are rows and columns
 
-differences = Kernel(
+differences = _kernel(
     'differences',
     'raw T x, int32 pad, int32 channels, int32 height, int32 width, int32 rows, int32 columns, int32 n_images, '
     'int64 size', 'raw T D', '''
@@ -99,7 +88,7 @@ differences = Kernel(
     }''')
 # A thread has the pixels [2t], [2t+1] of rows and of columns, so there is one tile more than D has; [2t] is the last of
 # the tile before, too.
-differences_transposed = Kernel(
+differences_transposed = _kernel(
     'differences_transposed',
     'raw T D, raw T b, int32 biased, int32 pad, int32 channels, int32 height, int32 width, int32 rows, int32 columns, '
     'int32 n_images', 'raw T x', '''
@@ -126,7 +115,7 @@ differences_transposed = Kernel(
                 x[((c * height + h) * width + w) * n_images + k] = biased ? pair[e] + b[c] : pair[e];
         }
     }''')
-sums = Kernel(
+sums = _kernel(
     'sums',
     'raw T M, raw T b, int32 biased, int32 height, int32 width, int32 rows, int32 columns, int32 n_images, int64 size',
     'raw T y', '''
@@ -142,7 +131,7 @@ sums = Kernel(
                 y[((o * height + 2 * t + row) * width + 2 * s + column) * n_images + k] = biased ? sum + b[o] : sum;
         }
     }''')
-sums_transposed = Kernel(
+sums_transposed = _kernel(
     'sums_transposed',
     'raw T y, int32 height, int32 width, int32 rows, int32 columns, int32 n_images, int64 size', 'raw T M', '''
     ptrdiff_t o = i;
@@ -165,7 +154,7 @@ sums_transposed = Kernel(
     }''')
 
 # Kernels (O, C, 4, 4) and G, (i·j, O, p·q·C) or, for the product of its transpose, (i·j, p·q·C, O): steps say which.
-kernel_sums = Kernel(
+kernel_sums = _kernel(
     'kernel_sums',
     'raw T W, int32 n_inner, int64 outer_of_W, int64 inner_of_W, int64 outer_of_G, int64 parity_of_G, int64 size',
     'raw T G', '''
@@ -186,7 +175,7 @@ kernel_sums = Kernel(
             G[(3 * j + 2) * size + pq * parity_of_G + place] = rows[j][1];
         }
     }''')
-kernel_sums_transposed = Kernel(
+kernel_sums_transposed = _kernel(
     'kernel_sums_transposed', 'raw T G, int32 channels, int64 size', 'raw T W', '''
     ptrdiff_t o = i;
     int c = last_axis(o, channels);

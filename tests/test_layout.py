@@ -37,6 +37,8 @@ def test_joined(x, device):
     both = joined(device.send(x), device.send(as_convolutions_lie(x + 1)))
     assert both.transpose(1, 2, 3, 0).flags.c_contiguous
     numpy.testing.assert_array_equal(chainer.cuda.to_cpu(both), numpy.concatenate([x, x + 1]))
+    both = joined(device.send(x), device.send(x.astype(numpy.float64)))
+    assert both.dtype == numpy.float64
     points = x[:, :, 0, 0]
     both = joined(device.send(points), device.send(points))
     numpy.testing.assert_array_equal(chainer.cuda.to_cpu(both), numpy.concatenate([points, points]))

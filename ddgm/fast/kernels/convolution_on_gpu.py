@@ -1,7 +1,8 @@
 """The two ways of :mod:`ddgm.fast.kernels.convolution_on_cpu` for a GPU: matrix products, and kernels before and after.
 
 A product takes three or four launches: its operands are gathered into the order in memory that cuBLAS takes, and its
-bias is added where the result is gathered.  What is prepared is new memory, which CuPy keeps at hand by itself.
+bias is added where the result is gathered.  What is prepared is new memory, which CuPy keeps at hand by itself.  Of the
+classes for a CPU these take over what they know of their geometry.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def joined(x, others):
     xp = backend.get_array_module(x)
     if x.ndim != 4:
         return xp.concatenate([x, others])
-    n = len(x)
-    both = xp.empty((*x.shape[1:], n + len(others)), dtype=x.dtype).transpose(3, 0, 1, 2)
+    n, dtype = len(x), numpy.promote_types(x.dtype, others.dtype)
+    both = xp.empty((*x.shape[1:], n + len(others)), dtype=dtype).transpose(3, 0, 1, 2)
     both[:n] = x
     both[n:] = others
     return both

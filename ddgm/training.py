@@ -13,7 +13,7 @@ import numpy
 
 from ddgm import objectives
 from ddgm.fast import optimizers
-from ddgm.fast.kernels import inputs_on
+from ddgm.fast.kernels import as_numbers
 
 # The iteration whose generator draws what exists before the first one: the weights and the starting batch.
 START = 0
@@ -69,7 +69,7 @@ def start_from_batch(model: chainer.Link, inputs: numpy.ndarray, rng: numpy.rand
     ``rng`` is the source of the model's noise.
     """
     with chainer.no_backprop_mode(), chainer.using_config('noise_generator', rng):
-        model(inputs_on(model.device, inputs))
+        model(as_numbers(model.device.send(inputs)))
 
 
 def start_models(energy_model, generative_model, draw_data: Callable, n: int, rng: numpy.random.Generator) -> None:
@@ -202,7 +202,7 @@ def train(
         return device.send(strategy.shard_of(generative_model.draw_latent(batchsize, rng)))
 
     def draw_phases(rng):
-        x_positive = inputs_on(device, strategy.shard_of(draw_data(batchsize, rng)))
+        x_positive = as_numbers(device.send(strategy.shard_of(draw_data(batchsize, rng))))
         with chainer.no_backprop_mode():
             x_negative = generative_model(draw_latent(rng)).array
         return x_positive, refine(energy_model, x_negative, rng) if refine else x_negative

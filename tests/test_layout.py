@@ -67,6 +67,6 @@ def test_sums_of_channels(x, device):
 def test_levels(shape, device, rng):
     """All 256 levels as NumPy divides them, to the last bit; images may lie as convolutions take them."""
     levels = rng.permutation(256).astype(numpy.uint8).reshape(shape)
-    x = kernels.inputs_on(device, levels)
+    x = kernels.as_numbers(device.send(levels))
     assert x.dtype == numpy.float32
     numpy.testing.assert_array_equal(chainer.cuda.to_cpu(x), levels / numpy.float32(255))

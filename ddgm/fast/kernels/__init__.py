@@ -32,7 +32,6 @@ def of(array):
     return on_cpu if isinstance(array, numpy.ndarray) else on_gpu
 
 
-def inputs_on(device, x):
-    """A model's inputs (N, …), NumPy's, on its device; levels of 0…255, uint8, are sent as such: float32 in 0…1."""
-    x = device.send(x)
+def as_numbers(x):
+    """A model's inputs (N, …) where it takes them: levels of 0…255, uint8, become float32 in 0…1."""
     return of(x).from_levels(x) if x.dtype == numpy.uint8 else x

@@ -13,6 +13,7 @@ import numpy
 
 from ddgm import objectives
 from ddgm.fast import optimizers
+from ddgm.fast.kernels import as_numbers
 
 # The iteration whose generator draws what exists before the first one: the weights and the starting batch.
 START = 0
@@ -68,7 +69,7 @@ def start_from_batch(model: chainer.Link, inputs: numpy.ndarray, rng: numpy.rand
     ``rng`` is the source of the model's noise.
     """
     with chainer.no_backprop_mode(), chainer.using_config('noise_generator', rng):
-        model(model.device.send(inputs))
+        model(as_numbers(model.device.send(inputs)))
 
 
 def start_models(energy_model, generative_model, draw_data: Callable, n: int, rng: numpy.random.Generator) -> None:
@@ -156,7 +157,8 @@ def train(
 
     Args:
         energy_optimizer, generator_optimizer: Chainer optimizers, set up with the two models.
-        draw_data: Called as ``draw_data(n, rng)``; returns n data points as a float32 NumPy array, (n, …).
+        draw_data: Called as ``draw_data(n, rng)``; returns n data points as a float32 NumPy array, (n, …), or pictures'
+            levels of 0…255, uint8, which the models are given as float32 in 0…1.
         batchsize: Size of x⁺ and of x⁻.
         seed: With the iteration, the source of every random number.  Weights are there before: Chainer's initializers
             draw them from NumPy's global generator, unless they are given an ``rng``.
@@ -200,7 +202,7 @@ def train(
         return device.send(strategy.shard_of(generative_model.draw_latent(batchsize, rng)))
 
     def draw_phases(rng):
-        x_positive = device.send(strategy.shard_of(draw_data(batchsize, rng)))
+        x_positive = as_numbers(device.send(strategy.shard_of(draw_data(batchsize, rng))))
         with chainer.no_backprop_mode():
             x_negative = generative_model(draw_latent(rng)).array
         return x_positive, refine(energy_model, x_negative, rng) if refine else x_negative

@@ -56,6 +56,8 @@ def launches(name, call, arguments, result):
     if name in (*_watch.PRODUCTS, 'vdot'):
         return list(launches_of_product(name, given, made[0]))
     owner = type(arguments[0]).__name__ if call.__name__ == '__call__' else ''
+    if owner == 'ElementwiseKernel' and all(raw for raw, _, _ in arguments[0].declaration.outputs):
+        moved -= n_bytes(*made)  # which are given to be written, not read
     in_place = name.startswith('__i') and name != '__invert__'
     if in_place or owner in ('ElementwiseKernel', 'ufunc'):  # arguments that overlap with results are copied
         return [Launch('elementwise', name, moved)] + [Launch('copies', name, 2 * x.nbytes) for x in given if any(

@@ -34,11 +34,11 @@ FOLDERS = tuple(os.path.dirname(package.__file__) + os.sep for package in (ddgm,
 
 
 def draw_digits(n, rng):
-    return (rng.random((n, 784)) < 0.2).astype(numpy.float32)
+    return numpy.uint8(255) * (rng.random((n, 784)) < 0.2)
 
 
 def draw_images(n, rng):
-    return rng.random((n, 3, 64, 64), dtype=numpy.float32)
+    return rng.integers(256, size=(n, 3, 64, 64), dtype=numpy.uint8)
 
 
 # By task: what its published preset is changed by, and its data.
@@ -193,8 +193,8 @@ def test_costs_of_an_iteration(task):
 GPU_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise drawn on the host', 'reads'
 GPU_LIMITS = {  # the aims are 120, 120 and 300 launches, 8 GB for images, 2 transfers, and no noise or read
     'gaussian_mixture': (204, 11.95e6, 9, 0, 0),
-    'mnist': (216, 238.2e6, 15, 1.35e6, 0),
-    'images': (1018, 29.5e9, 38, 56.63e6, 0),
+    'mnist': (217, 238.7e6, 15, 1.35e6, 0),
+    'images': (512, 15.65e9, 15, 56.63e6, 0),
 }
 
 
@@ -257,7 +257,7 @@ def test_a_step_as_it_is_written_calls_nine_files_and_kernels():
 def test_a_fast_step_calls_few_more():
     more = files_of_a_step(strategy.Fast()) - files_of_a_step(None)
     assert more <= {
-        'fast/strategy.py', 'fast/replay.py', 'fast/gradients.py', 'fast/layout.py', 'fast/sharding.py'}
+        'fast/strategy.py', 'fast/replay.py', 'fast/gradients.py', 'fast/kernels/layout_on_cpu.py', 'fast/sharding.py'}
 
 
 # ---- every limit is there for an optimization: without it the limit is passed

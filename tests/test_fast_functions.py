@@ -168,6 +168,10 @@ def by_scheme(scheme, function, **options):
     return call
 
 
+KERNELS_OF = {Im2col: {'windows', 'windows_transposed'}, Winograd: {
+    name + transposed for name in ('differences', 'sums', 'kernel_sums') for transposed in ('', '_transposed')}}
+
+
 def convolution_cases(rng):
     """How they are computed; stride, padding, kernel: the published ones first."""
     result = {}
@@ -184,10 +188,11 @@ def convolution_cases(rng):
                  (rng.normal(size=(2, 4, *size)), W, b[:3]), {'outsize': (7, 6)})):
             result['{} {} {}{}{}'.format(name, scheme.__name__, stride, pad, ksize)] = Case(
                 by_scheme(scheme, function, **options, **changes), tuple(map(numpy.ascontiguousarray, inputs)),
-                functools.partial(in_chainer, **options, **changes))
+                functools.partial(in_chainer, **options, **changes), kernels=KERNELS_OF[scheme])
     x, W = rng.normal(size=(2, 3, 8, 8)), rng.normal(size=(4, 3, 4, 4))
     result['convolution without b'] = Case(
-        functools.partial(convolution_2d, stride=2), (x, W), functools.partial(F.convolution_2d, stride=2))
+        functools.partial(convolution_2d, stride=2), (x, W), functools.partial(F.convolution_2d, stride=2),
+        kernels=KERNELS_OF[Im2col])
     return result
 
 
@@ -205,9 +210,9 @@ def kernels_used():
     """A context whose value is the set of names of the kernels used in it."""
     names, call = set(), cuda_kernels.Kernel.__call__
 
-    def noted(kernel, *arguments):
+    def noted(kernel, *arguments, **options):
         names.add(kernel.name)
-        return call(kernel, *arguments)
+        return call(kernel, *arguments, **options)
     with unittest.mock.patch.object(cuda_kernels.Kernel, '__call__', noted):
         yield names
 

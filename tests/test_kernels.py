@@ -15,16 +15,22 @@ from conftest import ROOT
 from test_fast_functions import CASES, kernels_used
 
 from ddgm.fast import optimizers
-from ddgm.fast.kernels import cuda_kernels
+from ddgm.fast.kernels import cuda_convolution, cuda_kernels
 
-DECLARED = {name: kernel for name, kernel in vars(cuda_kernels).items() if isinstance(kernel, cuda_kernels.Kernel)}
+MODULES = {
+    module.__name__.rpartition('.')[2]: {
+        name: kernel for name, kernel in vars(module).items() if isinstance(kernel, cuda_kernels.Kernel)}
+    for module in (cuda_kernels, cuda_convolution)}
+DECLARED = {name: kernel for kernels in MODULES.values() for name, kernel in kernels.items()}
 TYPES = {'float': numpy.float32, 'double': numpy.float64}
-OTHER_TYPES = {'uint16': 'unsigned short', 'float64': 'double'}
+OTHER_TYPES = {
+    'uint8': 'unsigned char', 'uint16': 'unsigned short', 'int32': 'int', 'int64': 'long long', 'float32': 'float',
+    'float64': 'double'}
 
 FUNCTION = '''
 extern "C" __global__ void {kernel}_{T}(long n_, {arguments}) {{
     using T = {T};
-    for (long i_ = blockIdx.x * blockDim.x + threadIdx.x; i_ < n_; i_ += gridDim.x * blockDim.x) {{
+    for (ptrdiff_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n_; i += gridDim.x * blockDim.x) {{
         {numbers}
         {operation};
     }}
@@ -39,7 +45,7 @@ def parameters_of(declaration):
 
 def source():
     """A translation unit of all kernels for both number types, each a plain function, as CuPy would write it."""
-    parts = []
+    parts = list({kernel.preamble for kernel in DECLARED.values()})
     for name, kernel in DECLARED.items():
         for T in TYPES:
             arguments, numbers = [], []
@@ -48,7 +54,7 @@ def source():
                     c_type = constant + OTHER_TYPES.get(kind, T)
                     arguments.append('{} *{}{}'.format(c_type, parameter, '' if raw else '_'))
                     if not raw:
-                        numbers.append('{0} &{1} = {1}_[i_];'.format(c_type, parameter))
+                        numbers.append('{0} &{1} = {1}_[i];'.format(c_type, parameter))
             parts.append(FUNCTION.format(
                 kernel=name, T=T, arguments=', '.join(arguments), numbers=' '.join(numbers),
                 operation=kernel.operation))
@@ -85,12 +91,26 @@ def test_updates(name, gradient_norm, gpu, rng):
     assert used == ({name, 'clipping_rate'} if gradient_norm else {name})
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize('n', [1, 7, 2 ** 31 - 1])
+def test_places_may_pass_32_bits(n, gpu):
+    kernel = cuda_kernels.Kernel('places', 'raw int64 places, int32 length', 'raw int64 found', '''
+        ptrdiff_t place = places[i];
+        found[2 * i + 1] = last_axis(place, length);
+        found[2 * i] = place''', cuda_convolution.PREAMBLE)
+    places = numpy.array([0, 6, 7, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 6, 3 * 2 ** 40 + 5])
+    found = kernel(gpu.send(places), n, gpu.xp.empty((len(places), 2), dtype=numpy.int64), size=len(places))
+    numpy.testing.assert_array_equal(found.get().T, divmod(places, n))
+
+
 def test_none_is_forgotten():
     """Each kernel is called by the package, and compared with the CPU's way; its name is that of its variable."""
     text = ''.join(path.read_text(encoding='utf-8') for path in pathlib.Path(ROOT, 'ddgm').rglob('*.py'))
-    assert DECLARED
-    for name, kernel in DECLARED.items():
-        assert kernel.name == name
-        assert re.search(r'\bcuda_kernels\.{}\b'.format(name), text), name
-    compared = set().union(*(case.kernels for case in CASES.values()), UPDATES, {'running_statistics', 'clipping_rate'})
+    for module, kernels in MODULES.items():
+        assert kernels
+        for name, kernel in kernels.items():
+            assert kernel.name == name
+            assert re.search(r'\b{}\.{}\b'.format(module, name), text), name
+    compared = set().union(
+        *(case.kernels for case in CASES.values()), UPDATES, {'running_statistics', 'clipping_rate', 'from_levels'})
     assert compared == set(DECLARED)

@@ -37,12 +37,12 @@ def test_freed_memory_is_kept():
 
 
 def test_workspace_is_the_same_memory_in_any_shape():
-    first = buffer(numpy, 'of this test', (3, 4), numpy.dtype('f4'))
+    first = buffer('of this test', (3, 4), numpy.dtype('f4'))
     first[...] = 1
-    again = buffer(numpy, 'of this test', (2, 2), numpy.dtype('f4'))
+    again = buffer('of this test', (2, 2), numpy.dtype('f4'))
     assert numpy.shares_memory(first, again)
     assert again.shape == (2, 2)
-    assert not numpy.shares_memory(first, buffer(numpy, 'of another one', (3, 4), numpy.dtype('f4')))
-    larger = buffer(numpy, 'of this test', (100,), numpy.dtype('f8'))
+    assert not numpy.shares_memory(first, buffer('of another one', (3, 4), numpy.dtype('f4')))
+    larger = buffer('of this test', (100,), numpy.dtype('f8'))
     assert (larger.shape, larger.dtype) == ((100,), numpy.float64)
     assert not numpy.shares_memory(first, larger)

@@ -355,6 +355,14 @@ def test_grey_sample(counted, rng):
     assert (indices(counted.sample(30, rng, binarized=False)) != indices(x)).any()
 
 
+@pytest.mark.parametrize('binarized', [False, True])
+def test_training_draws_levels(tmp_path, binarized):
+    digits = Digits(write(tmp_path, draw_arrays()), binarized)
+    levels, x = (draw(20, numpy.random.default_rng(7)) for draw in (digits.draw_inputs, digits.draw_data))
+    assert levels.dtype == numpy.uint8
+    numpy.testing.assert_array_equal(levels / numpy.float32(255), x)
+
+
 def test_held_out(counted, rng):
     x = counted.held_out(20, rng)
     assert x.dtype == numpy.float32

@@ -242,6 +242,9 @@ def test_scores_of_the_data_itself(grey, tmp_path, size):
     numpy.save(tmp_path / 'x.npy', grey)
     pictures = Pictures(tmp_path / 'x.npy', size=size, grey=None)
     assert pictures.decides == {'grey': True}
+    levels, x = (draw(N, numpy.random.default_rng(7)) for draw in (pictures.draw_inputs, pictures.draw_data))
+    assert levels.dtype == numpy.uint8
+    numpy.testing.assert_array_equal(levels / numpy.float32(255), x)
     scores = pictures.score(pictures.shown_data(N))
     assert scores['precision'] == scores['coverage_pixels'] == 1
     assert scores['diversity'] == pytest.approx(1)

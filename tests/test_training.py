@@ -134,14 +134,20 @@ TASKS = {
 
 @pytest.mark.parametrize('task', TASKS)
 def test_a_step_is_the_same_in_every_way(task, device):
-    """As the scripts compute it, on any device, beside what is written; noise apart, of which each draws another."""
+    """As the scripts compute it, on any device, beside what is written; noise apart, of which each draws another.
+
+    The scripts draw levels, which what is written has as numbers.
+    """
     changes, shape = TASKS[task]
     settings = dataclasses.replace(next(iter(PRESETS[task].values())).settings, n_experts=8, **changes)
 
-    def draw(n, rng):
-        return rng.random((n, *shape), dtype=numpy.float32)
+    def draw_levels(n, rng):
+        return rng.integers(256, size=(n, *shape), dtype=numpy.uint8)
 
-    def step(device, strategy):
+    def draw(n, rng):
+        return draw_levels(n, rng) / numpy.float32(255)
+
+    def step(device, strategy, draw):
         """What is observed, and how far each weight has gone."""
         models = tasks.build_models(task, settings, numpy.random.default_rng(5))
         training.start_from_batch(models[0], draw(8, numpy.random.default_rng(6)), numpy.random.default_rng(7))
@@ -155,8 +161,8 @@ def test_a_step_is_the_same_in_every_way(task, device):
         parameters = [parameter.array for model in models for parameter in model.params()]
         return observed, numpy.concatenate([
             chainer.cuda.to_cpu(array - other).ravel() for array, other in zip(parameters, before)])
-    observed, steps = step(device, Fast())
-    expected, expected_steps = step(chainer.get_device('@numpy'), training.AsWritten())
+    observed, steps = step(device, Fast(), draw_levels)
+    expected, expected_steps = step(chainer.get_device('@numpy'), training.AsWritten(), draw)
     assert observed.keys() == expected.keys()
     for name, value in observed.items():  # nothing is read back
         assert isinstance(value, device.xp.ndarray), name

@@ -90,7 +90,11 @@ class ImageFolder:
 
         None is drawn twice.
         """
-        return self.images[rng.choice(len(self), min(n, len(self)), replace=False)].astype(numpy.float32) / 255
+        return self.sample_levels(n, rng).astype(numpy.float32) / 255
+
+    def sample_levels(self, n: int, rng) -> numpy.ndarray:
+        """The same as uint8 in 0…255."""
+        return self.images[rng.choice(len(self), min(n, len(self)), replace=False)]
 
 
 def _source_of(path):

@@ -333,16 +333,20 @@ class MNIST:
 
         None is drawn twice.  ``binarized``: each pixel is drawn anew, 1 with the probability that is its value, else 0.
         """
-        return _draw(self.train_images, n, rng, binarized)
+        return self.sample_levels(n, rng, binarized).astype(numpy.float32) / 255
+
+    def sample_levels(self, n: int, rng: numpy.random.Generator, binarized: bool = True) -> numpy.ndarray:
+        """The same as uint8 in 0…255."""
+        return _draw_levels(self.train_images, n, rng, binarized)
 
     def held_out(self, n: int, rng: numpy.random.Generator, binarized: bool = False) -> numpy.ndarray:
         """The same from the test images."""
-        return _draw(self.test_images, n, rng, binarized)
+        return _draw_levels(self.test_images, n, rng, binarized).astype(numpy.float32) / 255
 
 
-def _draw(images, n, rng, binarized):
-    chosen = rng.choice(len(images), min(n, len(images)), replace=False)
-    pixels = images[chosen].astype(numpy.float32) / 255
+def _draw_levels(images, n, rng, binarized):
+    levels = images[rng.choice(len(images), min(n, len(images)), replace=False)]
     if binarized:
-        pixels = (rng.random(pixels.shape, dtype=numpy.float32) < pixels).astype(numpy.float32)
-    return pixels
+        shares = levels.astype(numpy.float32) / 255
+        levels = numpy.uint8(255) * (rng.random(shares.shape, dtype=numpy.float32) < shares)
+    return levels

@@ -18,7 +18,6 @@ from chainer import initializers, optimizers
 from ddgm.data.mnist import N_CLASSES, SIDE
 from ddgm.fast import noise
 from ddgm.fast.elementary import FirstOrderFunction
-from ddgm.fast.layout import channels_first
 from ddgm.fast.links import Convolution2D
 from ddgm.fast.threads import for_each
 from ddgm.support import randomness
@@ -43,7 +42,7 @@ class _Maxima(FirstOrderFunction):
     needs_inputs = False
 
     def forward_array(self, x):
-        self.squares = self._squares(channels_first(x))
+        self.squares = self._squares(self.kernels.channels_first(x))
         self.y = numpy.empty(self.squares.shape[2:], dtype=x.dtype)
 
         def compute(channel):
@@ -53,7 +52,7 @@ class _Maxima(FirstOrderFunction):
         return self.y.transpose(3, 0, 1, 2)
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        grad_output = channels_first(grad_output)
+        grad_output = self.kernels.channels_first(grad_output)
         channels, height, width, n = self.y.shape
         grad_x = numpy.empty((channels, 2 * height, 2 * width, n), dtype=grad_output.dtype)
         squares = self._squares(grad_x)

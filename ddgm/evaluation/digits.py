@@ -46,6 +46,9 @@ class Digits(Reference):
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng, self._binarized)
 
+    def draw_inputs(self, n: int, rng: Generator) -> numpy.ndarray:
+        return self._data.sample_levels(n, rng, self._binarized)
+
     def known_data(self, n: int) -> list[numpy.ndarray]:
         return [self._data.train_images, self._data.test_images]
 

@@ -101,6 +101,9 @@ class Pictures(Reference):
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng)
 
+    def draw_inputs(self, n: int, rng: Generator) -> numpy.ndarray:
+        return self._data.sample_levels(n, rng)
+
     def real_data(self, n: int) -> None:
         return None  # nothing is held out: the reference is the pictures themselves
 

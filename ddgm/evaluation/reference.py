@@ -36,6 +36,10 @@ class Reference:
         """n data points to learn from, (n, …) float32, drawn from a NumPy generator."""
         raise NotImplementedError('{} has no draw_data(n, rng)'.format(type(self).__name__))
 
+    def draw_inputs(self, n: int, rng: Generator) -> numpy.ndarray:
+        """What training draws: the same, or where there are any its levels of 0…255, uint8, to be sent to a GPU."""
+        return self.draw_data(n, rng)
+
     def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
         """The metrics of samples by name, what JSON can hold; with the energy of a run of ``settings`` those of it too.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import chainer
 import numpy
 
+from ddgm.fast.kernels import as_numbers
 from ddgm.fast.threads import for_each
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.support import randomness
@@ -75,7 +76,7 @@ def _averaged_over(model, batches, noise_rng):
             link.decay = 1 - 1 / n  # the running mean of all batches so far
         with chainer.using_config('train', True), chainer.no_backprop_mode(), \
                 chainer.using_config('noise_generator', noise_rng):
-            copy(copy.device.send(inputs))
+            copy(as_numbers(copy.device.send(inputs)))
     return copy
 
 

@@ -8,6 +8,7 @@ mode see them computed.  What is many steps on arrays is one of :mod:`ddgm.fast.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import typing
 import weakref
@@ -18,7 +19,7 @@ import chainer.functions
 import numpy
 from chainer import backend
 
-from ddgm.fast import kernels, layout
+from ddgm.fast import kernels
 
 Input = typing.Union[chainer.Variable, numpy.ndarray]  # of a function; an array of CuPy's on a GPU
 _kept = threading.local()  # the calls of this thread that somebody asked for
@@ -162,8 +163,15 @@ class _Rows(FirstOrderFunction):
 
 
 def as_matrix(x: numpy.ndarray) -> numpy.ndarray:
-    """(N, …) as (N, numbers of a sample), without a copy wherever that can be had."""
-    return x if x.ndim == 2 else layout.matrix(x)
+    """(N, …) as (N, numbers of a sample), without a copy for images that lie as data or as convolutions return them."""
+    if x.ndim == 2:
+        return x
+    n_numbers = math.prod(x.shape[1:])
+    if x.ndim == 4 and not x.flags.c_contiguous:
+        turned = x.transpose(1, 2, 3, 0)
+        if turned.flags.c_contiguous:
+            return turned.reshape(n_numbers, len(x)).T
+    return x.reshape(len(x), n_numbers)
 
 
 class _Linear(FirstOrderFunction):

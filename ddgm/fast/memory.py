@@ -10,13 +10,8 @@ import numpy
 _buffers = threading.local()
 
 
-def buffer(xp, name: str, shape: tuple, dtype: numpy.dtype) -> numpy.ndarray:
-    """An array of any content, good until the next call of this thread with this name.
-
-    On a GPU a new one: CuPy keeps memory at hand by itself.
-    """
-    if xp is not numpy:
-        return xp.empty(shape, dtype=dtype)
+def buffer(name: str, shape: tuple, dtype: numpy.dtype) -> numpy.ndarray:
+    """An array of any content, good until the next call of this thread with this name."""
     n_bytes = dtype.itemsize * math.prod(shape)
     buffer = getattr(_buffers, name, None)
     if buffer is None or buffer.nbytes < n_bytes:

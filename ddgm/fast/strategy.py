@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import chainer
 import numpy
 
-from ddgm.fast import layout, memory, sharding
+from ddgm.fast import kernels, memory, sharding
 from ddgm.fast.gradients import gradients
 from ddgm.fast.replay import Replay
 
@@ -49,7 +49,7 @@ class Fast:
         if not getattr(energy_model, 'joinable', False) or len(x_negative) != n:
             return energy_model(x_positive), energy_model(x_negative)
         with chainer.using_config('n_splits', 2):
-            energy = energy_model(layout.joined(x_positive, x_negative))
+            energy = energy_model(kernels.of(x_positive).joined(x_positive, x_negative))
         return energy[:n], energy[n:]
 
     def descend(self, optimizer: chainer.Optimizer, loss: chainer.Variable) -> None:

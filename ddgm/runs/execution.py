@@ -80,7 +80,7 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
                 folder.frame(state.iteration), folder.units.outward(sampling.sample(generative_model, fixed_z)))
             if folder.events is not None:
                 folder.events.add_frame(folder.frame(state.iteration))
-        _train(folder, state, experiment.task.draw_data, draw_present_frame)
+        _train(folder, state, experiment.task.draw_inputs, draw_present_frame)
         if not processes.is_first:
             return
         try:
@@ -110,7 +110,7 @@ def _begin(folder, experiment):
         raise UsageError('the processes read different data: give all of them the same')
     folder.check_data(experiment.task.fingerprint)
     device = devices.open_device(processes.device(folder.device), folder.tf32)
-    state = build_state(settings, experiment.build_models, experiment.task.draw_data, device)
+    state = build_state(settings, experiment.build_models, experiment.task.draw_inputs, device)
     if processes.is_first:
         _prepare(folder, experiment, state, device)
     if processes.size > 1:

@@ -12,6 +12,9 @@ function returns it last, and the gradient takes it.
 ``running_statistics``                      means and variances of batches into the running ones
 ``add_noise``, ``dropout``                  x and 16 random bits for each of its numbers to the result, kept
 ``sum_of_rows``, ``sums_of_channels``       (N, units) to (units,); (N, C, H, W) to (C,)
+``channels_first``                          images (N, C, H, W) as a contiguous (C, H, W, N)
+``joined``                                  two batches one after the other, images as convolutions take them
+``from_levels``                             levels of 0…255, uint8, to float32 in 0…1
 ``convolution_scheme``                      how convolutions of a geometry are computed
 ``clipping_rate``                           gradients and the largest norm to what they are multiplied with
 ``adam``, ``adagrad``                       a part of all parameters and states, in place
@@ -27,3 +30,8 @@ from ddgm.fast.kernels import on_cpu, on_gpu
 def of(array):
     """The module whose functions take this array, NumPy's or CuPy's."""
     return on_cpu if isinstance(array, numpy.ndarray) else on_gpu
+
+
+def as_numbers(x):
+    """A model's inputs (N, …) where it takes them: levels of 0…255, uint8, become float32 in 0…1."""
+    return of(x).from_levels(x) if x.dtype == numpy.uint8 else x

@@ -16,7 +16,7 @@ import math
 
 import numpy
 
-from ddgm.fast.layout import channels_first
+from ddgm.fast.kernels.layout_on_cpu import channels_first
 from ddgm.fast.memory import buffer
 from ddgm.fast.threads import for_each
 
@@ -27,19 +27,19 @@ SMALLEST_PRODUCT = 64
 PART = 3 * 2 ** 20
 
 
-def convolution_scheme(n, size, W, stride, pad, xp=numpy):
-    """The faster way for n images of this size and kernels W (O, C, ksize, ksize)."""
+def convolution_scheme(n, size, W, stride, pad, filtering=None, windows=None):
+    """The faster way for n images of this size and kernels W (O, C, ksize, ksize): of the two here, or of other two."""
     _, channels, ksize, _ = W.shape
     if (ksize, stride) == (4, 2):
-        scheme = Winograd(xp, n, size, pad)
+        scheme = (filtering or Winograd)(n, size, pad)
         if min(4 * channels, n * math.prod(scheme.tiles)) >= SMALLEST_PRODUCT:
             return scheme
-    return Im2col(xp, n, size, ksize, stride, pad)
+    return (windows or Im2col)(n, size, ksize, stride, pad)
 
 
-def _parts(xp, channels, n_bytes):
+def _parts(channels, n_bytes):
     """Slices of the channels, for an array that takes ``n_bytes`` for all of them."""
-    step = max(1, channels * PART // n_bytes) if xp is numpy else channels
+    step = max(1, channels * PART // n_bytes)
     return [slice(first, first + step) for first in range(0, channels, step)]
 
 
@@ -53,21 +53,21 @@ def _plus(images, b):
 class Im2col:
     """One product of W with the windows of the image; a strided copy for each place of the kernel makes them."""
 
-    def __init__(self, xp, n, size, ksize, stride, pad):
-        self.xp, self.n, self.size, self.ksize, self.stride, self.pad = xp, n, size, ksize, stride, pad
+    def __init__(self, n, size, ksize, stride, pad):
+        self.n, self.size, self.ksize, self.stride, self.pad = n, size, ksize, stride, pad
         self.result_size = tuple([(length + 2 * pad - ksize) // stride + 1 for length in size])
 
     def from_image(self, x):
         """The windows of x, (C·ksize², H'·W'·N)."""
         channels = x.shape[1]
-        padded = self.xp.zeros(self._padded_shape(channels), dtype=x.dtype)
+        padded = numpy.zeros(self._padded_shape(channels), dtype=x.dtype)
         self._inside(padded)[...] = channels_first(x)
-        columns = buffer(self.xp, 'image', (channels, *[self.ksize] * 2, *self.result_size, self.n), x.dtype)
+        columns = buffer('image', (channels, *[self.ksize] * 2, *self.result_size, self.n), x.dtype)
 
         def copy(channels):
             for i, j in numpy.ndindex(self.ksize, self.ksize):
                 columns[channels, i, j] = self._under(padded[channels], i, j)
-        for_each(copy, _parts(self.xp, channels, columns.nbytes))
+        for_each(copy, _parts(channels, columns.nbytes))
         return columns.reshape(channels * self.ksize ** 2, -1)
 
     def from_result(self, y):
@@ -80,15 +80,15 @@ class Im2col:
 
     def transposed_product(self, result, W, b=None):
         channels = W.shape[1]
-        columns = buffer(self.xp, 'products', (channels * self.ksize ** 2, result.shape[1]), result.dtype)
-        self.xp.dot(W.reshape(len(W), -1).T, result, out=columns)
+        columns = buffer('products', (channels * self.ksize ** 2, result.shape[1]), result.dtype)
+        numpy.dot(W.reshape(len(W), -1).T, result, out=columns)
         columns = columns.reshape(channels, self.ksize, self.ksize, *self.result_size, self.n)
-        padded = self.xp.zeros(self._padded_shape(channels), dtype=result.dtype)
+        padded = numpy.zeros(self._padded_shape(channels), dtype=result.dtype)
 
         def add(channels):
             for i, j in numpy.ndindex(self.ksize, self.ksize):
                 self._under(padded[channels], i, j)[...] += columns[channels, i, j]
-        for_each(add, _parts(self.xp, channels, columns.nbytes))
+        for_each(add, _parts(channels, columns.nbytes))
         return _plus(self._inside(padded).transpose(3, 0, 1, 2), b)
 
     def weight_gradient(self, image, result):
@@ -126,15 +126,15 @@ class Winograd:
     columns have their turn one after the other, a few channels at a time so that what is between stays in the cache.
     """
 
-    def __init__(self, xp, n, size, pad):
-        self.xp, self.n, self.size, self.pad = xp, n, size, pad
+    def __init__(self, n, size, pad):
+        self.n, self.size, self.pad = n, size, pad
         self.result_size = tuple([(length + 2 * pad - 4) // 2 + 1 for length in size])
         self.tiles = tuple([(length + 1) // 2 for length in self.result_size])  # the last may be half outside
 
     def from_image(self, x):
         """D, (i·j, p·q·C, t·s·N)."""
         x = channels_first(x)
-        D = buffer(self.xp, 'image', self._shape_of_D(len(x)), x.dtype)
+        D = buffer('image', self._shape_of_D(len(x)), x.dtype)
 
         def make(part):
             padded, columns = self._between_image_and_D(len(x[part]), x.dtype)
@@ -142,112 +142,112 @@ class Winograd:
             self._inside(padded)[...] = x[part]
             self._differences(self._pairs_of_columns(padded), columns)
             self._differences(self._pairs_of_rows(columns), D[:, :, :, :, part])
-        for_each(make, _parts(self.xp, D.shape[4], D.nbytes))
+        for_each(make, _parts(D.shape[4], D.nbytes))
         return D.reshape(9, 4 * len(x), -1)
 
     def from_result(self, y):
         """What :meth:`_result` does, transposed: (N, O, H', W') to (i·j, O, t·s·N)."""
         y = self._complete(channels_first(y))
         height, width = self.tiles
-        M = buffer(self.xp, 'result', (3, 3, len(y), height, width * self.n), y.dtype)
+        M = buffer('result', (3, 3, len(y), height, width * self.n), y.dtype)
 
         def make(part):
             channels = len(y[part])
-            columns = buffer(self.xp, 'columns', (3, channels, 2 * height, width, self.n), y.dtype)
+            columns = buffer('columns', (3, channels, 2 * height, width, self.n), y.dtype)
             pairs = y[part].reshape(channels, 2 * height, width, 2, self.n)
             self._sums(pairs[:, :, :, 0], pairs[:, :, :, 1], columns)
             pairs = columns.reshape(3, channels, height, 2, width * self.n)
             self._sums(pairs[:, :, :, 0], pairs[:, :, :, 1], M[:, :, part])
-        for_each(make, _parts(self.xp, len(y), M.nbytes))
+        for_each(make, _parts(len(y), M.nbytes))
         return M.reshape(9, len(y), -1)
 
     def product(self, image, W, b=None):
-        M = buffer(self.xp, 'products', (9, len(W), image.shape[2]), image.dtype)
-        self.xp.matmul(self._from_kernels(W), image, out=M)
+        M = buffer('products', (9, len(W), image.shape[2]), image.dtype)
+        numpy.matmul(self._from_kernels(W), image, out=M)
         return _plus(self._result(M), b)
 
     def transposed_product(self, result, W, b=None):
-        D = buffer(self.xp, 'products', (9, 4 * W.shape[1], result.shape[2]), result.dtype)
-        self.xp.matmul(self._from_kernels(W).transpose(0, 2, 1), result, out=D)
+        D = buffer('products', (9, 4 * W.shape[1], result.shape[2]), result.dtype)
+        numpy.matmul(self._from_kernels(W).transpose(0, 2, 1), result, out=D)
         return _plus(self._image(D), b)
 
     def weight_gradient(self, image, result):
-        G = buffer(self.xp, 'kernels', (result.shape[1], 9, image.shape[1]), image.dtype)
-        self.xp.matmul(result, image.transpose(0, 2, 1), out=G.transpose(1, 0, 2))
-        kernels = self.xp.empty((len(G), G.shape[2] // 4, 16), dtype=G.dtype)
+        G = buffer('kernels', (result.shape[1], 9, image.shape[1]), image.dtype)
+        numpy.matmul(result, image.transpose(0, 2, 1), out=G.transpose(1, 0, 2))
+        kernels = numpy.empty((len(G), G.shape[2] // 4, 16), dtype=G.dtype)
         matrix = self._kernel_matrix(G.dtype)
         places = G.reshape(len(G), 36, -1).transpose(0, 2, 1)
 
         def make(part):
-            self.xp.matmul(places[part], matrix, out=kernels[part])
-        for_each(make, _parts(self.xp, len(G), G.nbytes))
+            numpy.matmul(places[part], matrix, out=kernels[part])
+        for_each(make, _parts(len(G), G.nbytes))
         return kernels.reshape(*kernels.shape[:2], 4, 4)
 
     def _from_kernels(self, W):
         """G, (i·j, O, p·q·C)."""
-        G = buffer(self.xp, 'kernels', (len(W), 36, W.shape[1]), W.dtype)
+        G = buffer('kernels', (len(W), 36, W.shape[1]), W.dtype)
         matrix = self._kernel_matrix(W.dtype)
         kernels = W.reshape(*W.shape[:2], 16).transpose(0, 2, 1)
 
         def make(part):
-            self.xp.matmul(matrix, kernels[part], out=G[part])
-        for_each(make, _parts(self.xp, len(W), G.nbytes))
+            numpy.matmul(matrix, kernels[part], out=G[part])
+        for_each(make, _parts(len(W), G.nbytes))
         return G.reshape(len(W), 9, -1).transpose(1, 0, 2)
 
     def _kernel_matrix(self, dtype):
         """From the places (2a + p, 2b + q) of a kernel to i, j, p, q."""
         sums, one = numpy.array([[1, 0], [1, 1], [0, 1]]), numpy.eye(2)
-        return self.xp.asarray(numpy.einsum('ia,jb,pr,qs->ijpqarbs', sums, sums, one, one).reshape(36, 16), dtype=dtype)
+        return numpy.asarray(numpy.einsum('ia,jb,pr,qs->ijpqarbs', sums, sums, one, one).reshape(36, 16), dtype=dtype)
 
     def _image(self, D):
         """What :meth:`from_image` does, transposed."""
         D = D.reshape(self._shape_of_D(D.shape[1] // 4))
-        x = self.xp.empty((D.shape[4], *self.size, self.n), dtype=D.dtype)
+        x = numpy.empty((D.shape[4], *self.size, self.n), dtype=D.dtype)
 
         def make(part):
             padded, columns = self._between_image_and_D(len(x[part]), x.dtype)
             self._differences_transposed(D[:, :, :, :, part], self._pairs_of_rows(columns))
             self._differences_transposed(columns, self._pairs_of_columns(padded))
             x[part] = self._inside(padded)
-        for_each(make, _parts(self.xp, len(x), D.nbytes))
+        for_each(make, _parts(len(x), D.nbytes))
         return x.transpose(3, 0, 1, 2)
 
     def _result(self, M):
         """y of M."""
         M = M.reshape(3, 3, M.shape[1], *self.tiles, self.n)
-        y = self.xp.empty((M.shape[2], *self.result_size, self.n), dtype=M.dtype)
+        y = numpy.empty((M.shape[2], *self.result_size, self.n), dtype=M.dtype)
 
         def make(part):
-            rows = buffer(self.xp, 'columns', (2, 3, len(y[part]), *self.tiles, self.n), y.dtype)
-            self.xp.add(M[:2, :, part], M[1:, :, part], out=rows)
+            rows = buffer('columns', (2, 3, len(y[part]), *self.tiles, self.n), y.dtype)
+            numpy.add(M[:2, :, part], M[1:, :, part], out=rows)
             for row, column in numpy.ndindex(2, 2):
                 place = y[part, row::2, column::2]
                 inside = (slice(None), *map(slice, place.shape[1:3]))
-                self.xp.add(rows[row, column][inside], rows[row, column + 1][inside], out=place)
-        for_each(make, _parts(self.xp, len(y), M.nbytes))
+                numpy.add(rows[row, column][inside], rows[row, column + 1][inside], out=place)
+        for_each(make, _parts(len(y), M.nbytes))
         return y.transpose(3, 0, 1, 2)
 
     def _sums(self, first, second, out):
         """(first, first + second, second)."""
         out[0] = first
-        self.xp.add(first, second, out=out[1])
+        numpy.add(first, second, out=out[1])
         out[2] = second
 
     def _differences(self, pairs, out):
         """D of (x[2t], x[2t+1]), where t is the last axis but one and has one more in ``pairs``."""
         even, odd = pairs
         middle = odd[..., :-1, :]
-        self.xp.subtract(even[..., :-1, :], middle, out=out[0])
+        numpy.subtract(even[..., :-1, :], middle, out=out[0])
         out[1] = middle
-        self.xp.subtract(even[..., 1:, :], middle, out=out[2])
+        numpy.subtract(even[..., 1:, :], middle, out=out[2])
 
     def _differences_transposed(self, D, out):
         first, middle, last = D
         even, odd = out
         even[..., 0, :] = first[..., 0, :]
-        self.xp.add(first[..., 1:, :], last[..., :-1, :], out=even[..., 1:-1, :])
+        numpy.add(first[..., 1:, :], last[..., :-1, :], out=even[..., 1:-1, :])
         even[..., -1, :] = last[..., -1, :]
-        self.xp.subtract(middle, first, out=odd[..., :-1, :])
+        numpy.subtract(middle, first, out=odd[..., :-1, :])
         odd[..., :-1, :] -= last
         odd[..., -1, :] = 0
 
@@ -258,8 +258,8 @@ class Winograd:
     def _between_image_and_D(self, channels, dtype):
         """Memory for the image with a border and one tile more than all, and for j, q, channels, rows, s, N."""
         height, width = [4 * length + 4 for length in self.tiles]
-        return (buffer(self.xp, 'padded', (channels, height, width, self.n), dtype),
-                buffer(self.xp, 'columns', (3, 2, channels, height, self.tiles[1], self.n), dtype))
+        return (buffer('padded', (channels, height, width, self.n), dtype),
+                buffer('columns', (3, 2, channels, height, self.tiles[1], self.n), dtype))
 
     def _pairs_of_columns(self, padded):
         """The two columns of a parity in each tile: 2, q, channels, rows, s, N."""
@@ -278,7 +278,7 @@ class Winograd:
         size = tuple([2 * length for length in self.tiles])
         if self.result_size == size:
             return y
-        complete = buffer(self.xp, 'complete', (len(y), *size, self.n), y.dtype)
+        complete = buffer('complete', (len(y), *size, self.n), y.dtype)
         complete[...] = 0
         complete[:, :y.shape[1], :y.shape[2]] = y
         return complete

@@ -17,15 +17,19 @@ class Kernel(typing.NamedTuple):
     in_params: str
     out_params: str
     operation: str
+    preamble: str = ''
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments, size=None):
         """The results of arrays and numbers; in place where the arrays of the results follow them.
 
         Results lie in memory as the first array, as they do in NumPy; CuPy's own functions return C order.  Arrays have
-        as many axes as the first, or none.
+        as many axes as the first, or none.  Where all are raw, ``size`` is how many times the operation is done.
         """
-        kernel = cuda.elementwise(self.in_params, self.out_params, self.operation, 'ddgm_' + self.name)
+        kernel = cuda.elementwise(
+            self.in_params, self.out_params, self.operation, 'ddgm_' + self.name, preamble=self.preamble)
         first = arguments[0]
+        if size is not None:
+            return kernel(*arguments, size=size)
         if first.flags.c_contiguous:
             return kernel(*arguments)
         order = sorted(range(first.ndim), key=lambda axis: -first.strides[axis])

@@ -10,7 +10,7 @@ import functools
 
 import numpy
 
-from ddgm.fast.layout import sums_of_channels
+from ddgm.fast.kernels.layout_on_cpu import sums_of_channels
 from ddgm.fast.threads import for_each
 
 _PART = 2 ** 19  # numbers of 4 bytes of a batch that is normalized

@@ -14,6 +14,7 @@ import numpy
 
 from ddgm.fast import threads
 from ddgm.fast.kernels.convolution_on_cpu import convolution_scheme  # noqa: F401
+from ddgm.fast.kernels.layout_on_cpu import channels_first, from_levels, joined, sums_of_channels  # noqa: F401
 from ddgm.fast.kernels.normalization_on_cpu import (  # noqa: F401
     batch_normalization,
     batch_normalization_gradient,
@@ -22,7 +23,6 @@ from ddgm.fast.kernels.normalization_on_cpu import (  # noqa: F401
     sum_of_rows,
     unit_gradients,
 )
-from ddgm.fast.layout import sums_of_channels  # noqa: F401
 
 _LEVELS = 2 ** 16  # of what 16 random bits tell apart
 

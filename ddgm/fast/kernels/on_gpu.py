@@ -10,7 +10,14 @@ import operator
 
 from chainer import backend
 
-from ddgm.fast.kernels import convolution_on_cpu, cuda_kernels, on_cpu
+from ddgm.fast.kernels import cuda_kernels, on_cpu
+from ddgm.fast.kernels.convolution_on_gpu import (  # noqa: F401
+    channels_first,
+    convolution_scheme,
+    from_levels,
+    joined,
+    sums_of_channels,
+)
 
 _LEVELS = 2 ** 16  # of what 16 random bits tell apart
 
@@ -130,10 +137,6 @@ def sum_of_rows(x):
     return x.sum(axis=0)
 
 
-def sums_of_channels(x):
-    return x.sum(axis=(0, 2, 3))
-
-
 def _axes(x):
     return (0, 2, 3)[:x.ndim - 1]
 
@@ -157,12 +160,6 @@ def _for_each_batch(compute, n_splits, *arrays):
         for whole, y in zip(wholes, results):
             whole[i * n:(i + 1) * n] = y
     return wholes
-
-
-# ---- convolution
-
-def convolution_scheme(n, size, W, stride, pad):
-    return convolution_on_cpu.convolution_scheme(n, size, W, stride, pad, backend.get_array_module(W))
 
 
 # ---- noise: from 16 random bits a number

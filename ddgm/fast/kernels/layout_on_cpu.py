@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import numpy
-from chainer import backend
 
 from ddgm.fast.threads import for_each
 
@@ -23,8 +22,8 @@ def channels_first(x: numpy.ndarray) -> numpy.ndarray:
     below the other, as many of them share a place in the processor's cache as images have a power of two for a size.
     """
     turned = x.transpose(1, 2, 3, 0)
-    if backend.get_array_module(x) is not numpy or turned.flags.c_contiguous or not x.flags.c_contiguous:
-        return backend.get_array_module(x).ascontiguousarray(turned)
+    if turned.flags.c_contiguous or not x.flags.c_contiguous:
+        return numpy.ascontiguousarray(turned)
     n, m, step = len(x), x[0].size, _STEP
     result, rows = numpy.empty(turned.shape, dtype=x.dtype), x.reshape(n, m)
     columns = result.reshape(m, n)
@@ -40,11 +39,9 @@ def channels_first(x: numpy.ndarray) -> numpy.ndarray:
 def sums_of_channels(x: numpy.ndarray, y: numpy.ndarray | None = None) -> numpy.ndarray:
     """Of x, or of x·y, over everything but the channels: (N, C, H, W) to (C,).
 
-    On the CPU as products with up to 1,024 numbers each, whose sums are added up in pairs: no product of both arrays
-    is stored, and rounding does not add up as it would in one product.
+    As products with up to 1,024 numbers each, whose sums are added up in pairs: no product of both arrays is stored,
+    and rounding does not add up as it would in one product.
     """
-    if backend.get_array_module(x) is not numpy:
-        return (x if y is None else x * y).sum(axis=(0, 2, 3))
     x, n_channels = channels_first(x), x.shape[1]
     n = math.gcd(x[0].size, _LONGEST)
     if n < _SHORTEST:
@@ -56,17 +53,11 @@ def sums_of_channels(x: numpy.ndarray, y: numpy.ndarray | None = None) -> numpy.
 
 def joined(x: numpy.ndarray, others: numpy.ndarray) -> numpy.ndarray:
     """Two batches one after the other, an array; of images one that lies as convolutions take it."""
-    xp = backend.get_array_module(x)
     if x.ndim != 4:
-        return xp.concatenate([x, others])
-    return xp.concatenate([channels_first(x), channels_first(others)], axis=3).transpose(3, 0, 1, 2)
+        return numpy.concatenate([x, others])
+    return numpy.concatenate([channels_first(x), channels_first(others)], axis=3).transpose(3, 0, 1, 2)
 
 
-def matrix(x: numpy.ndarray) -> numpy.ndarray:
-    """(N, …) as (N, numbers of a sample), without a copy for images that lie either way."""
-    n_numbers = math.prod(x.shape[1:])
-    if x.ndim == 4 and not x.flags.c_contiguous:
-        turned = x.transpose(1, 2, 3, 0)
-        if turned.flags.c_contiguous:
-            return turned.reshape(n_numbers, len(x)).T
-    return x.reshape(len(x), n_numbers)
+def from_levels(x: numpy.ndarray) -> numpy.ndarray:
+    """Levels of 0…255, uint8, as float32 in 0…1."""
+    return x.astype(numpy.float32) / 255

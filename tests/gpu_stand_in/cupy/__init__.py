@@ -34,6 +34,8 @@ from numpy import (  # noqa: F401
     uint64,
 )
 
+from cupy._watch import watched
+
 __version__ = '13.0.0'
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -119,32 +121,40 @@ class ndarray:
     def __array_function__(self, function, types, arguments, options):
         return __getattr__(function.__name__)(*arguments, **options)
 
+    @watched
     def get(self, stream=None, order='C', out=None, blocking=True):
         if out is None:
             return numpy.array(self._array, order=order)
         out[...] = self._array
         return out
 
+    @watched
     def set(self, arr, stream=None):
         if not isinstance(arr, numpy.ndarray):
             raise TypeError('Only numpy.ndarray can be set to cupy.ndarray')
         self._array[...] = arr
 
+    @watched
     def __bool__(self):
         return bool(self._array)
 
+    @watched
     def __int__(self):
         return int(self._array)
 
+    @watched
     def __index__(self):
         return self._array.__index__()
 
+    @watched
     def __float__(self):
         return float(self._array)
 
+    @watched
     def item(self, *arguments):
         return self._array.item(*arguments)
 
+    @watched
     def tolist(self):
         return self._array.tolist()
 
@@ -199,6 +209,7 @@ class ndarray:
     def reduced_view(self, dtype=None):
         return self
 
+    @watched
     def scatter_add(self, slices, value):
         numpy.add.at(self._array, _inside(slices), _inside(value))
 
@@ -208,12 +219,14 @@ class ndarray:
     def __iter__(self):
         return map(_outside, self._array)
 
+    @watched
     def __getitem__(self, key):
         key = _inside(key if isinstance(key, tuple) else (key,))
         if not any(each is Ellipsis for each in key):
             key += (Ellipsis,)  # so that a number too is a view, as in CuPy
         return _outside(self._array[key])
 
+    @watched
     def __setitem__(self, key, value):
         value = _inside(value)
         if not isinstance(value, (numpy.ndarray, *_NUMBERS)):
@@ -227,6 +240,7 @@ class ndarray:
         return functools.partial(_method, self, name)
 
 
+@watched
 def _method(self, name, *arguments, **options):
     _bound(name, arguments, options)
     return _outside(getattr(self._array, name.partition('.')[2])(*_inside(arguments), **_inside(options)))
@@ -241,7 +255,8 @@ def _operator(name):
         if result is NotImplemented:
             return result
         return self if name.startswith('__i') and name != '__invert__' else _outside(result)
-    return operate
+    operate.__name__ = name
+    return watched(operate)
 
 
 for _name in ('add', 'sub', 'mul', 'truediv', 'floordiv', 'mod', 'pow', 'matmul', 'and', 'or', 'xor', 'lshift',
@@ -262,6 +277,7 @@ class ufunc:
         self.nin, self.nout = _UFUNCS[name]
         self._function = getattr(numpy, name)
 
+    @watched
     def __call__(self, *arguments, out=None, dtype=None):
         if not self.nin <= len(arguments) <= self.nin + self.nout:
             raise TypeError('Wrong number of arguments for {}'.format(self.name))
@@ -269,6 +285,7 @@ class ufunc:
         options = {'out': _inside(out)} if out is not None else {}
         return self._finish(self._function(*map(_taken, arguments[:self.nin]), dtype=dtype, **options), out)
 
+    @watched
     def reduce(self, array, axis=0, dtype=None, out=None, keepdims=False):
         return self._finish(self._function.reduce(_inside(array), axis, dtype, _inside(out), keepdims), out)
 
@@ -300,7 +317,7 @@ def _function(name, computed_by):
         _bound(name, arguments, options)
         return _outside(computed_by(*_inside(arguments), **_inside(options)))
     function.__name__ = name
-    return function
+    return watched(function)
 
 
 class _Part:
@@ -324,6 +341,7 @@ def __getattr__(name):
 linalg = _Part('linalg')
 
 
+@watched
 def array(obj, dtype=None, copy=True, order='K', subok=False, ndmin=0, *, blocking=False):
     """The one way from NumPy, with :func:`asarray` and its kin; of orders, C and Fortran's alone outlive it."""
     copied = numpy.array(_given(obj), dtype, order=order, ndmin=ndmin)
@@ -331,6 +349,7 @@ def array(obj, dtype=None, copy=True, order='K', subok=False, ndmin=0, *, blocki
     return ndarray._of(copied if kept else numpy.ascontiguousarray(copied))
 
 
+@watched
 def asarray(a, dtype=None, order=None, *, blocking=False):
     if isinstance(a, ndarray):
         return ndarray._of(numpy.asarray(a._array, dtype, order))
@@ -340,6 +359,7 @@ def asarray(a, dtype=None, order=None, *, blocking=False):
 asanyarray = asarray
 
 
+@watched
 def ascontiguousarray(a, dtype=None):
     return ndarray._of(numpy.ascontiguousarray(a._array if isinstance(a, ndarray) else numpy.array(a), dtype))
 

@@ -11,6 +11,7 @@ import tempfile
 import numpy
 
 import cupy
+from cupy._watch import watched
 
 C_TYPES = {
     'bool': 'bool', 'int8': 'signed char', 'uint8': 'unsigned char', 'int16': 'short', 'uint16': 'unsigned short',
@@ -146,6 +147,7 @@ class ElementwiseKernel:
         self.declaration = Declaration(in_params, out_params)
         self.operation, self.preamble, self.name = operation, preamble, name
 
+    @watched
     def __call__(self, *arguments, size=None):
         inputs, parameters = self.declaration.inputs, self.declaration.parameters
         if len(arguments) not in (len(inputs), len(parameters)):
@@ -172,9 +174,10 @@ class ReductionKernel:
     """A kernel that makes one number of many: of all, or along axes."""
 
     def __init__(self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name='reduce_kernel'):
-        self.declaration = Declaration(in_params, out_params)
+        self.declaration, self.name = Declaration(in_params, out_params), name
         self.parts = {'map': map_expr, 'reduce': reduce_expr, 'post_map': post_map_expr, 'identity': identity}
 
+    @watched
     def __call__(self, *arguments, axis=None, keepdims=False):
         inputs, (output,) = self.declaration.inputs, self.declaration.outputs
         types = self.declaration.types_of(arguments)

@@ -170,7 +170,7 @@ def caller():
     frame, found = sys._getframe(1), []
     while frame is not None and len(found) < 2:
         path = pathlib.PurePath(frame.f_code.co_filename)
-        if 'ddgm' in path.parts and path.name not in ('elementary.py', 'kernels.py'):
+        if 'ddgm' in path.parts and path.name not in ('elementary.py', 'on_gpu.py', 'cuda_kernels.py'):
             found.append('{}:{}'.format(path.name, frame.f_lineno))
         frame = frame.f_back
     return ' < '.join(found)

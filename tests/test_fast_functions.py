@@ -66,19 +66,24 @@ def equation_cases(rng):
                  for k in range(UNITS)] for i in range(len(M))]
     result = {
         'quadratic_term': Case(
-            lambda x: equations.quadratic_term(x, 0.7), (x,), in_numpy=lambda x: [v @ v / 0.7 ** 2 for v in x]),
+            lambda x: equations.quadratic_term(x, 0.7), (x,), in_numpy=lambda x: [v @ v / 0.7 ** 2 for v in x],
+            kernels=with_gradient('quadratic_term')),
         'quadratic_term of images': Case(
-            equations.quadratic_term, (images,), in_numpy=lambda x: [(v * v).sum() for v in x]),
+            equations.quadratic_term, (as_convolutions_lie(images),), in_numpy=lambda x: [(v * v).sum() for v in x],
+            kernels=with_gradient('quadratic_term')),
         'bias_term': Case(
-            equations.bias_term, (x, rng.normal(size=D)), in_numpy=lambda x, b: [-(v @ b) for v in x]),
+            equations.bias_term, (x, rng.normal(size=D)), in_numpy=lambda x, b: [-(v @ b) for v in x],
+            kernels=with_gradient('bias_term')),
         'bias_term of images': Case(
-            equations.bias_term, (images, rng.normal(size=12)), in_numpy=lambda x, b: [-(v.ravel() @ b) for v in x]),
+            equations.bias_term, (as_convolutions_lie(images), rng.normal(size=12)),
+            in_numpy=lambda x, b: [-(v.ravel() @ b) for v in x], kernels=with_gradient('bias_term')),
         'expert_term': Case(
-            equations.expert_term, (3 * rng.normal(size=(N, UNITS)),), kernels={'expert', 'expert_gradient'},
+            equations.expert_term, (3 * rng.normal(size=(N, UNITS)),), kernels=with_gradient('expert_term'),
             in_numpy=lambda a: [-sum(numpy.log(1 + numpy.exp(u)) for u in v) for v in a]),
         'gaussian_entropy': Case(
             equations.gaussian_entropy, (rng.normal(size=D), rng.normal(size=UNITS)), in_numpy=lambda *gammas: sum(
-                0.5 * numpy.log(2 * numpy.pi * numpy.e * v ** 2 + 1e-8) for g in gammas for v in g)),
+                0.5 * numpy.log(2 * numpy.pi * numpy.e * v ** 2 + 1e-8) for g in gammas for v in g),
+            kernels={'concatenation_2', *with_gradient('gaussian_entropy')}),
         'minibatch_similarity': Case(
             equations.minibatch_similarity, (rng.normal(size=(N, UNITS, D)),), in_numpy=similarity),
         'minibatch_similarity of joined batches': Case(
@@ -92,21 +97,27 @@ def equation_cases(rng):
             entropies.log_determinant, (rng.normal(size=(N, UNITS, 2)),),
             in_numpy=lambda J: [numpy.log(numpy.linalg.svd(j, compute_uv=False)).sum() for j in J]),
     }
-    of_kernels = rng.normal(size=(UNITS, 2, 3, 5))
-    for of, V in (
-            ('', rng.normal(size=(UNITS, D))), (' of kernels', of_kernels),
-            (' of turned kernels', of_kernels.swapaxes(0, 1))):
+    of_kernels, of_long_rows = rng.normal(size=(UNITS, 2, 3, 5)), rng.normal(size=(UNITS, 2, 150))
+    for of, V, used in (
+            ('', rng.normal(size=(UNITS, D)), with_gradient('short_weight_normalization')),
+            (' of kernels', of_kernels, with_gradient('short_weight_normalization')),
+            (' of turned kernels', of_kernels.swapaxes(0, 1), with_gradient('short_weight_normalization')),
+            (' of long rows', of_long_rows, {'norm', 'along', *with_gradient('weight_normalization')})):
         result['weight_normalization' + of] = Case(
-            equations.weight_normalization, (V, rng.normal(size=len(V))), in_numpy=rows_of_norm_g,
-            kernels={'weight_normalization', 'weight_normalization_along', 'weight_normalization_gradient'})
+            equations.weight_normalization, (V, rng.normal(size=len(V))), in_numpy=rows_of_norm_g, kernels=used)
     return result
+
+
+def with_gradient(name):
+    """A kernel and that of its gradient."""
+    return {name, name + '_gradient'}
 
 
 def operator_cases(rng):
     """Of variables that our functions return."""
     x = rng.normal(size=(N, D)), rng.normal(size=(N, D))
     images, number = rng.normal(size=(N, 3, 2, 2)), numpy.array(-1.5)
-    tanh = {'tanh', 'tanh_gradient'}
+    tanh = with_gradient('tanh')
     result = {
         'sum': Case(lambda x, y: 1 * functions.tanh(x) + y, x, lambda x, y: F.tanh(x) + y, kernels=tanh),
         'multiple': Case(lambda x: functions.tanh(x) * -0.3, x[:1], lambda x: F.tanh(x) * -0.3, kernels=tanh),
@@ -114,8 +125,11 @@ def operator_cases(rng):
             lambda x: numpy.float64(-0.3) * functions.tanh(x), x[:1], lambda x: -0.3 * F.tanh(x), kernels=tanh),
         'multiple of a number': Case(
             lambda x: functions.tanh(x) * numpy.int64(2), (number,), lambda x: 2 * F.tanh(x), kernels=tanh),
-        'rows': Case(lambda x: functions.tanh(x)[1:4], (images,), lambda x: F.tanh(x)[1:4], kernels=tanh),
-        'mean': Case(functions.mean, (images,), F.mean),
+        'rows': Case(
+            lambda x: functions.tanh(x)[1:4], (images,), lambda x: F.tanh(x)[1:4], kernels={'rows_gradient', *tanh}),
+        'every other row': Case(
+            lambda x: functions.tanh(x)[::2], (images,), lambda x: F.tanh(x)[::2], kernels=tanh),
+        'mean': Case(functions.mean, (images,), F.mean, kernels={'mean', 'quotient'}),
     }
     for of, inputs in (('', x), (' of numbers', (numpy.array(2.5), number))):
         result['difference' + of] = Case(
@@ -124,9 +138,10 @@ def operator_cases(rng):
 
 
 def with_noise(function, *arguments):
-    """The same noise at every call."""
+    """The same noise at every call, on every device."""
     def call(x):
-        with chainer.using_config('noise_generator', numpy.random.default_rng(4)):
+        with chainer.using_config('noise_generator', numpy.random.default_rng(4)), \
+                chainer.using_config('noise_from_host', True):
             return function(x, *arguments)
     return call
 
@@ -138,15 +153,18 @@ def layer_cases(rng):
     result = {'linear without b': Case(functions.linear, (SHAPES['vectors'](rng), W), F.linear)}
     for shape, make in SHAPES.items():
         result['linear of ' + shape] = Case(
-            functions.linear, (make(rng), W if shape == 'vectors' else W_of_images, b), F.linear)
+            functions.linear, (make(rng), W if shape == 'vectors' else W_of_images, b), F.linear,
+            kernels={'linear', 'linear_gradients'} if shape == 'vectors' else set())
         result['batch_normalization of ' + shape] = Case(
             functools.partial(batch_normalization, eps=EPS), (make(rng) + 2, gamma, beta),
             functools.partial(F.batch_normalization, eps=EPS),
-            kernels={'squared_deviation', 'batch_normalization', 'product', 'batch_normalization_gradient'})
+            kernels={
+                *({'moments', 'unit_gradients'} if shape == 'vectors' else {'mean', 'variance', 'sum_of_products'}),
+                *with_gradient('batch_normalization')})
         for name in ACTIVATIONS:
             result['{} of {}'.format(name, shape)] = Case(
                 getattr(functions, name), (make(rng),), getattr(F, name),
-                kernels={name, 'product' if name == 'elu' else name + '_gradient'})
+                kernels={'elu', 'product'} if name == 'elu' else with_gradient(name))
     for name, function, used in (
             ('add_noise', with_noise(noise.add_noise, 0.3), {'gaussian'}),
             ('dropout', with_noise(noise.dropout, 0.4), {'dropout', 'product'})):
@@ -203,12 +221,16 @@ every_function = pytest.mark.parametrize('name', CASES)
 @contextlib.contextmanager
 def kernels_used():
     """A context whose value is the set of names of the kernels used in it."""
-    names, call = set(), cuda_kernels.Kernel.__call__
+    names = set()
 
-    def noted(kernel, *arguments):
-        names.add(kernel.name)
-        return call(kernel, *arguments)
-    with unittest.mock.patch.object(cuda_kernels.Kernel, '__call__', noted):
+    def noted(call):
+        def call_and_note(kernel, *arguments, **options):
+            names.add(kernel.name)
+            return call(kernel, *arguments, **options)
+        return call_and_note
+    with contextlib.ExitStack() as patches:
+        for kind in (cuda_kernels.Kernel, cuda_kernels.Reduction):
+            patches.enter_context(unittest.mock.patch.object(kind, '__call__', noted(kind.__call__)))
         yield names
 
 

@@ -5,7 +5,6 @@ kernel and by the line that asks for it.  The rules of what a call launches are 
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import math
@@ -16,25 +15,22 @@ import typing
 sys.path.append(str(pathlib.Path(__file__).parent.parent))
 
 import numpy
+import pytest
 from conftest import chainer
+from cupy import _watch
+from cupy._watch import JOINED, READS, arrays_in
 
 from ddgm import training
 from ddgm.evaluation import tasks
 from ddgm.presets import PRESETS
 from ddgm.runs import training_state
 
-READS = {
-    'get', 'item', 'tolist', '__bool__', '__int__', '__index__', '__float__', 'nonzero', 'argwhere', 'flatnonzero',
-    'unique', 'allclose', 'array_equal'}
-PRODUCTS = {'dot', 'matmul', 'tensordot', 'inner', 'outer', 'vdot', 'einsum', 'kron'}
 REDUCTIONS = {
     'sum', 'prod', 'max', 'min', 'amax', 'amin', 'mean', 'average', 'all', 'any', 'argmax', 'argmin', 'var', 'std',
-    'count_nonzero', 'reduce', 'ReductionKernel'}
-JOINED = {'concatenate', 'stack', 'hstack', 'vstack', 'column_stack', 'dstack'}
+    'count_nonzero', 'reduce', 'linalg.norm'}
 COPIES = {
     'array', 'asarray', 'asanyarray', 'ascontiguousarray', 'copy', 'astype', 'reshape', 'ravel', 'flatten', 'zeros',
     'zeros_like', 'setitem', 'copyto', 'fill', 'full', 'full_like', 'ones', 'ones_like'}
-KINDS = ['elementwise', 'reductions', 'products', 'copies']
 
 
 class Launch(typing.NamedTuple):
@@ -43,15 +39,6 @@ class Launch(typing.NamedTuple):
     kind: str
     name: str
     moved: int
-
-
-def arrays_in(values):
-    """The NumPy arrays behind those on the GPU in arguments or results."""
-    for value in values:
-        if isinstance(value, chainer.backends.cuda.ndarray):
-            yield value._array
-        elif isinstance(value, (list, tuple)):
-            yield from arrays_in(value)
 
 
 def n_bytes(*arrays):
@@ -66,28 +53,28 @@ def launches(name, call, arguments, result):
     moved = n_bytes(*given, *made)
     if name in READS or not made and name not in ('__setitem__', 'fill', 'copyto', 'set', 'scatter_add', 'sort'):
         return []
+    if name in (*_watch.PRODUCTS, 'vdot'):
+        return list(launches_of_product(name, given, made[0]))
     owner = type(arguments[0]).__name__ if call.__name__ == '__call__' else ''
-    if owner == 'ElementwiseKernel':
-        return [Launch('elementwise', name, moved)]
+    in_place = name.startswith('__i') and name != '__invert__'
+    if in_place or owner in ('ElementwiseKernel', 'ufunc'):  # arguments that overlap with results are copied
+        return [Launch('elementwise', name, moved)] + [Launch('copies', name, 2 * x.nbytes) for x in given if any(
+            x is not y and numpy.may_share_memory(x, y) for y in made)]
     if owner == 'ReductionKernel':
         return [Launch('reductions', name, moved)]
-    in_place = name.startswith('__i') and name != '__invert__'
-    plain = name.strip('_') if not in_place else name.strip('_')[1:]
-    if plain == 'rmatmul' or plain in PRODUCTS:
-        return list(launches_of_product(plain, given, made[0]))
+    plain = name.strip('_')
     if plain in REDUCTIONS:
         return [Launch('reductions', plain, moved)] * (2 if plain in ('var', 'std') else 1)
     if plain == 'setitem':
         return launches_of_setting(arguments)
     if plain in JOINED:
-        same = len({array.dtype for array in given}) == 1
-        if len(given) > 8 and same and made[0].nbytes < 2 ** 21 * len(given):
-            return [Launch('copies', plain, moved)]
+        if _watch.tables_sent(name, arguments):
+            return [Launch('elementwise', plain, moved)]
         return [Launch('copies', plain, 2 * array.nbytes) for array in given]
     if plain in ('empty', 'empty_like') or not made and plain != 'fill':
         return []
     is_view = all(any(numpy.may_share_memory(x, y) for y in given) for x in made)
-    if is_view and owner != 'ufunc' and not in_place and plain not in ('fill', 'sort', 'scatter_add'):
+    if is_view and plain not in ('fill', 'sort', 'scatter_add'):
         return []
     if plain in ('fill', 'zeros_like', 'ones_like', 'full_like'):
         moved = n_bytes(*made or given)
@@ -97,15 +84,17 @@ def launches(name, call, arguments, result):
 def launches_of_product(name, given, result):
     """Operands and results that lie as cuBLAS cannot take them are copied; a broadcast batch needs tables."""
     x, y = given[:2]
-    if x.ndim == y.ndim == 1:  # CuPy makes a reduction of it
-        yield Launch('reductions', name, n_bytes(x, y, result))
+    if name == 'vdot' or x.ndim == y.ndim == 1:  # CuPy stores the products, and CUB adds them up
+        yield Launch('elementwise', name, 2 * x.nbytes + y.nbytes)
+        yield Launch('reductions', name, x.nbytes)
         return
-    batched = name == 'matmul' and max(x.ndim, y.ndim) > 2
+    function = _watch.cublas_function(name, given)
+    batched = function != 'gemmEx'
     for array in (x, y, result):
         if not (array.flags.c_contiguous or array.flags.f_contiguous and not batched):
             yield Launch('copies', name + ' copies', 2 * array.nbytes)
-    if batched and x.shape[:-2] != y.shape[:-2]:
-        yield from 3 * [Launch('elementwise', name + ' pointers', 8 * math.prod(result.shape[:-2]))]
+    if function == 'gemmBatched':
+        yield from 3 * (result.ndim - 2) * [Launch('elementwise', name + ' pointers', 8 * math.prod(result.shape[:-2]))]
     yield Launch('products', name, n_bytes(x, y, result))
 
 
@@ -122,19 +111,17 @@ def launches_of_setting(arguments):
 class Counts:
     """What the calls inside a ``with`` block cost: ``launches`` (a launch and the line that asks for it), and numbers.
 
-    ``sent`` and ``read`` are transfers to the device and back, ``bytes_sent`` their size.
+    ``sent`` and ``read`` are transfers to the device and back, ``bytes_sent`` the size of the arrays among the former.
     """
 
     def __init__(self):
         self.launches, self.sent, self.read, self.bytes_sent = [], [], [], 0
 
     def __enter__(self):
-        from cupy import _watch
         _watch.watcher = self._see
         return self
 
     def __exit__(self, *exception):
-        from cupy import _watch
         _watch.watcher = None
 
     def _see(self, name, call, arguments, options):
@@ -142,23 +129,14 @@ class Counts:
         line = caller()
         if name in READS:
             self.read.append(line)
-        elif name == 'set' or name.startswith(('array', 'as')) and not list(arrays_in(arguments)):
+        elif _watch.sends(name, arguments):
             self.sent.append(line)
             self.bytes_sent += arguments[1].nbytes if name == 'set' else result.nbytes
         else:
+            self.sent.extend([line] * _watch.tables_sent(name, arguments))
             arguments = (*arguments, *options.values())
-            if name in JOINED:
-                arguments = list(arguments[0]) if isinstance(arguments[0], (list, tuple)) else arguments
-                if len(arguments) > 8 and sum(map(n_bytes, arrays_in(arguments))) < 2 ** 21 * len(arguments):
-                    self.sent.extend(3 * [line])
-                    self.bytes_sent += 24 * len(arguments)
             self.launches.extend((launch, line) for launch in launches(name, call, arguments, result))
         return result
-
-    def by_kind(self):
-        """Numbers of launches in the order of ``KINDS``."""
-        found = collections.Counter(launch.kind for launch, _ in self.launches)
-        return [found[kind] for kind in KINDS]
 
     def moved(self):
         """Bytes that all launches read and write."""
@@ -166,61 +144,51 @@ class Counts:
 
 
 def caller():
-    """The nearest lines of ddgm on the stack, ``file:line < file:line``."""
+    """The nearest line of ddgm on the stack, and the nearest of a network or the loop: ``file:line < file:line``."""
     frame, found = sys._getframe(1), []
     while frame is not None and len(found) < 2:
         path = pathlib.PurePath(frame.f_code.co_filename)
-        if 'ddgm' in path.parts and path.name not in ('elementary.py', 'on_gpu.py', 'cuda_kernels.py'):
+        if path.name != 'kernels.py' and 'ddgm' in path.parts and not (found and path.parent.name == 'fast'):
             found.append('{}:{}'.format(path.name, frame.f_lineno))
         frame = frame.f_back
     return ' < '.join(found)
 
 
 class CountingGenerator(numpy.random.Generator):
-    """A generator that adds up the bytes it draws."""
+    """A generator that adds up the bytes it draws, in ``drawn`` by the line that asks for them."""
 
-    drawn = 0
+    drawn = collections.Counter()
 
     def __getattribute__(self, name):
         method = super().__getattribute__(name)
-        if name.startswith('_') or name in ('bit_generator', 'drawn', 'spawn') or not callable(method):
+        if name.startswith('_') or name in ('bit_generator', 'spawn', 'drawn'):
             return method
 
         @functools.wraps(method)
         def counted(*arguments, **options):
             result = method(*arguments, **options)
-            CountingGenerator.drawn += getattr(result, 'nbytes', 8)
+            self.drawn[caller()] += getattr(result, 'nbytes', 8)
             return result
         return counted
 
 
-@contextlib.contextmanager
-def drawing_is_counted():
-    """Of what iterations draw inside, as ``CountingGenerator.drawn``."""
-    original = training.random_generator
-    training.random_generator = lambda *key: CountingGenerator(original(*key).bit_generator)
-    CountingGenerator.drawn = 0
-    try:
-        yield
-    finally:
-        training.random_generator = original
-
-
 def measure(task, draw_data, warm_up=2, preset=None, **changes):
-    """(:class:`Counts`, bytes drawn on the host) of an iteration on the stand-in, as the scripts compute it."""
+    """(:class:`Counts`, bytes drawn on the host by line) of an iteration on the stand-in, as the scripts compute it."""
     settings = (PRESETS[task][preset] if preset else next(iter(PRESETS[task].values()))).settings
     settings = dataclasses.replace(settings, **changes)
     device = chainer.get_device('@cupy:0')
-    with chainer.using_device(device), drawing_is_counted():
+    with chainer.using_device(device), pytest.MonkeyPatch.context() as patch:
+        original = training.random_generator
+        patch.setattr(training, 'random_generator', lambda *key: CountingGenerator(original(*key).bit_generator))
         state = training_state.build_state(
             settings, functools.partial(tasks.build_models, task), draw_data, device)
         loop = training_state.iterations_of(state, draw_data, settings)
         for _ in range(warm_up):
             next(loop)
-        CountingGenerator.drawn = 0
+        CountingGenerator.drawn.clear()
         with Counts() as counts:
             next(loop)
-        return counts, CountingGenerator.drawn
+        return counts, dict(CountingGenerator.drawn)
 
 
 def print_costs(counts, drawn):
@@ -235,9 +203,12 @@ def print_costs(counts, drawn):
     for name, lines in (('sent', counts.sent), ('read', counts.read)):
         for line, n in collections.Counter(lines).most_common():
             print('{:5} {:11} {:36} {:13}  {}'.format(n, 'transfer', name, '', line))
+    for line, n in drawn.items():
+        print('{:5} {:11} {:36} {:10.3f} MB  {}'.format('', 'drawn', '', n / 1e6, line))
+    kinds = collections.Counter(launch.kind for launch, _ in counts.launches)
     print('{} launches ({}), {:.1f} MB moved, {} sent ({:.1f} kB), {} read, {:.1f} kB drawn on the host'.format(
-        len(counts.launches), ' + '.join('{} {}'.format(*each) for each in zip(counts.by_kind(), KINDS)),
-        counts.moved() / 1e6, len(counts.sent), counts.bytes_sent / 1e3, len(counts.read), drawn / 1e3))
+        len(counts.launches), ', '.join('{} {}'.format(n, kind) for kind, n in kinds.items()),
+        counts.moved() / 1e6, len(counts.sent), counts.bytes_sent / 1e3, len(counts.read), sum(drawn.values()) / 1e3))
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
+from conftest import is_stand_in
 
 import ddgm
 from ddgm import objectives, training
@@ -185,6 +186,38 @@ def test_costs_of_an_iteration(task):
     assert costs.keys() == LIMITS[task].keys()
     too_much = {name: (value, LIMITS[task][name]) for name, value in costs.items() if value > LIMITS[task][name]}
     assert not too_much, 'measured, limit'
+
+
+# ---- what it costs a GPU, counted on the stand-in for CuPy; python tests/gpu_costs.py lists what is counted here
+
+GPU_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise drawn on the host', 'reads'
+GPU_LIMITS = {  # the aims are 120, 120 and 300 launches, 8 GB for images, 2 transfers, and no noise or read
+    'gaussian_mixture': (204, 11.95e6, 9, 0, 0),
+    'mnist': (216, 238.2e6, 15, 1.35e6, 0),
+    'images': (1012, 29.35e9, 38, 56.63e6, 0),
+}
+
+
+def gpu_costs(task, warm_up=WARM_UP, **changes):
+    """What a step of a published preset costs a GPU, in the order of ``GPU_COSTS``."""
+    import gpu_costs
+    counts, drawn = gpu_costs.measure(task, TASKS[task][1], warm_up, **changes)
+    noise = sum(n for line, n in drawn.items() if line.startswith('noise.py'))
+    return numpy.array([len(counts.launches), counts.moved(), len(counts.sent), noise, len(counts.read)])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not is_stand_in(), reason='counted on the stand-in for CuPy')
+@pytest.mark.skipif(numpy.__version__ < '2', reason='NumPy 1 makes float64 of float32 without axes, CuPy does not')
+@pytest.mark.parametrize('task', TASKS)
+def test_costs_of_an_iteration_on_a_gpu(task):
+    if task == 'images':  # bytes are a straight line in the size of the batch: 16 and 32 tell of 128
+        small, larger = (gpu_costs(task, warm_up=1, batchsize=n) for n in (16, 32))
+        costs = small + 7 * (larger - small)
+    else:
+        costs = gpu_costs(task)
+    too_much = {name: each for name, *each in zip(GPU_COSTS, costs, GPU_LIMITS[task]) if each[0] > each[1]}
+    assert not too_much, 'counted, limit'
 
 
 # ---- what a reader steps through

@@ -55,6 +55,7 @@ def _read_interface():
 
 _SIGNATURES, _UFUNCS = _read_interface()
 _OWNERS = weakref.WeakValueDictionary()  # arrays that others are views of, by what they hold, which stays while they do
+_LIVING = weakref.WeakValueDictionary()  # arrays that the program holds, by their identity
 _NUMBERS = (bool, int, float, complex, numpy.generic)
 
 
@@ -100,11 +101,13 @@ class ndarray:
         if memptr is not None or strides is not None:
             raise NotImplementedError('this stand-in has no memory of a card')
         self._array = numpy.empty(shape, dtype, order)
+        _LIVING[id(self)] = self
 
     @classmethod
     def _of(cls, array):
         new = cls.__new__(cls)
         new._array = array
+        _LIVING[id(new)] = new
         return new
 
     # -- what CuPy refuses, and what must be asked for
@@ -182,7 +185,7 @@ class ndarray:
     strides = property(lambda self: self._array.strides)
     flags = property(lambda self: self._array.flags)
     device = property(lambda self: cuda.Device(0))
-    T = property(lambda self: ndarray._of(self._array.T))
+    T = property(lambda self: self.transpose())
 
     @property
     def base(self):
@@ -217,7 +220,7 @@ class ndarray:
         return len(self._array)
 
     def __iter__(self):
-        return map(_outside, self._array)
+        return (self[i] for i in range(len(self)))
 
     @watched
     def __getitem__(self, key):

@@ -1,8 +1,11 @@
-"""One device, and streams that are always done."""
+"""One device, and streams that are always done, but where they capture."""
 
 import contextlib
 
-from cupy.cuda import cublas, runtime  # noqa: F401
+from cupy_backends.cuda.libs import cublas  # noqa: F401
+
+from cupy import _watch
+from cupy.cuda import runtime
 
 cudnn_enabled = nccl_enabled = False
 
@@ -14,7 +17,8 @@ class _Done:
         return self
 
     def synchronize(self):
-        pass
+        if Stream.capturing:
+            graph.refuse_to_wait()
 
     def __enter__(self):
         return self
@@ -44,28 +48,72 @@ class Device(_Done):
 class Stream(_Done):
     """A stream of work, which is done as soon as it is asked for."""
 
-    ptr = 0
+    capturing = None  # the graph of the present capture
 
     def __init__(self, null=False, non_blocking=False):
-        pass
+        self.ptr = 0 if null else id(self)
+        self._previous = []
+
+    def use(self):
+        Stream.current = self
+        return self
+
+    def __enter__(self):
+        self._previous.append(Stream.current)
+        return self.use()
+
+    def __exit__(self, *error):
+        self._previous.pop().use()
+
+    def begin_capture(self, mode=None):
+        if not self.ptr:
+            raise RuntimeError('cannot capture on the default (legacy) stream')
+        if not MemoryPool.current:
+            raise RuntimeError('this stand-in captures only into a memory pool of its own, by using_allocator')
+        Stream.capturing = graph.Graph(self, MemoryPool.current)
+        self._watcher, _watch.watcher = _watch.watcher, Stream.capturing.keep
+
+    def end_capture(self):
+        captured, Stream.capturing, _watch.watcher = Stream.capturing, None, self._watcher
+        captured.finish()
+        if captured.is_lost:
+            raise runtime.CUDARuntimeError(
+                'cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture')
+        return captured
+
+    def is_capturing(self):
+        return Stream.capturing is not None and Stream.capturing._stream is self
 
 
-Stream.null = Stream(null=True)
+Stream.null = Stream.current = Stream(null=True)
 
 
-class Event:
+class Event(_Done):
     """A point in a stream."""
 
     def record(self, stream=None):
         pass
 
-    def synchronize(self):
+
+class MemoryPool:
+    """Memory that is kept for those who were given its ``malloc``."""
+
+    current = None
+
+    def malloc(self, size):
+        raise NotImplementedError('this stand-in has no memory of a card')
+
+    def free_all_blocks(self, stream=None):
         pass
 
 
 @contextlib.contextmanager
 def using_allocator(allocator=None):
-    yield
+    previous, MemoryPool.current = MemoryPool.current, getattr(allocator, '__self__', None)
+    try:
+        yield
+    finally:
+        MemoryPool.current = previous
 
 
 def set_allocator(allocator=None):
@@ -76,4 +124,8 @@ set_pinned_memory_allocator = set_allocator
 
 
 def get_current_stream():
-    return Stream.null
+    return Stream.current
+
+
+from cupy.cuda import graph  # noqa: E402
+from cupy.cuda.graph import Graph  # noqa: E402, F401

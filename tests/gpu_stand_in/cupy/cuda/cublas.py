@@ -1,1 +1,0 @@
-"""Named by Chainer, used by none of what is tested."""

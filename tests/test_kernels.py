@@ -80,9 +80,10 @@ def test_nvcc_compiles_them(tmp_path):
     assert sorted(entries) == sorted('{}_{}'.format(name, T) for name in names for T in TYPES)
 
 
-# In test_fast_functions.py, test_optimizers.py and test_noise.py.
+# In test_fast_functions.py, test_optimizers.py, test_noise.py, test_training_state.py.
 COMPARED_ELSEWHERE = {
-    'running_statistics', 'clipping_rate', 'average', 'decayed', 'drawn_bits', 'drawn_gaussian', 'drawn_dropout'}
+    'running_statistics', 'sums_over_batches', 'clipping_rate', 'average', 'decayed', 'drawn_bits', 'drawn_gaussian',
+    'drawn_dropout', 'add_observation'}
 UPDATES = {'adam': optimizers.Adam, 'adagrad': optimizers.AdaGrad}
 
 

@@ -101,8 +101,7 @@ class _BatchNormalization(FirstOrderFunction):
             totals = self._all_reduce(*here)
         grad_x, *of_batches = self.kernels.batch_normalization_gradient(
             grad_output, self.gamma, self.n, self.n_splits, self.kept, totals)
-        gradients = grad_x, *[
-            values[0] if self.n_splits == 1 else values.sum(axis=0) for values in here or of_batches]
+        gradients = grad_x, *self.kernels.sums_over_batches(*(here or of_batches))
         return [gradients[i] for i in indexes]
 
     def _moments_over_ranks(self, x, share):

@@ -15,7 +15,7 @@ import numpy
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.evaluation.reference import Reference
-from ddgm.fast import threads
+from ddgm.fast import kernels, threads
 from ddgm.fast.strategy import Fast
 from ddgm.figures import plots, post
 from ddgm.runs import run_folder, stop_signals
@@ -201,8 +201,9 @@ class _Journal:
         """Take what an iteration observed, and write a log entry where one is due."""
         state, settings = self._state, self._folder.settings
         if self._on_cpu:  # on a GPU reading a loss would make the loop wait, so there it is looked at with the log
-            observation = self._as_floats(observation, already_of_all=False)
-        state.summary.add(observation)
+            state.summary.add(self._as_floats(observation, already_of_all=False))
+        else:
+            add_at_once(state.summary, observation, state.models[0].device)
         self._progress.update(state.iteration)
         if _is_due(state.iteration, settings.log_interval):
             self._append_entry()
@@ -236,6 +237,23 @@ class _Journal:
             self._folder.append(entry)
         state.n_logged += 1
         self._progress.log(entry)
+
+
+def add_at_once(summary: chainer.DictSummary, observation: dict, device: chainer.backend.Device) -> None:
+    """``summary.add(observation)``, of 0-dimensional arrays on a device, without a launch for each of them.
+
+    The sums that Chainer keeps of each name become places of one array there.
+    """
+    names, parts = list(observation), [summary._summaries[name] for name in observation]
+    numbers = list(observation.values())
+    if getattr(summary, 'names', None) != names:
+        sums = [[float(getattr(part, name)) for part in parts] for name in ('_x', '_x2')]
+        summary.names, summary.sums = names, device.send(numpy.array(sums, dtype=numbers[0].dtype))
+        for i, part in enumerate(parts):
+            part._x, part._x2 = summary.sums[0, i], summary.sums[1, i]
+    kernels.of(summary.sums).add_observation(numbers, summary.sums[0], summary.sums[1])
+    for part in parts:
+        part._n += 1
 
 
 def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):

@@ -105,6 +105,11 @@ mean = Reduction('mean', 'T x, T share', 'T y', 'x * share')
 quotient = Kernel('quotient', 'T x, T divisor', 'T y', 'y = x / divisor')
 
 
+add_observation = Kernel('add_observation', 'T x', 'T sum, T sum_of_squares', '''
+    sum = sum + x;
+    sum_of_squares = sum_of_squares + x * x''')
+
+
 # ---- the energy
 
 quadratic_term = Reduction('quadratic_term', 'T x, T scale', 'T energy', 'scale * x * x')
@@ -174,6 +179,14 @@ batch_normalization_gradient = Kernel(
     'batch_normalization_gradient',
     'T normalized, T gy, T variance, T gamma, T ggamma, T gbeta, T share, T eps', 'T gx',
     'gx = gamma / sqrt(variance + eps) * (gy - share * (ggamma * normalized + gbeta))')
+sums_over_batches = Kernel(
+    'sums_over_batches', 'raw T ggammas, raw T gbetas, int64 n_batches', 'T ggamma, T gbeta', '''
+    ggamma = 0;
+    gbeta = 0;
+    for (long long j = i; j < n_batches * _ind.size(); j += _ind.size()) {
+        ggamma += ggammas[j];
+        gbeta += gbetas[j];
+    }''')
 running_statistics = Kernel(
     'running_statistics', 'raw T means, raw T variances, int64 n_batches, T unbiased, T decay',
     'T running_mean, T running_variance', '''

@@ -62,6 +62,11 @@ def unit_gradients(grad_y, n_splits, kept):
     return [_of_batches(values, n_splits) for values in zip(*found)]
 
 
+def sums_over_batches(grad_gammas, grad_betas):
+    """Both, (batches, units), as (units,)."""
+    return grad_gammas.sum(axis=0), grad_betas.sum(axis=0)
+
+
 def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):
     """Add those of each batch to the running ones, in place."""
     for mean, variance in zip(means, variances):

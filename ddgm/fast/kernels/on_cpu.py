@@ -20,6 +20,7 @@ from ddgm.fast.kernels.normalization_on_cpu import (  # noqa: F401
     moments,
     running_statistics,
     sum_of_rows,
+    sums_over_batches,
     unit_gradients,
 )
 from ddgm.fast.layout import sums_of_channels  # noqa: F401
@@ -191,6 +192,13 @@ def mean(x):
 
 def mean_gradient(x, grad_output):
     return numpy.full(x.shape, grad_output / x.size, dtype=x.dtype)
+
+
+def add_observation(numbers, sums, sums_of_squares):
+    """Add numbers, arrays (), to (n,) and their squares to (n,), in place."""
+    numbers = numpy.array(numbers)
+    sums += numbers
+    sums_of_squares += numbers * numbers
 
 
 # ---- weight normalization

@@ -149,6 +149,11 @@ def mean_gradient(x, grad_output):
     return backend.get_array_module(x).broadcast_to(cuda_kernels.quotient(grad_output, x.size), x.shape)
 
 
+def add_observation(numbers, sums, sums_of_squares):
+    """Add numbers, arrays (), to (n,) and their squares to (n,), in place."""
+    cuda_kernels.add_observation(concatenated(numbers), sums, sums_of_squares)
+
+
 # ---- weight normalization
 
 def weight_normalization(V, g):
@@ -218,6 +223,16 @@ def unit_gradients(grad_y, n_splits, kept):
     batches = _batches(grad_y, n_splits)
     return (cuda_kernels.sum_of_products(batches, _batches(kept[0], n_splits), axis=(1, 3, 4)),
             batches.sum(axis=(1, 3, 4)))
+
+
+def sums_over_batches(grad_gammas, grad_betas):
+    """Both, (batches, units), as (units,)."""
+    n, n_units = grad_gammas.shape
+    if n == 1:
+        return grad_gammas[0], grad_betas[0]
+    xp = backend.get_array_module(grad_gammas)
+    return cuda_kernels.sums_over_batches(
+        grad_gammas, grad_betas, n, *[xp.empty(n_units, dtype=grad_gammas.dtype) for _ in range(2)])
 
 
 def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):

@@ -250,7 +250,7 @@ def add_at_once(summary: chainer.DictSummary, observation: dict, device: chainer
         sums = [[float(getattr(part, name)) for part in parts] for name in ('_x', '_x2')]
         summary.names, summary.sums = names, device.send(numpy.array(sums, dtype=numbers[0].dtype))
         for i, part in enumerate(parts):
-            part._x, part._x2 = summary.sums[0, i], summary.sums[1, i]
+            part._x, part._x2 = summary.sums[0, i, ...], summary.sums[1, i, ...]
     kernels.of(summary.sums).add_observation(numbers, summary.sums[0], summary.sums[1])
     for part in parts:
         part._n += 1

@@ -22,7 +22,7 @@ from ddgm.runs import run_folder, stop_signals
 from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of, open_device
 from ddgm.support import randomness, ranks
-from ddgm.support.errors import Interrupted, RunFailed, UsageError, counted, one_line, printable
+from ddgm.support.errors import Interrupted, RunFailed, UsageError, counted, lacks_memory, one_line, printable
 from ddgm.support.files import write_json
 from ddgm.support.serialization import arrays_of, load_arrays
 from ddgm.support.terminal import Progress, duration, print_table
@@ -92,7 +92,9 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
         raise
     except OSError as error:  # the disk is full or the folder went away
         raise RunFailed('the run stopped: {}; the last snapshot, if there was one, stays'.format(error)) from error
-    except MemoryError as error:
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
         enlarged = [name for name, value in folder.changes.items()
                     if type(value) is int and value > getattr(folder.published, name) and name != 'batchsize']
         flags = ['--' + name for name in ('batchsize', 'width') if folder.settings.told_of(name).flag]

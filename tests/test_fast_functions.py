@@ -19,7 +19,7 @@ from conftest import send
 from ddgm import equations
 from ddgm.beyond_the_paper import entropies
 from ddgm.beyond_the_paper.energy_penalty import mean_square
-from ddgm.fast import functions, links as fast_links, noise
+from ddgm.fast import functions, kernels, links as fast_links, noise
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
 from ddgm.fast.gradients import gradients
 from ddgm.fast.kernels import cuda_kernels, normalization_on_cpu
@@ -345,11 +345,10 @@ def test_elu_is_exact_beside_zero(dtype, device):
 
 # ---- BatchNormalization
 
-def normalize_and_observe(*variables, batches=1):
-    """The output, and the means and variances that are told of."""
-    told = []
-    y = batch_normalization(*variables, EPS, batches, lambda *moments: told.extend(moments))
-    return y, *told
+def normalize_and_observe(*variables, batches=1, running=None):
+    """The output, and the mean and variance of each batch."""
+    x = chainer.as_variable(variables[0]).array
+    return batch_normalization(*variables, EPS, batches, running), *kernels.of(x).moments(x, batches)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -362,20 +361,23 @@ def test_joined_batches_are_normalized_each_by_itself(shape, device, rng):
     upstream = rng.normal(size=joined.shape)
     gamma, beta = rng.normal(size=UNITS), rng.normal(size=UNITS)
 
-    def values_and_gradients(x, upstream, batches):
+    def values_and_gradients(x, upstream, batches, running):
         variables = [chainer.Variable(send(device, array)) for array in (x, gamma, beta)]
-        y, means, variances = normalize_and_observe(*variables, batches=batches)
+        y, means, variances = normalize_and_observe(*variables, batches=batches, running=running)
         y.grad = send(device, upstream)
         y.backward()
         arrays = y.array, means, variances, *(variable.grad for variable in variables)
         return [chainer.cuda.to_cpu(array) for array in arrays]
 
-    results = [values_and_gradients(x, part, 1) for x, part in zip(alone, numpy.split(upstream, 3))]
+    running = [(1.2, 0.9, device.xp.zeros(UNITS), device.xp.ones(UNITS)) for _ in range(2)]
+    results = [values_and_gradients(x, part, 1, running[0]) for x, part in zip(alone, numpy.split(upstream, 3))]
     y, means, variances, grad_x, grad_gamma, grad_beta = zip(*results)
     expected = [numpy.concatenate(arrays) for arrays in (y, means, variances, grad_x)]
     expected += [sum(grad_gamma), sum(grad_beta)]
-    for array, values in zip(values_and_gradients(joined, upstream, 3), expected):
+    for array, values in zip(values_and_gradients(joined, upstream, 3, running[1]), expected):
         numpy.testing.assert_allclose(array, values, rtol=1e-10, atol=1e-12)
+    for array, values in zip(running[1][2:], running[0][2:]):
+        device.xp.testing.assert_allclose(array, values, rtol=1e-10)
 
 
 def test_batches_that_are_not_of_one_size():

@@ -82,7 +82,7 @@ def test_nvcc_compiles_them(tmp_path):
 
 # In test_fast_functions.py, test_optimizers.py, test_noise.py, test_training_state.py.
 COMPARED_ELSEWHERE = {
-    'running_statistics', 'sums_over_batches', 'clipping_rate', 'average', 'decayed', 'drawn_bits', 'drawn_gaussian',
+    'sums_over_batches', 'clipping_rate', 'average', 'decayed', 'drawn_bits', 'drawn_gaussian',
     'drawn_dropout', 'add_observation'}
 UPDATES = {'adam': optimizers.Adam, 'adagrad': optimizers.AdaGrad}
 

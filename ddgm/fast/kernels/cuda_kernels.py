@@ -161,10 +161,20 @@ moments = Kernel('moments', 'raw T x, int64 n, int64 n_units', 'T mean, T varian
     for (long long j = first; j < end; j += n_units) variance += (x[j] - mean) * (x[j] - mean);
     variance /= n''')
 variance = Reduction('variance', 'T x, T mean, T share', 'T variance', '(x - mean) * (x - mean) * share')
+# The first number of each unit also adds the moments of its batches to the running ones.
 batch_normalization = Kernel(
-    'batch_normalization', 'T x, T mean, T variance, T gamma, T beta, T eps', 'T y, T normalized', '''
+    'batch_normalization',
+    'T x, T mean, T variance, T gamma, T beta, T eps, raw T means, raw T variances, int64 n_batches, int64 n_units, '
+    'int64 n_inside, T unbiased, T decay', 'T y, T normalized, raw T running_mean, raw T running_variance', '''
     normalized = (x - mean) / sqrt(variance + eps);
-    y = gamma * normalized + beta''')
+    y = gamma * normalized + beta;
+    if (i % n_inside == 0 && i < n_inside * n_units) {
+        long long unit = i / n_inside;
+        for (long long j = unit; j < n_batches * n_units; j += n_units) {
+            running_mean[unit] = decay * running_mean[unit] + (1 - decay) * means[j];
+            running_variance[unit] = decay * running_variance[unit] + (1 - decay) * unbiased * variances[j];
+        }
+    }''')
 unit_gradients = Kernel(
     'unit_gradients', 'raw T normalized, raw T gy, int64 n, int64 n_units', 'T ggamma, T gbeta', '''
     long long first = i / n_units * n * n_units + i % n_units, end = first + n * n_units;
@@ -186,13 +196,6 @@ sums_over_batches = Kernel(
     for (long long j = i; j < n_batches * _ind.size(); j += _ind.size()) {
         ggamma += ggammas[j];
         gbeta += gbetas[j];
-    }''')
-running_statistics = Kernel(
-    'running_statistics', 'raw T means, raw T variances, int64 n_batches, T unbiased, T decay',
-    'T running_mean, T running_variance', '''
-    for (long long j = i; j < n_batches * _ind.size(); j += _ind.size()) {
-        running_mean = decay * running_mean + (1 - decay) * means[j];
-        running_variance = decay * running_variance + (1 - decay) * unbiased * variances[j];
     }''')
 
 

@@ -18,7 +18,6 @@ from ddgm.fast.kernels.normalization_on_cpu import (  # noqa: F401
     batch_normalization,
     batch_normalization_gradient,
     moments,
-    running_statistics,
     sum_of_rows,
     sums_over_batches,
     unit_gradients,

@@ -186,13 +186,23 @@ def _beside(values, V):
 
 # ---- batch normalization: (N, units, …), n_splits batches of one size one after the other
 
-def batch_normalization(x, gamma, beta, eps, n_splits, known=None):
-    """γ·(x − mean)/√(variance + eps) + β, means, variances, kept; ``known`` moments take the place of the batches'."""
+def batch_normalization(x, gamma, beta, eps, n_splits, known=None, running=None):
+    """γ·(x − mean)/√(variance + eps) + β, kept; ``known`` moments take the place of the batches'.
+
+    Of ``running``, (n/(n − 1), decay, means, variances), the last two follow those of each batch, in place.
+    """
     means, variances = moments(x, n_splits) if known is None else known
     batches = _batches(x, n_splits)
-    y, normalized = cuda_kernels.batch_normalization(
-        batches, *[_spread(values, batches) for values in (means, variances, gamma, beta)], eps)
-    return y.reshape(x.shape), means, variances, (normalized.reshape(x.shape), variances, eps)
+    order, back = cuda_kernels.orders(batches)
+    batches = batches.transpose(order)
+    values = [_spread(values, x).transpose(order) for values in (means, variances, gamma, beta)]
+    n_inside = math.prod(batches.shape[order.index(2) + 1:])
+    unbiased, decay, *arrays = running or (1, 1, means[0], variances[0])
+    y, normalized, *_ = cuda_kernels.batch_normalization(
+        batches, *values, eps, means, variances, n_splits if running else 0, x.shape[1], n_inside, unbiased, decay,
+        *_two_like(batches), *arrays)
+    y, normalized = [array.transpose(back).reshape(x.shape) for array in (y, normalized)]
+    return y, (normalized, variances, eps)
 
 
 def batch_normalization_gradient(grad_y, gamma, n, n_splits, kept, totals=None):
@@ -202,7 +212,7 @@ def batch_normalization_gradient(grad_y, gamma, n, n_splits, kept, totals=None):
     batches = _batches(normalized, n_splits)
     grad_x = cuda_kernels.batch_normalization_gradient(
         batches, _batches(grad_y, n_splits),
-        *[_spread(values, batches) for values in (variances, gamma, grad_gammas, grad_betas)], 1 / n, eps)
+        *[_spread(values, grad_y) for values in (variances, gamma, grad_gammas, grad_betas)], 1 / n, eps)
     return grad_x.reshape(grad_y.shape), grad_gammas, grad_betas
 
 
@@ -212,7 +222,7 @@ def moments(x, n_splits):
         return cuda_kernels.moments(x, len(x) // n_splits, x.shape[1], *_two_for_units(x, n_splits))
     batches, share = _batches(x, n_splits), n_splits * x.shape[1] / x.size
     means = cuda_kernels.mean(batches, share, axis=(1, 3, 4))
-    return means, cuda_kernels.variance(batches, _spread(means, batches), share, axis=(1, 3, 4))
+    return means, cuda_kernels.variance(batches, _spread(means, x), share, axis=(1, 3, 4))
 
 
 def unit_gradients(grad_y, n_splits, kept):
@@ -235,11 +245,6 @@ def sums_over_batches(grad_gammas, grad_betas):
         grad_gammas, grad_betas, n, *[xp.empty(n_units, dtype=grad_gammas.dtype) for _ in range(2)])
 
 
-def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):
-    """Add those of each batch to the running ones, in place."""
-    cuda_kernels.running_statistics(means, variances, len(means), unbiased, decay, running_mean, running_variance)
-
-
 def sum_of_rows(x):
     return x.sum(axis=0)
 
@@ -253,14 +258,19 @@ def _batches(x, n_splits):
     return x.reshape(n_splits, -1, *x.shape[1:])
 
 
-def _spread(values, batches):
-    """Numbers for each unit, (units,) or (batches, units), as an array beside batches."""
-    return values.reshape(values.size // batches.shape[2], 1, -1, *[1] * (batches.ndim - 3))
+def _spread(values, x):
+    """Numbers for each unit, (units,) or (batches, units), as an array beside the batches of x."""
+    return values.reshape(values.size // x.shape[1], 1, -1, *[1] * (x.ndim - 2))
 
 
 def _two_for_units(x, n_splits):
     """Two arrays (batches, units), to be filled."""
     return [backend.get_array_module(x).empty((n_splits, x.shape[1]), dtype=x.dtype) for _ in range(2)]
+
+
+def _two_like(x):
+    """Two arrays in C order, to be filled."""
+    return [backend.get_array_module(x).empty(x.shape, dtype=x.dtype) for _ in range(2)]
 
 
 # ---- convolution

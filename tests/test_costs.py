@@ -192,9 +192,9 @@ def test_costs_of_an_iteration(task):
 
 GPU_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise drawn on the host', 'reads'
 GPU_LIMITS = {  # the aims are 120, 120 and 300 launches, 8 GB for images, 2 transfers, and no noise or read
-    'gaussian_mixture': (204, 11.95e6, 9, 0, 0),
-    'mnist': (216, 238.2e6, 15, 1.35e6, 0),
-    'images': (1012, 29.35e9, 38, 56.63e6, 0),
+    'gaussian_mixture': (115, 10.5e6, 2, 0, 0),
+    'mnist': (142, 216e6, 2, 0, 0),
+    'images': (817, 27.7e9, 25, 0, 0),
 }
 
 

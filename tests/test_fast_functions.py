@@ -380,6 +380,20 @@ def test_joined_batches_are_normalized_each_by_itself(shape, device, rng):
         device.xp.testing.assert_allclose(array, values, rtol=1e-10)
 
 
+def test_images_without_their_border(device, rng):
+    """As transposed convolutions return them, in memory that has a border; the result and the gradient have none."""
+    x = as_convolutions_lie(rng.normal(size=(N, UNITS, 5, 4)))
+    gamma, beta = (device.send(rng.normal(size=UNITS)) for _ in range(2))
+    cut, copied = (chainer.Variable(array) for array in (
+        send(device, x)[:, :, 1:-1, 1:-1], send(device, as_convolutions_lie(x[:, :, 1:-1, 1:-1]))))
+    results = [batch_normalization(variable, gamma, beta, EPS, 2) for variable in (cut, copied)]
+    for y in results:
+        F.sum(y * y * y).backward()
+    for array, expected in ((results[0].array, results[1].array), (cut.grad, copied.grad)):
+        device.xp.testing.assert_allclose(array, expected, rtol=1e-10)
+        assert array.transpose(1, 2, 3, 0).flags.c_contiguous
+
+
 def test_batches_that_are_not_of_one_size():
     with pytest.raises(ValueError, match='4 batches of one size are not 6 samples'):
         batch_normalization(numpy.ones((N, UNITS)), numpy.ones(UNITS), numpy.zeros(UNITS), EPS, 4)

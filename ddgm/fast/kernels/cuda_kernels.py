@@ -25,16 +25,16 @@ class Kernel(typing.NamedTuple):
     def __call__(self, *arguments, size=None):
         """The results of arrays and numbers; in place where the arrays of the results follow them.
 
-        Results lie in memory as the first array, as they do in NumPy; CuPy's own functions return C order, and so does
-        a kernel whose first array is raw.  Arrays have as many axes as the first, or none.  Where all are raw, ``size``
-        is how many times the operation is done.
+        Results lie in memory as the first array, as they do in NumPy, unless it is raw; CuPy's own functions return C
+        order.  Arrays have as many axes as the first, or none.  Where all are raw, ``size`` is how many times the
+        operation is done.
         """
         kernel = cuda.elementwise(
             self.in_params, self.out_params, self.operation, 'ddgm_' + self.name, preamble=self.preamble)
-        first = arguments[0]
+        first, are_given = arguments[0], len(arguments) > self.in_params.count(',') + 1
         if size is not None:
             return kernel(*arguments, size=size)
-        if self.in_params.startswith('raw') or first.flags.c_contiguous:
+        if are_given or self.in_params.startswith('raw') or first.flags.c_contiguous:
             return kernel(*arguments)
         order, back = orders(first)
         results = kernel(*[

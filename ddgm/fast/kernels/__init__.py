@@ -20,7 +20,7 @@ function returns it last, and the gradient takes it.
 ``convolution_scheme``                      how convolutions of a geometry are computed
 ``clipping_rate``                           gradients and the largest norm to what they are multiplied with
 ``adam``, ``adagrad``                       a part of all parameters and states, in place
-``average``, ``decayed``                    of a part: the average of parameters, in place; the gradient with weight decay
+``average``, ``decayed``                    of a part: its average, in place; its gradient with weight decay
 ``mean``, ``mean_gradient``                 over all numbers of an array
 ``one_beside``                              the gradient of a loss in itself
 ``add_observation``                         numbers into their sums and sums of squares, in place

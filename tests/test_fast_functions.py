@@ -159,7 +159,7 @@ def layer_cases(rng):
             functools.partial(batch_normalization, eps=EPS), (make(rng) + 2, gamma, beta),
             functools.partial(F.batch_normalization, eps=EPS),
             kernels={
-                *({'moments', 'unit_gradients'} if shape == 'vectors' else {'mean', 'variance', 'sum_of_products'}),
+                *({'moments', 'unit_gradients'} if shape == 'vectors' else {'mean', 'variance', 'gamma_gradient'}),
                 *with_gradient('batch_normalization')})
         for name in ACTIVATIONS:
             result['{} of {}'.format(name, shape)] = Case(

@@ -165,9 +165,8 @@ variance = Reduction('variance', 'T x, T mean, T share', 'T variance', '(x - mea
 batch_normalization = Kernel(
     'batch_normalization',
     'T x, T mean, T variance, T gamma, T beta, T eps, raw T means, raw T variances, int64 n_batches, int64 n_units, '
-    'int64 n_inside, T unbiased, T decay', 'T y, T normalized, raw T running_mean, raw T running_variance', '''
-    normalized = (x - mean) / sqrt(variance + eps);
-    y = gamma * normalized + beta;
+    'int64 n_inside, T unbiased, T decay', 'T y, raw T running_mean, raw T running_variance', '''
+    y = gamma * ((x - mean) / sqrt(variance + eps)) + beta;
     if (i % n_inside == 0 && i < n_inside * n_units) {
         long long unit = i / n_inside;
         for (long long j = unit; j < n_batches * n_units; j += n_units) {
@@ -176,19 +175,22 @@ batch_normalization = Kernel(
         }
     }''')
 unit_gradients = Kernel(
-    'unit_gradients', 'raw T normalized, raw T gy, int64 n, int64 n_units', 'T ggamma, T gbeta', '''
+    'unit_gradients', 'raw T x, raw T gy, int64 n, int64 n_units, T mean, T variance, T eps', 'T ggamma, T gbeta', '''
     long long first = i / n_units * n * n_units + i % n_units, end = first + n * n_units;
     ggamma = 0;
     gbeta = 0;
     for (long long j = first; j < end; j += n_units) {
-        ggamma += normalized[j] * gy[j];
+        ggamma += (x[j] - mean) * gy[j];
         gbeta += gy[j];
-    }''')
-sum_of_products = Reduction('sum_of_products', 'T x, T y', 'T z', 'x * y')
+    }
+    ggamma /= sqrt(variance + eps)''')
+gamma_gradient = Reduction(
+    'gamma_gradient', 'T x, T gy, T mean, T variance, T eps', 'T ggamma', 'gy * (x - mean) / sqrt(variance + eps)')
 batch_normalization_gradient = Kernel(
     'batch_normalization_gradient',
-    'T normalized, T gy, T variance, T gamma, T ggamma, T gbeta, T share, T eps', 'T gx',
-    'gx = gamma / sqrt(variance + eps) * (gy - share * (ggamma * normalized + gbeta))')
+    'T x, T gy, T mean, T variance, T gamma, T ggamma, T gbeta, T share, T eps', 'T gx', '''
+    T deviation = sqrt(variance + eps);
+    gx = gamma / deviation * (gy - share * (ggamma * ((x - mean) / deviation) + gbeta))''')
 sums_over_batches = Kernel(
     'sums_over_batches', 'raw T ggammas, raw T gbetas, int64 n_batches', 'T ggamma, T gbeta', '''
     ggamma = 0;

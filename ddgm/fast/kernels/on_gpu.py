@@ -198,21 +198,19 @@ def batch_normalization(x, gamma, beta, eps, n_splits, known=None, running=None)
     values = [_spread(values, x).transpose(order) for values in (means, variances, gamma, beta)]
     n_inside = math.prod(batches.shape[order.index(2) + 1:])
     unbiased, decay, *arrays = running or (1, 1, means[0], variances[0])
-    y, normalized, *_ = cuda_kernels.batch_normalization(
+    y, *_ = cuda_kernels.batch_normalization(
         batches, *values, eps, means, variances, n_splits if running else 0, x.shape[1], n_inside, unbiased, decay,
-        *_two_like(batches), *arrays)
-    y, normalized = [array.transpose(back).reshape(x.shape) for array in (y, normalized)]
-    return y, (normalized, variances, eps)
+        backend.get_array_module(x).empty(batches.shape, dtype=x.dtype), *arrays)
+    return y.transpose(back).reshape(x.shape), (x, means, variances, eps)
 
 
 def batch_normalization_gradient(grad_y, gamma, n, n_splits, kept, totals=None):
     """Gradients of x, and of γ and β from each batch, whose place ``totals`` take, over n numbers a unit."""
     grad_gammas, grad_betas = unit_gradients(grad_y, n_splits, kept) if totals is None else totals
-    normalized, variances, eps = kept
-    batches = _batches(normalized, n_splits)
+    x, means, variances, eps = kept
     grad_x = cuda_kernels.batch_normalization_gradient(
-        batches, _batches(grad_y, n_splits),
-        *[_spread(values, grad_y) for values in (variances, gamma, grad_gammas, grad_betas)], 1 / n, eps)
+        _batches(x, n_splits), _batches(grad_y, n_splits),
+        *[_spread(values, x) for values in (means, variances, gamma, grad_gammas, grad_betas)], 1 / n, eps)
     return grad_x.reshape(grad_y.shape), grad_gammas, grad_betas
 
 
@@ -227,12 +225,14 @@ def moments(x, n_splits):
 
 def unit_gradients(grad_y, n_splits, kept):
     """The gradients of γ and β from each batch."""
-    if grad_y.ndim == 2:
+    x, means, variances, eps = kept
+    if x.ndim == 2:
         return cuda_kernels.unit_gradients(
-            kept[0], grad_y, len(grad_y) // n_splits, grad_y.shape[1], *_two_for_units(grad_y, n_splits))
-    batches = _batches(grad_y, n_splits)
-    return (cuda_kernels.sum_of_products(batches, _batches(kept[0], n_splits), axis=(1, 3, 4)),
-            batches.sum(axis=(1, 3, 4)))
+            x, grad_y, len(x) // n_splits, x.shape[1], means, variances, eps, *_two_for_units(x, n_splits))
+    x_and_grad_y, axes = [_batches(array, n_splits) for array in (x, grad_y)], (1, 3, 4)
+    grad_gammas = cuda_kernels.gamma_gradient(
+        *x_and_grad_y, _spread(means, x), _spread(variances, x), eps, axis=axes)
+    return grad_gammas, x_and_grad_y[1].sum(axis=axes)
 
 
 def sums_over_batches(grad_gammas, grad_betas):
@@ -266,11 +266,6 @@ def _spread(values, x):
 def _two_for_units(x, n_splits):
     """Two arrays (batches, units), to be filled."""
     return [backend.get_array_module(x).empty((n_splits, x.shape[1]), dtype=x.dtype) for _ in range(2)]
-
-
-def _two_like(x):
-    """Two arrays in C order, to be filled."""
-    return [backend.get_array_module(x).empty(x.shape, dtype=x.dtype) for _ in range(2)]
 
 
 # ---- convolution

@@ -557,3 +557,10 @@ def test_mask_of_dropout(rng):
 def test_sizes_that_do_not_fit_are_named():
     with pytest.raises(chainer.utils.type_check.InvalidType, match='2 != 3'):
         functions.linear(numpy.zeros((4, 2), dtype=numpy.float32), numpy.zeros((5, 3), dtype=numpy.float32))
+
+
+@pytest.mark.parametrize('shapes', [((4, 3), (5, 2), (5,)), ((4, 3), (5, 3), (4,))])
+def test_linear_maps_that_do_not_fit(shapes, device):
+    """Chainer's error, also where one kernel would compute them."""
+    with pytest.raises(chainer.utils.type_check.InvalidType):
+        functions.linear(*[device.send(numpy.ones(shape)) for shape in shapes])

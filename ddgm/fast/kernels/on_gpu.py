@@ -81,8 +81,8 @@ sigmoid_gradient = cuda_kernels.sigmoid_gradient
 
 def linear(x, W, b):
     """xWᵀ + b, or without b where that is ``None``; x is a matrix."""
-    if b is None or W.shape[1] > _FEW:
-        y = x.dot(W.T)
+    if b is None or x.shape[1] > _FEW or (x.shape[1], *b.shape) != W.shape[::-1]:
+        y = x.dot(W.T)  # raises ValueError where sizes don't fit
         if b is not None:
             y += b
         return y

@@ -20,15 +20,10 @@ class _QuadraticTerm(FirstOrderFunction):
         self.sigma = sigma
 
     def forward_array(self, x):
-        squares = x * x
-        while squares.ndim > 1:  # an axis at a time, so that rounding doesn't add up
-            squares = squares.sum(axis=-1)
-        return squares / self.sigma ** 2
+        return self.kernels.quadratic_term(x, self.sigma)
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        x, = inputs
-        column = grad_output.reshape((-1,) + (1,) * (x.ndim - 1))
-        return (2 / self.sigma ** 2) * column * x,
+        return self.kernels.quadratic_term_gradient(inputs[0], self.sigma, grad_output),
 
 
 def quadratic_term(x: Input, sigma: float = 1.0) -> chainer.Variable:
@@ -42,15 +37,15 @@ def quadratic_term(x: Input, sigma: float = 1.0) -> chainer.Variable:
 class _BiasTerm(FirstOrderFunction):
 
     def forward_array(self, x, b):
-        return -as_matrix(x).dot(b)
+        return self.kernels.bias_term(as_matrix(x), b)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, b = inputs
         gradients = []
         if 0 in indexes:
-            gradients.append((-grad_output[:, None] * b).reshape(x.shape))
+            gradients.append(self.kernels.bias_term_gradient_of_x(as_matrix(x), b, grad_output).reshape(x.shape))
         if 1 in indexes:
-            gradients.append(-grad_output.dot(as_matrix(x)))
+            gradients.append(self.kernels.bias_term_gradient_of_b(as_matrix(x), grad_output))
         return gradients
 
 
@@ -82,16 +77,15 @@ def expert_term(a: Input) -> chainer.Variable:
 class _GaussianEntropy(FirstOrderFunction):
 
     # ½ log(2πe γ² + 1e-8): the small number keeps the entropy finite where γ = 0.
-    epsilon = 1e-8
+    numbers = 2 * math.pi * math.e, 1e-8
 
     def forward_array(self, *gammas):
-        gamma = self.xp.concatenate([gamma.ravel() for gamma in gammas])
-        return self.xp.asarray((0.5 * self.xp.log(2 * math.pi * math.e * gamma * gamma + self.epsilon)).sum())
+        entropy, self.kept = self.kernels.gaussian_entropy(gammas, *self.numbers)
+        return entropy
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        two_pi_e = 2 * math.pi * math.e
-        return [
-            grad_output * two_pi_e * inputs[i] / (two_pi_e * inputs[i] * inputs[i] + self.epsilon) for i in indexes]
+        gradients = self.kernels.gaussian_entropy_gradient(inputs, self.kept, grad_output, *self.numbers)
+        return [gradients[i] for i in indexes]
 
 
 def gaussian_entropy(*gammas: Input) -> chainer.Variable:

@@ -94,9 +94,9 @@ class AsWritten:
         """A context for one iteration of ``models``, in which networks draw their noise from ``rng``."""
         return chainer.using_config('noise_generator', rng)
 
-    def shard_of(self, x: numpy.ndarray) -> numpy.ndarray:
-        """Of a batch (N, …), an array, what this process computes with."""
-        return x
+    def send(self, device: chainer.backend.Device, *batches: numpy.ndarray) -> list[numpy.ndarray]:
+        """Of batches (N, …), arrays, what this process computes with, on the device."""
+        return [device.send(x) for x in batches]
 
     def energies(self, energy_model, x_positive, x_negative) -> tuple[chainer.Variable, chainer.Variable]:
         """E(x⁺) and E(x⁻), (N,) and (M,), of arrays; in two passes, so that neither batch changes the other's."""
@@ -199,18 +199,19 @@ def train(
     start_models(energy_model, generative_model, draw_data, batchsize, random_generator(seed, START))
 
     def draw_latent(rng):
-        return device.send(strategy.shard_of(generative_model.draw_latent(batchsize, rng)))
+        return generative_model.draw_latent(batchsize, rng)
 
     def draw_phases(rng):
-        x_positive = as_numbers(device.send(strategy.shard_of(draw_data(batchsize, rng))))
+        x_positive, z = strategy.send(device, draw_data(batchsize, rng), draw_latent(rng))
+        x_positive = as_numbers(x_positive)
         with chainer.no_backprop_mode():
-            x_negative = generative_model(draw_latent(rng)).array
+            x_negative = generative_model(z).array
         return x_positive, refine(energy_model, x_negative, rng) if refine else x_negative
 
     updates = [
         lambda rng: update_energy_model(energy_optimizer, *draw_phases(rng), strategy, energy_term),
         lambda rng: update_generative_model(
-            generator_optimizer, energy_model, draw_latent(rng), rng, strategy, entropies)]
+            generator_optimizer, energy_model, *strategy.send(device, draw_latent(rng)), rng, strategy, entropies)]
     if generator_first:
         updates.reverse()
     for iteration in range(start + 1, iterations + 1):

@@ -280,11 +280,21 @@ def test_bad_comparison_is_one_line(arguments):
     assert '--help' in str(caught.value)
 
 
+NO_MEMORY = (
+    'cudaErrorMemoryAllocation: out of memory', 'CUBLAS_STATUS_ALLOC_FAILED', 'CUDA_ERROR_OUT_OF_MEMORY: out of memory')
+
+
+def of_cuda(words):
+    """An error as CuPy raises it of CUDA and its libraries, none of which is a ``MemoryError``."""
+    return type('CUDARuntimeError', (RuntimeError,), {'__module__': 'cupy_backends.cuda.api.runtime'})(words)
+
+
 @pytest.mark.parametrize(('error', 'status', 'line'), [
     (None, 0, None), (UsageError('bad flag'), 2, 'bad flag'), (RunFailed('not finite'), 1, 'not finite'),
     (Interrupted('saved'), 130, 'saved'), (KeyboardInterrupt(), 130, 'interrupted'),
     (OSError(28, 'No space left on device'), 1, ': stopped by the system: [Errno 28] No space left on device\n'),
     (MemoryError('1 TiB'), 1, ': not enough memory (1 TiB)\n'), (BrokenPipeError(), 130, None),
+    *[(of_cuda(words), 1, ': not enough memory ({})\n'.format(words)) for words in NO_MEMORY],
     (SystemExit(0), 0, None), (UsageError('a\033[31m  b\r'), 2, ': a?[31m  b?\n')])
 def test_exit_statuses(error, status, line, capsys):
     def main():
@@ -302,7 +312,9 @@ def test_exit_statuses(error, status, line, capsys):
     (tasks.GAUSSIAN_MIXTURE, OSError(28, 'No space left on device'),
      r'the run stopped: \[Errno 28\] No space left on device; the last snapshot, if there was one, stays'),
     (tasks.GAUSSIAN_MIXTURE, MemoryError('1 TiB'), r'not enough memory \(1 TiB\): give a smaller --batchsize'),
-    (tasks.IMAGES, MemoryError('1 TiB'), r'not enough memory \(1 TiB\): give a smaller --batchsize or --width')])
+    (tasks.IMAGES, MemoryError('1 TiB'), r'not enough memory \(1 TiB\): give a smaller --batchsize or --width'),
+    (tasks.IMAGES, of_cuda(NO_MEMORY[0]),
+     r'not enough memory \({}\): give a smaller --batchsize or --width'.format(NO_MEMORY[0]))])
 def test_what_a_run_says_of_the_system(task, error, line, tmp_path, monkeypatch):
     """It speaks of snapshots, which other commands have none of, and of those flags alone that the script has."""
     def fail(*arguments):
@@ -313,11 +325,24 @@ def test_what_a_run_says_of_the_system(task, error, line, tmp_path, monkeypatch)
         execution.execute(folder, types.SimpleNamespace(task=Reference()))
 
 
-def test_own_mistakes_keep_their_traceback():
+@pytest.mark.parametrize('error', [ZeroDivisionError(), of_cuda('cudaErrorIllegalAddress')])
+def test_own_mistakes_keep_their_traceback(error):
     def main():
-        raise ZeroDivisionError
-    with pytest.raises(ZeroDivisionError):
+        raise error
+    with pytest.raises(type(error)):
         exit_status.run_script(main)
+
+
+@pytest.mark.parametrize(('n_cards', 'intra_rank', 'device'), [
+    (4, 2, '@cupy:2'), (1, 2, '@cupy:0'), (None, 1, '@cupy:1')])
+def test_the_gpu_of_a_process(n_cards, intra_rank, device, monkeypatch):
+    """The next one of several, or the only one that it sees; of one that several see there is a line."""
+    monkeypatch.setattr(processes, '_n_cards', lambda: n_cards)
+    of_run = processes.Processes(types.SimpleNamespace(size=3, rank=intra_rank, intra_rank=intra_rank), 'pure_nccl')
+    monkeypatch.setattr(of_run, 'exchange', lambda card: ['a', 'b', 'c'])
+    assert of_run.device('0') == device
+    monkeypatch.setattr(of_run, 'exchange', lambda card: ['a', 'b', 'a'])
+    assert refusal(of_run.device, '0') == '--device 0: 3 processes would share 2 GPUs: start one process a GPU'
 
 
 def status_of(main):

@@ -7,7 +7,9 @@ import pytest
 from ddgm import equations
 from ddgm.beyond_the_paper import entropies
 from ddgm.evaluation import metrics
+from ddgm.fast import kernels
 from ddgm.fast.gradients import gradients
+from ddgm.fast.kernels import on_cpu
 
 
 def test_expert_term_of_large_arguments(device):
@@ -77,14 +79,28 @@ def test_gradient_of_neighbour_entropy_is_the_score(device, rng):
 
 @pytest.mark.parametrize('M', [10, 64, 200, 203])
 @pytest.mark.parametrize('k', [1, 3, 10])
-def test_indexes_of_smallest(k, M, device, rng):
+def test_indexes_of_smallest(k, M, rng):
     """Some values twice, and the last column, which may be in no group, among the smallest."""
     values = rng.integers(0, 1000, (50, M)).astype(numpy.float32)
     values[::2, -1] = -1
-    indexes = chainer.cuda.to_cpu(entropies.indexes_of_smallest(device.send(values), k))
+    indexes = on_cpu.indexes_of_smallest(values, k)
     assert all(len(set(row)) == k for row in indexes.tolist())
     numpy.testing.assert_array_equal(
         numpy.sort(numpy.take_along_axis(values, indexes, axis=1), axis=1), numpy.sort(values, axis=1)[:, :k])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
+@pytest.mark.parametrize('k', [1, 3, 10])
+def test_neighbours_on_a_gpu(k, dtype, rng):
+    """Those that NumPy finds, by one kernel."""
+    gpu = chainer.get_device('@cupy:0')
+    x, others = (rng.normal(size=(n, 3)).astype(dtype) for n in (20, 60))
+    tolerance = 1e-12 if dtype == numpy.float64 else 1e-5
+    for found, expected in zip(
+            kernels.of(gpu.xp.ones(1)).neighbours(gpu.send(x), gpu.send(others), k), on_cpu.neighbours(x, others, k)):
+        assert found.dtype == dtype
+        numpy.testing.assert_allclose(chainer.cuda.to_cpu(found), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_neighbour_entropy_wants_enough_others(rng):

@@ -19,7 +19,7 @@ from conftest import send
 from ddgm import equations
 from ddgm.beyond_the_paper import entropies
 from ddgm.beyond_the_paper.energy_penalty import mean_square
-from ddgm.fast import functions, links as fast_links, noise
+from ddgm.fast import functions, kernels, links as fast_links, noise
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
 from ddgm.fast.gradients import gradients
 from ddgm.fast.kernels import cuda_kernels, normalization_on_cpu
@@ -66,19 +66,24 @@ def equation_cases(rng):
                  for k in range(UNITS)] for i in range(len(M))]
     result = {
         'quadratic_term': Case(
-            lambda x: equations.quadratic_term(x, 0.7), (x,), in_numpy=lambda x: [v @ v / 0.7 ** 2 for v in x]),
+            lambda x: equations.quadratic_term(x, 0.7), (x,), in_numpy=lambda x: [v @ v / 0.7 ** 2 for v in x],
+            kernels=with_gradient('quadratic_term')),
         'quadratic_term of images': Case(
-            equations.quadratic_term, (images,), in_numpy=lambda x: [(v * v).sum() for v in x]),
+            equations.quadratic_term, (as_convolutions_lie(images),), in_numpy=lambda x: [(v * v).sum() for v in x],
+            kernels=with_gradient('quadratic_term')),
         'bias_term': Case(
-            equations.bias_term, (x, rng.normal(size=D)), in_numpy=lambda x, b: [-(v @ b) for v in x]),
+            equations.bias_term, (x, rng.normal(size=D)), in_numpy=lambda x, b: [-(v @ b) for v in x],
+            kernels=with_gradient('bias_term')),
         'bias_term of images': Case(
-            equations.bias_term, (images, rng.normal(size=12)), in_numpy=lambda x, b: [-(v.ravel() @ b) for v in x]),
+            equations.bias_term, (as_convolutions_lie(images), rng.normal(size=12)),
+            in_numpy=lambda x, b: [-(v.ravel() @ b) for v in x], kernels=with_gradient('bias_term')),
         'expert_term': Case(
-            equations.expert_term, (3 * rng.normal(size=(N, UNITS)),), kernels={'expert', 'expert_gradient'},
+            equations.expert_term, (3 * rng.normal(size=(N, UNITS)),), kernels=with_gradient('expert_term'),
             in_numpy=lambda a: [-sum(numpy.log(1 + numpy.exp(u)) for u in v) for v in a]),
         'gaussian_entropy': Case(
             equations.gaussian_entropy, (rng.normal(size=D), rng.normal(size=UNITS)), in_numpy=lambda *gammas: sum(
-                0.5 * numpy.log(2 * numpy.pi * numpy.e * v ** 2 + 1e-8) for g in gammas for v in g)),
+                0.5 * numpy.log(2 * numpy.pi * numpy.e * v ** 2 + 1e-8) for g in gammas for v in g),
+            kernels={'concatenation_2', *with_gradient('gaussian_entropy')}),
         'minibatch_similarity': Case(
             equations.minibatch_similarity, (rng.normal(size=(N, UNITS, D)),), in_numpy=similarity),
         'minibatch_similarity of joined batches': Case(
@@ -92,21 +97,27 @@ def equation_cases(rng):
             entropies.log_determinant, (rng.normal(size=(N, UNITS, 2)),),
             in_numpy=lambda J: [numpy.log(numpy.linalg.svd(j, compute_uv=False)).sum() for j in J]),
     }
-    of_kernels = rng.normal(size=(UNITS, 2, 3, 5))
-    for of, V in (
-            ('', rng.normal(size=(UNITS, D))), (' of kernels', of_kernels),
-            (' of turned kernels', of_kernels.swapaxes(0, 1))):
+    of_kernels, of_long_rows = rng.normal(size=(UNITS, 2, 3, 5)), rng.normal(size=(UNITS, 2, 150))
+    for of, V, used in (
+            ('', rng.normal(size=(UNITS, D)), with_gradient('short_weight_normalization')),
+            (' of kernels', of_kernels, with_gradient('short_weight_normalization')),
+            (' of turned kernels', of_kernels.swapaxes(0, 1), with_gradient('short_weight_normalization')),
+            (' of long rows', of_long_rows, {'norm', 'along', *with_gradient('weight_normalization')})):
         result['weight_normalization' + of] = Case(
-            equations.weight_normalization, (V, rng.normal(size=len(V))), in_numpy=rows_of_norm_g,
-            kernels={'weight_normalization', 'weight_normalization_along', 'weight_normalization_gradient'})
+            equations.weight_normalization, (V, rng.normal(size=len(V))), in_numpy=rows_of_norm_g, kernels=used)
     return result
+
+
+def with_gradient(name):
+    """A kernel and that of its gradient."""
+    return {name, name + '_gradient'}
 
 
 def operator_cases(rng):
     """Of variables that our functions return."""
     x = rng.normal(size=(N, D)), rng.normal(size=(N, D))
     images, number = rng.normal(size=(N, 3, 2, 2)), numpy.array(-1.5)
-    tanh = {'tanh', 'tanh_gradient'}
+    tanh = with_gradient('tanh')
     result = {
         'sum': Case(lambda x, y: 1 * functions.tanh(x) + y, x, lambda x, y: F.tanh(x) + y, kernels=tanh),
         'multiple': Case(lambda x: functions.tanh(x) * -0.3, x[:1], lambda x: F.tanh(x) * -0.3, kernels=tanh),
@@ -114,8 +125,11 @@ def operator_cases(rng):
             lambda x: numpy.float64(-0.3) * functions.tanh(x), x[:1], lambda x: -0.3 * F.tanh(x), kernels=tanh),
         'multiple of a number': Case(
             lambda x: functions.tanh(x) * numpy.int64(2), (number,), lambda x: 2 * F.tanh(x), kernels=tanh),
-        'rows': Case(lambda x: functions.tanh(x)[1:4], (images,), lambda x: F.tanh(x)[1:4], kernels=tanh),
-        'mean': Case(functions.mean, (images,), F.mean),
+        'rows': Case(
+            lambda x: functions.tanh(x)[1:4], (images,), lambda x: F.tanh(x)[1:4], kernels={'rows_gradient', *tanh}),
+        'every other row': Case(
+            lambda x: functions.tanh(x)[::2], (images,), lambda x: F.tanh(x)[::2], kernels=tanh),
+        'mean': Case(functions.mean, (images,), F.mean, kernels={'mean', 'quotient'}),
     }
     for of, inputs in (('', x), (' of numbers', (numpy.array(2.5), number))):
         result['difference' + of] = Case(
@@ -124,9 +138,10 @@ def operator_cases(rng):
 
 
 def with_noise(function, *arguments):
-    """The same noise at every call."""
+    """The same noise at every call, on every device."""
     def call(x):
-        with chainer.using_config('noise_generator', numpy.random.default_rng(4)):
+        with chainer.using_config('noise_generator', numpy.random.default_rng(4)), \
+                chainer.using_config('noise_from_host', True):
             return function(x, *arguments)
     return call
 
@@ -138,15 +153,18 @@ def layer_cases(rng):
     result = {'linear without b': Case(functions.linear, (SHAPES['vectors'](rng), W), F.linear)}
     for shape, make in SHAPES.items():
         result['linear of ' + shape] = Case(
-            functions.linear, (make(rng), W if shape == 'vectors' else W_of_images, b), F.linear)
+            functions.linear, (make(rng), W if shape == 'vectors' else W_of_images, b), F.linear,
+            kernels={'linear', 'linear_gradients'} if shape == 'vectors' else set())
         result['batch_normalization of ' + shape] = Case(
             functools.partial(batch_normalization, eps=EPS), (make(rng) + 2, gamma, beta),
             functools.partial(F.batch_normalization, eps=EPS),
-            kernels={'squared_deviation', 'batch_normalization', 'product', 'batch_normalization_gradient'})
+            kernels={
+                *({'moments', 'unit_gradients'} if shape == 'vectors' else {'mean', 'variance', 'gamma_gradient'}),
+                *with_gradient('batch_normalization')})
         for name in ACTIVATIONS:
             result['{} of {}'.format(name, shape)] = Case(
                 getattr(functions, name), (make(rng),), getattr(F, name),
-                kernels={name, 'product' if name == 'elu' else name + '_gradient'})
+                kernels={'elu', 'product'} if name == 'elu' else with_gradient(name))
     for name, function, used in (
             ('add_noise', with_noise(noise.add_noise, 0.3), {'gaussian'}),
             ('dropout', with_noise(noise.dropout, 0.4), {'dropout', 'product'})):
@@ -208,12 +226,16 @@ every_function = pytest.mark.parametrize('name', CASES)
 @contextlib.contextmanager
 def kernels_used():
     """A context whose value is the set of names of the kernels used in it."""
-    names, call = set(), cuda_kernels.Kernel.__call__
+    names = set()
 
-    def noted(kernel, *arguments, **options):
-        names.add(kernel.name)
-        return call(kernel, *arguments, **options)
-    with unittest.mock.patch.object(cuda_kernels.Kernel, '__call__', noted):
+    def noted(call):
+        def call_and_note(kernel, *arguments, **options):
+            names.add(kernel.name)
+            return call(kernel, *arguments, **options)
+        return call_and_note
+    with contextlib.ExitStack() as patches:
+        for kind in (cuda_kernels.Kernel, cuda_kernels.Reduction):
+            patches.enter_context(unittest.mock.patch.object(kind, '__call__', noted(kind.__call__)))
         yield names
 
 
@@ -328,11 +350,10 @@ def test_elu_is_exact_beside_zero(dtype, device):
 
 # ---- BatchNormalization
 
-def normalize_and_observe(*variables, batches=1):
-    """The output, and the means and variances that are told of."""
-    told = []
-    y = batch_normalization(*variables, EPS, batches, lambda *moments: told.extend(moments))
-    return y, *told
+def normalize_and_observe(*variables, batches=1, running=None):
+    """The output, and the mean and variance of each batch."""
+    x = chainer.as_variable(variables[0]).array
+    return batch_normalization(*variables, EPS, batches, running), *kernels.of(x).moments(x, batches)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -345,20 +366,37 @@ def test_joined_batches_are_normalized_each_by_itself(shape, device, rng):
     upstream = rng.normal(size=joined.shape)
     gamma, beta = rng.normal(size=UNITS), rng.normal(size=UNITS)
 
-    def values_and_gradients(x, upstream, batches):
+    def values_and_gradients(x, upstream, batches, running):
         variables = [chainer.Variable(send(device, array)) for array in (x, gamma, beta)]
-        y, means, variances = normalize_and_observe(*variables, batches=batches)
+        y, means, variances = normalize_and_observe(*variables, batches=batches, running=running)
         y.grad = send(device, upstream)
         y.backward()
         arrays = y.array, means, variances, *(variable.grad for variable in variables)
         return [chainer.cuda.to_cpu(array) for array in arrays]
 
-    results = [values_and_gradients(x, part, 1) for x, part in zip(alone, numpy.split(upstream, 3))]
+    running = [(1.2, 0.9, device.xp.zeros(UNITS), device.xp.ones(UNITS)) for _ in range(2)]
+    results = [values_and_gradients(x, part, 1, running[0]) for x, part in zip(alone, numpy.split(upstream, 3))]
     y, means, variances, grad_x, grad_gamma, grad_beta = zip(*results)
     expected = [numpy.concatenate(arrays) for arrays in (y, means, variances, grad_x)]
     expected += [sum(grad_gamma), sum(grad_beta)]
-    for array, values in zip(values_and_gradients(joined, upstream, 3), expected):
+    for array, values in zip(values_and_gradients(joined, upstream, 3, running[1]), expected):
         numpy.testing.assert_allclose(array, values, rtol=1e-10, atol=1e-12)
+    for array, values in zip(running[1][2:], running[0][2:]):
+        device.xp.testing.assert_allclose(array, values, rtol=1e-10)
+
+
+def test_images_without_their_border(device, rng):
+    """As transposed convolutions return them, in memory that has a border; the result and the gradient have none."""
+    x = as_convolutions_lie(rng.normal(size=(N, UNITS, 5, 4)))
+    gamma, beta = (device.send(rng.normal(size=UNITS)) for _ in range(2))
+    cut, copied = (chainer.Variable(array) for array in (
+        send(device, x)[:, :, 1:-1, 1:-1], send(device, as_convolutions_lie(x[:, :, 1:-1, 1:-1]))))
+    results = [batch_normalization(variable, gamma, beta, EPS, 2) for variable in (cut, copied)]
+    for y in results:
+        F.sum(y * y * y).backward()
+    for array, expected in ((results[0].array, results[1].array), (cut.grad, copied.grad)):
+        device.xp.testing.assert_allclose(array, expected, rtol=1e-10)
+        assert array.transpose(1, 2, 3, 0).flags.c_contiguous
 
 
 def test_batches_that_are_not_of_one_size():
@@ -521,6 +559,9 @@ def test_mask_of_dropout(rng):
     numpy.testing.assert_array_equal(y.array, x * mask)
 
 
-def test_sizes_that_do_not_fit_are_named():
-    with pytest.raises(chainer.utils.type_check.InvalidType, match='2 != 3'):
-        functions.linear(numpy.zeros((4, 2), dtype=numpy.float32), numpy.zeros((5, 3), dtype=numpy.float32))
+@pytest.mark.parametrize(('shapes', 'sizes'), [
+    (((4, 2), (5, 3)), '2 != 3'), (((4, 2), (5, 3), (5,)), '2 != 3'), (((4, 3), (5, 3), (4,)), '4 != 5')])
+def test_sizes_that_do_not_fit_are_named(shapes, sizes, device):
+    """By Chainer, also where one kernel would compute them."""
+    with pytest.raises(chainer.utils.type_check.InvalidType, match=sizes):
+        functions.linear(*[device.send(numpy.zeros(shape, dtype=numpy.float32)) for shape in shapes])

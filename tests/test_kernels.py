@@ -3,6 +3,7 @@
 Their numbers on a GPU, or what stands in for one, are those of GPU twins: of functions, of optimizers, of whole steps.
 """
 
+import itertools
 import pathlib
 import re
 import shutil
@@ -17,20 +18,27 @@ from test_fast_functions import CASES, kernels_used
 from ddgm.fast import optimizers
 from ddgm.fast.kernels import cuda_convolution, cuda_kernels
 
+KINDS = cuda_kernels.Kernel, cuda_kernels.Reduction
 MODULES = {
     module.__name__.rpartition('.')[2]: {
-        name: kernel for name, kernel in vars(module).items() if isinstance(kernel, cuda_kernels.Kernel)}
+        name: kernel for name, kernel in vars(module).items() if isinstance(kernel, KINDS)}
     for module in (cuda_kernels, cuda_convolution)}
 DECLARED = {name: kernel for kernels in MODULES.values() for name, kernel in kernels.items()}
+# Those of a number of arrays or of neighbours.
+WRITTEN = {name: [getattr(cuda_kernels, name)(n) for n in (1, 3)] for name in ('concatenation', 'neighbours')}
 TYPES = {'float': numpy.float32, 'double': numpy.float64}
 OTHER_TYPES = {
     'uint8': 'unsigned char', 'uint16': 'unsigned short', 'int32': 'int', 'int64': 'long long', 'float32': 'float',
-    'float64': 'double'}
+    'uint64': 'unsigned long long'}
 
+HEAD = '''
+struct Index { long n; __device__ long size() const { return n; } };
+'''
 FUNCTION = '''
-extern "C" __global__ void {kernel}_{T}(long n_, {arguments}) {{
+extern "C" __global__ void {kernel}_{T}(long all_, {arguments}) {{
     using T = {T};
-    for (ptrdiff_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n_; i += gridDim.x * blockDim.x) {{
+    Index _ind{{all_}};
+    for (ptrdiff_t i = blockIdx.x * blockDim.x + threadIdx.x; i < all_; i += gridDim.x * blockDim.x) {{
         {numbers}
         {operation};
     }}
@@ -45,8 +53,10 @@ def parameters_of(declaration):
 
 def source():
     """A translation unit of all kernels for both number types, each a plain function, as CuPy would write it."""
-    parts = list({kernel.preamble for kernel in DECLARED.values()})
-    for name, kernel in DECLARED.items():
+    parts = [HEAD, *{kernel.preamble for kernel in DECLARED.values() if hasattr(kernel, 'preamble')}]
+    for kernel in [*DECLARED.values(), *itertools.chain(*WRITTEN.values())]:
+        operation = kernel.operation if hasattr(kernel, 'operation') else 'T a = {}; {}'.format(
+            kernel.summand, kernel.result or '{} = a'.format(kernel.out_params.split()[-1]))
         for T in TYPES:
             arguments, numbers = [], []
             for constant, declaration in (('const ', kernel.in_params), ('', kernel.out_params)):
@@ -56,8 +66,8 @@ def source():
                     if not raw:
                         numbers.append('{0} &{1} = {1}_[i];'.format(c_type, parameter))
             parts.append(FUNCTION.format(
-                kernel=name, T=T, arguments=', '.join(arguments), numbers=' '.join(numbers),
-                operation=kernel.operation))
+                kernel=kernel.name, T=T, arguments=', '.join(arguments), numbers=' '.join(numbers),
+                operation=operation))
     return ''.join(parts)
 
 
@@ -72,9 +82,14 @@ def test_nvcc_compiles_them(tmp_path):
     (tmp_path / 'kernels.cu').write_text(source())
     subprocess.run(['nvcc', '-std=c++17', '-ptx', 'kernels.cu', '-o', 'kernels.ptx'], cwd=tmp_path, check=True)
     entries = re.findall(r'\.entry (\w+)', (tmp_path / 'kernels.ptx').read_text())
-    assert sorted(entries) == sorted('{}_{}'.format(name, T) for name in DECLARED for T in TYPES)
+    names = [*DECLARED, *[kernel.name for kernels in WRITTEN.values() for kernel in kernels]]
+    assert sorted(entries) == sorted('{}_{}'.format(name, T) for name in names for T in TYPES)
 
 
+# In test_fast_functions.py, test_optimizers.py, test_noise.py, test_training_state.py.
+COMPARED_ELSEWHERE = {
+    'sums_over_batches', 'clipping_rate', 'average', 'decayed', 'drawn_bits', 'drawn_gaussian',
+    'drawn_dropout', 'add_observation', 'from_levels'}
 UPDATES = {'adam': optimizers.Adam, 'adagrad': optimizers.AdaGrad}
 
 
@@ -88,7 +103,7 @@ def test_updates(name, gradient_norm, gpu, rng):
     optimizer = UPDATES[name](gradient_norm=gradient_norm).setup(link)
     with kernels_used() as used:
         optimizer.update(lambda: chainer.functions.sum(link(gpu.xp.ones((2, 3), dtype=numpy.float32))))
-    assert used == ({name, 'clipping_rate'} if gradient_norm else {name})
+    assert used == {'concatenation_2', name, *(['clipping_rate'] if gradient_norm else [])}
 
 
 @pytest.mark.gpu
@@ -111,6 +126,6 @@ def test_none_is_forgotten():
         for name, kernel in kernels.items():
             assert kernel.name == name
             assert re.search(r'\b{}\.{}\b'.format(module, name), text), name
-    compared = set().union(
-        *(case.kernels for case in CASES.values()), UPDATES, {'running_statistics', 'clipping_rate', 'from_levels'})
-    assert compared == set(DECLARED)
+    for name in WRITTEN:
+        assert re.search(r'\bcuda_kernels\.{}\b'.format(name), text), name
+    assert {*COMPARED_ELSEWHERE, *UPDATES}.union(*(case.kernels for case in CASES.values())) >= set(DECLARED)

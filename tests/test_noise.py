@@ -134,3 +134,86 @@ def test_noise_of_size_zero_draws_but_changes_nothing(draw, device, rng):
     with chainer.using_config('noise_generator', rng):
         device.xp.testing.assert_array_equal(draw(x, 0.0).array, x.array)
     assert rng.bit_generator.state != state
+
+
+# ---- what a GPU draws itself
+
+def draw_on_gpu(kind, x, rng, dtype=numpy.float32, from_host=False):
+    """The noise of a GPU, there, of an array of NumPy's."""
+    device = chainer.get_device('@cupy:0')
+    with chainer.using_device(device), chainer.using_config('noise_generator', rng), \
+            chainer.using_config('noise_from_host', from_host):
+        return chainer.cuda.to_cpu(KINDS[kind](variable(x, device, dtype)).array)
+
+
+class Philox:
+    """A generator of the bits that a GPU draws after these numbers of an iteration's, in the order of its threads."""
+
+    def __init__(self, rng):
+        state = rng.bit_generator.state['state']['state']
+        self.bits = numpy.random.Philox(key=numpy.array([state >> 64, state % 2 ** 64], dtype=numpy.uint64))
+
+    def integers(self, high, size, dtype):
+        n = 4 * size
+        words = self.bits.random_raw(4 * math.ceil(n / 16)).view(numpy.uint16)
+        bits = words.reshape(-1, 16).T.ravel()[:n]
+        return numpy.ascontiguousarray(bits).view(dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
+@pytest.mark.parametrize('shape', [(4,), (12, 3), (3, 32, 7), (2, 3, 4, 6)])
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_gpu_draws_the_bits_of_numpys_philox(kind, shape, dtype, rng):
+    """Of the generator's state as the key; another at the next call."""
+    x = rng.normal(size=shape)
+    if len(shape) == 4:
+        x = as_convolutions_lie(x)
+    mine, others = numpy.random.default_rng((3, 5)), numpy.random.default_rng((3, 5))
+    for _ in range(2):
+        found = draw_on_gpu(kind, x, mine, dtype)
+        expected = draw_on_gpu(kind, x, Philox(others), dtype)
+        numpy.testing.assert_array_equal(found, expected)
+        others.integers(2 ** 64, size=math.ceil(x.size / 4), dtype=numpy.uint64)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('n', [1, 15, 16, 17, 100])
+def test_drawn_bits_are_those_of_numpy(n):
+    """As ranks draw them before they take their rows."""
+    from cupy import asnumpy
+
+    from ddgm.fast.kernels import on_gpu
+    key = numpy.array([2 ** 63 + 12345, 2 ** 64 - 1], dtype=numpy.uint64)
+    xp = chainer.get_device('@cupy:0').xp
+    words = numpy.random.Philox(key=key).random_raw(4 * math.ceil(n / 16)).view(numpy.uint16)
+    numpy.testing.assert_array_equal(
+        asnumpy(on_gpu.drawn_bits(xp, tuple(key), n)), words.reshape(-1, 16).T.ravel()[:n])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('n', [1, 6, 64])
+@pytest.mark.parametrize('kind', KINDS)
+def test_what_is_drawn_later_is_the_same_for_every_device(kind, n):
+    """Also the half of a word that waits for the next number of 32 bits."""
+    states = []
+    for from_host in (True, False):
+        rng = numpy.random.default_rng(0)
+        rng.random(dtype=numpy.float32)
+        draw_on_gpu(kind, numpy.ones(n), rng, from_host=from_host)
+        states.append(rng.bit_generator.state)
+    assert states[0] == states[1]
+    assert states[0]['has_uint32']
+
+
+@pytest.mark.gpu
+def test_dropout_on_a_gpu_drops_the_same_numbers_of_the_gradient(rng):
+    """They are drawn once more: in the order in which x lies, also where the gradient lies otherwise."""
+    device = chainer.get_device('@cupy:0')
+    x = chainer.Variable(send(device, as_convolutions_lie(numpy.ones((4, 3, 2, 5)))))
+    with chainer.using_config('noise_generator', rng):
+        y = noise.dropout(x, 0.4)
+    y.grad = device.xp.ones(y.shape)
+    y.backward()
+    device.xp.testing.assert_array_equal(x.grad, y.array)
+    assert 0 < int((y.array == 0).sum()) < y.size

@@ -13,6 +13,7 @@ from ddgm.networks import toy
 from ddgm.presets import PRESETS, ToySettings
 from ddgm.runs import run_folder, training_state
 from ddgm.runs.command_line import Request
+from ddgm.runs.execution import add_at_once
 from ddgm.support.serialization import arrays_of
 
 SHAPE = {'gaussian_mixture': (2,), 'swiss_roll': (2,), 'points': (2,), 'mnist': (784,), 'images': (3, 64, 64)}
@@ -135,3 +136,26 @@ def test_averaged_energies_have_statistics_of_their_own():
     assert abs(of_last - means).max() > 0.3 * deviation
     with pytest.raises(ValueError, match='give draw_data'):
         training_state.finish(state, settings)
+
+
+def test_a_summary_on_a_device_is_chainers(device, tmp_path, rng):
+    """Means and what a snapshot holds, also after it was loaded, and of other names later on."""
+    def observation(*names):
+        return {name: device.send(numpy.array(rng.normal(), dtype=numpy.float32)) for name in names}
+    observations = [observation(*names) for names in ('ab', 'ab', 'abc', 'c')]
+    expected, summary = chainer.DictSummary(), chainer.DictSummary()
+    for observed in observations[:2]:
+        expected.add(observed)
+        add_at_once(summary, observed, device)
+    chainer.serializers.save_npz(tmp_path / 'summary.npz', summary)
+    summary = chainer.DictSummary()
+    chainer.serializers.load_npz(tmp_path / 'summary.npz', summary)
+    for observed in observations[2:]:
+        expected.add(observed)
+        add_at_once(summary, observed, device)
+    found = arrays_of(summary)
+    assert found.keys() == arrays_of(expected).keys()
+    for name, value in arrays_of(expected).items():
+        numpy.testing.assert_array_equal(chainer.cuda.to_cpu(found[name]), chainer.cuda.to_cpu(value), err_msg=name)
+    for name, mean in expected.compute_mean().items():
+        assert float(summary.compute_mean()[name]) == float(mean)

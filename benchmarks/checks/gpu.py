@@ -98,7 +98,8 @@ def losses_of(task, settings, device):
             'points': lambda: rng.standard_normal((n, settings.n_visible))}.get(
                 task, lambda: tasks.open_task(task).draw_data(n, rng).astype(numpy.float64))()
     device = chainer.get_device(device)
-    with chainer.using_config('dtype', numpy.float64), chainer.using_device(device):
+    with chainer.using_config('dtype', numpy.float64), chainer.using_config('noise_from_host', True), \
+            chainer.using_device(device):
         state = training_state.build_state(settings, build, draw_data, device)
         return numpy.array([
             [float(value) for _, value in sorted(observed.items())]

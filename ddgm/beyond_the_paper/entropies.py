@@ -3,7 +3,6 @@
 import math
 
 import numpy
-from chainer import backend
 
 from ddgm.fast import functions as F
 from ddgm.fast.elementary import FirstOrderFunction
@@ -19,13 +18,9 @@ class _NeighbourEntropy(FirstOrderFunction):
 
     def forward_array(self, x):
         dimension, others = x.shape[1], self.others
-        # A coordinate at a time: exact for near points.
-        squares = sum((x[:, i:i + 1] - others[:, i]) ** 2 for i in range(dimension))
-        nearest = indexes_of_smallest(squares, self.k)
-        centre = others[nearest].mean(axis=1)
-        radius = self.xp.take_along_axis(squares, nearest, axis=1).max(axis=1, keepdims=True)
+        radius, shift = self.kernels.neighbours(x, others, self.k)
         radius = self.xp.maximum(radius, x.dtype.type(self.smallest_square))
-        self.score = (dimension + 2) / radius * (centre - x)
+        self.score = (dimension + 2) / radius * shift
         log_ball = dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)
         harmonic = sum(1 / i for i in range(self.k, len(others) + 1))  # digamma(M + 1) − digamma(k)
         return self.xp.asarray(
@@ -33,26 +28,6 @@ class _NeighbourEntropy(FirstOrderFunction):
 
     def backward_arrays(self, indexes, inputs, grad_output):
         return (-grad_output / len(self.score)) * self.score,
-
-
-def indexes_of_smallest(values, k):
-    """The indexes (N, k), in any order, of the k smallest numbers in each row of an array (N, M).
-
-    A row falls into groups of 16.  The smallest numbers lie in the k groups with the smallest minima, so only those are
-    searched; partitioning whole rows takes several times as long.
-    """
-    xp, size = backend.get_array_module(values), 16
-    n_groups = values.shape[1] // size
-    if k >= n_groups:
-        return xp.argpartition(values, k - 1, axis=1)[:, :k]
-    minima = values[:, :size * n_groups].reshape(-1, size, n_groups).min(axis=1)
-    groups = xp.argpartition(minima, k - 1, axis=1)[:, :k]
-    members = groups[:, None] + n_groups * xp.arange(size)[:, None]
-    alone = xp.arange(size * n_groups, values.shape[1])  # in no group
-    places = xp.concatenate(
-        [members.reshape(len(values), -1), xp.broadcast_to(alone, (len(values), len(alone)))], axis=1)
-    smallest = xp.argpartition(xp.take_along_axis(values, places, axis=1), k - 1, axis=1)[:, :k]
-    return xp.take_along_axis(places, smallest, axis=1)
 
 
 def neighbour_entropy(x, others, k):

@@ -41,11 +41,11 @@ def sampling_importance_resampling(energy_model, x, n_proposals, deviation, near
     density = (1 - share) * mean_of_gaussians(proposals, device.xp.zeros_like(proposals[:1]), deviation)
     if n_near:
         density += share * mean_of_gaussians(proposals, centres, near_deviation)
-    log_weights = chainer.cuda.to_cpu(-energies - device.xp.log(density + _SMALLEST)).astype(numpy.float64)
-    weights = numpy.exp(log_weights - log_weights.max()).cumsum()
-    places = (numpy.arange(n) + rng.random()) / n * weights[-1]
-    chosen = rng.permutation(weights.searchsorted(places).clip(max=n_proposals - 1))
-    return proposals[device.send(sharding.shard_of(chosen))]
+    log_weights = (-energies - device.xp.log(density + _SMALLEST)).astype(numpy.float64)
+    weights = device.xp.exp(log_weights - log_weights.max()).cumsum()
+    places = (device.xp.arange(n) + rng.random()) / n * weights[-1]
+    chosen = device.xp.searchsorted(weights, places).clip(0, n_proposals - 1)
+    return proposals[chosen[device.send(sharding.shard_of(rng.permutation(n)))]]
 
 
 def mean_of_gaussians(x, centres, deviation):

@@ -8,6 +8,9 @@ import chainer
 
 # A NumPy generator, the source of what networks draw: noise, dropout.
 chainer.global_config.noise_generator = None
+# Whether that noise is drawn on the host for arrays on a GPU too, and sent, so that it is the CPU's; otherwise a GPU
+# draws its own, and the generator goes on as if it had drawn it.
+chainer.global_config.noise_from_host = False
 # How many batches of one size pass, one after the other.  What couples the samples of a batch keeps them apart: split
 # (ghost) batch statistics.
 chainer.global_config.n_splits = 1

@@ -157,9 +157,7 @@ class _Rows(FirstOrderFunction):
         return x[self.rows]
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        gradient = self.xp.zeros_like(inputs[0])
-        gradient[self.rows] = grad_output
-        return gradient,
+        return self.kernels.rows_gradient(inputs[0], self.rows, grad_output),
 
 
 def as_matrix(x: numpy.ndarray) -> numpy.ndarray:
@@ -177,20 +175,15 @@ def as_matrix(x: numpy.ndarray) -> numpy.ndarray:
 class _Linear(FirstOrderFunction):
 
     def forward_array(self, x, W, b=None):
-        y = as_matrix(x).dot(W.T)
-        if b is not None:
-            y += b
-        return y
+        return self.kernels.linear(as_matrix(x), W, b)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         x, W = inputs[:2]
         gradients = []
         if 0 in indexes:
             gradients.append(grad_output.dot(W).reshape(x.shape))
-        if 1 in indexes:
-            gradients.append(grad_output.T.dot(as_matrix(x)))
-        if 2 in indexes:
-            gradients.append(self.kernels.sum_of_rows(grad_output))
+        if 1 in indexes or 2 in indexes:
+            gradients += self.kernels.linear_gradients(as_matrix(x), grad_output, 1 in indexes, 2 in indexes)
         return gradients
 
 

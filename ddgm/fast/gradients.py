@@ -11,6 +11,7 @@ import chainer
 import numpy
 from chainer import backend
 
+from ddgm.fast import kernels
 from ddgm.fast.elementary import FirstOrderFunction
 
 
@@ -21,7 +22,7 @@ def gradients(loss: chainer.Variable, variables: list[chainer.Variable]) -> list
     not among them cost nothing.
     """
     wanted = {variable.node for variable in variables}
-    gradient_of = {loss.node: backend.get_array_module(loss).ones_like(loss.array)}
+    gradient_of = {loss.node: kernels.of(loss.array).one_beside(loss.array)}
     with chainer.no_backprop_mode():
         for function, indexes in functions_between(loss.node, wanted):
             grad_outputs = [

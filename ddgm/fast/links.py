@@ -6,15 +6,12 @@ Named and called as :mod:`chainer.links` has them, so ``from ddgm.fast import li
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import chainer
 import chainer.functions
 import chainer.links
 import numpy
 
-from ddgm.fast import functions as F, kernels, sharding
+from ddgm.fast import functions as F, sharding
 from ddgm.fast.elementary import FirstOrderFunction, Input
 
 
@@ -45,12 +42,8 @@ class BatchNormalization(chainer.links.BatchNormalization):
             parts = chainer.functions.split_axis(x, n_splits, axis=0)
             return chainer.functions.concat(list(map(super().forward, parts)), axis=0)
         n = (sharding.n_numbers(x) if is_sharded else x.size) // self.gamma.size // n_splits
-        observe = functools.partial(self._keep_statistics, n / max(n - 1, 1))
-        return batch_normalization(x, self.gamma, self.beta, self.eps, n_splits, observe)
-
-    def _keep_statistics(self, unbiased, means, variances):
-        """Add a batch's, or those of each of several, to the running ones."""
-        kernels.of(means).running_statistics(means, variances, unbiased, self.decay, self.avg_mean, self.avg_var)
+        running = n / max(n - 1, 1), self.decay, self.avg_mean, self.avg_var
+        return batch_normalization(x, self.gamma, self.beta, self.eps, n_splits, running)
 
 
 class Convolution2D(chainer.links.Convolution2D):
@@ -79,19 +72,17 @@ class _BatchNormalization(FirstOrderFunction):
 
     needs_inputs = False
 
-    def __init__(self, eps, n_splits, observe):
+    def __init__(self, eps, n_splits, running):
         self.eps = eps
         self.n_splits = n_splits
-        self.observe = observe
+        self.running = running
 
     def forward_array(self, x, gamma, beta):
         self.gamma, shard = gamma, chainer.config.shard
         self.n, self.is_sharded = float(x.size // gamma.size // self.n_splits), shard is not None
         known = self._moments_over_ranks(x, shard.share) if self.is_sharded else None
-        y, means, variances, self.kept = self.kernels.batch_normalization(
-            x, gamma, beta, self.eps, self.n_splits, known)
-        if self.observe is not None:
-            self.observe(means, variances)
+        y, self.kept = self.kernels.batch_normalization(
+            x, gamma, beta, self.eps, self.n_splits, known, self.running)
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
@@ -101,7 +92,7 @@ class _BatchNormalization(FirstOrderFunction):
             totals = self._all_reduce(*here)
         grad_x, *of_batches = self.kernels.batch_normalization_gradient(
             grad_output, self.gamma, self.n, self.n_splits, self.kept, totals)
-        gradients = grad_x, *[values.sum(axis=0) for values in here or of_batches]
+        gradients = grad_x, *self.kernels.sums_over_batches(*(here or of_batches))
         return [gradients[i] for i in indexes]
 
     def _moments_over_ranks(self, x, share):
@@ -119,13 +110,14 @@ class _BatchNormalization(FirstOrderFunction):
 
 def batch_normalization(
         x: Input, gamma: Input, beta: Input, eps: float, n_splits: int = 1,
-        observe: Callable | None = None) -> chainer.Variable:
+        running: tuple | None = None) -> chainer.Variable:
     """γ·(x − mean)/√(variance + eps) + β over a batch (Ioffe & Szegedy 2015, algorithm 1).
 
     ``x`` is (N, units) or (N, units, H, W), ``gamma`` and ``beta`` (units,), the result has the shape of x: that many
-    batches of one size, one after the other.  ``observe(means, variances)`` is given two arrays (batches, units); the
-    variance is the biased one, Σ(x − mean)²/n.  Raises ``ValueError`` where N is no multiple of ``n_splits``.
+    batches of one size, one after the other.  Of ``running``, (n/(n − 1), decay, means, variances), the last two are
+    arrays (units,), to which those of each batch are added, in place; the variance of a batch is the biased one,
+    Σ(x − mean)²/n.  Raises ``ValueError`` where N is no multiple of ``n_splits``.
     """
     if len(x) % n_splits:
         raise ValueError('{} batches of one size are not {} samples'.format(n_splits, len(x)))
-    return _BatchNormalization(eps, n_splits, observe)(x, gamma, beta)
+    return _BatchNormalization(eps, n_splits, running)(x, gamma, beta)

@@ -1,8 +1,11 @@
 """Noise inside a network, in training only, drawn from the generator that ``chainer.config.noise_generator`` names.
 
 Chainer's own ``F.dropout`` and ``F.gaussian`` draw from a global generator, which no iteration can repeat.  Here every
-number takes 16 random bits, which is several times faster than drawing 32-bit floats and normals by rejection, and
-which are all that is sent to a GPU.
+number takes 16 random bits, which is several times faster than drawing 32-bit floats and normals by rejection.
+
+A GPU draws them where it needs them, by Philox (Salmon et al. 2011).  Its key is the state of the generator, another at
+each call of each iteration of each seed.  The generator then passes over what the CPU would have drawn, so that all
+that is drawn from it later, such as z, is the same for every device.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ class _Gaussian(FirstOrderFunction):
         self.standard_deviation = standard_deviation
 
     def forward_array(self, x):
-        return self.kernels.add_noise(x, _draw_bits(self.xp, x), self.standard_deviation)
+        return self.kernels.add_noise(x, _draw_bits(self, x), self.standard_deviation)
 
     def backward_arrays(self, indexes, inputs, grad_output):
         return grad_output,
@@ -46,11 +49,11 @@ class _Dropout(FirstOrderFunction):
         self.ratio = ratio
 
     def forward_array(self, x):
-        y, self.mask = self.kernels.dropout(x, _draw_bits(self.xp, x), self.ratio)
+        y, self.kept = self.kernels.dropout(x, _draw_bits(self, x), self.ratio)
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        return self.kernels.dropout_gradient(self.mask, grad_output),
+        return self.kernels.dropout_gradient(self.kept, grad_output),
 
 
 def dropout(x: Input, ratio: float = 0.5) -> Input:
@@ -63,12 +66,36 @@ def dropout(x: Input, ratio: float = 0.5) -> Input:
     return _Dropout(ratio)(x)
 
 
-def _draw_bits(xp, x):
-    """Sixteen random bits for each number of x, lying as x does: what NumPy mixes of orders is slow."""
+def _draw_bits(function, x):
+    """Sixteen random bits for each number of x, lying as x does: what NumPy mixes of orders is slow.
+
+    On a GPU they are the key, two numbers, from which its kernels draw them.
+    """
     rng = chainer.config.noise_generator
     if rng is None:
         raise RuntimeError(
             "a network with noise is trained outside \"with chainer.using_config('noise_generator', rng):\"")
     n = sharding.n_numbers(x)
-    bits = rng.integers(2 ** 64, size=(n + 3) // 4, dtype=numpy.uint64).view(numpy.uint16)[:n]
-    return sharding.in_the_order_of(x, xp.asarray(bits))
+    n_words = (n + 3) // 4
+    draw_there = getattr(function.kernels, 'drawn_bits', None)
+    if draw_there and not chainer.config.noise_from_host and _kind(rng) == 'PCG64':
+        key = _key_of(rng.bit_generator, n_words)
+        # Ranks have the key in common: each draws the numbers of all, and takes its own.
+        return key if chainer.config.shard is None else sharding.in_the_order_of(x, draw_there(function.xp, key, n))
+    bits = rng.integers(2 ** 64, size=n_words, dtype=numpy.uint64).view(numpy.uint16)[:n]
+    return sharding.in_the_order_of(x, function.xp.asarray(bits))
+
+
+def _kind(rng):
+    """The name of a generator's bit generator, ``None`` of what is no generator of NumPy's."""
+    return rng.bit_generator.state['bit_generator'] if isinstance(rng, numpy.random.Generator) else None
+
+
+def _key_of(bit_generator, n_words):
+    """The state of a generator as two numbers of 64 bits; it passes over as many words of 64 bits."""
+    before = bit_generator.state
+    bit_generator.advance(n_words)
+    # Of the half of a word that may be left for the next number of 32 bits, ``advance`` knows nothing.
+    bit_generator.state = {**before, 'state': bit_generator.state['state']}
+    state = before['state']['state']
+    return numpy.uint64(state >> 64), numpy.uint64(state & (2 ** 64 - 1))

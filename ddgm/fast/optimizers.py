@@ -138,11 +138,10 @@ class _WholeModel:
             parameters, gradient = flat.array[part], _joined(gradients[i], pieces)
             factor = rate if isinstance(rate, (int, float)) else rate.astype(parameters.dtype, copy=False)
             if self.weight_decay:
-                gradient, factor = gradient * factor + self.weight_decay * parameters, 1
+                gradient, factor = kernels.of(parameters).decayed(gradient, factor, parameters, self.weight_decay), 1
             self.update_part(parameters, gradient, factor, *[flat.states[name][part] for name in self.state_names])
             if self.averaged:
-                average = flat.states[_AVERAGE][part]
-                average += newest * (parameters - average)
+                kernels.of(parameters).average(flat.states[_AVERAGE][part], parameters, newest)
         parts = [(i, *part) for i, flat in enumerate(self._flats) for part in flat.parts]
         if len(parts) == 1:
             update(*parts)
@@ -194,13 +193,10 @@ class _WholeModel:
         parameters = self._followers or self._initialized()
         if not self.gradient_norm or not parameters:
             return 1
-        xp = parameters[0].xp
-        squared_norms = [xp.vdot(gradient, gradient) for gradient in gradients]
-        for parameter in self._others:
-            if parameter.array is not None:
-                gradient = _widened(parameter.grad)
-                squared_norms.append(xp.vdot(gradient, gradient) / (parameter._loss_scale or 1) ** 2)
-        return kernels.of(parameters[0].array).clipping_rate(squared_norms, self.gradient_norm)
+        gradients += [
+            _widened(parameter.grad) / (parameter._loss_scale or 1)
+            for parameter in self._others if parameter.array is not None]
+        return kernels.of(parameters[0].array).clipping_rate(gradients, self.gradient_norm)
 
     def _gather(self):
         """Let the parameters that follow the optimizer lie in one array for each dtype, unless they do already."""
@@ -300,7 +296,7 @@ class _Flat:
             return None
         if isinstance(self.array, numpy.ndarray):
             return gradients
-        return [self.parameters[0].xp.concatenate([gradient.ravel() for gradient in gradients])]
+        return [kernels.of(self.array).concatenated(gradients)]
 
 
 def _by_type(parameters):

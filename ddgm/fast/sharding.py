@@ -14,6 +14,7 @@ import chainer
 import numpy
 from chainer import backend
 
+from ddgm.fast import kernels
 from ddgm.fast.elementary import FirstOrderFunction
 
 
@@ -101,8 +102,8 @@ def _all_reduce_by_nccl(communicator, x):
     communicator._init_comms()
     result = backend.get_array_module(x).empty_like(x)
     kind = {numpy.dtype(numpy.float32): nccl.NCCL_FLOAT32, numpy.dtype(numpy.float64): nccl.NCCL_FLOAT64}[x.dtype]
-    communicator.nccl_comm.allReduce(
-        x.data.ptr, result.data.ptr, x.size, kind, nccl.NCCL_SUM, chainer.cuda.Stream.null.ptr)
+    stream = chainer.backends.cuda.cupy.cuda.get_current_stream()  # on which x is computed
+    communicator.nccl_comm.allReduce(x.data.ptr, result.data.ptr, x.size, kind, nccl.NCCL_SUM, stream.ptr)
     return result
 
 
@@ -113,7 +114,7 @@ def all_reduce_gradients(parameters: list[chainer.Parameter]) -> None:
     xp = parameters[0].xp
     gradients = [xp.zeros_like(parameter.array) if parameter.grad is None else parameter.grad
                  for parameter in parameters]
-    total = all_reduce(xp.concatenate([gradient.ravel() for gradient in gradients]))
+    total = all_reduce(kernels.of(gradients[0]).concatenated(gradients))
     ends = numpy.cumsum([parameter.size for parameter in parameters]).tolist()
     for parameter, end in zip(parameters, ends):
         parameter.grad = total[end - parameter.size:end].reshape(parameter.shape)

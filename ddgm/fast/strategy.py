@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 
 import chainer
@@ -16,6 +17,7 @@ from ddgm.fast import kernels, memory, sharding
 from ddgm.fast.gradients import gradients
 from ddgm.fast.replay import Replay
 
+_ALIGNED = 256  # bytes, to which arrays on a GPU are aligned
 
 class Fast:
     """One pass of both phases where the DEM allows it, no gradient that nobody wants, and networks that are replayed.
@@ -39,9 +41,18 @@ class Fast:
                 self._replay.of(*models) if self._replay else contextlib.nullcontext():
             yield
 
-    def shard_of(self, x: numpy.ndarray) -> numpy.ndarray:
-        """Of a batch (N, …), an array, the rows of this process."""
-        return sharding.shard_of(x)
+    def send(self, device: chainer.backend.Device, *batches: numpy.ndarray) -> list[numpy.ndarray]:
+        """Of batches (N, …), arrays, the rows of this process, on the device; to a GPU in one transfer."""
+        batches = [sharding.shard_of(x) for x in batches]
+        if device.xp is numpy or not all(isinstance(x, numpy.ndarray) for x in batches):
+            return [device.send(x) for x in batches]
+        ends = list(itertools.accumulate([-(-x.nbytes // _ALIGNED) * _ALIGNED for x in batches]))
+        packed = numpy.empty(ends[-1], dtype=numpy.uint8)
+        places = [slice(start, start + x.nbytes) for start, x in zip([0, *ends], batches)]
+        for place, x in zip(places, batches):
+            packed[place] = numpy.ascontiguousarray(x).reshape(-1).view(numpy.uint8)
+        packed = device.send(packed)
+        return [packed[place].view(x.dtype).reshape(x.shape) for place, x in zip(places, batches)]
 
     def energies(self, energy_model, x_positive, x_negative) -> tuple[chainer.Variable, chainer.Variable]:
         """E(x⁺) and E(x⁻), (N,) and (M,), of arrays: from one pass of both where the DEM is ``joinable``."""

@@ -15,14 +15,14 @@ import numpy
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.evaluation.reference import Reference
-from ddgm.fast import threads
+from ddgm.fast import kernels, threads
 from ddgm.fast.strategy import Fast
 from ddgm.figures import plots, post
 from ddgm.runs import devices, run_files, run_folder, stop_signals
 from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of
 from ddgm.support import randomness, ranks
-from ddgm.support.errors import Interrupted, RunFailed, UsageError, counted, one_line, printable
+from ddgm.support.errors import Interrupted, RunFailed, UsageError, counted, lacks_memory, one_line, printable
 from ddgm.support.files import write_json
 from ddgm.support.serialization import arrays_of, load_arrays
 from ddgm.support.terminal import Progress, duration, print_table
@@ -92,7 +92,9 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
         raise
     except OSError as error:  # the disk is full or the folder went away
         raise RunFailed('the run stopped: {}; the last snapshot, if there was one, stays'.format(error)) from error
-    except MemoryError as error:
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
         enlarged = [name for name, value in folder.settings.changes_of(folder.published).items()
                     if type(value) is int and value > getattr(folder.published, name) and name != 'batchsize']
         flags = ['--' + name for name in ('batchsize', 'width') if folder.settings.told_of(name).flag]
@@ -201,8 +203,9 @@ class _Journal:
         """Take what an iteration observed, and write a log entry where one is due."""
         state, settings = self._state, self._folder.settings
         if self._on_cpu:  # on a GPU reading a loss would make the loop wait, so there it is looked at with the log
-            observation = self._as_floats(observation, already_of_all=False)
-        state.summary.add(observation)
+            state.summary.add(self._as_floats(observation, already_of_all=False))
+        else:
+            add_at_once(state.summary, observation, state.models[0].device)
         self._progress.update(state.iteration)
         if _is_due(state.iteration, settings.log_interval):
             self._append_entry()
@@ -236,6 +239,23 @@ class _Journal:
             self._folder.append(entry)
         state.n_logged += 1
         self._progress.log(entry)
+
+
+def add_at_once(summary: chainer.DictSummary, observation: dict, device: chainer.backend.Device) -> None:
+    """``summary.add(observation)``, of 0-dimensional arrays on a device, without a launch for each of them.
+
+    The sums that Chainer keeps of each name become places of one array there.
+    """
+    names, parts = list(observation), [summary._summaries[name] for name in observation]
+    numbers = list(observation.values())
+    if getattr(summary, 'names', None) != names:
+        sums = [[float(getattr(part, name)) for part in parts] for name in ('_x', '_x2')]
+        summary.names, summary.sums = names, device.send(numpy.array(sums, dtype=numbers[0].dtype))
+        for i, part in enumerate(parts):
+            part._x, part._x2 = summary.sums[0, i, ...], summary.sums[1, i, ...]
+    kernels.of(summary.sums).add_observation(numbers, summary.sums[0], summary.sums[1])
+    for part in parts:
+        part._n += 1
 
 
 def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from ddgm.runs import processes, stop_signals
 from ddgm.support import compatibility
-from ddgm.support.errors import Interrupted, RunFailed, UsageError, one_line, printable
+from ddgm.support.errors import Interrupted, RunFailed, UsageError, lacks_memory, one_line, printable
 
 _INTERRUPTED = 130  # the exit status
 
@@ -42,8 +42,6 @@ def run_script(main: Callable[[], None]) -> None:
         status = _INTERRUPTED
     except OSError as error:  # the disk is full, a folder went away
         status, line = 1, 'stopped by the system: {}'.format(one_line(error))
-    except MemoryError as error:
-        status, line = 1, 'not enough memory ({})'.format(one_line(error))
     except Interrupted as error:
         status, line = _INTERRUPTED, str(error)
     except KeyboardInterrupt:
@@ -52,11 +50,14 @@ def run_script(main: Callable[[], None]) -> None:
         status = error.code
     except processes.FailedElsewhere as error:
         status, line, is_known = error.status, error.line, True
-    except Exception:  # a defect of this program
-        if not processes.are_several():
-            raise
-        traceback.print_exc()
+    except Exception as error:
         status = 1
+        if lacks_memory(error):
+            line = 'not enough memory ({})'.format(one_line(error))
+        elif processes.are_several():  # a defect of this program
+            traceback.print_exc()
+        else:
+            raise
     if not is_known:
         status, line = processes.outcome_of_all(status, line)
     if line is not None:

@@ -8,6 +8,7 @@ numbers; what hits one alone there, a full disk say, aborts the others.
 
 import contextlib
 import os
+import socket
 import sys
 import time
 
@@ -79,7 +80,8 @@ class Processes:
     def device(self, specifier):
         """The Chainer device of this process: of GPUs, the one that is named is the first's, the next the second's …
 
-        Raises ``UsageError`` where the communicator is not for such a device.
+        Where a process sees one GPU alone, as schedulers arrange it, that one is its own.  Raises ``UsageError`` where
+        the communicator is not for such a device, or several processes come to have the same GPU.
         """
         if self.communicator and specifier == 'auto':
             specifier = '@cupy:0' if self.name == 'pure_nccl' else '@numpy'
@@ -92,11 +94,32 @@ class Processes:
                                    ('CPUs', 'give pure_nccl, or --device -1'))))
         if on_cpu:
             return specifier
-        return '@cupy:{}'.format(int(specifier.replace('@cupy:', '')) + self.communicator.intra_rank)
+        number = int(specifier.replace('@cupy:', ''))
+        if _n_cards() != 1:
+            number += self.communicator.intra_rank
+        cards = list(filter(None, self.exchange(_card(number))))
+        if len(set(cards)) < len(cards):
+            raise UsageError('--device {}: {} processes would share {} GPUs: start one process a GPU'.format(
+                specifier, len(cards), len(set(cards))))
+        return '@cupy:{}'.format(number)
 
     def environment(self):
         """What ``settings.json`` says of them."""
         return {'communicator': self.name, 'processes': self.size} if self.communicator else {}
+
+
+def _n_cards():
+    """How many GPUs this process sees; ``None``: that can't be told."""
+    with contextlib.suppress(Exception):  # no CuPy, no driver: each raises a type of its own
+        import cupy
+        return cupy.cuda.runtime.getDeviceCount()
+
+
+def _card(number):
+    """What tells a GPU from those of all machines; ``None`` of one that is not there, as is told when it is opened."""
+    with contextlib.suppress(Exception):
+        import cupy
+        return socket.gethostname(), cupy.cuda.Device(number).pci_bus_id
 
 
 _joined = Processes()

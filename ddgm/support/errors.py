@@ -26,6 +26,12 @@ def counted(n, thing, things=None):
     return '{:,} {}'.format(n, thing if n == 1 else things or thing + 's')
 
 
+def lacks_memory(error):
+    """Whether an exception tells of too little memory, as Python and NumPy do, or CuPy for CUDA and its libraries."""
+    return isinstance(error, MemoryError) or type(error).__module__.startswith('cupy') and any(
+        words in str(error) for words in ('MemoryAllocation', 'OUT_OF_MEMORY', 'ALLOC_FAILED'))
+
+
 class UsageError(ValueError):
     """Bad usage or bad input: the message names the flag or file, and the cure."""
 

@@ -16,8 +16,11 @@ from ddgm.fast.threads import for_each
 _PART = 2 ** 19  # numbers of 4 bytes of a batch that is normalized
 
 
-def batch_normalization(x, gamma, beta, eps, n_splits, known=None):
-    """γ·(x − mean)/√(variance + eps) + β, means, variances, kept; ``known`` moments take the place of the batches'."""
+def batch_normalization(x, gamma, beta, eps, n_splits, known=None, running=None):
+    """γ·(x − mean)/√(variance + eps) + β, kept; ``known`` moments take the place of the batches'.
+
+    Of ``running``, (n/(n − 1), decay, means, variances), the last two follow those of each batch, in place.
+    """
     def normalize(part, batch, units):
         if known is None:
             mean, variance, centred = _moments(part)
@@ -29,7 +32,13 @@ def batch_normalization(x, gamma, beta, eps, n_splits, known=None):
         centred += _spread(beta[units], part)
         return centred, mean, variance, (part, mean, inverse_deviation)
     y, means, variances, kept = _for_each_part(normalize, x, n_splits)
-    return y, _of_batches(means, n_splits), _of_batches(variances, n_splits), kept
+    if running is not None:
+        unbiased, decay, *arrays = running
+        for mean, variance in zip(_of_batches(means, n_splits), _of_batches(variances, n_splits)):
+            for array, present in zip(arrays, (mean, variance * unbiased)):
+                array *= decay
+                array += (1 - decay) * present
+    return y, kept
 
 
 def batch_normalization_gradient(grad_y, gamma, n, n_splits, kept, totals=None):
@@ -62,12 +71,9 @@ def unit_gradients(grad_y, n_splits, kept):
     return [_of_batches(values, n_splits) for values in zip(*found)]
 
 
-def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):
-    """Add those of each batch to the running ones, in place."""
-    for mean, variance in zip(means, variances):
-        for running, present in ((running_mean, mean), (running_variance, variance * unbiased)):
-            running *= decay
-            running += (1 - decay) * present
+def sums_over_batches(grad_gammas, grad_betas):
+    """Both, (batches, units), as (units,)."""
+    return grad_gammas.sum(axis=0), grad_betas.sum(axis=0)
 
 
 def sum_of_rows(x):

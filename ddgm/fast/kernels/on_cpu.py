@@ -19,8 +19,8 @@ from ddgm.fast.kernels.normalization_on_cpu import (  # noqa: F401
     batch_normalization,
     batch_normalization_gradient,
     moments,
-    running_statistics,
     sum_of_rows,
+    sums_over_batches,
     unit_gradients,
 )
 
@@ -108,7 +108,64 @@ def sigmoid_gradient(y, grad_y):
     return _gradient(compute, y, grad_y)
 
 
+# ---- arrays
+
+def concatenated(arrays):
+    """All numbers of arrays of one type, one after the other."""
+    return numpy.concatenate([array.ravel() for array in arrays])
+
+
+def one_beside(x):
+    """An array of ones as x has it, the gradient of a loss in itself; nobody changes it."""
+    return numpy.ones_like(x)
+
+
+def rows_gradient(x, rows, grad_y):
+    """The gradient of x by that of x[rows]."""
+    grad_x = numpy.zeros_like(x)
+    grad_x[rows] = grad_y
+    return grad_x
+
+
+# ---- linear maps
+
+def linear(x, W, b):
+    """xWᵀ + b, or without b where that is ``None``; x is a matrix."""
+    y = x.dot(W.T)
+    if b is not None:
+        y += b
+    return y
+
+
+def linear_gradients(x, grad_y, of_W, of_b):
+    """The gradients of W and of b, those that are wanted."""
+    return [*([grad_y.T.dot(x)] if of_W else []), *([sum_of_rows(grad_y)] if of_b else [])]
+
+
 # ---- the energy
+
+def quadratic_term(x, sigma):
+    squares = x * x
+    while squares.ndim > 1:  # an axis at a time, so that rounding doesn't add up
+        squares = squares.sum(axis=-1)
+    return squares / sigma ** 2
+
+
+def quadratic_term_gradient(x, sigma, grad_energy):
+    return (2 / sigma ** 2) * _beside(grad_energy, x) * x
+
+
+def bias_term(x, b):
+    return -x.dot(b)
+
+
+def bias_term_gradient_of_x(x, b, grad_energy):
+    return -grad_energy[:, None] * b
+
+
+def bias_term_gradient_of_b(x, grad_energy):
+    return -grad_energy.dot(x)
+
 
 def expert_term(a):
     # log(1 + exp(a)) without overflow
@@ -119,12 +176,28 @@ def expert_term_gradient(a, grad_energy):
     return -grad_energy[:, None] * (0.5 * numpy.tanh(0.5 * a) + 0.5)
 
 
+def gaussian_entropy(gammas, two_pi_e, epsilon):
+    gamma = concatenated(gammas)
+    return numpy.asarray((0.5 * numpy.log(two_pi_e * gamma * gamma + epsilon)).sum()), None
+
+
+def gaussian_entropy_gradient(gammas, kept, grad_entropy, two_pi_e, epsilon):
+    return [grad_entropy * two_pi_e * gamma / (two_pi_e * gamma * gamma + epsilon) for gamma in gammas]
+
+
 def mean(x):
     return numpy.asarray(x.sum() / x.size, dtype=x.dtype)
 
 
 def mean_gradient(x, grad_output):
     return numpy.full(x.shape, grad_output / x.size, dtype=x.dtype)
+
+
+def add_observation(numbers, sums, sums_of_squares):
+    """Add numbers, arrays (), to (n,) and their squares to (n,), in place."""
+    numbers = numpy.array(numbers)
+    sums += numbers
+    sums_of_squares += numbers * numbers
 
 
 # ---- weight normalization
@@ -181,9 +254,9 @@ def dropout_gradient(mask, grad_y):
 
 # ---- optimizers: a part of all parameters, their states in place
 
-def clipping_rate(squared_norms, limit):
-    """What gradients, whose parts have these squared norms, are multiplied with to have a norm of at most ``limit``."""
-    norm = numpy.sqrt(functools.reduce(operator.add, squared_norms))
+def clipping_rate(gradients, limit):
+    """What gradients, arrays of any shapes, are multiplied with to have a norm of at most ``limit``."""
+    norm = numpy.sqrt(functools.reduce(operator.add, [numpy.vdot(gradient, gradient) for gradient in gradients]))
     return limit / float(norm) if norm > limit else 1
 
 
@@ -208,3 +281,42 @@ def adagrad(parameters, gradient, factor, lr, eps, h):
     gradient *= lr
     gradient /= numpy.sqrt(h) + eps
     parameters -= gradient
+
+
+def average(averages, parameters, newest):
+    averages += newest * (parameters - averages)
+
+
+def decayed(gradient, factor, parameters, weight_decay):
+    """``factor`` times the gradient, and that of the L2 penalty."""
+    return gradient * factor + weight_decay * parameters
+
+
+# ---- the nearest of other points
+
+def neighbours(x, others, k):
+    """The square of the distance to the k-th nearest, (N, 1), and the middle of the k nearest less x, (N, D)."""
+    # A coordinate at a time: exact for near points.
+    squares = sum((x[:, i:i + 1] - others[:, i]) ** 2 for i in range(x.shape[1]))
+    nearest = indexes_of_smallest(squares, k)
+    return numpy.take_along_axis(squares, nearest, axis=1).max(axis=1, keepdims=True), others[nearest].mean(axis=1) - x
+
+
+def indexes_of_smallest(values, k):
+    """The indexes (N, k), in any order, of the k smallest numbers in each row of an array (N, M).
+
+    A row falls into groups of 16.  The smallest numbers lie in the k groups with the smallest minima, so only those are
+    searched; partitioning whole rows takes several times as long.
+    """
+    size = 16
+    n_groups = values.shape[1] // size
+    if k >= n_groups:
+        return numpy.argpartition(values, k - 1, axis=1)[:, :k]
+    minima = values[:, :size * n_groups].reshape(-1, size, n_groups).min(axis=1)
+    groups = numpy.argpartition(minima, k - 1, axis=1)[:, :k]
+    members = groups[:, None] + n_groups * numpy.arange(size)[:, None]
+    alone = numpy.arange(size * n_groups, values.shape[1])  # in no group
+    places = numpy.concatenate(
+        [members.reshape(len(values), -1), numpy.broadcast_to(alone, (len(values), len(alone)))], axis=1)
+    smallest = numpy.argpartition(numpy.take_along_axis(values, places, axis=1), k - 1, axis=1)[:, :k]
+    return numpy.take_along_axis(places, smallest, axis=1)

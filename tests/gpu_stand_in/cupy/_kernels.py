@@ -24,6 +24,9 @@ using std::exp; using std::expm1; using std::log; using std::log1p; using std::s
 using std::abs; using std::fabs; using std::floor; using std::isnan; using std::erf;
 #define __device__
 #define __forceinline__ inline
+inline unsigned long long __umul64hi(unsigned long long x, unsigned long long y) {
+    return (unsigned __int128)x * y >> 64;
+}
 template <class A> A rsqrt(A x) { return 1 / sqrt(x); }
 template <class A, class B> auto min(A a, B b) -> decltype(a + b) { return b < a ? b : a; }
 template <class A, class B> auto max(A a, B b) -> decltype(a + b) { return a < b ? b : a; }
@@ -37,10 +40,10 @@ struct Index { ptrdiff_t n; ptrdiff_t size() const { return n; } };
 ELEMENTWISE = '''{head}
 {letters}
 {preamble}
-extern "C" void run(ptrdiff_t n_, {arguments}) {{
-    Index _ind{{n_}}; (void)_ind;
+extern "C" void run(ptrdiff_t all_, {arguments}) {{
+    Index _ind{{all_}}; (void)_ind;
     {raws}
-    for (ptrdiff_t i = 0; i < n_; ++i) {{
+    for (ptrdiff_t i = 0; i < all_; ++i) {{
         {numbers}
         {operation};
     }}

@@ -16,6 +16,8 @@ from ddgm.fast.elementary import FirstOrderFunction, Input, as_matrix
 
 class _QuadraticTerm(FirstOrderFunction):
 
+    name_in_block = 'quadratic_term'
+
     def __init__(self, sigma):
         self.sigma = sigma
 
@@ -41,6 +43,8 @@ def quadratic_term(x: Input, sigma: float = 1.0) -> chainer.Variable:
 
 class _BiasTerm(FirstOrderFunction):
 
+    name_in_block = 'bias_term'
+
     def forward_array(self, x, b):
         return -as_matrix(x).dot(b)
 
@@ -63,6 +67,8 @@ def bias_term(x: Input, b: Input) -> chainer.Variable:
 
 
 class _ExpertTerm(FirstOrderFunction):
+
+    name_in_block = 'expert_term'
 
     def forward_array(self, a):
         return self.kernels.expert_term(a)
@@ -104,6 +110,8 @@ def gaussian_entropy(*gammas: Input) -> chainer.Variable:
 
 
 class _WeightNormalization(FirstOrderFunction):
+
+    name_in_block = 'weight_normalization'
 
     def forward_array(self, V, g):
         W, self.norm = self.kernels.weight_normalization(V, g)

@@ -24,6 +24,11 @@ Input = typing.Union[chainer.Variable, numpy.ndarray]  # of a function; an array
 _kept = threading.local()  # the calls of this thread that somebody asked for
 
 
+def array_of(x: Input) -> numpy.ndarray:
+    """The array of a variable, or x."""
+    return x.raw_array if isinstance(x, chainer.Variable) else x
+
+
 class FirstOrderFunction(chainer.FunctionNode):
     """A function of arrays with one output, whose gradients are computed on arrays.
 
@@ -34,9 +39,11 @@ class FirstOrderFunction(chainer.FunctionNode):
 
     Attributes:
         needs_inputs (bool): Whether ``backward_arrays`` is given the inputs, or ``None`` so that their memory is free.
+        name_in_block (str): By which a compiled block of several functions knows it; ``None``: it does not.
     """
 
     needs_inputs = True
+    name_in_block = None
 
     def __call__(self, *inputs):
         """The output, a variable, of variables or arrays."""
@@ -44,7 +51,7 @@ class FirstOrderFunction(chainer.FunctionNode):
             return self.apply(inputs)[0]
         calls = getattr(_kept, 'calls', None)
         attributes = None if calls is None else self.__dict__.copy()
-        output, = self.forward([x.raw_array if isinstance(x, chainer.Variable) else x for x in inputs])
+        output, = self.forward([array_of(x) for x in inputs])
         if chainer.config.enable_backprop:
             nodes = [chainer.as_variable(x).node for x in inputs]
             output = Variable(output, requires_grad=any(node.requires_grad for node in nodes))
@@ -116,6 +123,8 @@ class Variable(chainer.Variable):
 
 class _Sum(FirstOrderFunction):
 
+    name_in_block = 'sum'
+
     def forward_array(self, x, y):
         return x + y
 
@@ -168,6 +177,8 @@ def as_matrix(x: numpy.ndarray) -> numpy.ndarray:
 
 class _Linear(FirstOrderFunction):
 
+    name_in_block = 'linear'
+
     def forward_array(self, x, W, b=None):
         y = as_matrix(x).dot(W.T)
         if b is not None:
@@ -200,6 +211,7 @@ class _Activation(FirstOrderFunction):
     """A function of each number by itself, by its name among the kernels."""
 
     needs_inputs = False
+    name_in_block = 'activation'
 
     def __init__(self, name):
         self.name = name

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 import chainer
 import numpy
 
-from ddgm.fast import elementary, gradients
+from ddgm.fast import elementary, gradients, kernels
 from ddgm.fast.elementary import FirstOrderFunction
 
 # What a network may depend on beside its input and its links.
-_CONFIGURATION = 'train', 'enable_backprop', 'n_splits', 'shard'
+_CONFIGURATION = 'train', 'enable_backprop', 'n_splits', 'shard', 'use_numba'
 
 
 class Replay:
@@ -108,10 +108,11 @@ class _Graph:
         steps (list): For each function its class, its attributes before it is called, and where its inputs stand: x is
             number 0, then the parameters, then what each function returns.
         backward_order (list): The numbers of the functions in the order in which gradients come back through them.
+        block: All of it as :func:`ddgm.fast.kernels.block` compiles it, or ``None``.
     """
 
-    def __init__(self, parameters, steps, backward_order):
-        self.parameters, self.steps, self.backward_order = parameters, steps, backward_order
+    def __init__(self, parameters, steps, backward_order, block=None):
+        self.parameters, self.steps, self.backward_order, self.block = parameters, steps, backward_order, block
         self._plans = {}
 
     def plan(self, indexes):
@@ -147,7 +148,10 @@ def _graph(x, y, calls):
     number_of = {call.function: number for number, call in enumerate(calls)}
     wanted = {value.node for value in (x, *parameters) if isinstance(value, chainer.Variable)}
     between = gradients.functions_between(y.node, wanted)
-    return _Graph(parameters, steps, [number_of[function] for function, _ in between])
+    block = None if chainer.config.shard is not None else kernels.block(
+        [(kind.name_in_block, attributes, places) for kind, attributes, places in steps],
+        [elementary.array_of(value) for value in (x, *parameters, *outputs)])
+    return _Graph(parameters, steps, [number_of[function] for function, _ in between], block)
 
 
 class _Replayed(FirstOrderFunction):
@@ -159,6 +163,9 @@ class _Replayed(FirstOrderFunction):
         self.graph = graph
 
     def forward_array(self, *arrays):
+        if self.graph.block is not None:
+            y, self.memory = self.graph.block.forward(arrays)
+            return y
         values, self.functions = list(arrays), []
         for kind, attributes, places in self.graph.steps:
             function = kind.__new__(kind)
@@ -169,6 +176,8 @@ class _Replayed(FirstOrderFunction):
 
     def backward_arrays(self, indexes, inputs, grad_output):
         graph = self.graph
+        if graph.block is not None:
+            return graph.block.backward(self.memory, grad_output, indexes, graph.plan(indexes))
         gradient_of = {graph.place_of_output(len(graph.steps) - 1): grad_output}
         for number, leads, places in graph.plan(indexes):
             function = self.functions[number]

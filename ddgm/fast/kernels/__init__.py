@@ -19,6 +19,10 @@ function returns it last, and the gradient takes it.
 ==========================================  ===========================================================================
 """
 
+import functools
+import importlib.util
+
+import chainer
 import numpy
 
 from ddgm.fast.kernels import on_cpu, on_gpu
@@ -26,4 +30,39 @@ from ddgm.fast.kernels import on_cpu, on_gpu
 
 def of(array):
     """The module whose functions take this array, NumPy's or CuPy's."""
-    return on_cpu if isinstance(array, numpy.ndarray) else on_gpu
+    if not isinstance(array, numpy.ndarray):
+        return on_gpu
+    return _in_use() or on_cpu if array.dtype == numpy.float32 else on_cpu
+
+
+def _in_use():
+    """The module of what numba compiles, or ``None`` where ``chainer.config.use_numba`` or this machine forbids it."""
+    if chainer.config.use_numba == 'never':
+        return None
+    return _compiled()[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled():
+    """The module, and where it can't be used ``None`` and why."""
+    if importlib.util.find_spec('numba') is None:
+        return None, 'it is not installed'
+    try:
+        from ddgm.fast.kernels import compiled
+    except ImportError as error:  # "Numba needs NumPy 2.3 or less"
+        return None, str(error)
+    return compiled, None
+
+
+def block(steps, arrays):
+    """Functions of a graph as one: what has ``forward`` and ``backward`` as :class:`ddgm.fast.kernels.blocks.Block`.
+
+    ``None`` where nothing compiles these functions, or not for such arrays.  ``steps`` are the functions, each a name,
+    its attributes and where its inputs stand among ``arrays``, which are all values of one pass.
+    """
+    if _in_use() is None or any(of(array) is not _in_use() for array in arrays):
+        return None
+    try:
+        return _in_use().Block(steps, [array.shape for array in arrays])
+    except _in_use().NotKnown:
+        return None

@@ -1,0 +1,406 @@
+"""Loops over float32 arrays that numba compiles, once for a processor; :mod:`ddgm.fast.kernels.compiled` calls them.
+
+All of them are in this file: numba looks at one file to tell whether what it has compiled before is still good.  They
+write into their last arguments, run without Python's lock, and start no threads.  Sums may be rounded in any order; NaN
+and infinity pass through as in NumPy.
+"""
+
+import numba
+import numpy
+
+from ddgm.support import files
+
+_f4 = numpy.float32
+
+
+def _jit(function):
+    """As ``numba.njit``, kept in the user's cache; in memory where nothing can be written."""
+    options = {'nogil': True, 'error_model': 'numpy', 'fastmath': {'reassoc', 'contract', 'nsz', 'arcp'}}
+    folder = numba.config.CACHE_DIR
+    if not folder:  # NUMBA_CACHE_DIR; numba reads it when a function is made
+        numba.config.CACHE_DIR = str(files.user_cache() / 'numba')
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # "cannot cache function"
+        return numba.njit(**options)(function)
+    finally:
+        numba.config.CACHE_DIR = folder
+
+
+# ---- activations
+
+@_jit
+def _expm1(x):
+    """exp(x) − 1 for x ≤ 0, by the polynomial of Cephes' expf: within 2e-7."""
+    x = _f4(-87) if x < _f4(-87) else x
+    n = numpy.floor(x * _f4(1.44269504) + _f4(0.5))  # exp(x) = 2ⁿ·exp(r)
+    r = x - n * _f4(0.693359375) + n * _f4(2.12194440e-4)
+    y = _f4(1.9875691500e-4) * r + _f4(1.3981999507e-3)
+    y = y * r + _f4(8.3334519073e-3)
+    y = y * r + _f4(4.1665795894e-2)
+    y = y * r + _f4(1.6666665459e-1)
+    y = y * r + _f4(5.0000001201e-1)
+    y = y * r * r + r
+    power = numpy.int32((numpy.int32(n) + numpy.int32(127)) << numpy.int32(23)).view(numpy.float32)
+    return power * y + (power - _f4(1))
+
+
+@_jit
+def relu(x, y):
+    for i in range(len(x)):
+        y[i] = x[i] * _f4(0) if x[i] < 0 else x[i]  # a zero keeps the sign of x
+
+
+@_jit
+def elu(x, y):
+    for i in range(len(x)):
+        low = _expm1(_f4(0) if x[i] > 0 else x[i])
+        y[i] = x[i] if x[i] > 0 else low
+
+
+@_jit
+def tanh(x, y):
+    for i in range(len(x)):
+        low = _expm1(_f4(-2) * abs(x[i]))
+        size = -low / (low + _f4(2))
+        y[i] = -size if x[i] < 0 else size
+
+
+@_jit
+def sigmoid(x, y):
+    for i in range(len(x)):
+        low = _expm1(-abs(x[i])) + _f4(1)
+        share = _f4(1) / (_f4(1) + low)
+        y[i] = low * share if x[i] < 0 else share
+
+
+@_jit
+def relu_gradient(y, gy, gx):
+    for i in range(len(y)):
+        gx[i] = gy[i] if y[i] > 0 else gy[i] * _f4(0)
+
+
+@_jit
+def elu_gradient(y, gy, gx):
+    for i in range(len(y)):
+        gx[i] = gy[i] * (_f4(1) if y[i] > 0 else y[i] + _f4(1))
+
+
+@_jit
+def tanh_gradient(y, gy, gx):
+    for i in range(len(y)):
+        gx[i] = gy[i] * (_f4(1) - y[i] * y[i])
+
+
+@_jit
+def sigmoid_gradient(y, gy, gx):
+    for i in range(len(y)):
+        gx[i] = gy[i] * (y[i] - y[i] * y[i])
+
+
+# ---- weight normalization: a row for each unit
+
+@_jit
+def weight_normalization(V, g, W, norm):
+    for o in range(len(V)):
+        v, w, square = V[o], W[o], _f4(0)
+        for k in range(len(v)):
+            square += v[k] * v[k]
+        norm[o] = numpy.sqrt(square)
+        factor = g[o] / norm[o]
+        for k in range(len(v)):
+            w[k] = factor * v[k]
+
+
+@_jit
+def weight_normalization_gradient(V, g, norm, gW, gV, gg):
+    for o in range(len(V)):
+        v, gw, gv, along = V[o], gW[o], gV[o], _f4(0)
+        for k in range(len(v)):
+            along += gw[k] * v[k]
+        along /= norm[o]
+        gg[o] = along
+        factor = g[o] / norm[o]
+        of_v = factor * along / norm[o]
+        for k in range(len(v)):
+            gv[k] = factor * gw[k] - of_v * v[k]
+
+
+# ---- linear maps of few inputs or few outputs, a sample a row
+
+@_jit
+def spread(x, rows, factor, y):
+    """y = factor·x·rows, of (N, few) and (few, many) to (N, many)."""
+    for i in range(len(x)):
+        out = y[i]
+        for k in range(len(rows)):
+            row, number = rows[k], factor * x[i, k]
+            if k == 0:
+                for j in range(len(row)):
+                    out[j] = number * row[j]
+            else:
+                for j in range(len(row)):
+                    out[j] += number * row[j]
+
+
+@_jit
+def gather(x, rows, factor, y):
+    """y = factor·x·rowsᵀ, of (N, many) and (few, many) to (N, few)."""
+    for i in range(len(x)):
+        numbers = x[i]
+        for k in range(len(rows)):
+            row, total = rows[k], _f4(0)
+            for j in range(len(row)):
+                total += numbers[j] * row[j]
+            y[i, k] = factor * total
+
+
+@_jit
+def add_outer(few, many, factor, total):
+    """total += factor·fewᵀ·many, of (N, few) and (N, many) to (few, many)."""
+    for i in range(len(few)):
+        numbers = many[i]
+        for k in range(len(total)):
+            row, number = total[k], factor * few[i, k]
+            for j in range(len(row)):
+                row[j] += number * numbers[j]
+
+
+@_jit
+def add_rows(x, total):
+    for i in range(len(x)):
+        row = x[i]
+        for j in range(len(row)):
+            total[j] += row[j]
+
+
+@_jit
+def add_bias(x, b):
+    for i in range(len(x)):
+        row = x[i]
+        for j in range(len(row)):
+            row[j] += b[j]
+
+
+@_jit
+def turn(x, y):
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            y[j, i] = x[i, j]
+
+
+# ---- batch normalization of (N, units)
+
+@_jit
+def batch_normalization(x, gamma, beta, eps, n_splits, means, variances, y):
+    n = len(x) // n_splits
+    for batch in range(n_splits):
+        mean, variance = means[batch], variances[batch]
+        mean[:] = 0
+        variance[:] = 0
+        for i in range(batch * n, (batch + 1) * n):
+            row = x[i]
+            for j in range(len(mean)):
+                mean[j] += row[j]
+        for j in range(len(mean)):
+            mean[j] /= n
+        for i in range(batch * n, (batch + 1) * n):
+            row, out = x[i], y[i]
+            for j in range(len(mean)):
+                centred = row[j] - mean[j]
+                out[j] = centred
+                variance[j] += centred * centred
+        scale = numpy.empty_like(mean)
+        for j in range(len(mean)):
+            variance[j] /= n
+            scale[j] = gamma[j] / numpy.sqrt(variance[j] + eps)
+        for i in range(batch * n, (batch + 1) * n):
+            out = y[i]
+            for j in range(len(mean)):
+                out[j] = out[j] * scale[j] + beta[j]
+
+
+@_jit
+def batch_normalization_gradient(x, gamma, eps, n_splits, means, variances, gy, ggammas, gbetas, gx):
+    n = len(x) // n_splits
+    for batch in range(n_splits):
+        mean, ggamma, gbeta = means[batch], ggammas[batch], gbetas[batch]
+        ggamma[:] = 0
+        gbeta[:] = 0
+        for i in range(batch * n, (batch + 1) * n):
+            row, grad = x[i], gy[i]
+            for j in range(len(mean)):
+                gbeta[j] += grad[j]
+                ggamma[j] += grad[j] * (row[j] - mean[j])
+        scale, of_x = numpy.empty_like(mean), numpy.empty_like(mean)
+        for j in range(len(mean)):
+            inverse = _f4(1) / numpy.sqrt(variances[batch, j] + eps)
+            ggamma[j] *= inverse
+            scale[j] = gamma[j] * inverse
+            of_x[j] = -ggamma[j] * inverse / n
+        for i in range(batch * n, (batch + 1) * n):
+            row, grad, out = x[i], gy[i], gx[i]
+            for j in range(len(mean)):
+                out[j] = scale[j] * (grad[j] + of_x[j] * (row[j] - mean[j]) - gbeta[j] / n)
+
+
+@_jit
+def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):
+    for batch in range(len(means)):
+        for j in range(len(running_mean)):
+            running_mean[j] = decay * running_mean[j] + (_f4(1) - decay) * means[batch, j]
+            running_variance[j] = decay * running_variance[j] + (_f4(1) - decay) * (variances[batch, j] * unbiased)
+
+
+# ---- the energy, a sample a row
+
+@_jit
+def expert_term(a, energy):
+    for i in range(len(a)):
+        total = _f4(0)
+        for k in range(a.shape[1]):
+            total += max(a[i, k], _f4(0)) + numpy.log1p(numpy.exp(-abs(a[i, k])))
+        energy[i] = -total
+
+
+@_jit
+def expert_term_gradient(a, genergy, ga):
+    for i in range(len(a)):
+        for k in range(a.shape[1]):
+            low = _expm1(-abs(a[i, k])) + _f4(1)
+            share = _f4(1) / (_f4(1) + low)
+            ga[i, k] = -genergy[i] * (low * share if a[i, k] < 0 else share)
+
+
+@_jit
+def quadratic_term(x, factor, energy):
+    for i in range(len(x)):
+        total = _f4(0)
+        for k in range(x.shape[1]):
+            total += x[i, k] * x[i, k]
+        energy[i] = factor * total
+
+
+@_jit
+def scale_rows(x, factors, factor, y):
+    for i in range(len(x)):
+        for k in range(x.shape[1]):
+            y[i, k] = factor * factors[i] * x[i, k]
+
+
+@_jit
+def add(x, y, z):
+    for i in range(len(x)):
+        z[i] = x[i] + y[i]
+
+
+# ---- optimizers
+
+@_jit
+def adam(parameters, gradient, factor, step_size, beta1, rest1, beta2, rest2, eps, m, v):
+    of_m, of_v = rest1 * factor, rest2 * factor * factor
+    for i in range(len(parameters)):
+        m[i] = beta1 * m[i] + of_m * gradient[i]
+        v[i] = beta2 * v[i] + of_v * gradient[i] * gradient[i]
+        parameters[i] -= step_size * m[i] / (numpy.sqrt(v[i]) + eps)
+
+
+# ---- whole networks: a program of the functions above, on one array that holds all values
+
+# A row of a program is one of these, two sizes, and places in memory.
+(RELU, ELU, TANH, SIGMOID, RELU_GRADIENT, ELU_GRADIENT, TANH_GRADIENT, SIGMOID_GRADIENT, ADD, ADD_BIAS, SPREAD, GATHER,
+ ADD_OUTER, ADD_ROWS, EXPERTS, EXPERTS_GRADIENT, QUADRATIC, QUADRATIC_GRADIENT, TURN, WEIGHTS, WEIGHTS_GRADIENT,
+ NORMALIZE, NORMALIZE_GRADIENT) = range(23)
+
+
+@_jit
+def _numbers(memory, place, first, last, size):
+    return memory[place + first * size:place + last * size]
+
+
+@_jit
+def _matrix(memory, place, first, last, size):
+    return _numbers(memory, place, first, last, size).reshape(last - first, size)
+
+
+@_jit
+def _execute(memory, operation, number, first, last):
+    """An operation on some of its rows."""
+    code, k, u, a, b, c, d, e, f = (
+        operation[0], operation[1], operation[2], operation[3], operation[4], operation[5], operation[6], operation[7],
+        operation[8])
+    if code <= ADD:
+        x, y = _numbers(memory, a, first, last, k), _numbers(memory, b, first, last, k)
+        if code == RELU:
+            relu(x, y)
+        elif code == ELU:
+            elu(x, y)
+        elif code == TANH:
+            tanh(x, y)
+        elif code == SIGMOID:
+            sigmoid(x, y)
+        elif code == RELU_GRADIENT:
+            relu_gradient(x, y, _numbers(memory, c, first, last, k))
+        elif code == ELU_GRADIENT:
+            elu_gradient(x, y, _numbers(memory, c, first, last, k))
+        elif code == TANH_GRADIENT:
+            tanh_gradient(x, y, _numbers(memory, c, first, last, k))
+        elif code == SIGMOID_GRADIENT:
+            sigmoid_gradient(x, y, _numbers(memory, c, first, last, k))
+        else:
+            add(x, y, _numbers(memory, c, first, last, k))
+        return
+    x = _matrix(memory, a, first, last, k)
+    if code == ADD_BIAS:
+        add_bias(x, memory[b:b + k])
+    elif code == SPREAD:
+        spread(x, _matrix(memory, b, 0, k, u), number, _matrix(memory, c, first, last, u))
+    elif code == GATHER:
+        gather(x, _matrix(memory, b, 0, u, k), number, _matrix(memory, c, first, last, u))
+    elif code == ADD_OUTER:
+        if first == 0:
+            memory[c:c + k * u] = 0
+        add_outer(x, _matrix(memory, b, first, last, u), number, _matrix(memory, c, 0, k, u))
+    elif code == ADD_ROWS:
+        if first == 0:
+            memory[b:b + k] = 0
+        add_rows(x, memory[b:b + k])
+    elif code == EXPERTS:
+        expert_term(x, memory[b + first:b + last])
+    elif code == EXPERTS_GRADIENT:
+        expert_term_gradient(x, memory[b + first:b + last], _matrix(memory, c, first, last, k))
+    elif code == QUADRATIC:
+        quadratic_term(x, number, memory[b + first:b + last])
+    elif code == QUADRATIC_GRADIENT:
+        scale_rows(x, memory[b + first:b + last], number, _matrix(memory, c, first, last, k))
+    elif code == TURN:
+        turn(x, _matrix(memory, b, 0, k, last))
+    elif code == WEIGHTS:
+        weight_normalization(
+            x, memory[b + first:b + last], _matrix(memory, c, first, last, k), memory[d + first:d + last])
+    elif code == WEIGHTS_GRADIENT:
+        weight_normalization_gradient(
+            x, memory[b + first:b + last], memory[c + first:c + last], _matrix(memory, d, first, last, k),
+            _matrix(memory, e, first, last, k), memory[f + first:f + last])
+    elif code == NORMALIZE:
+        batch_normalization(
+            x, memory[b:b + k], memory[c:c + k], number, u, _matrix(memory, d, 0, u, k), _matrix(memory, e, 0, u, k),
+            _matrix(memory, f, first, last, k))
+    else:
+        batch_normalization_gradient(
+            x, memory[b:b + k], number, u, _matrix(memory, c, 0, u, k), _matrix(memory, c + u * k, 0, u, k),
+            _matrix(memory, d, first, last, k), _matrix(memory, e, 0, u, k), _matrix(memory, e + u * k, 0, u, k),
+            _matrix(memory, f, first, last, k))
+
+
+@_jit
+def run(memory, program, numbers, groups):
+    """Run a program, (operations, 9), with a number for each.
+
+    ``groups`` are (first operation, last, rows, rows at a time): what is done for some rows before the next ones.
+    """
+    for group in range(len(groups)):
+        n, step = groups[group, 2], groups[group, 3]
+        for first in range(0, n, step):
+            for i in range(groups[group, 0], groups[group, 1]):
+                _execute(memory, program[i], numbers[i], first, min(first + step, n))

@@ -164,7 +164,7 @@ class _Replayed(FirstOrderFunction):
 
     def forward_array(self, *arrays):
         if self.graph.block is not None:
-            y, self.memory = self.graph.block.forward(arrays)
+            y, self.its_pass = self.graph.block.forward(arrays)
             return y
         values, self.functions = list(arrays), []
         for kind, attributes, places in self.graph.steps:
@@ -177,7 +177,7 @@ class _Replayed(FirstOrderFunction):
     def backward_arrays(self, indexes, inputs, grad_output):
         graph = self.graph
         if graph.block is not None:
-            return graph.block.backward(self.memory, grad_output, indexes, graph.plan(indexes))
+            return graph.block.backward(self.its_pass, grad_output, indexes, graph.plan(indexes))
         gradient_of = {graph.place_of_output(len(graph.steps) - 1): grad_output}
         for number, leads, places in graph.plan(indexes):
             function = self.functions[number]

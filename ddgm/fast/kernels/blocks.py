@@ -26,7 +26,7 @@ class Block:
 
     Args:
         steps (list): For each function its name, its attributes and where its inputs stand, as
-            :class:`ddgm.fast.replay.Graph` has them.
+            :func:`ddgm.fast.kernels.block` has them.
         shapes (list): Of all values: what is given, then what each function returns.
 
     Raises:
@@ -34,70 +34,100 @@ class Block:
     """
 
     def __init__(self, steps, shapes):
-        self._steps, self._shapes, self._backward = steps, shapes, {}
-        if not all(1 <= len(shape) <= 2 for shape in shapes):
+        if not all(1 <= len(shape) <= 2 for shape in shapes) or not all(name in _FUNCTIONS for name, *_ in steps):
             raise NotKnown
-        self._n_inputs = len(shapes) - len(steps)
-        self._program = _Program(0)
-        self._places = [self._program.allocate(math.prod(shape)) for shape in shapes]
-        self._kept = []  # of each function, where that lies which only its gradient needs
-        self._observed = []
-        for number, (name, attributes, inputs) in enumerate(steps):
-            if name not in _FUNCTIONS:
-                raise NotKnown
-            function = _FUNCTIONS[name](attributes, *[(self._places[i], shapes[i]) for i in inputs])
-            function.forward(self._program, self._places[self._n_inputs + number])
-            self._kept.append(function)
-        self._stages = self._program.stages()
-        self._size = self._program.size
+        self.shapes, self._first = shapes, len(shapes) - len(steps)
+        self._program, self._backward, self._free = _Program(), {}, []
+        self.places = [self._program.allocate(math.prod(shape)) for shape in shapes]
+        self.functions = [
+            _FUNCTIONS[name](attributes, *[(self.places[i], shapes[i]) for i in inputs])
+            for name, attributes, inputs in steps]
+        for function, place in zip(self.functions, self.places[self._first:]):
+            function.forward(self._program, place)
+        self.stages = self._program.stages()
 
     def forward(self, arrays):
         """The result, and what :meth:`backward` takes."""
-        memory = numpy.empty(self._size, dtype=numpy.float32)
-        for place, shape, array in zip(self._places, self._shapes, arrays):
-            _view(memory, place, shape)[...] = array
-        for stage in self._stages:
-            stage(memory)
-        for function in self._kept:
-            function.observe(memory)
-        return _view(memory, self._places[-1], self._shapes[-1]).copy(), memory
+        memory = self._free.pop() if self._free else _Memory(self, self._program.size)
+        for view, array in zip(memory.inputs, arrays):
+            view[...] = array
+        for stage in memory.stages:
+            stage()
+        for observe, moments in memory.observed:
+            observe(*moments)
+        return memory.result.copy(), _Pass(memory, self._free)
 
-    def backward(self, memory, grad_output, indexes, plan):
+    def backward(self, its_pass, grad_output, indexes, plan):
         """The gradients of the inputs of these indexes; ``plan`` names the functions that they come through."""
         if indexes not in self._backward:
-            self._backward[indexes] = self._backward_stages(indexes, plan)
-        given, stages, places, size = self._backward[indexes]
-        if len(memory) < size:
-            self._size = max(self._size, size)
-            memory = numpy.concatenate([memory, numpy.empty(size - len(memory), dtype=memory.dtype)])
-        _view(memory, given, self._shapes[-1])[...] = grad_output
+            self._backward[indexes] = self._backward_of(indexes, plan)
+        memory = its_pass.memory
+        if len(memory.numbers) < self._program.size:
+            memory = its_pass.memory = _Memory(self, self._program.size, memory.numbers)
+        if indexes not in memory.backward:
+            memory.backward[indexes] = memory.bound(*self._backward[indexes])
+        given, stages, gradients = memory.backward[indexes]
+        given[...] = grad_output
         for stage in stages:
-            stage(memory)
-        return [None if place is None else _view(memory, place, self._shapes[i]) for i, place in zip(indexes, places)]
+            stage()
+        return [None if gradient is None else gradient.copy() for gradient in gradients]
 
-    def _backward_stages(self, indexes, plan):
-        program = _Program(self._program.size)
-        given = program.allocate(math.prod(self._shapes[-1]))
-        gradient_of = {len(self._shapes) - 1: given}
+    def _backward_of(self, indexes, plan):
+        """Where the gradient of the result is put, what is done then, and where those of the inputs are."""
+        last = len(self.shapes) - 1
+        gradient_of = {last: (self._program.allocate(math.prod(self.shapes[last])), self.shapes[last])}
+        given = gradient_of[last]
         for number, leads, inputs in plan:
-            output = self._n_inputs + number
-            found = self._kept[number].backward(program, self._places[output], gradient_of.pop(output), leads)
-            for i, gradient in zip(inputs, found):
+            output = self._first + number
+            places = self.functions[number].backward(
+                self._program, self.places[output], gradient_of.pop(output)[0], leads)
+            for i, place in zip(inputs, places):
                 if i in gradient_of:
-                    gradient = program.sum(gradient_of[i], gradient, self._shapes[i], is_batch=i == 0 or i >= self._n_inputs)
-                gradient_of[i] = gradient
-        return given, program.stages(), [gradient_of.get(i) for i in indexes], program.size
+                    place = self._program.sum(gradient_of[i][0], place, self.shapes[i], is_batch=not 0 < i < self._first)
+                gradient_of[i] = place, self.shapes[i]
+        return given, self._program.stages(), [gradient_of.get(i) for i in indexes]
 
 
-def _view(memory, place, shape):
-    return memory[place:place + math.prod(shape)].reshape(shape)
+class _Memory:
+    """All values of a pass through a block, and what is done with them."""
+
+    def __init__(self, block, size, numbers=()):
+        self.numbers = numpy.empty(size, dtype=numpy.float32)
+        self.numbers[:len(numbers)] = numbers
+        self.inputs = [self.view(matrix) for matrix in zip(block.places, block.shapes)]
+        self.result = self.inputs[-1]
+        self.stages = [stage(self.view) for stage in block.stages]
+        self.observed = [(observe, self.view(moments)) for function in block.functions
+                         for observe, moments in function.observed]
+        self.backward = {}
+
+    def view(self, matrix):
+        """Of a place and a shape; ``None``: of all numbers."""
+        if matrix is None:
+            return self.numbers
+        place, shape = matrix
+        return self.numbers[place:place + math.prod(shape)].reshape(shape)
+
+    def bound(self, given, stages, gradients):
+        return (self.view(given), [stage(self.view) for stage in stages],
+                [gradient and self.view(gradient) for gradient in gradients])
+
+
+class _Pass:
+    """Holds memory until nobody can ask for its gradients any more."""
+
+    def __init__(self, memory, free):
+        self.memory, self._free = memory, free
+
+    def __del__(self):
+        self._free.append(self.memory)
 
 
 class _Program:
     """What is to be done, in order: operations of :mod:`loops`, and matrix products."""
 
-    def __init__(self, size):
-        self.size = size
+    def __init__(self):
+        self.size = 0  # of memory, in numbers
         self._entries = []
 
     def allocate(self, n):
@@ -109,9 +139,13 @@ class _Program:
         row = [code, k, u, *places]
         self._entries.append((row + [0] * (9 - len(row)), number, rows, rows if whole else _ROWS))
 
-    def product(self, x, y, out):
-        """x·y of three matrices, each a place, a shape, and whether it is turned."""
-        self._entries.append(functools.partial(_multiply, x, y, out))
+    def product(self, x, y, out, x_is_turned=False, y_is_turned=False):
+        """x·y, or with one of them turned, of matrices, each a place and a shape."""
+        def stage(view):
+            first, second = view(x), view(y)
+            return functools.partial(
+                numpy.dot, first.T if x_is_turned else first, second.T if y_is_turned else second, view(out))
+        self._entries.append(stage)
 
     def sum(self, first, second, shape, is_batch):
         place, rows = self.allocate(math.prod(shape)), shape[0] if is_batch else 1
@@ -119,7 +153,7 @@ class _Program:
         return place
 
     def stages(self):
-        """Functions of memory."""
+        """What was added since the last call, as functions of :meth:`_Memory.view` that return what is to be called."""
         stages, operations = [], []
         for entry in [*self._entries, None]:
             if isinstance(entry, tuple):
@@ -130,13 +164,8 @@ class _Program:
                 operations = []
             if entry:
                 stages.append(entry)
+        self._entries = []
         return stages
-
-
-def _multiply(x, y, out, memory):
-    (x, y, out) = [_view(memory, place, shape).T if turned else _view(memory, place, shape)
-                   for place, shape, turned in (x, y, out)]
-    numpy.dot(x, y, out=out)
 
 
 def _compiled_stage(operations):
@@ -150,7 +179,7 @@ def _compiled_stage(operations):
         numpy.array(values, dtype=dtype) for values, dtype in (
             ([row for row, *_ in operations], numpy.int64), ([number for _, number, *_ in operations], numpy.float32),
             (groups, numpy.int64)))
-    return lambda memory: loops.run(memory, program, numbers, groups)
+    return lambda view: functools.partial(loops.run, view(None), program, numbers, groups)
 
 
 # ---- functions: forward adds what computes the result; backward what computes gradients, and returns their places
@@ -160,9 +189,7 @@ class _Function:
     def __init__(self, attributes, *inputs):
         self.attributes, self.places, self.shapes = attributes, [place for place, _ in inputs], [s for _, s in inputs]
         self.n, self.k = self.shapes[0][0], math.prod(self.shapes[0][1:])
-
-    def observe(self, memory):
-        """What is done with the values after each pass."""
+        self.observed = []  # what is called after each pass with an array, a place and a shape
 
     def allocate(self, program, i):
         return program.allocate(math.prod(self.shapes[i]))
@@ -205,7 +232,8 @@ class _Linear(_Function):
         elif self.u <= FEW:
             program.add(loops.GATHER, self.n, self.k, x, W, out, u=self.u, number=1)
         else:
-            program.product((x, (self.n, self.k), False), (W, (self.u, self.k), True), (out, (self.n, self.u), False))
+            program.product(
+                (x, (self.n, self.k)), (W, (self.u, self.k)), (out, (self.n, self.u)), y_is_turned=True)
         if b:
             program.add(loops.ADD_BIAS, self.n, self.u, out, *b)
 
@@ -218,8 +246,8 @@ class _Linear(_Function):
         elif self.u <= FEW:
             program.add(loops.SPREAD, self.n, self.u, gradient, self.places[1], place, u=self.k, number=1)
         else:
-            program.product((gradient, (self.n, self.u), False), (self.places[1], (self.u, self.k), False),
-                            (place, (self.n, self.k), False))
+            program.product(
+                (gradient, (self.n, self.u)), (self.places[1], (self.u, self.k)), (place, (self.n, self.k)))
         return place
 
     def _of_W(self, program, gradient, place):
@@ -230,8 +258,9 @@ class _Linear(_Function):
         elif self.u <= FEW:
             program.add(loops.ADD_OUTER, self.n, self.u, gradient, self.places[0], place, u=self.k, number=1)
         else:
-            program.product((gradient, (self.n, self.u), True), (self.places[0], (self.n, self.k), False),
-                            (place, (self.u, self.k), False))
+            program.product(
+                (gradient, (self.n, self.u)), (self.places[0], (self.n, self.k)), (place, (self.u, self.k)),
+                x_is_turned=True)
         return place
 
     def _of_b(self, program, gradient, place):
@@ -260,13 +289,11 @@ class _BatchNormalization(_Function):
     def forward(self, program, out):
         x, gamma, beta = self.places
         self.moments = program.allocate(2 * self.n_splits * self.k)  # means, then variances
+        if self.attributes['observe'] is not None:
+            self.observed = [(self.attributes['observe'], (self.moments, (2, self.n_splits, self.k)))]
         program.add(
             loops.NORMALIZE, self.n, self.k, x, gamma, beta, self.moments, self.moments + self.n_splits * self.k, out,
             u=self.n_splits, number=self.attributes['eps'], whole=True)
-
-    def observe(self, memory):
-        if self.attributes['observe'] is not None:
-            self.attributes['observe'](*_view(memory, self.moments, (2, self.n_splits, self.k)))
 
     def backward(self, program, out, gradient, leads):
         x, gamma, _ = self.places

@@ -300,7 +300,7 @@ class _BatchNormalization(_Function):
         of_batches = program.allocate(2 * self.n_splits * self.k)
         found = [self.allocate(program, i) for i in range(3)]
         program.add(
-            loops.NORMALIZE_GRADIENT, self.n, self.k, x, gamma, self.moments, gradient, of_batches, found[0],
+            loops.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_batches, found[0],
             u=self.n_splits, number=self.attributes['eps'], whole=True)
         for i, place in enumerate(found[1:]):
             program.add(loops.ADD_ROWS, self.n_splits, self.k, of_batches + i * self.n_splits * self.k, place, whole=True)

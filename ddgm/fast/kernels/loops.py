@@ -189,59 +189,112 @@ def turn(x, y):
             y[j, i] = x[i, j]
 
 
-# ---- batch normalization of (N, units)
+# ---- batch normalization, of batches one after the other; some of the units, from first to last
 
 @_jit
-def batch_normalization(x, gamma, beta, eps, n_splits, means, variances, y):
-    n = len(x) // n_splits
-    for batch in range(n_splits):
-        mean, variance = means[batch], variances[batch]
+def batch_normalization(x, gamma, beta, eps, first, last, means, variances, y):
+    """Of x (N, units); means and variances are (batches, units)."""
+    n = len(x) // len(means)
+    for batch in range(len(means)):
+        mean, variance = means[batch, first:last], variances[batch, first:last]
+        factor, shift = numpy.empty_like(mean), beta[first:last]
         mean[:] = 0
         variance[:] = 0
         for i in range(batch * n, (batch + 1) * n):
-            row = x[i]
+            row = x[i, first:last]
             for j in range(len(mean)):
                 mean[j] += row[j]
         for j in range(len(mean)):
-            mean[j] /= n
+            mean[j] /= _f4(n)
         for i in range(batch * n, (batch + 1) * n):
-            row, out = x[i], y[i]
+            row, out = x[i, first:last], y[i, first:last]
             for j in range(len(mean)):
                 centred = row[j] - mean[j]
                 out[j] = centred
                 variance[j] += centred * centred
-        scale = numpy.empty_like(mean)
         for j in range(len(mean)):
-            variance[j] /= n
-            scale[j] = gamma[j] / numpy.sqrt(variance[j] + eps)
+            variance[j] /= _f4(n)
+            factor[j] = gamma[first + j] / numpy.sqrt(variance[j] + eps)
         for i in range(batch * n, (batch + 1) * n):
-            out = y[i]
+            out = y[i, first:last]
             for j in range(len(mean)):
-                out[j] = out[j] * scale[j] + beta[j]
+                out[j] = out[j] * factor[j] + shift[j]
 
 
 @_jit
-def batch_normalization_gradient(x, gamma, eps, n_splits, means, variances, gy, ggammas, gbetas, gx):
-    n = len(x) // n_splits
-    for batch in range(n_splits):
-        mean, ggamma, gbeta = means[batch], ggammas[batch], gbetas[batch]
+def batch_normalization_gradient(gy, x, gamma, eps, first, last, means, variances, ggammas, gbetas, gx):
+    n = len(x) // len(means)
+    for batch in range(len(means)):
+        mean, ggamma, gbeta = means[batch, first:last], ggammas[batch, first:last], gbetas[batch, first:last]
+        factor, of_x, of_all = numpy.empty_like(mean), numpy.empty_like(mean), numpy.empty_like(mean)
         ggamma[:] = 0
         gbeta[:] = 0
         for i in range(batch * n, (batch + 1) * n):
-            row, grad = x[i], gy[i]
+            row, grad = x[i, first:last], gy[i, first:last]
             for j in range(len(mean)):
                 gbeta[j] += grad[j]
                 ggamma[j] += grad[j] * (row[j] - mean[j])
-        scale, of_x = numpy.empty_like(mean), numpy.empty_like(mean)
         for j in range(len(mean)):
-            inverse = _f4(1) / numpy.sqrt(variances[batch, j] + eps)
+            inverse = _f4(1) / numpy.sqrt(variances[batch, first + j] + eps)
             ggamma[j] *= inverse
-            scale[j] = gamma[j] * inverse
-            of_x[j] = -ggamma[j] * inverse / n
+            factor[j] = gamma[first + j] * inverse
+            of_x[j] = ggamma[j] * inverse / _f4(n)
+            of_all[j] = gbeta[j] / _f4(n)
         for i in range(batch * n, (batch + 1) * n):
-            row, grad, out = x[i], gy[i], gx[i]
+            row, grad, out = x[i, first:last], gy[i, first:last], gx[i, first:last]
             for j in range(len(mean)):
-                out[j] = scale[j] * (grad[j] + of_x[j] * (row[j] - mean[j]) - gbeta[j] / n)
+                out[j] = factor[j] * (grad[j] - of_all[j] - of_x[j] * (row[j] - mean[j]))
+
+
+@_jit
+def batch_normalization_of_images(x, gamma, beta, eps, first, last, means, variances, y):
+    """Of x (units, H·W, N), as images lie for convolutions."""
+    n, places = x.shape[2] // len(means), x.shape[1]
+    for unit in range(first, last):
+        for batch in range(len(means)):
+            mean, variance = 0.0, 0.0
+            for i in range(places):
+                row, total = x[unit, i, batch * n:(batch + 1) * n], _f4(0)
+                for j in range(n):
+                    total += row[j]
+                mean += total
+            mean = _f4(mean / (places * n))
+            for i in range(places):
+                row, total = x[unit, i, batch * n:(batch + 1) * n], _f4(0)
+                for j in range(n):
+                    total += (row[j] - mean) * (row[j] - mean)
+                variance += total
+            means[batch, unit], variances[batch, unit] = mean, variance / (places * n)
+            factor = gamma[unit] / numpy.sqrt(variances[batch, unit] + eps)
+            for i in range(places):
+                row, out = x[unit, i, batch * n:(batch + 1) * n], y[unit, i, batch * n:(batch + 1) * n]
+                for j in range(n):
+                    out[j] = (row[j] - mean) * factor + beta[unit]
+
+
+@_jit
+def batch_normalization_of_images_gradient(gy, x, gamma, eps, first, last, means, variances, ggammas, gbetas, gx):
+    n, places = x.shape[2] // len(means), x.shape[1]
+    for unit in range(first, last):
+        for batch in range(len(means)):
+            mean, inverse = means[batch, unit], _f4(1) / numpy.sqrt(variances[batch, unit] + eps)
+            along, total = 0.0, 0.0
+            for i in range(places):
+                row, grad = x[unit, i, batch * n:(batch + 1) * n], gy[unit, i, batch * n:(batch + 1) * n]
+                of_product, of_grad = _f4(0), _f4(0)
+                for j in range(n):
+                    of_product += grad[j] * (row[j] - mean)
+                    of_grad += grad[j]
+                along += of_product
+                total += of_grad
+            ggammas[batch, unit], gbetas[batch, unit] = along * inverse, total
+            factor, of_x = gamma[unit] * inverse, ggammas[batch, unit] * inverse / _f4(places * n)
+            of_all = gbetas[batch, unit] / _f4(places * n)
+            for i in range(places):
+                row, grad = x[unit, i, batch * n:(batch + 1) * n], gy[unit, i, batch * n:(batch + 1) * n]
+                out = gx[unit, i, batch * n:(batch + 1) * n]
+                for j in range(n):
+                    out[j] = factor * (grad[j] - of_all - of_x * (row[j] - mean))
 
 
 @_jit
@@ -292,6 +345,133 @@ def scale_rows(x, factors, factor, y):
 def add(x, y, z):
     for i in range(len(x)):
         z[i] = x[i] + y[i]
+
+
+# ---- noise, from 16 random bits a number
+
+@_jit
+def add_noise(x, bits, quantiles, y):
+    for i in range(len(x)):
+        y[i] = x[i] + quantiles[bits[i]]
+
+
+@_jit
+def dropout(x, bits, level, scale, y):
+    for i in range(len(x)):
+        y[i] = x[i] * (scale if bits[i] >= level else _f4(0))
+
+
+# ---- minimal filtering, of some of the channels; see ddgm.fast.kernels.convolution_on_cpu.Winograd for the names
+
+@_jit
+def image_to_parts(x, pad, D, first, last):
+    """D (i, j, p, q, C, t, s, N) of images x (C, H, W, N)."""
+    _, height, width, n = x.shape
+    n_tiles = D.shape[6]
+    nothing = numpy.zeros((width, n), x.dtype)
+    rows = numpy.zeros((3, 4 * n_tiles + 4, n), x.dtype)
+    for c in range(first, last):
+        for t in range(D.shape[5]):
+            for p in range(2):
+                row = 4 * t + p - pad
+                a = x[c, row] if 0 <= row < height else nothing
+                b = x[c, row + 2] if 0 <= row + 2 < height else nothing
+                e = x[c, row + 4] if 0 <= row + 4 < height else nothing
+                for column in range(width):
+                    k = pad + column
+                    upper, middle, lower = rows[0, k], rows[1, k], rows[2, k]
+                    ak, bk, ek = a[column], b[column], e[column]
+                    for m in range(n):
+                        upper[m] = ak[m] - bk[m]
+                        middle[m] = bk[m]
+                        lower[m] = ek[m] - bk[m]
+                for i in range(3):
+                    for q in range(2):
+                        for s in range(n_tiles):
+                            k = 4 * s + q
+                            ak, bk, ek = rows[i, k], rows[i, k + 2], rows[i, k + 4]
+                            left, middle = D[i, 0, p, q, c, t, s], D[i, 1, p, q, c, t, s]
+                            right = D[i, 2, p, q, c, t, s]
+                            for m in range(n):
+                                left[m] = ak[m] - bk[m]
+                                middle[m] = bk[m]
+                                right[m] = ek[m] - bk[m]
+
+
+@_jit
+def parts_to_image(D, pad, x, first, last):
+    """The transpose of :func:`image_to_parts`."""
+    _, height, width, n = x.shape
+    n_tiles = D.shape[6]
+    rows = numpy.empty((3, 4 * n_tiles + 4, n), x.dtype)
+    padded = numpy.empty((4 * D.shape[5] + 4, 4 * n_tiles + 4, n), x.dtype)
+    for c in range(first, last):
+        padded[:] = 0
+        for t in range(D.shape[5]):
+            for p in range(2):
+                for i in range(3):
+                    rows[i, :4] = 0
+                    for q in range(2):
+                        for s in range(n_tiles):
+                            k = 4 * s + q
+                            ak, bk, ek = rows[i, k], rows[i, k + 2], rows[i, k + 4]
+                            left, middle = D[i, 0, p, q, c, t, s], D[i, 1, p, q, c, t, s]
+                            right = D[i, 2, p, q, c, t, s]
+                            for m in range(n):
+                                ak[m] += left[m]
+                                bk[m] = middle[m] - left[m] - right[m]
+                                ek[m] = right[m]
+                for k in range(pad, pad + width):
+                    upper, middle, lower = rows[0, k], rows[1, k], rows[2, k]
+                    a, b, e = padded[4 * t + p, k], padded[4 * t + p + 2, k], padded[4 * t + p + 4, k]
+                    for m in range(n):
+                        a[m] += upper[m]
+                        b[m] = middle[m] - upper[m] - lower[m]
+                        e[m] = lower[m]
+        for row in range(height):
+            x[c, row] = padded[pad + row, pad:pad + width]
+
+
+@_jit
+def result_to_parts(y, M, first, last):
+    """M (i, j, O, t, s, N) of results y (O, H', W', N)."""
+    _, height, width, n = y.shape
+    nothing = numpy.zeros(n, y.dtype)
+    for c in range(first, last):
+        for t in range(M.shape[3]):
+            for s in range(M.shape[4]):
+                below, beside = 2 * t + 1 < height, 2 * s + 1 < width
+                a = y[c, 2 * t, 2 * s]
+                b = y[c, 2 * t, 2 * s + 1] if beside else nothing
+                d = y[c, 2 * t + 1, 2 * s] if below else nothing
+                e = y[c, 2 * t + 1, 2 * s + 1] if below and beside else nothing
+                m00, m01, m02 = M[0, 0, c, t, s], M[0, 1, c, t, s], M[0, 2, c, t, s]
+                m10, m11, m12 = M[1, 0, c, t, s], M[1, 1, c, t, s], M[1, 2, c, t, s]
+                m20, m21, m22 = M[2, 0, c, t, s], M[2, 1, c, t, s], M[2, 2, c, t, s]
+                for m in range(n):
+                    m00[m] = a[m]
+                    m01[m] = a[m] + b[m]
+                    m02[m] = b[m]
+                    m10[m] = a[m] + d[m]
+                    m11[m] = (a[m] + b[m]) + (d[m] + e[m])
+                    m12[m] = b[m] + e[m]
+                    m20[m] = d[m]
+                    m21[m] = d[m] + e[m]
+                    m22[m] = e[m]
+
+
+@_jit
+def parts_to_result(M, y, first, last):
+    """The transpose of :func:`result_to_parts`."""
+    _, height, width, n = y.shape
+    for c in range(first, last):
+        for row in range(height):
+            for column in range(width):
+                t, s, i, j, out = row // 2, column // 2, row % 2, column % 2, y[c, row, column]
+                a, b = M[i, j, c, t, s], M[i, j + 1, c, t, s]
+                d, e = M[i + 1, j, c, t, s], M[i + 1, j + 1, c, t, s]
+                for m in range(n):
+                    out[m] = (a[m] + d[m]) + (b[m] + e[m])
 
 
 # ---- optimizers
@@ -384,12 +564,12 @@ def _execute(memory, operation, number, first, last):
             _matrix(memory, e, first, last, k), memory[f + first:f + last])
     elif code == NORMALIZE:
         batch_normalization(
-            x, memory[b:b + k], memory[c:c + k], number, u, _matrix(memory, d, 0, u, k), _matrix(memory, e, 0, u, k),
-            _matrix(memory, f, first, last, k))
+            x, memory[b:b + k], memory[c:c + k], number, 0, k, _matrix(memory, d, 0, u, k),
+            _matrix(memory, e, 0, u, k), _matrix(memory, f, first, last, k))
     else:
         batch_normalization_gradient(
-            x, memory[b:b + k], number, u, _matrix(memory, c, 0, u, k), _matrix(memory, c + u * k, 0, u, k),
-            _matrix(memory, d, first, last, k), _matrix(memory, e, 0, u, k), _matrix(memory, e + u * k, 0, u, k),
+            x, _matrix(memory, b, first, last, k), memory[c:c + k], number, 0, k, _matrix(memory, d, 0, u, k),
+            _matrix(memory, d + u * k, 0, u, k), _matrix(memory, e, 0, u, k), _matrix(memory, e + u * k, 0, u, k),
             _matrix(memory, f, first, last, k))
 
 

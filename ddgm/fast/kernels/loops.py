@@ -341,12 +341,6 @@ def scale_rows(x, factors, factor, y):
             y[i, k] = factor * factors[i] * x[i, k]
 
 
-@_jit
-def add(x, y, z):
-    for i in range(len(x)):
-        z[i] = x[i] + y[i]
-
-
 # ---- noise, from 16 random bits a number
 
 @_jit
@@ -363,39 +357,56 @@ def dropout(x, bits, level, scale, y):
 
 # ---- minimal filtering, of some of the channels; see ddgm.fast.kernels.convolution_on_cpu.Winograd for the names
 
+# One array is written to in each of these: of more, LLVM does not find out that they don't overlap.
+
+@_jit
+def add(x, y, z):
+    for i in range(len(x)):
+        z[i] = x[i] + y[i]
+
+
+@_jit
+def subtract(x, y, z):
+    for i in range(len(x)):
+        z[i] = x[i] - y[i]
+
+
+@_jit
+def copy(x, y):
+    for i in range(len(x)):
+        y[i] = x[i]
+
+
+@_jit
+def subtract_both(x, y, z, result):
+    for i in range(len(x)):
+        result[i] = x[i] - y[i] - z[i]
+
+
 @_jit
 def image_to_parts(x, pad, D, first, last):
     """D (i, j, p, q, C, t, s, N) of images x (C, H, W, N)."""
     _, height, width, n = x.shape
     n_tiles = D.shape[6]
-    nothing = numpy.zeros((width, n), x.dtype)
+    nothing = numpy.zeros(width * n, x.dtype)
     rows = numpy.zeros((3, 4 * n_tiles + 4, n), x.dtype)
     for c in range(first, last):
         for t in range(D.shape[5]):
             for p in range(2):
                 row = 4 * t + p - pad
-                a = x[c, row] if 0 <= row < height else nothing
-                b = x[c, row + 2] if 0 <= row + 2 < height else nothing
-                e = x[c, row + 4] if 0 <= row + 4 < height else nothing
-                for column in range(width):
-                    k = pad + column
-                    upper, middle, lower = rows[0, k], rows[1, k], rows[2, k]
-                    ak, bk, ek = a[column], b[column], e[column]
-                    for m in range(n):
-                        upper[m] = ak[m] - bk[m]
-                        middle[m] = bk[m]
-                        lower[m] = ek[m] - bk[m]
+                a = x[c, row].reshape(-1) if 0 <= row < height else nothing
+                b = x[c, row + 2].reshape(-1) if 0 <= row + 2 < height else nothing
+                e = x[c, row + 4].reshape(-1) if 0 <= row + 4 < height else nothing
+                subtract(a, b, rows[0, pad:pad + width].reshape(-1))
+                copy(b, rows[1, pad:pad + width].reshape(-1))
+                subtract(e, b, rows[2, pad:pad + width].reshape(-1))
                 for i in range(3):
                     for q in range(2):
                         for s in range(n_tiles):
                             k = 4 * s + q
-                            ak, bk, ek = rows[i, k], rows[i, k + 2], rows[i, k + 4]
-                            left, middle = D[i, 0, p, q, c, t, s], D[i, 1, p, q, c, t, s]
-                            right = D[i, 2, p, q, c, t, s]
-                            for m in range(n):
-                                left[m] = ak[m] - bk[m]
-                                middle[m] = bk[m]
-                                right[m] = ek[m] - bk[m]
+                            subtract(rows[i, k], rows[i, k + 2], D[i, 0, p, q, c, t, s])
+                            copy(rows[i, k + 2], D[i, 1, p, q, c, t, s])
+                            subtract(rows[i, k + 4], rows[i, k + 2], D[i, 2, p, q, c, t, s])
 
 
 @_jit
@@ -404,60 +415,44 @@ def parts_to_image(D, pad, x, first, last):
     _, height, width, n = x.shape
     n_tiles = D.shape[6]
     rows = numpy.empty((3, 4 * n_tiles + 4, n), x.dtype)
-    padded = numpy.empty((4 * D.shape[5] + 4, 4 * n_tiles + 4, n), x.dtype)
+    padded = numpy.empty((4 * D.shape[5] + 4, width, n), x.dtype)
     for c in range(first, last):
-        padded[:] = 0
+        padded[:2] = 0
         for t in range(D.shape[5]):
             for p in range(2):
                 for i in range(3):
-                    rows[i, :4] = 0
+                    rows[i, :2] = 0
                     for q in range(2):
                         for s in range(n_tiles):
-                            k = 4 * s + q
-                            ak, bk, ek = rows[i, k], rows[i, k + 2], rows[i, k + 4]
-                            left, middle = D[i, 0, p, q, c, t, s], D[i, 1, p, q, c, t, s]
-                            right = D[i, 2, p, q, c, t, s]
-                            for m in range(n):
-                                ak[m] += left[m]
-                                bk[m] = middle[m] - left[m] - right[m]
-                                ek[m] = right[m]
-                for k in range(pad, pad + width):
-                    upper, middle, lower = rows[0, k], rows[1, k], rows[2, k]
-                    a, b, e = padded[4 * t + p, k], padded[4 * t + p + 2, k], padded[4 * t + p + 4, k]
-                    for m in range(n):
-                        a[m] += upper[m]
-                        b[m] = middle[m] - upper[m] - lower[m]
-                        e[m] = lower[m]
-        for row in range(height):
-            x[c, row] = padded[pad + row, pad:pad + width]
+                            k, left, right = 4 * s + q, D[i, 0, p, q, c, t, s], D[i, 2, p, q, c, t, s]
+                            add(rows[i, k], left, rows[i, k])
+                            subtract_both(D[i, 1, p, q, c, t, s], left, right, rows[i, k + 2])
+                            copy(right, rows[i, k + 4])
+                upper, lower = rows[0, pad:pad + width].reshape(-1), rows[2, pad:pad + width].reshape(-1)
+                k, a = 4 * t + p, padded[4 * t + p].reshape(-1)
+                add(a, upper, a)
+                subtract_both(rows[1, pad:pad + width].reshape(-1), upper, lower, padded[k + 2].reshape(-1))
+                copy(lower, padded[k + 4].reshape(-1))
+        copy(padded[pad:pad + height].reshape(-1), x[c].reshape(-1))
 
 
 @_jit
 def result_to_parts(y, M, first, last):
     """M (i, j, O, t, s, N) of results y (O, H', W', N)."""
     _, height, width, n = y.shape
-    nothing = numpy.zeros(n, y.dtype)
+    both, nothing = numpy.empty((width, n), y.dtype), numpy.zeros((width, n), y.dtype)
     for c in range(first, last):
         for t in range(M.shape[3]):
-            for s in range(M.shape[4]):
-                below, beside = 2 * t + 1 < height, 2 * s + 1 < width
-                a = y[c, 2 * t, 2 * s]
-                b = y[c, 2 * t, 2 * s + 1] if beside else nothing
-                d = y[c, 2 * t + 1, 2 * s] if below else nothing
-                e = y[c, 2 * t + 1, 2 * s + 1] if below and beside else nothing
-                m00, m01, m02 = M[0, 0, c, t, s], M[0, 1, c, t, s], M[0, 2, c, t, s]
-                m10, m11, m12 = M[1, 0, c, t, s], M[1, 1, c, t, s], M[1, 2, c, t, s]
-                m20, m21, m22 = M[2, 0, c, t, s], M[2, 1, c, t, s], M[2, 2, c, t, s]
-                for m in range(n):
-                    m00[m] = a[m]
-                    m01[m] = a[m] + b[m]
-                    m02[m] = b[m]
-                    m10[m] = a[m] + d[m]
-                    m11[m] = (a[m] + b[m]) + (d[m] + e[m])
-                    m12[m] = b[m] + e[m]
-                    m20[m] = d[m]
-                    m21[m] = d[m] + e[m]
-                    m22[m] = e[m]
+            upper, lower = y[c, 2 * t], y[c, 2 * t + 1] if 2 * t + 1 < height else nothing
+            add(upper.reshape(-1), lower.reshape(-1), both.reshape(-1))
+            for i in range(3):
+                row = upper if i == 0 else both if i == 1 else lower
+                for s in range(M.shape[4]):
+                    k = 2 * s
+                    right = row[k + 1] if k + 1 < width else nothing[0]
+                    copy(row[k], M[i, 0, c, t, s])
+                    add(row[k], right, M[i, 1, c, t, s])
+                    copy(right, M[i, 2, c, t, s])
 
 
 @_jit

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import chainer
 import numpy
 
-from ddgm.fast import layout, memory, sharding
+from ddgm.fast import kernels, layout, memory, sharding
 from ddgm.fast.gradients import gradients
 from ddgm.fast.replay import Replay
 
@@ -31,6 +31,7 @@ class Fast:
         self._shard = sharding.Shard(communicator, batchsize) if communicator else None
         self._replay = Replay() if replay else None
         memory.keep_freed()
+        kernels.compiler()  # which refuses what it can't do
 
     @contextlib.contextmanager
     def iteration(self, rng: numpy.random.Generator, *models: chainer.Link) -> Iterator[None]:

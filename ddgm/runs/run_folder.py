@@ -75,6 +75,7 @@ class RunFolder:
         log (ddgm.runs.log.Log): Its log.
         processes (ddgm.runs.processes.Processes): Those that run it.
         replay (bool): Whether networks that allow it are replayed.
+        numba (bool): Whether numba compiles, or ``None`` for where it can.
         is_scored (bool): Whether samples are scored at the end.
         standardization (ddgm.data.standardization.Standardization): Of the user's own points, or ``None``.
         asked (frozenset): The settings that the user asked for by name, which data does not decide.
@@ -107,6 +108,7 @@ class RunFolder:
         self.log = Log(self.path / LOG)
         self.processes = Processes()
         self.replay = self.is_scored = True
+        self.numba = None
         self.events = None
         self._environment = None
         self._damaged = []
@@ -278,8 +280,8 @@ class RunFolder:
         if before != now:
             went_on = [*went_on, {'iteration': iteration, 'versions': now}]
             line = 'Goes on with {}: from here on the bits may be others'.format(one_line(', '.join(
-                '{} {} in place of {}'.format(name, now[name], before.get(name))
-                for name in now if now[name] != before.get(name))))
+                '{} {} in place of {}'.format(name, now.get(name), before.get(name))
+                for name in {**now, **before} if now.get(name) != before.get(name))))
         return {**environment, 'versions': first, **({'went_on': went_on} if went_on else {})}, line
 
     def _not_writable(self, error):
@@ -409,6 +411,7 @@ def open_run(request) -> RunFolder:
         raise UsageError('the processes were started with different flags: give all of them the same')
     folder = processes.from_first(lambda: _open(request, task))
     folder.processes, folder.replay, folder.is_scored = processes, request.replay, request.score
+    folder.numba = request.numba
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
             '--batchsize {} is too small for {} processes, of which each has two samples at least: give a larger one, '

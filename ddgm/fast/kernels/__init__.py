@@ -1,7 +1,7 @@
 """What functions and optimizers compute on arrays, once for each kind of array: ``kernels.of(x)`` has those for x.
 
-``on_cpu`` computes with NumPy and is the reference; ``on_gpu`` has the same names for CuPy.  Nothing outside of this
-folder asks which one it is.  What a function of the graph keeps for its gradient is its backend's own affair: a forward
+``on_cpu`` computes with NumPy and is the reference; ``on_gpu`` has the same names for CuPy, and ``compiled`` for float32
+where numba is installed.  Nothing outside of this folder asks which one it is.  What a function of the graph keeps for its gradient is its backend's own affair: a forward
 function returns it last, and the gradient takes it.
 
 ==========================================  ===========================================================================
@@ -26,6 +26,9 @@ import chainer
 import numpy
 
 from ddgm.fast.kernels import on_cpu, on_gpu
+from ddgm.support.errors import UsageError
+
+_IS_INSTALLED = importlib.util.find_spec('numba') is not None
 
 
 def of(array):
@@ -36,22 +39,41 @@ def of(array):
 
 
 def _in_use():
-    """The module of what numba compiles, or ``None`` where ``chainer.config.use_numba`` or this machine forbids it."""
-    if chainer.config.use_numba == 'never':
-        return None
-    return _compiled()[0]
+    """The module of what numba compiles, or ``None``."""
+    return _compiled()[0] if _IS_INSTALLED and chainer.config.use_numba != 'never' else None
 
 
 @functools.lru_cache(maxsize=1)
 def _compiled():
-    """The module, and where it can't be used ``None`` and why."""
-    if importlib.util.find_spec('numba') is None:
-        return None, 'it is not installed'
+    """The module and the version of numba, or ``None`` and why there is none."""
+    if not _IS_INSTALLED:
+        return None, 'it is not installed: pip install numba'
     try:
-        from ddgm.fast.kernels import compiled
-    except ImportError as error:  # "Numba needs NumPy 2.3 or less"
-        return None, str(error)
-    return compiled, None
+        import numba
+    except Exception as error:  # "Numba needs NumPy 2.3 or less", or a library that does not load
+        return None, ' '.join(str(error).split())
+    if numba.config.DISABLE_JIT:
+        return None, 'NUMBA_DISABLE_JIT is set'
+    from ddgm.fast.kernels import compiled
+    return compiled, numba.__version__
+
+
+def compiler():
+    """The version of numba, or ``None`` where it does not compile; and a line for the user, or ``None``.
+
+    Raises ``UsageError`` where ``chainer.config.use_numba`` asks for what is not there, or is none of its values.
+    """
+    choice = chainer.config.use_numba
+    if choice not in ('always', 'auto', 'never'):
+        raise UsageError("use_numba is {!r}: give 'always', 'auto' or 'never', as DDGM_USE_NUMBA too".format(choice))
+    if choice == 'never' or choice == 'auto' and not _IS_INSTALLED:
+        return None, None
+    module, told = _compiled()
+    if module is not None:
+        return told, 'Compiled by numba {}, to other bits than without it'.format(told)
+    if choice == 'always':
+        raise UsageError("numba can't be used ({}): leave out --numba".format(told))
+    return None, "numba can't be used ({}), so NumPy computes".format(told)
 
 
 def block(steps, arrays):

@@ -5,8 +5,11 @@ write into their last arguments, run without Python's lock, and start no threads
 and infinity pass through as in NumPy.
 """
 
+import sys
+
 import numba
 import numpy
+from numba.core import event
 
 from ddgm.support import files
 
@@ -25,6 +28,23 @@ def _jit(function):
         return numba.njit(**options)(function)
     finally:
         numba.config.CACHE_DIR = folder
+
+
+class _Told(event.Listener):
+    """Says once in a process that numba compiles, which takes its time."""
+
+    is_told = False
+
+    def on_start(self, event):
+        if not self.is_told and event.data['dispatcher'].py_func.__module__ == __name__:
+            self.is_told = True
+            print('numba compiles what this machine has not run yet: some seconds, once', file=sys.stderr, flush=True)
+
+    def on_end(self, event):
+        pass
+
+
+event.register('numba:compile', _Told())
 
 
 # ---- activations

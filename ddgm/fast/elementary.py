@@ -24,11 +24,6 @@ Input = typing.Union[chainer.Variable, numpy.ndarray]  # of a function; an array
 _kept = threading.local()  # the calls of this thread that somebody asked for
 
 
-def array_of(x: Input) -> numpy.ndarray:
-    """The array of a variable, or x."""
-    return x.raw_array if isinstance(x, chainer.Variable) else x
-
-
 class FirstOrderFunction(chainer.FunctionNode):
     """A function of arrays with one output, whose gradients are computed on arrays.
 
@@ -51,7 +46,7 @@ class FirstOrderFunction(chainer.FunctionNode):
             return self.apply(inputs)[0]
         calls = getattr(_kept, 'calls', None)
         attributes = None if calls is None else self.__dict__.copy()
-        output, = self.forward([array_of(x) for x in inputs])
+        output, = self.forward([x.raw_array if isinstance(x, chainer.Variable) else x for x in inputs])
         if chainer.config.enable_backprop:
             nodes = [chainer.as_variable(x).node for x in inputs]
             output = Variable(output, requires_grad=any(node.requires_grad for node in nodes))

@@ -23,7 +23,7 @@ from ddgm.fast import elementary, gradients, kernels
 from ddgm.fast.elementary import FirstOrderFunction
 
 # What a network may depend on beside its input and its links.
-_CONFIGURATION = 'train', 'enable_backprop', 'n_splits', 'shard', 'use_numba'
+_CONFIGURATION = 'train', 'enable_backprop', 'n_splits', 'shard'
 
 
 class Replay:
@@ -70,7 +70,7 @@ class _Network:
         is_variable = isinstance(x, chainer.Variable)
         array = x.array if is_variable else x
         key = (
-            type(array), array.shape, array.dtype, is_variable and x.requires_grad,
+            kernels.of(array), array.shape, array.dtype, is_variable and x.requires_grad,
             *[getattr(chainer.config, name) for name in _CONFIGURATION])
         if key not in self._graphs:
             return self._recorded(x, key)
@@ -150,7 +150,7 @@ def _graph(x, y, calls):
     between = gradients.functions_between(y.node, wanted)
     block = None if chainer.config.shard is not None else kernels.block(
         [(kind.name_in_block, attributes, places) for kind, attributes, places in steps],
-        [elementary.array_of(value) for value in (x, *parameters, *outputs)])
+        [value.array if isinstance(value, chainer.Variable) else value for value in (x, *parameters, *outputs)])
     return _Graph(parameters, steps, [number_of[function] for function, _ in between], block)
 
 

@@ -35,12 +35,12 @@ def of(array):
     """The module whose functions take this array, NumPy's or CuPy's."""
     if not isinstance(array, numpy.ndarray):
         return on_gpu
-    return _in_use() or on_cpu if array.dtype == numpy.float32 else on_cpu
+    return _in_use() or on_cpu if _IS_INSTALLED and array.dtype == numpy.float32 else on_cpu
 
 
 def _in_use():
     """The module of what numba compiles, or ``None``."""
-    return _compiled()[0] if _IS_INSTALLED and chainer.config.use_numba != 'never' else None
+    return None if chainer.config.use_numba == 'never' else _compiled()[0]
 
 
 @functools.lru_cache(maxsize=1)
@@ -82,7 +82,7 @@ def block(steps, arrays):
     ``None`` where nothing compiles these functions, or not for such arrays.  ``steps`` are the functions, each a name,
     its attributes and where its inputs stand among ``arrays``, which are all values of one pass.
     """
-    if _in_use() is None or any(of(array) is not _in_use() for array in arrays):
+    if not _IS_INSTALLED or _in_use() is None or any(of(array) is not _in_use() for array in arrays):
         return None
     try:
         return _in_use().Block(steps, [array.shape for array in arrays])

@@ -68,7 +68,7 @@ def _expm1(x):
 @_jit
 def relu(x, y):
     for i in range(len(x)):
-        y[i] = x[i] * _f4(0) if x[i] < 0 else x[i]  # a zero keeps the sign of x
+        y[i] = _f4(-0.0) if x[i] < 0 else x[i]
 
 
 @_jit

@@ -87,6 +87,8 @@ def expert_term(a: Input) -> chainer.Variable:
 
 class _GaussianEntropy(FirstOrderFunction):
 
+    name_in_block = 'gaussian_entropy'
+
     # ½ log(2πe γ² + 1e-8): the small number keeps the entropy finite where γ = 0.
     epsilon = 1e-8
 

@@ -83,6 +83,9 @@ def gamma_entropy(generative_model, z, x, rng) -> chainer.Variable:
     return generative_model.entropy()
 
 
+gamma_entropy.replayable = True  # see ddgm.fast.replay
+
+
 class AsWritten:
     """How an iteration is computed: as the networks are written, each batch by itself, in this process alone.
 
@@ -92,6 +95,10 @@ class AsWritten:
     def iteration(self, rng: numpy.random.Generator, *models: chainer.Link) -> contextlib.AbstractContextManager:
         """A context for one iteration of ``models``, in which networks draw their noise from ``rng``."""
         return chainer.using_config('noise_generator', rng)
+
+    def update(self, function: Callable, *arguments, **options) -> dict:
+        """What an update returns that is called so, and with this strategy."""
+        return function(*arguments, strategy=self, **options)
 
     def shard_of(self, x: numpy.ndarray) -> numpy.ndarray:
         """Of a batch (N, …), an array, what this process computes with."""
@@ -206,9 +213,10 @@ def train(
         return x_positive, refine(energy_model, x_negative, rng) if refine else x_negative
 
     updates = [
-        lambda rng: update_energy_model(energy_optimizer, *draw_phases(rng), strategy, energy_term),
-        lambda rng: update_generative_model(
-            generator_optimizer, energy_model, draw_latent(rng), rng, strategy, entropies)]
+        lambda rng: strategy.update(
+            update_energy_model, energy_optimizer, *draw_phases(rng), energy_term=energy_term),
+        lambda rng: strategy.update(
+            update_generative_model, generator_optimizer, energy_model, draw_latent(rng), rng, entropies=entropies)]
     if generator_first:
         updates.reverse()
     for iteration in range(start + 1, iterations + 1):

@@ -1,4 +1,4 @@
-"""What numba compiles computes what NumPy does, to rounding; where it can't be used, NumPy goes on and a run says so."""
+"""What numba compiles computes what NumPy does, to rounding; where it can't be used, NumPy goes on, and it is told."""
 
 import contextlib
 import dataclasses
@@ -237,13 +237,13 @@ def test_losses_of_the_published_presets(task, preset):
         (computed, *_), = losses('always')
         assert computed == pytest.approx(losses('never')[0][0], rel=1e-5)
     else:
-        numpy.testing.assert_allclose(losses('always'), losses('never'), rtol=1e-5, atol=1e-5)
+        numpy.testing.assert_allclose(losses('always'), losses('never'), rtol=1e-5, atol=1e-4)
 
 
 def test_a_run_goes_on_to_the_same_bits(run_script, tmp_path):
     flags = '--numba', '--no_score', '--log_interval', '2'
     whole = run_script('gaussian_mixture', *flags, '-n', 6, '-o', 'whole')
-    assert 'Compiled by numba ' in whole.stdout
+    assert 'Compiled by numba ' in whole.stdout, whole.stderr
     run_script('gaussian_mixture', *flags, '-n', 3, '-o', 'parts')
     run_script('gaussian_mixture', *flags, '-n', 6, '-o', 'parts', '--resume')
     assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
@@ -259,7 +259,7 @@ def test_a_run_goes_on_to_the_same_bits(run_script, tmp_path):
 def run_python(program, *flags, **variables):
     return subprocess.run(
         [sys.executable, *flags, '-c', program], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_AFTER,
-        env={**os.environ, 'DDGM_USE_NUMBA': 'auto', **variables})
+        env={**os.environ, 'DDGM_USE_NUMBA': 'auto', 'NUMBA_CACHE_DIR': '', **variables})
 
 
 COMPUTES = '''
@@ -270,7 +270,7 @@ print(kernels.compiler()[1], kernels.of(x).relu(x)[0].tolist())
 '''
 FORKS = COMPUTES + '''
 if os.fork() == 0:
-    os._exit(kernels.of(x).tanh(x)[0][0] < 0.7)
+    os._exit(int(kernels.of(x).tanh(x)[0][0] < 0.7))
 assert os.wait()[1] == 0
 '''
 
@@ -281,8 +281,7 @@ def test_whatever_the_machine_lets_it_do(case, tmp_path):
     (tmp_path / 'numba').mkdir()
     (tmp_path / 'numba' / '__init__.py').write_text('raise ImportError("Numba needs NumPy 1.0 or less.\\nGot 2.0")')
     variables = {
-        'no cache': {'XDG_CACHE_HOME': str(tmp_path / 'file'), 'NUMBA_CACHE_DIR': str(tmp_path / 'file' / 'x')},
-        'jit disabled': {'NUMBA_DISABLE_JIT': '1'},
+        'no cache': {'XDG_CACHE_HOME': str(tmp_path / 'file')}, 'jit disabled': {'NUMBA_DISABLE_JIT': '1'},
         'numpy too new': {'PYTHONPATH': str(tmp_path)}}.get(case, {'XDG_CACHE_HOME': str(tmp_path)})
     result = run_python(FORKS if case == 'forked' else COMPUTES, *['-O'] * (case == 'optimized'), **variables)
     assert result.returncode == 0, result.stderr
@@ -295,7 +294,7 @@ def test_whatever_the_machine_lets_it_do(case, tmp_path):
 
 def test_two_processes_compile_at_once(tmp_path):
     program = [sys.executable, '-c', COMPUTES]
-    variables = {**os.environ, 'DDGM_USE_NUMBA': 'auto', 'XDG_CACHE_HOME': str(tmp_path)}
+    variables = {**os.environ, 'DDGM_USE_NUMBA': 'auto', 'NUMBA_CACHE_DIR': '', 'XDG_CACHE_HOME': str(tmp_path)}
     processes = [subprocess.Popen(program, cwd=ROOT, env=variables, stderr=subprocess.PIPE) for _ in range(2)]
     assert [process.communicate(timeout=HANGS_AFTER)[0] or process.returncode for process in processes] == [0, 0]
     assert 'numba compiles' not in run_python(COMPUTES, XDG_CACHE_HOME=str(tmp_path)).stderr  # it is kept

@@ -92,6 +92,20 @@ def calls_kept() -> Iterator[list[Call]]:
         _kept.calls = None
 
 
+def are_calls_kept() -> bool:
+    """Whether somebody asked for what is called."""
+    return getattr(_kept, 'calls', None) is not None
+
+
+class Joined(FirstOrderFunction):
+    """Two batches one after the other, arrays, as :func:`ddgm.fast.layout.joined` has them; without a gradient."""
+
+    name_in_block = 'joined'
+
+    def forward_array(self, x, others):
+        return layout.joined(x, others)
+
+
 class Variable(chainer.Variable):
     """What a :class:`FirstOrderFunction` returns: its sums, differences, multiples and slices are such functions too.
 
@@ -129,6 +143,8 @@ class _Sum(FirstOrderFunction):
 
 class _Difference(FirstOrderFunction):
 
+    name_in_block = 'difference'
+
     def forward_array(self, x, y):
         return x - y
 
@@ -139,6 +155,7 @@ class _Difference(FirstOrderFunction):
 class _Multiple(FirstOrderFunction):
 
     needs_inputs = False
+    name_in_block = 'multiple'
 
     def __init__(self, factor):
         self.factor = factor
@@ -152,6 +169,8 @@ class _Multiple(FirstOrderFunction):
 
 
 class _Rows(FirstOrderFunction):
+
+    name_in_block = 'rows'
 
     def __init__(self, rows):
         self.rows = rows
@@ -240,6 +259,8 @@ def sigmoid(x: Input) -> chainer.Variable:
 
 
 class _Mean(FirstOrderFunction):
+
+    name_in_block = 'mean'
 
     def forward_array(self, x):
         return self.kernels.mean(x)

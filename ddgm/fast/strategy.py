@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import chainer
 import numpy
 
 from ddgm.fast import kernels, layout, memory, sharding
+from ddgm.fast.elementary import Joined, are_calls_kept
 from ddgm.fast.gradients import gradients
 from ddgm.fast.replay import Replay
 
@@ -40,6 +41,12 @@ class Fast:
                 self._replay.of(*models) if self._replay else contextlib.nullcontext():
             yield
 
+    def update(self, function: Callable, *arguments, **options) -> dict:
+        """What an update returns that is called so, and with this strategy."""
+        if self._replay:
+            return self._replay.update(function, self, *arguments, **options)
+        return function(*arguments, strategy=self, **options)
+
     def shard_of(self, x: numpy.ndarray) -> numpy.ndarray:
         """Of a batch (N, …), an array, the rows of this process."""
         return sharding.shard_of(x)
@@ -49,12 +56,15 @@ class Fast:
         n = len(x_positive)
         if not getattr(energy_model, 'joinable', False) or len(x_negative) != n:
             return energy_model(x_positive), energy_model(x_negative)
+        join = Joined() if are_calls_kept() else layout.joined
         with chainer.using_config('n_splits', 2):
-            energy = energy_model(layout.joined(x_positive, x_negative))
+            energy = energy_model(join(x_positive, x_negative))
         return energy[:n], energy[n:]
 
     def descend(self, optimizer: chainer.Optimizer, loss: chainer.Variable) -> None:
         """One step of the optimizer's model down the gradient of ``loss``, (); no other weight gets a gradient."""
+        if self._replay and self._replay.takes_over(optimizer, loss):
+            return
         parameters = list(optimizer.target.params())
         for parameter, gradient in zip(parameters, gradients(sharding.part_of_mean(loss), parameters)):
             parameter.grad = gradient

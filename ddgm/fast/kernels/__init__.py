@@ -76,15 +76,17 @@ def compiler():
     return None, "numba can't be used ({}), so NumPy computes".format(told)
 
 
-def block(steps, arrays):
+def block(steps, arrays, results):
     """Functions of a graph as one: what has ``forward`` and ``backward`` as :class:`ddgm.fast.kernels.blocks.Block`.
 
     ``None`` where nothing compiles these functions, or not for such arrays.  ``steps`` are the functions, each a name,
-    its attributes and where its inputs stand among ``arrays``, which are all values of one pass.
+    its attributes and where its inputs stand among ``arrays``, which are all values of one pass; ``results`` are the
+    places of those that are asked for.
     """
-    if not _IS_INSTALLED or _in_use() is None or any(of(array) is not _in_use() for array in arrays):
+    module = of(arrays[0])
+    if not hasattr(module, 'Block') or any(of(array) is not module for array in arrays):
         return None
     try:
-        return _in_use().Block(steps, [array.shape for array in arrays])
-    except _in_use().NotKnown:
+        return module.Block(steps, [array.shape for array in arrays], results)
+    except module.NotKnown:
         return None

@@ -28,15 +28,16 @@ class Block:
         steps (list): For each function its name, its attributes and where its inputs stand, as
             :func:`ddgm.fast.kernels.block` has them.
         shapes (list): Of all values: what is given, then what each function returns.
+        results (list): Where the results stand among all values; gradients are those of the first one.
 
     Raises:
         NotKnown: For a function, or a shape, that there are no loops for.
     """
 
-    def __init__(self, steps, shapes):
-        if not all(1 <= len(shape) <= 2 for shape in shapes) or not all(name in _FUNCTIONS for name, *_ in steps):
+    def __init__(self, steps, shapes, results):
+        if not all(len(shape) <= 2 for shape in shapes) or not all(name in _FUNCTIONS for name, *_ in steps):
             raise NotKnown
-        self.shapes, self._first = shapes, len(shapes) - len(steps)
+        self.shapes, self.results, self._first = shapes, results, len(shapes) - len(steps)
         self._program, self._backward, self._free = _Program(), {}, []
         self.places = [self._program.allocate(math.prod(shape)) for shape in shapes]
         self.functions = [
@@ -47,7 +48,7 @@ class Block:
         self.stages = self._program.stages()
 
     def forward(self, arrays):
-        """The result, and what :meth:`backward` takes."""
+        """The results, and what :meth:`backward` takes."""
         memory = self._free.pop() if self._free else _Memory(self, self._program.size)
         for view, array in zip(memory.inputs, arrays):
             view[...] = array
@@ -55,7 +56,7 @@ class Block:
             stage()
         for observe, moments in memory.observed:
             observe(*moments)
-        return memory.result.copy(), _Pass(memory, self._free)
+        return [result.copy() for result in memory.results], _Pass(memory, self._free)
 
     def backward(self, its_pass, grad_output, indexes, plan):
         """The gradients of the inputs of these indexes; ``plan`` names the functions that they come through."""
@@ -74,16 +75,16 @@ class Block:
 
     def _backward_of(self, indexes, plan):
         """Where the gradient of the result is put, what is done then, and where those of the inputs are."""
-        last = len(self.shapes) - 1
-        gradient_of = {last: (self._program.allocate(math.prod(self.shapes[last])), self.shapes[last])}
-        given = gradient_of[last]
+        result = self.results[0]
+        given = self._program.allocate(math.prod(self.shapes[result])), self.shapes[result]
+        gradient_of = {result: given}
         for number, leads, inputs in plan:
             output = self._first + number
             places = self.functions[number].backward(
                 self._program, self.places[output], gradient_of.pop(output)[0], leads)
             for i, place in zip(inputs, places):
                 if i in gradient_of:
-                    place = self._program.sum(gradient_of[i][0], place, self.shapes[i], is_batch=not 0 < i < self._first)
+                    place = self._program.sum(gradient_of[i][0], place, self.shapes[i])
                 gradient_of[i] = place, self.shapes[i]
         return given, self._program.stages(), [gradient_of.get(i) for i in indexes]
 
@@ -95,7 +96,7 @@ class _Memory:
         self.numbers = numpy.empty(size, dtype=numpy.float32)
         self.numbers[:len(numbers)] = numbers
         self.inputs = [self.view(matrix) for matrix in zip(block.places, block.shapes)]
-        self.result = self.inputs[-1]
+        self.results = [self.inputs[i] for i in block.results]
         self.stages = [stage(self.view) for stage in block.stages]
         self.observed = [(observe, self.view(moments)) for function in block.functions
                          for observe, moments in function.observed]
@@ -147,9 +148,9 @@ class _Program:
                 numpy.dot, first.T if x_is_turned else first, second.T if y_is_turned else second, view(out))
         self._entries.append(stage)
 
-    def sum(self, first, second, shape, is_batch):
-        place, rows = self.allocate(math.prod(shape)), shape[0] if is_batch else 1
-        self.add(loops.ADD, rows, math.prod(shape) // rows, first, second, place, whole=not is_batch)
+    def sum(self, first, second, shape):
+        place = self.allocate(math.prod(shape))
+        self.add(loops.ADD, 1, math.prod(shape), first, second, place, number=1, whole=True)
         return place
 
     def stages(self):
@@ -188,7 +189,7 @@ class _Function:
 
     def __init__(self, attributes, *inputs):
         self.attributes, self.places, self.shapes = attributes, [place for place, _ in inputs], [s for _, s in inputs]
-        self.n, self.k = self.shapes[0][0], math.prod(self.shapes[0][1:])
+        self.n, self.k = (self.shapes[0] or (1,))[0], math.prod(self.shapes[0][1:])
         self.observed = []  # what is called after each pass with an array, a place and a shape
 
     def allocate(self, program, i):
@@ -210,11 +211,88 @@ class _Activation(_Function):
 
 class _Sum(_Function):
 
+    factor = 1  # of the second term
+
     def forward(self, program, out):
-        program.add(loops.ADD, self.n, self.k, *self.places, out)
+        program.add(loops.ADD, self.n, self.k, *self.places, out, number=self.factor)
 
     def backward(self, program, out, gradient, leads):
-        return [gradient] * len(leads)
+        return [self._scaled(program, gradient) if i and self.factor != 1 else gradient for i in leads]
+
+    def _scaled(self, program, gradient):
+        place = self.allocate(program, 0)
+        program.add(loops.SCALE, self.n, self.k, gradient, place, number=self.factor)
+        return place
+
+
+class _Difference(_Sum):
+
+    factor = -1
+
+
+class _Multiple(_Sum):
+
+    factor = property(lambda self: self.attributes['factor'])
+
+    def forward(self, program, out):
+        program.add(loops.SCALE, self.n, self.k, *self.places, out, number=self.factor)
+
+    def backward(self, program, out, gradient, leads):
+        return [self._scaled(program, gradient)]
+
+
+class _Joined(_Function):
+
+    def forward(self, program, out):
+        for place, shape in zip(self.places, self.shapes):
+            program.add(loops.SCALE, shape[0], self.k, place, out, number=1, whole=True)
+            out += math.prod(shape)
+
+
+class _Rows(_Function):
+
+    def __init__(self, attributes, *inputs):
+        super().__init__(attributes, *inputs)
+        self.first, last, step = attributes['rows'].indices(self.n)
+        self.n_rows = last - self.first
+        if step != 1 or self.n_rows < 1:
+            raise NotKnown
+
+    def forward(self, program, out):
+        place = self.places[0] + self.first * self.k
+        program.add(loops.SCALE, self.n_rows, self.k, place, out, number=1, whole=True)
+
+    def backward(self, program, out, gradient, leads):
+        whole = self.allocate(program, 0)
+        program.add(loops.REPEAT, 1, self.n * self.k, gradient, whole, whole=True)
+        program.add(loops.SCALE, self.n_rows, self.k, gradient, whole + self.first * self.k, number=1, whole=True)
+        return [whole]
+
+
+class _Mean(_Function):
+
+    def forward(self, program, out):
+        size = self.n * self.k
+        program.add(loops.MEAN, 1, size, *self.places, out, number=1 / size, whole=True)
+
+    def backward(self, program, out, gradient, leads):
+        place, size = self.allocate(program, 0), self.n * self.k
+        program.add(loops.REPEAT, 1, size, gradient, place, number=1 / size, whole=True)
+        return [place]
+
+
+class _GaussianEntropy(_Function):
+
+    def forward(self, program, out):
+        for i, place in enumerate(self.places):
+            program.add(loops.ENTROPY, 1, math.prod(self.shapes[i]), place, out, u=int(i > 0), whole=True)
+
+    def backward(self, program, out, gradient, leads):
+        found = [self.allocate(program, i) for i in leads]
+        for i, place in zip(leads, found):
+            program.add(
+                loops.ENTROPY_GRADIENT, 1, math.prod(self.shapes[i]), self.places[i], gradient, place, whole=True)
+        return found
 
 
 class _Linear(_Function):
@@ -347,6 +425,7 @@ class _BiasTerm(_Function):
 
 
 _FUNCTIONS = {
-    'activation': _Activation, 'sum': _Sum, 'linear': _Linear, 'weight_normalization': _WeightNormalization,
+    'activation': _Activation, 'sum': _Sum, 'difference': _Difference, 'multiple': _Multiple, 'joined': _Joined,
+    'rows': _Rows, 'mean': _Mean, 'gaussian_entropy': _GaussianEntropy, 'linear': _Linear, 'weight_normalization': _WeightNormalization,
     'batch_normalization': _BatchNormalization, 'expert_term': _ExpertTerm, 'quadratic_term': _QuadraticTerm,
     'bias_term': _BiasTerm}

@@ -345,6 +345,35 @@ def expert_term_gradient(a, genergy, ga):
             ga[i, k] = -genergy[i] * (low * share if a[i, k] < 0 else share)
 
 
+_TWO_PI_E, _EPSILON = _f4(17.079468445347132), _f4(1e-8)  # as in ddgm.equations
+
+
+@_jit
+def gaussian_entropy(gamma):
+    total = _f4(0)
+    for i in range(len(gamma)):
+        total += _f4(0.5) * numpy.log(_TWO_PI_E * gamma[i] * gamma[i] + _EPSILON)
+    return total
+
+
+@_jit
+def gaussian_entropy_gradient(gamma, gentropy, ggamma):
+    for i in range(len(gamma)):
+        ggamma[i] = gentropy * _TWO_PI_E * gamma[i] / (_TWO_PI_E * gamma[i] * gamma[i] + _EPSILON)
+
+
+@_jit
+def scale(x, factor, y):
+    for i in range(len(x)):
+        y[i] = factor * x[i]
+
+
+@_jit
+def add_multiple(x, y, factor, z):
+    for i in range(len(x)):
+        z[i] = x[i] + factor * y[i]
+
+
 @_jit
 def quadratic_term(x, factor, energy):
     for i in range(len(x)):
@@ -503,9 +532,9 @@ def adam(parameters, gradient, factor, step_size, beta1, rest1, beta2, rest2, ep
 # ---- whole networks: a program of the functions above, on one array that holds all values
 
 # A row of a program is one of these, two sizes, and places in memory.
-(RELU, ELU, TANH, SIGMOID, RELU_GRADIENT, ELU_GRADIENT, TANH_GRADIENT, SIGMOID_GRADIENT, ADD, ADD_BIAS, SPREAD, GATHER,
- ADD_OUTER, ADD_ROWS, EXPERTS, EXPERTS_GRADIENT, QUADRATIC, QUADRATIC_GRADIENT, TURN, WEIGHTS, WEIGHTS_GRADIENT,
- NORMALIZE, NORMALIZE_GRADIENT) = range(23)
+(RELU, ELU, TANH, SIGMOID, RELU_GRADIENT, ELU_GRADIENT, TANH_GRADIENT, SIGMOID_GRADIENT, SCALE, ADD, ADD_BIAS, SPREAD,
+ GATHER, ADD_OUTER, ADD_ROWS, EXPERTS, EXPERTS_GRADIENT, QUADRATIC, QUADRATIC_GRADIENT, TURN, WEIGHTS,
+ WEIGHTS_GRADIENT, NORMALIZE, NORMALIZE_GRADIENT, REPEAT, MEAN, ENTROPY, ENTROPY_GRADIENT) = range(28)
 
 
 @_jit
@@ -542,8 +571,10 @@ def _execute(memory, operation, number, first, last):
             tanh_gradient(x, y, _numbers(memory, c, first, last, k))
         elif code == SIGMOID_GRADIENT:
             sigmoid_gradient(x, y, _numbers(memory, c, first, last, k))
+        elif code == SCALE:
+            scale(x, number, y)
         else:
-            add(x, y, _numbers(memory, c, first, last, k))
+            add_multiple(x, y, number, _numbers(memory, c, first, last, k))
         return
     x = _matrix(memory, a, first, last, k)
     if code == ADD_BIAS:
@@ -581,11 +612,19 @@ def _execute(memory, operation, number, first, last):
         batch_normalization(
             x, memory[b:b + k], memory[c:c + k], number, 0, k, _matrix(memory, d, 0, u, k),
             _matrix(memory, e, 0, u, k), _matrix(memory, f, first, last, k))
-    else:
+    elif code == NORMALIZE_GRADIENT:
         batch_normalization_gradient(
             x, _matrix(memory, b, first, last, k), memory[c:c + k], number, 0, k, _matrix(memory, d, 0, u, k),
             _matrix(memory, d + u * k, 0, u, k), _matrix(memory, e, 0, u, k), _matrix(memory, e + u * k, 0, u, k),
             _matrix(memory, f, first, last, k))
+    elif code == REPEAT:
+        memory[b:b + k] = number * memory[a] if number != 0 else _f4(0)
+    elif code == MEAN:
+        memory[b] = number * memory[a:a + k].sum()
+    elif code == ENTROPY:
+        memory[b] = gaussian_entropy(memory[a:a + k]) + (memory[b] if u else _f4(0))
+    else:
+        gaussian_entropy_gradient(memory[a:a + k], memory[b], memory[c:c + k])
 
 
 @_jit

@@ -9,7 +9,7 @@ COMPILER = $(if $(COMPILED),$(VENV)/installed-compiled)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all faults test-parity test-mpi lint docs figures classifier measure tables speed gpu large-data clean
+.PHONY: demo test test-all faults test-parity test-compiled test-mpi lint docs figures classifier measure tables speed gpu large-data clean
 
 # An interrupted demo goes on where it was, and says so by what is exported here.  Seed 1 is neither a good one nor a bad
 # one: docs/results.md says how much seeds differ.
@@ -34,6 +34,10 @@ faults: $(VENV)/installed-pytorch $(VENV)/installed-mpi
 test-parity: $(VENV)/installed-pytorch
 	$(RUN) -m pytest tests/test_parity.py tests/test_checkpoints.py tests/test_event_files.py \
 		'tests/test_fuzz.py::test_damaged_inputs[EventFiles]' -n auto --dist worksteal
+
+# What numba compiles, beside NumPy: some minutes.
+test-compiled: $(VENV)/installed-test $(VENV)/installed-compiled
+	$(RUN) -m pytest tests/test_compiled.py -n auto
 
 # Several processes, started by mpiexec: some minutes.
 test-mpi: $(VENV)/installed-mpi

@@ -21,7 +21,7 @@ from ddgm.fast.replay import Replay
 from ddgm.presets import PRESETS
 from ddgm.runs import training_state
 
-pytest.importorskip('numba', exc_type=ImportError)
+pytest.importorskip('numba', reason='numba is not installed: make test-compiled', exc_type=ImportError)
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ def test_requirements_are_the_packages():
     """Each extra is what its file adds to that of the project; mpi has no file, since nothing asks for it yet."""
     assert listed('requirements.txt') == (set(PROJECT['dependencies']), [])
     extras = {name: set(requirements) for name, requirements in PROJECT['optional-dependencies'].items()}
+    assert listed('requirements-compiled.txt') == (extras['compiled'], ['requirements.txt'])
     assert listed('requirements-cuda12.txt') == (extras['cuda12'], ['requirements.txt'])
     assert listed('requirements-cuda13.txt') == (extras['cuda13'], ['requirements.txt'])
     assert listed('requirements-test.txt') == (extras['test'], ['requirements.txt'])

@@ -19,11 +19,7 @@ class _NeighbourEntropy(FirstOrderFunction):
 
     def forward_array(self, x):
         dimension, others = x.shape[1], self.others
-        # A coordinate at a time: exact for near points.
-        squares = sum((x[:, i:i + 1] - others[:, i]) ** 2 for i in range(dimension))
-        nearest = indexes_of_smallest(squares, self.k)
-        centre = others[nearest].mean(axis=1)
-        radius = self.xp.take_along_axis(squares, nearest, axis=1).max(axis=1, keepdims=True)
+        centre, radius = getattr(self.kernels, 'nearest', nearest)(x, others, self.k)
         radius = self.xp.maximum(radius, x.dtype.type(self.smallest_square))
         self.score = (dimension + 2) / radius * (centre - x)
         log_ball = dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)
@@ -33,6 +29,18 @@ class _NeighbourEntropy(FirstOrderFunction):
 
     def backward_arrays(self, indexes, inputs, grad_output):
         return (-grad_output / len(self.score)) * self.score,
+
+
+def nearest(x, others, k):
+    """The mean of the k points of ``others``, (M, D), that are nearest to each x, (N, D); the largest squared distance.
+
+    An array (N, D), and one (N, 1).
+    """
+    # A coordinate at a time: exact for near points.
+    squares = sum((x[:, i:i + 1] - others[:, i]) ** 2 for i in range(x.shape[1]))
+    indexes = indexes_of_smallest(squares, k)
+    radius = backend.get_array_module(x).take_along_axis(squares, indexes, axis=1).max(axis=1, keepdims=True)
+    return others[indexes].mean(axis=1), radius
 
 
 def indexes_of_smallest(values, k):

@@ -1,8 +1,8 @@
 """What functions and optimizers compute on arrays, once for each kind of array: ``kernels.of(x)`` has those for x.
 
-``on_cpu`` computes with NumPy and is the reference; ``on_gpu`` has the same names for CuPy, and ``compiled`` for float32
-where numba is installed.  Nothing outside of this folder asks which one it is.  What a function of the graph keeps for its gradient is its backend's own affair: a forward
-function returns it last, and the gradient takes it.
+``on_cpu`` computes with NumPy and is the reference; ``on_gpu`` has the same names for CuPy, and ``compiled`` for
+float32 where numba is installed.  Nothing outside of this folder asks which one it is.  What a function of the graph
+keeps for its gradient is its backend's own affair: a forward function returns it last, and the gradient takes it.
 
 ==========================================  ===========================================================================
 ``relu``, ``elu``, ``tanh``, ``sigmoid``    (x) to the result, kept; ``…_gradient(kept, gy)`` to gx

@@ -381,7 +381,8 @@ class _BatchNormalization(_Function):
             loops.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_batches, found[0],
             u=self.n_splits, number=self.attributes['eps'], whole=True)
         for i, place in enumerate(found[1:]):
-            program.add(loops.ADD_ROWS, self.n_splits, self.k, of_batches + i * self.n_splits * self.k, place, whole=True)
+            of_unit = of_batches + i * self.n_splits * self.k
+            program.add(loops.ADD_ROWS, self.n_splits, self.k, of_unit, place, whole=True)
         return [found[i] for i in leads]
 
 
@@ -425,7 +426,7 @@ class _BiasTerm(_Function):
 
 
 _FUNCTIONS = {
-    'activation': _Activation, 'sum': _Sum, 'difference': _Difference, 'multiple': _Multiple, 'joined': _Joined,
-    'rows': _Rows, 'mean': _Mean, 'gaussian_entropy': _GaussianEntropy, 'linear': _Linear, 'weight_normalization': _WeightNormalization,
-    'batch_normalization': _BatchNormalization, 'expert_term': _ExpertTerm, 'quadratic_term': _QuadraticTerm,
-    'bias_term': _BiasTerm}
+    'activation': _Activation, 'batch_normalization': _BatchNormalization, 'bias_term': _BiasTerm,
+    'difference': _Difference, 'expert_term': _ExpertTerm, 'gaussian_entropy': _GaussianEntropy, 'joined': _Joined,
+    'linear': _Linear, 'mean': _Mean, 'multiple': _Multiple, 'quadratic_term': _QuadraticTerm, 'rows': _Rows,
+    'sum': _Sum, 'weight_normalization': _WeightNormalization}

@@ -164,6 +164,13 @@ class Winograd(convolution_on_cpu.Winograd):
         threads.for_each(function, _parts(n_channels, max(1, n_channels * convolution_on_cpu.PART // parts.nbytes)))
 
 
+def nearest(x, others, k):
+    """As :func:`ddgm.beyond_the_paper.entropies.nearest` has it."""
+    centre, radius = numpy.empty(x.shape, dtype=x.dtype), numpy.empty((len(x), 1), dtype=x.dtype)
+    loops.nearest(numpy.ascontiguousarray(x), numpy.ascontiguousarray(others.T), k, centre, radius)
+    return centre, radius
+
+
 # ---- optimizers
 
 def adam(parameters, gradient, factor, step_size, beta1, beta2, eps, m, v):

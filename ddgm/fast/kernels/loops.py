@@ -518,6 +518,37 @@ def parts_to_result(M, y, first, last):
                     out[m] = (a[m] + d[m]) + (b[m] + e[m])
 
 
+# ---- neighbours
+
+@_jit
+def nearest(x, others, k, centre, radius):
+    """The mean of the k points of others (D, M) that are nearest to each x (N, D), and the largest squared distance."""
+    squares, smallest = numpy.empty(others.shape[1], x.dtype), numpy.empty(k, x.dtype)
+    which = numpy.zeros(k, numpy.int64)
+    for i in range(len(x)):
+        squares[:] = 0
+        for d in range(len(others)):
+            row, number = others[d], x[i, d]
+            for j in range(len(squares)):
+                squares[j] += (row[j] - number) * (row[j] - number)
+        smallest[:] = numpy.inf  # of those so far, in order
+        for j in range(len(squares)):
+            if squares[j] < smallest[k - 1]:
+                place = k - 1
+                while place > 0 and smallest[place - 1] > squares[j]:
+                    smallest[place] = smallest[place - 1]
+                    which[place] = which[place - 1]
+                    place -= 1
+                smallest[place] = squares[j]
+                which[place] = j
+        radius[i, 0] = smallest[k - 1]
+        for d in range(len(others)):
+            total = _f4(0)
+            for j in range(k):
+                total += others[d, which[j]]
+            centre[i, d] = total / _f4(k)
+
+
 # ---- optimizers
 
 @_jit

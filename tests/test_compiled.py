@@ -13,6 +13,7 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, assert_same_run
 from test_network_replay import Network, everything, models_of, of_layers
 
+from ddgm.beyond_the_paper import entropies, resampling
 from ddgm.evaluation import tasks
 from ddgm.fast import functions as F, kernels, threads
 from ddgm.fast.kernels import on_cpu
@@ -77,6 +78,8 @@ def test_exponential_is_as_exact_as_a_float(compiled):
     exact = numpy.expm1(x.astype(numpy.float64))
     error = abs(compiled.elu(x)[0] - exact) / abs(exact)
     assert error.max() < 2e-7  # a float32 has steps of 1.2e-7
+    exact = 1 / (1 + numpy.exp(-x.astype(numpy.float64)))
+    assert (abs(compiled.sigmoid(x)[0] - exact) / exact).max() < 1e-6
 
 
 @pytest.mark.parametrize('array', ARRAYS)
@@ -147,6 +150,17 @@ def test_only_float32_is_compiled(compiled):
         assert kernels.of(numpy.empty(0, dtype='f')) is on_cpu
         # Its threads follow the one that calls them.
         assert set(threads.for_each(lambda _: kernels.of(numpy.empty(0, dtype='f')), range(9))) == {on_cpu}
+
+
+@pytest.mark.parametrize(('n', 'm', 'k', 'd'), [(5, 7, 7, 2), (50, 333, 10, 2), (1, 1, 1, 1), (9, 40, 3, 5)])
+def test_neighbours(n, m, k, d, compiled, rng):
+    x, others = rng.normal(size=(n, d)).astype('f'), rng.normal(size=(m, d)).astype('f')
+    exact = x.astype(numpy.float64), others.astype(numpy.float64)
+    assert_close(compiled.nearest(x, others, k), entropies.nearest(*exact, k))
+    density = compiled.mean_of_gaussians(9 * x, others, 0.7)
+    expected = resampling.mean_of_gaussians(9 * exact[0], exact[1], 0.7)
+    is_told = expected > 1e-36
+    numpy.testing.assert_allclose(density[is_told], expected[is_told], rtol=1e-4)  # far from all, too
 
 
 # ---- networks

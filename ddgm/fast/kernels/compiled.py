@@ -164,11 +164,21 @@ class Winograd(convolution_on_cpu.Winograd):
         threads.for_each(function, _parts(n_channels, max(1, n_channels * convolution_on_cpu.PART // parts.nbytes)))
 
 
+# ---- neighbours
+
 def nearest(x, others, k):
     """As :func:`ddgm.beyond_the_paper.entropies.nearest` has it."""
     centre, radius = numpy.empty(x.shape, dtype=x.dtype), numpy.empty((len(x), 1), dtype=x.dtype)
     loops.nearest(numpy.ascontiguousarray(x), numpy.ascontiguousarray(others.T), k, centre, radius)
     return centre, radius
+
+
+def mean_of_gaussians(x, centres, deviation):
+    """As :func:`ddgm.beyond_the_paper.resampling.mean_of_gaussians` has it."""
+    mean = numpy.empty(len(x), dtype=x.dtype)
+    loops.mean_of_gaussians(
+        numpy.ascontiguousarray(x), numpy.ascontiguousarray(centres.T), numpy.float32(-0.5 / deviation ** 2), mean)
+    return mean / deviation ** x.shape[1]
 
 
 # ---- optimizers

@@ -50,8 +50,8 @@ event.register('numba:compile', _Told())
 # ---- activations
 
 @_jit
-def _expm1(x):
-    """exp(x) − 1 for x ≤ 0, by the polynomial of Cephes' expf: within 2e-7."""
+def _power_and_rest(x):
+    """2ⁿ and r with exp(x) = 2ⁿ(1 + r), for x ≤ 0, by the polynomial of Cephes' expf: within 2e-7."""
     x = _f4(-87) if x < _f4(-87) else x
     n = numpy.floor(x * _f4(1.44269504) + _f4(0.5))  # exp(x) = 2ⁿ·exp(r)
     r = x - n * _f4(0.693359375) + n * _f4(2.12194440e-4)
@@ -62,7 +62,19 @@ def _expm1(x):
     y = y * r + _f4(5.0000001201e-1)
     y = y * r * r + r
     power = numpy.int32((numpy.int32(n) + numpy.int32(127)) << numpy.int32(23)).view(numpy.float32)
-    return power * y + (power - _f4(1))
+    return power, y
+
+
+@_jit
+def _exp(x):
+    power, rest = _power_and_rest(x)
+    return power * rest + power
+
+
+@_jit
+def _expm1(x):
+    power, rest = _power_and_rest(x)
+    return power * rest + (power - _f4(1))
 
 
 @_jit
@@ -89,7 +101,7 @@ def tanh(x, y):
 @_jit
 def sigmoid(x, y):
     for i in range(len(x)):
-        low = _expm1(-abs(x[i])) + _f4(1)
+        low = _exp(-abs(x[i]))
         share = _f4(1) / (_f4(1) + low)
         y[i] = low * share if x[i] < 0 else share
 
@@ -340,7 +352,7 @@ def expert_term(a, energy):
 def expert_term_gradient(a, genergy, ga):
     for i in range(len(a)):
         for k in range(a.shape[1]):
-            low = _expm1(-abs(a[i, k])) + _f4(1)
+            low = _exp(-abs(a[i, k]))
             share = _f4(1) / (_f4(1) + low)
             ga[i, k] = -genergy[i] * (low * share if a[i, k] < 0 else share)
 
@@ -521,16 +533,22 @@ def parts_to_result(M, y, first, last):
 # ---- neighbours
 
 @_jit
+def squared_distances(x, others, squares):
+    """Of a point (D,) from others (D, M)."""
+    squares[:] = 0
+    for d in range(len(others)):
+        row, number = others[d], x[d]
+        for j in range(len(squares)):
+            squares[j] += (row[j] - number) * (row[j] - number)
+
+
+@_jit
 def nearest(x, others, k, centre, radius):
     """The mean of the k points of others (D, M) that are nearest to each x (N, D), and the largest squared distance."""
     squares, smallest = numpy.empty(others.shape[1], x.dtype), numpy.empty(k, x.dtype)
     which = numpy.zeros(k, numpy.int64)
     for i in range(len(x)):
-        squares[:] = 0
-        for d in range(len(others)):
-            row, number = others[d], x[i, d]
-            for j in range(len(squares)):
-                squares[j] += (row[j] - number) * (row[j] - number)
+        squared_distances(x[i], others, squares)
         smallest[:] = numpy.inf  # of those so far, in order
         for j in range(len(squares)):
             if squares[j] < smallest[k - 1]:
@@ -547,6 +565,18 @@ def nearest(x, others, k, centre, radius):
             for j in range(k):
                 total += others[d, which[j]]
             centre[i, d] = total / _f4(k)
+
+
+@_jit
+def mean_of_gaussians(x, centres, factor, mean):
+    """The mean over centres (D, M) of exp(factor·|x − c|²) for each x (N, D), with a factor below 0."""
+    squares = numpy.empty(centres.shape[1], x.dtype)
+    for i in range(len(x)):
+        squared_distances(x[i], centres, squares)
+        total = _f4(0)
+        for j in range(len(squares)):
+            total += _exp(factor * squares[j])
+        mean[i] = total / _f4(len(squares))
 
 
 # ---- optimizers

@@ -38,10 +38,13 @@ class Replay:
 
     def __init__(self):
         self._networks, self._chosen, self._updates, self._descended = {}, [], {}, None
+        self._use_numba = chainer.config.use_numba
 
     @contextlib.contextmanager
     def of(self, *models: chainer.Link) -> Iterator[None]:
         """A context in which those of ``models`` that are replayable are replayed when they are called."""
+        if chainer.config.use_numba != self._use_numba:
+            self._networks, self._updates, self._use_numba = {}, {}, chainer.config.use_numba
         chosen = [
             model for model in models if getattr(model, 'replayable', False) and 'forward' not in vars(model)]
         for model in chosen:
@@ -63,16 +66,20 @@ class Replay:
         arguments have to be replayable then, and other functions among them must have a true attribute ``replayable``,
         by which they promise the same.
         """
+        given = [value for value in arguments if isinstance(value, numpy.ndarray)]
+        if not given or not hasattr(kernels.of(given[0]), 'Block'):
+            return function(*arguments, strategy=strategy, **options)
+
         def as_written():
             return function(*arguments, strategy=strategy, **options)
-        given = [value for value in arguments if isinstance(value, numpy.ndarray)]
-        if not given or not hasattr(kernels.of(given[0]), 'Block') or _is_watched() or chainer.config.shard is not None:
+        if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks() or (
+                chainer.config.shard is not None):
             return as_written()
         networks = [self._networks[model] for model in self._chosen]
         changed = [network.forget_where_changed() for network in networks]
         if any(changed):
             self._updates.clear()
-        if any(network.has_hooks() for network in networks):
+        if any(link._n_local_link_hooks for model in self._chosen for link in model.links()):
             return as_written()
         try:
             key = function, *[part for value in (*arguments, *options.values()) for part in self._parts_of_key(value)]
@@ -109,13 +116,15 @@ class Replay:
 
     def _recorded(self, as_written, given, strategy):
         """The update as a block, whose step is still to be made; or ``None``, and what it observed."""
-        self._descended = []
+        self._descended, replayed = [], {model: vars(model).pop('forward') for model in self._chosen}
         try:
             with elementary.calls_kept() as calls:
                 observation = as_written()
             (optimizer, loss), = self._descended
         finally:
             self._descended = None
+            for model, forward in replayed.items():
+                model.forward = forward
         output_of = {id(call.output.array): call.output for call in calls}
         results = [loss, *[output_of.get(id(value)) for value in observation.values()]]
         graph = _graph(given, calls, results) if all(value is not None for value in results) else None
@@ -125,10 +134,6 @@ class Replay:
         return _Update(graph, list(observation), optimizer), None
 
 
-def _is_watched():
-    return chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks()
-
-
 class _Network:
     """Takes the place of a model's ``forward``."""
 
@@ -136,15 +141,15 @@ class _Network:
         self._model, self._as_written, self._graphs, self._attributes = model, model.forward, {}, []
 
     def __call__(self, x):
-        if _is_watched() or elementary.are_calls_kept():
+        if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks():
             return self._as_written(x)
         self.forget_where_changed()
-        if self.has_hooks():
+        if sum([link._n_local_link_hooks for link in self._links]):
             return self._as_written(x)
         is_variable = isinstance(x, chainer.Variable)
         array = x.array if is_variable else x
         key = (
-            kernels.of(array), array.shape, array.dtype, is_variable and x.requires_grad,
+            type(array), array.shape, array.dtype, is_variable and x.requires_grad,
             *[getattr(chainer.config, name) for name in _CONFIGURATION])
         if key not in self._graphs:
             return self._recorded(x, key)
@@ -169,10 +174,6 @@ class _Network:
             self._attributes = [*itertools.chain(values, *self._lists)]  # which keeps them alive, and so apart
             return True
         return False
-
-    def has_hooks(self):
-        """Whether a link has a hook of its own."""
-        return sum([link._n_local_link_hooks for link in self._links])
 
     def _recorded(self, x, key):
         if any(not parameter.is_initialized for parameter in self._model.params()):  # the first call may do more

@@ -46,10 +46,6 @@ tanh, tanh_gradient = _activation('tanh')
 sigmoid, sigmoid_gradient = _activation('sigmoid')
 
 
-def add_noise(x, bits, standard_deviation):
-    return _for_each_number(loops.add_noise, x, bits, between=(on_cpu.quantiles(x.dtype, standard_deviation),))
-
-
 def dropout(x, bits, ratio):
     between = numpy.uint16(numpy.ceil(ratio * 2 ** 16)), numpy.float32(1 / (1 - ratio))
     return _for_each_number(loops.dropout, x, bits, between=between), (bits, between)
@@ -58,24 +54,6 @@ def dropout(x, bits, ratio):
 def dropout_gradient(kept, grad_y):
     bits, between = kept
     return _for_each_number(loops.dropout, grad_y, bits, between=between)
-
-
-# ---- weight normalization
-
-def weight_normalization(V, g):
-    W, norm = numpy.empty(V.shape, dtype=V.dtype), numpy.empty_like(g)
-    loops.weight_normalization(_rows(V), g, _rows(W), norm)
-    return W, norm
-
-
-def weight_normalization_gradient(V, g, norm, grad_W, wants_V=True):
-    grad_V, grad_g = numpy.empty(V.shape, dtype=V.dtype), numpy.empty_like(g)
-    loops.weight_normalization_gradient(_rows(V), g, norm, _rows(grad_W), _rows(grad_V), grad_g)
-    return grad_V, grad_g
-
-
-def _rows(V):
-    return numpy.ascontiguousarray(V).reshape(len(V), -1)
 
 
 # ---- batch normalization

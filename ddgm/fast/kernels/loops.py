@@ -405,12 +405,6 @@ def scale_rows(x, factors, factor, y):
 # ---- noise, from 16 random bits a number
 
 @_jit
-def add_noise(x, bits, quantiles, y):
-    for i in range(len(x)):
-        y[i] = x[i] + quantiles[bits[i]]
-
-
-@_jit
 def dropout(x, bits, level, scale, y):
     for i in range(len(x)):
         y[i] = x[i] * (scale if bits[i] >= level else _f4(0))

@@ -3,6 +3,8 @@
 Small networks spend their time in Chainer's bookkeeping: links, configuration, variables and their nodes.  A network
 that is *replayable* is computed as it is written the first time, and the functions that it calls are kept as a list.
 From then on the list is one function of Chainer's graph.  The arithmetic and its order stay, and so do the bits.
+Where numba compiles, the list is a block (:mod:`ddgm.fast.kernels.blocks`), and so is a whole update of a model, its
+losses and gradients included.  A block's first pass is computed by it as well, so a run that goes on repeats its bits.
 
 Within an iteration a breakpoint in ``forward`` is hit once for each shape and way in which it is called.
 ``--no-replay`` of the scripts turns replay off, and so do Chainer's debug mode and its hooks; the loop by itself does
@@ -79,7 +81,7 @@ class Replay:
         changed = [network.forget_where_changed() for network in networks]
         if any(changed):
             self._updates.clear()
-        if any(link._n_local_link_hooks for model in self._chosen for link in model.links()):
+        if sum([link._n_local_link_hooks for network in networks for link in network.links]):
             return as_written()
         try:
             key = function, *[part for value in (*arguments, *options.values()) for part in self._parts_of_key(value)]
@@ -144,7 +146,7 @@ class _Network:
         if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks():
             return self._as_written(x)
         self.forget_where_changed()
-        if sum([link._n_local_link_hooks for link in self._links]):
+        if sum([link._n_local_link_hooks for link in self.links]):
             return self._as_written(x)
         is_variable = isinstance(x, chainer.Variable)
         array = x.array if is_variable else x
@@ -162,12 +164,12 @@ class _Network:
         Returns whether that is so.
         """
         attributes = self._attributes and [*itertools.chain(
-            *[vars(link).values() for link in self._links], *self._lists)]
+            *[vars(link).values() for link in self.links], *self._lists)]
         if not attributes or len(attributes) != len(self._attributes) or not all(
                 map(operator.is_, attributes, self._attributes)):
             self._graphs.clear()
-            self._links = list(self._model.links())
-            values = [value for link in self._links for value in vars(link).values()]
+            self.links = list(self._model.links())
+            values = [value for link in self.links for value in vars(link).values()]
             self._lists = [
                 value.values() if isinstance(value, dict) else value for value in values
                 if isinstance(value, (list, tuple, dict))]
@@ -188,7 +190,7 @@ class _Network:
 
     def statistics(self):
         """What links keep of the batches that pass, as pairs of an array and a copy of it."""
-        arrays = [getattr(link, name) for link in self._links for name in link._persistent]
+        arrays = [getattr(link, name) for link in self.links for name in link._persistent]
         return [(array, array.copy()) for array in arrays if isinstance(array, numpy.ndarray)]
 
 

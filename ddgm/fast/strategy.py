@@ -25,7 +25,7 @@ class Fast:
         communicator: A ChainerMN communicator whose ranks share each batch; ``None``: this process is alone.
         batchsize (int): Of the whole batch, where there is a communicator.
         replay (bool): Whether networks that allow it are replayed, see :class:`ddgm.fast.replay.Replay`.  The bits are
-            the same.
+            the same, unless numba compiles what is replayed.
     """
 
     def __init__(self, communicator=None, batchsize: int | None = None, replay: bool = True):

@@ -336,7 +336,7 @@ def _add_flags_of_a_run(parser, task):
     parser.add_argument(
         '--replay', action=argparse.BooleanOptionalAction, default=True,
         help='repeat what a small network has computed without calling its forward (default); --no-replay: for '
-             'breakpoints there, slower, the same bits')
+             'breakpoints there, slower, the same bits unless numba compiles')
     parser.add_argument(
         '--numba', action=argparse.BooleanOptionalAction,
         help='compile what NumPy would compute on the CPU (default: where the package numba is installed); other bits')

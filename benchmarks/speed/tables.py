@@ -29,10 +29,13 @@ def ratio_cell(side: dict, ratios='ratios'):
 def case_table(case: dict) -> dict:
     """The table of one case: a row for each side that was measured."""
     on_gpu = any(entry.get('peak_device_memory') for entry in case['sides'].values())
-    columns = ['side', 'ms a step', 'ours over its', 'ours compiled over its', 'peak memory, MB', 'largest difference']
-    return {'columns': columns + on_gpu * ['of the GPU, MB'], 'rows': [
-        [name, rounded(1e3 * entry['step'], 4), ratio_cell(entry), ratio_cell(entry, 'compiled_ratios'),
-         round(entry['peak_memory'] / 1e6),
+    compiled = any('compiled_ratios' in entry for entry in case['sides'].values())
+    columns = [
+        'side', 'ms a step', 'ours over its', *(compiled * ['ours compiled over its']), 'peak memory, MB',
+        'largest difference', *(on_gpu * ['of the GPU, MB'])]
+    return {'columns': columns, 'rows': [
+        [name, rounded(1e3 * entry['step'], 4), ratio_cell(entry),
+         *(compiled * [ratio_cell(entry, 'compiled_ratios')]), round(entry['peak_memory'] / 1e6),
          '{:.0e}'.format(entry['largest_difference']) if 'ratios' in entry else None,
          *(on_gpu * [entry['peak_device_memory'] and round(entry['peak_device_memory'] / 1e6)])]
         for name, entry in case['sides'].items() if 'step' in entry]}

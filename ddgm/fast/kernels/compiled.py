@@ -18,11 +18,11 @@ def __getattr__(name):
 def _for_each_number(loop, x, *others, between=()):
     """A new array of what a loop over numbers makes of x and others like it, in the order in which x lies."""
     order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-    turned = [numpy.ascontiguousarray(array.transpose(order)) for array in (x, *others)]
+    turned = [numpy.asarray(numpy.transpose(array, order or None), order='C') for array in (x, *others)]
     y = numpy.empty_like(turned[0])
     threads.in_parts(
         lambda *parts: loop(*parts[:-1], *between, parts[-1]), *[array.reshape(-1) for array in (*turned, y)])
-    return y.transpose(numpy.argsort(order))
+    return numpy.transpose(y, numpy.argsort(order) if order else None)
 
 
 def _parts(n, step):

@@ -52,7 +52,8 @@ event.register('numba:compile', _Told())
 @_jit
 def _power_and_rest(x):
     """2ⁿ and r with exp(x) = 2ⁿ(1 + r), for x ≤ 0, by the polynomial of Cephes' expf: within 2e-7."""
-    x = _f4(-87) if x < _f4(-87) else x
+    is_zero = x < _f4(-87)
+    x = _f4(-87) if is_zero else x
     n = numpy.floor(x * _f4(1.44269504) + _f4(0.5))  # exp(x) = 2ⁿ·exp(r)
     r = x - n * _f4(0.693359375) + n * _f4(2.12194440e-4)
     y = _f4(1.9875691500e-4) * r + _f4(1.3981999507e-3)
@@ -62,7 +63,7 @@ def _power_and_rest(x):
     y = y * r + _f4(5.0000001201e-1)
     y = y * r * r + r
     power = numpy.int32((numpy.int32(n) + numpy.int32(127)) << numpy.int32(23)).view(numpy.float32)
-    return power, y
+    return _f4(0) if is_zero else power, y
 
 
 @_jit
@@ -87,7 +88,7 @@ def relu(x, y):
 def elu(x, y):
     for i in range(len(x)):
         low = _expm1(_f4(0) if x[i] > 0 else x[i])
-        y[i] = x[i] if x[i] > 0 else low
+        y[i] = low if x[i] < 0 else x[i]  # a zero keeps its sign
 
 
 @_jit

@@ -4,23 +4,25 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+# With COMPILED=1, as in make demo COMPILED=1, numba is installed, and compiles what NumPy would compute.
+COMPILER = $(if $(COMPILED),$(VENV)/installed-compiled)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all faults test-parity test-mpi lint docs figures classifier measure tables speed gpu large-data clean
+.PHONY: demo test test-all faults test-parity test-compiled test-mpi lint docs figures classifier measure tables speed gpu large-data clean
 
 # An interrupted demo goes on where it was, and says so by what is exported here.  Seed 1 is neither a good one nor a bad
 # one: docs/results.md says how much seeds differ.
 demo: export DDGM_TO_GO_ON = make demo
-demo: $(VENV)/installed
+demo: $(VENV)/installed $(COMPILER)
 	$(RUN) train_gaussian_mixture.py --out result/demo $(if $(wildcard result/demo/settings.json),--resume,--seed 1)
 
 # All but what takes long: under five minutes on two cores.
-test: $(VENV)/installed-test
+test: $(VENV)/installed-test $(COMPILER)
 	$(RUN) -m pytest -m 'not slow' -n auto --dist worksteal
 
 # What takes long too: a minute or two more.
-test-all: $(VENV)/installed-test
+test-all: $(VENV)/installed-test $(COMPILER)
 	$(RUN) -m pytest -n auto --dist worksteal
 
 # The faults of docs/reliability.md, in full: SIGKILLs, full disks, ten thousand damaged files for each reader.  Ten to
@@ -32,6 +34,10 @@ faults: $(VENV)/installed-pytorch $(VENV)/installed-mpi
 test-parity: $(VENV)/installed-pytorch
 	$(RUN) -m pytest tests/test_parity.py tests/test_checkpoints.py tests/test_event_files.py \
 		'tests/test_fuzz.py::test_damaged_inputs[EventFiles]' -n auto --dist worksteal
+
+# What numba compiles, beside NumPy: some minutes.
+test-compiled: $(VENV)/installed-test $(VENV)/installed-compiled
+	$(RUN) -m pytest tests/test_compiled.py -n auto
 
 # Several processes, started by mpiexec: some minutes.
 test-mpi: $(VENV)/installed-mpi
@@ -48,7 +54,7 @@ docs: $(VENV)/installed-docs
 # icons are any folder of pictures:
 #     make figures IMAGES=path [MNIST=path] [SMALL=docs, for the documents' copies]
 MNIST ?= data/mnist
-figures: $(VENV)/installed
+figures: $(VENV)/installed $(COMPILER)
 	$(RUN) -m benchmarks.pictures.post --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small $(SMALL))
 
 # The classifier behind the metrics of digits, for other data than MNIST, whose comes with the package: two minutes, once.
@@ -70,8 +76,8 @@ tables: $(VENV)/installed
 	$(RUN) -m benchmarks.results.tables
 
 # How long a training step takes beside PyTorch and plain Chainer: some minutes on a machine that does nothing else.
-#     make speed [SPEED='--scaling --startup']
-speed: $(VENV)/installed-pytorch
+#     make speed [COMPILED=1] [SPEED='--scaling --startup']
+speed: $(VENV)/installed-pytorch $(COMPILER)
 	$(RUN) -m benchmarks.speed $(SPEED)
 
 # Everything that a GPU is to show, in ten minutes: tests, agreement with the CPU, speed, pictures.
@@ -101,6 +107,9 @@ $(VENV)/installed: constraints.txt prepare_pip.py requirements.txt
 
 $(VENV)/installed-test: requirements-test.txt $(VENV)/installed
 	@$(call INSTALL,requirements-test.txt)
+
+$(VENV)/installed-compiled: requirements-compiled.txt $(VENV)/installed
+	@$(call INSTALL,requirements-compiled.txt)
 
 $(VENV)/installed-docs: requirements-docs.txt $(VENV)/installed
 	@$(call INSTALL,requirements-docs.txt)

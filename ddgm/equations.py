@@ -16,6 +16,8 @@ from ddgm.fast.elementary import FirstOrderFunction, Input, as_matrix
 
 class _QuadraticTerm(FirstOrderFunction):
 
+    name_in_block = 'quadratic_term'
+
     def __init__(self, sigma):
         self.sigma = sigma
 
@@ -35,6 +37,8 @@ def quadratic_term(x: Input, sigma: float = 1.0) -> chainer.Variable:
 
 
 class _BiasTerm(FirstOrderFunction):
+
+    name_in_block = 'bias_term'
 
     def forward_array(self, x, b):
         return self.kernels.bias_term(as_matrix(x), b)
@@ -59,6 +63,8 @@ def bias_term(x: Input, b: Input) -> chainer.Variable:
 
 class _ExpertTerm(FirstOrderFunction):
 
+    name_in_block = 'expert_term'
+
     def forward_array(self, a):
         return self.kernels.expert_term(a)
 
@@ -75,6 +81,8 @@ def expert_term(a: Input) -> chainer.Variable:
 
 
 class _GaussianEntropy(FirstOrderFunction):
+
+    name_in_block = 'gaussian_entropy'
 
     # ½ log(2πe γ² + 1e-8): the small number keeps the entropy finite where γ = 0.
     numbers = 2 * math.pi * math.e, 1e-8
@@ -98,6 +106,8 @@ def gaussian_entropy(*gammas: Input) -> chainer.Variable:
 
 
 class _WeightNormalization(FirstOrderFunction):
+
+    name_in_block = 'weight_normalization'
 
     def forward_array(self, V, g):
         W, self.norm = self.kernels.weight_normalization(V, g)

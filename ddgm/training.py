@@ -84,6 +84,9 @@ def gamma_entropy(generative_model, z, x, rng) -> chainer.Variable:
     return generative_model.entropy()
 
 
+gamma_entropy.replayable = True  # see ddgm.fast.replay
+
+
 class AsWritten:
     """How an iteration is computed: as the networks are written, each batch by itself, in this process alone.
 
@@ -97,6 +100,10 @@ class AsWritten:
     def send(self, device: chainer.backend.Device, *batches: numpy.ndarray) -> list[numpy.ndarray]:
         """Of batches (N, …), arrays, what this process computes with, on the device."""
         return [device.send(x) for x in batches]
+
+    def update(self, function: Callable, *arguments, **options) -> dict:
+        """What an update returns that is called so, and with this strategy."""
+        return function(*arguments, strategy=self, **options)
 
     def energies(self, energy_model, x_positive, x_negative) -> tuple[chainer.Variable, chainer.Variable]:
         """E(x⁺) and E(x⁻), (N,) and (M,), of arrays; in two passes, so that neither batch changes the other's."""
@@ -209,9 +216,11 @@ def train(
         return x_positive, refine(energy_model, x_negative, rng) if refine else x_negative
 
     updates = [
-        lambda rng: update_energy_model(energy_optimizer, *draw_phases(rng), strategy, energy_term),
-        lambda rng: update_generative_model(
-            generator_optimizer, energy_model, *strategy.send(device, draw_latent(rng)), rng, strategy, entropies)]
+        lambda rng: strategy.update(
+            update_energy_model, energy_optimizer, *draw_phases(rng), energy_term=energy_term),
+        lambda rng: strategy.update(
+            update_generative_model, generator_optimizer, energy_model, *strategy.send(device, draw_latent(rng)), rng,
+            entropies=entropies)]
     if generator_first:
         updates.reverse()
     for iteration in range(start + 1, iterations + 1):

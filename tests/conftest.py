@@ -14,6 +14,9 @@ import time
 # Before NumPy is imported, for the tests and the scripts that they start: with small arrays, and several tests at a
 # time, threads only wait for each other.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+# Records were made without it; what is compiled has tests of its own.
+os.environ.setdefault('DDGM_USE_NUMBA', 'never')
+os.environ.setdefault('NUMBA_CACHE_DIR', str(pathlib.Path(__file__).parent.parent / '.pytest_cache' / 'numba'))
 
 import numpy  # noqa: E402
 import pytest  # noqa: E402

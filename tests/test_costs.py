@@ -24,7 +24,7 @@ import ddgm
 from ddgm import objectives, training
 from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import tasks
-from ddgm.fast import functions, links as fast_links, optimizers, strategy
+from ddgm.fast import functions, kernels, links as fast_links, optimizers, strategy
 from ddgm.fast.elementary import FirstOrderFunction
 from ddgm.presets import PRESETS
 from ddgm.runs import training_state
@@ -177,6 +177,12 @@ def memory_of(loop):
     finally:
         tracemalloc.stop()
     return peak - start, end - start
+
+
+@pytest.fixture(autouse=True)
+def as_without_numba(monkeypatch):
+    """Where it is installed and turned off, that is asked again and again."""
+    monkeypatch.setattr(kernels, '_IS_INSTALLED', False)
 
 
 @pytest.mark.parametrize('task', TASKS)

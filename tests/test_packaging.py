@@ -38,6 +38,7 @@ def test_requirements_are_the_packages():
         assert listed('requirements-cuda{}.txt'.format(cuda)) == (extras['cuda' + cuda], ['requirements.txt'])
         assert listed('requirements-nccl{}.txt'.format(cuda)) == (
             extras['nccl' + cuda] - {'ddgm[cuda{}]'.format(cuda)}, ['requirements-cuda{}.txt'.format(cuda)])
+    assert listed('requirements-compiled.txt') == (extras['compiled'], ['requirements.txt'])
     assert listed('requirements-test.txt') == (extras['test'], ['requirements.txt'])
     assert listed('requirements-pytorch.txt') == (extras['pytorch'] - {'ddgm[test]'}, ['requirements-test.txt'])
     assert listed('requirements-mpi.txt') == (extras['mpi'] | {'mpich', 'threadpoolctl'}, ['requirements-test.txt'])

@@ -11,6 +11,7 @@ import shutil
 import sys
 import urllib.parse
 import warnings
+from unittest import mock
 
 import ddgm
 from benchmarks import ROOT
@@ -72,7 +73,11 @@ def write_reference(folder: pathlib.Path) -> None:
     pdoc.render.configure(docformat='google')
     pdoc.render.env.loader = jinja2.ChoiceLoader([
         jinja2.DictLoader({'module.html.jinja2': TEMPLATE}), pdoc.render.env.loader])
-    with warnings.catch_warnings():
+    numba = mock.MagicMock()  # which may be missing, and whose functions would have no text of their own
+    numba.njit = lambda **options: lambda function: function
+    numba.core.event.Listener = object
+    numba.config.CACHE_DIR = ''
+    with warnings.catch_warnings(), mock.patch.dict(sys.modules, {'numba': numba, 'numba.core': numba.core}):
         warnings.simplefilter('error', UserWarning)
         # The types in a NamedTuple are looked for outside of its module, and shown as they are written.
         warnings.filterwarnings('ignore', 'Error parsing type annotation ForwardRef')

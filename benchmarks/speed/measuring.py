@@ -22,7 +22,7 @@ from ddgm import presets
 from ddgm.evaluation import tasks
 from ddgm.support.errors import RunFailed, UsageError
 
-OURS = 'ours'
+OURS, COMPILED = 'ours', 'ours_compiled'
 PEERS = [name for name in SIDES if name != OURS]
 TASKS = 'gaussian_mixture', 'mnist', 'images'
 
@@ -167,7 +167,7 @@ def order_of_turns(names, i):
 
 
 def add_ratios(result):
-    """To each measured side its median step of each round, and this project's over that."""
+    """To each measured side its median step of each round, and this project's over that, by NumPy and compiled."""
     sides = {name: entry for name, entry in result['sides'].items() if 'turns' in entry}
     for entry in sides.values():
         entry['medians'] = [statistics.median(times) for times in entry['turns']]
@@ -176,6 +176,9 @@ def add_ratios(result):
         if name != OURS:
             entry['ratios'] = [ours / theirs for ours, theirs in zip(sides[OURS]['medians'], entry['medians'])]
             entry['ratio'] = statistics.median(entry['ratios'])
+        if COMPILED in sides and name not in (OURS, COMPILED):
+            entry['compiled_ratios'] = [
+                ours / theirs for ours, theirs in zip(sides[COMPILED]['medians'], entry['medians'])]
 
 
 def measure_startup(rounds: int) -> dict:

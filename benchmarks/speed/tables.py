@@ -6,8 +6,8 @@ from ddgm.support.tables import rounded
 
 AIMS = {'gaussian_mixture': 0.8, 'mnist': 0.9, ('images', 1): 0.95, ('images', 0.25): 1.0}  # beside tuned PyTorch
 PEERS = {
-    'chainer': 'plain Chainer', 'pytorch': 'PyTorch as written', 'pytorch_tuned': 'PyTorch tuned',
-    'pytorch_compiled': 'PyTorch compiled'}
+    'ours_compiled': 'ours compiled', 'chainer': 'plain Chainer', 'pytorch': 'PyTorch as written',
+    'pytorch_tuned': 'PyTorch tuned', 'pytorch_compiled': 'PyTorch compiled'}
 NAMES = {'gaussian_mixture': 'plane', 'mnist': 'MNIST', 'images': 'icons'}
 
 
@@ -18,19 +18,24 @@ def describe(case: dict) -> str:
         NAMES[case['task']], ', width {:g}'.format(width) if width != 1 else '', case['settings']['batchsize'])
 
 
-def ratio_cell(side: dict):
+def ratio_cell(side: dict, ratios='ratios'):
     """Ours over a side's: the median of all rounds and their range; ``None`` where it was not measured."""
-    if 'ratios' not in side:
+    if ratios not in side:
         return None
-    return {'value': rounded(side['ratio']), 'from': rounded(min(side['ratios'])), 'to': rounded(max(side['ratios']))}
+    found = side[ratios]
+    return {'value': rounded(statistics.median(found)), 'from': rounded(min(found)), 'to': rounded(max(found))}
 
 
 def case_table(case: dict) -> dict:
     """The table of one case: a row for each side that was measured."""
     on_gpu = any(entry.get('peak_device_memory') for entry in case['sides'].values())
-    columns = ['side', 'ms a step', 'ours over its', 'peak memory, MB', 'largest difference']
-    return {'columns': columns + on_gpu * ['of the GPU, MB'], 'rows': [
-        [name, rounded(1e3 * entry['step'], 4), ratio_cell(entry), round(entry['peak_memory'] / 1e6),
+    compiled = any('compiled_ratios' in entry for entry in case['sides'].values())
+    columns = [
+        'side', 'ms a step', 'ours over its', *(compiled * ['ours compiled over its']), 'peak memory, MB',
+        'largest difference', *(on_gpu * ['of the GPU, MB'])]
+    return {'columns': columns, 'rows': [
+        [name, rounded(1e3 * entry['step'], 4), ratio_cell(entry),
+         *(compiled * [ratio_cell(entry, 'compiled_ratios')]), round(entry['peak_memory'] / 1e6),
          '{:.0e}'.format(entry['largest_difference']) if 'ratios' in entry else None,
          *(on_gpu * [entry['peak_device_memory'] and round(entry['peak_device_memory'] / 1e6)])]
         for name, entry in case['sides'].items() if 'step' in entry]}
@@ -53,14 +58,15 @@ def step_tables(cases: list) -> dict:
         steps.append([
             '{}, {} rounds'.format(describe(case), len(sides['ours']['turns'])), case['threads'],
             rounded(1e3 * sides['ours']['step']), *(ratio_cell(sides.get(name, {})) for name in PEERS),
-            '≤ {:g}'.format(aim)])
+            ratio_cell(sides.get('pytorch_tuned', {}), 'compiled_ratios'), '≤ {:g}'.format(aim)])
         memory.append([describe(case), *(
             round(sides[name]['peak_memory'] / 1e6) if 'peak_memory' in sides.get(name, {}) else None
             for name in ('ours', 'pytorch', 'pytorch_tuned'))])
     return {
         'steps': {
             'columns': [
-                'case', 'threads', 'ms a step', *('over ' + title for title in PEERS.values()), 'aim beside tuned'],
+                'case', 'threads', 'ms a step', *('over ' + title for title in PEERS.values()),
+                'ours compiled over PyTorch tuned', 'aim beside tuned'],
             'rows': steps},
         'memory': {
             'columns': ['peak memory of the process, MB', 'ours', 'PyTorch as written', 'PyTorch tuned'],

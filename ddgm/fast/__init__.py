@@ -4,6 +4,8 @@ What passes a network beside its input stands in Chainer's configuration, as ``t
 are added to it, with what they are unless told otherwise: one process that computes what is written.
 """
 
+import os
+
 import chainer
 
 # A NumPy generator, the source of what networks draw: noise, dropout.
@@ -16,3 +18,5 @@ chainer.global_config.noise_from_host = False
 chainer.global_config.n_splits = 1
 # Of a ddgm.fast.sharding.Shard, which rows of each batch this process has; None: all.
 chainer.global_config.shard = None
+# Whether what NumPy computes in float32 is compiled by numba: 'always', 'never', or 'auto' where it can be.
+chainer.global_config.use_numba = os.environ.get('DDGM_USE_NUMBA', 'auto')

@@ -35,9 +35,11 @@ class FirstOrderFunction(chainer.FunctionNode):
 
     Attributes:
         needs_inputs (bool): Whether ``backward_arrays`` is given the inputs, or ``None`` so that their memory is free.
+        name_in_block (str): By which a compiled block of several functions knows it; ``None``: it does not.
     """
 
     needs_inputs = True
+    name_in_block = None
 
     def __call__(self, *inputs):
         """The output, a variable, of variables or arrays."""
@@ -91,6 +93,20 @@ def calls_kept() -> Iterator[list[Call]]:
         _kept.calls = None
 
 
+def are_calls_kept() -> bool:
+    """Whether somebody asked for what is called."""
+    return getattr(_kept, 'calls', None) is not None
+
+
+class Joined(FirstOrderFunction):
+    """Two batches one after the other, arrays, as convolutions take them; without a gradient."""
+
+    name_in_block = 'joined'
+
+    def forward_array(self, x, others):
+        return self.kernels.joined(x, others)
+
+
 class Variable(chainer.Variable):
     """What a :class:`FirstOrderFunction` returns: its sums, differences, multiples and slices are such functions too.
 
@@ -117,6 +133,8 @@ class Variable(chainer.Variable):
 
 class _Sum(FirstOrderFunction):
 
+    name_in_block = 'sum'
+
     def forward_array(self, x, y):
         return x + y
 
@@ -125,6 +143,8 @@ class _Sum(FirstOrderFunction):
 
 
 class _Difference(FirstOrderFunction):
+
+    name_in_block = 'difference'
 
     def forward_array(self, x, y):
         return x - y
@@ -136,6 +156,7 @@ class _Difference(FirstOrderFunction):
 class _Multiple(FirstOrderFunction):
 
     needs_inputs = False
+    name_in_block = 'multiple'
 
     def __init__(self, factor):
         self.factor = factor
@@ -149,6 +170,8 @@ class _Multiple(FirstOrderFunction):
 
 
 class _Rows(FirstOrderFunction):
+
+    name_in_block = 'rows'
 
     def __init__(self, rows):
         self.rows = rows
@@ -173,6 +196,8 @@ def as_matrix(x: numpy.ndarray) -> numpy.ndarray:
 
 
 class _Linear(FirstOrderFunction):
+
+    name_in_block = 'linear'
 
     def forward_array(self, x, W, b=None):
         return self.kernels.linear(as_matrix(x), W, b)
@@ -201,6 +226,7 @@ class _Activation(FirstOrderFunction):
     """A function of each number by itself, by its name among the kernels."""
 
     needs_inputs = False
+    name_in_block = 'activation'
 
     def __init__(self, name):
         self.name = name
@@ -234,6 +260,8 @@ def sigmoid(x: Input) -> chainer.Variable:
 
 
 class _Mean(FirstOrderFunction):
+
+    name_in_block = 'mean'
 
     def forward_array(self, x):
         return self.kernels.mean(x)

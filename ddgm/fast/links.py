@@ -71,6 +71,7 @@ class Deconvolution2D(chainer.links.Deconvolution2D):
 class _BatchNormalization(FirstOrderFunction):
 
     needs_inputs = False
+    name_in_block = 'batch_normalization'
 
     def __init__(self, eps, n_splits, running):
         self.eps = eps

@@ -3,6 +3,8 @@
 Small networks spend their time in Chainer's bookkeeping: links, configuration, variables and their nodes.  A network
 that is *replayable* is computed as it is written the first time, and the functions that it calls are kept as a list.
 From then on the list is one function of Chainer's graph.  The arithmetic and its order stay, and so do the bits.
+Where numba compiles, the list is a block (:mod:`ddgm.fast.kernels.blocks`), and so is a whole update of a model, its
+losses and gradients included.  A block's first pass is computed by it as well, so a run that goes on repeats its bits.
 
 Within an iteration a breakpoint in ``forward`` is hit once for each shape and way in which it is called.
 ``--no-replay`` of the scripts turns replay off, and so do Chainer's debug mode and its hooks; the loop by itself does
@@ -14,12 +16,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import chainer
 import numpy
 
-from ddgm.fast import elementary, gradients
+from ddgm.fast import elementary, gradients, kernels
 from ddgm.fast.elementary import FirstOrderFunction
 
 # What a network may depend on beside its input and its links.
@@ -37,22 +39,101 @@ class Replay:
     """
 
     def __init__(self):
-        self._networks = {}
+        self._networks, self._chosen, self._updates, self._descended = {}, [], {}, None
+        self._use_numba = chainer.config.use_numba
 
     @contextlib.contextmanager
     def of(self, *models: chainer.Link) -> Iterator[None]:
         """A context in which those of ``models`` that are replayable are replayed when they are called."""
+        if chainer.config.use_numba != self._use_numba:
+            self._networks, self._updates, self._use_numba = {}, {}, chainer.config.use_numba
         chosen = [
             model for model in models if getattr(model, 'replayable', False) and 'forward' not in vars(model)]
         for model in chosen:
             if model not in self._networks:
                 self._networks[model] = _Network(model)
             model.forward = self._networks[model]
+        self._chosen = chosen
         try:
             yield
         finally:
+            self._chosen = []
             for model in chosen:
                 del model.forward
+
+    def update(self, function: Callable, strategy, *arguments, **options) -> dict:
+        """``function(*arguments, strategy=strategy, **options)``, which updates a model and returns observations.
+
+        Where the functions that it calls make a block, that is what is called from then on.  All models among the
+        arguments have to be replayable then, and other functions among them must have a true attribute ``replayable``,
+        by which they promise the same.
+        """
+        given = [value for value in arguments if isinstance(value, numpy.ndarray)]
+        if not given or not hasattr(kernels.of(given[0]), 'Block'):
+            return function(*arguments, strategy=strategy, **options)
+
+        def as_written():
+            return function(*arguments, strategy=strategy, **options)
+        if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks() or (
+                chainer.config.shard is not None):
+            return as_written()
+        networks = [self._networks[model] for model in self._chosen]
+        changed = [network.forget_where_changed() for network in networks]
+        if any(changed):
+            self._updates.clear()
+        if sum([link._n_local_link_hooks for network in networks for link in network.links]):
+            return as_written()
+        try:
+            key = function, *[part for value in (*arguments, *options.values()) for part in self._parts_of_key(value)]
+        except TypeError:
+            return as_written()
+        if key not in self._updates:
+            statistics = [pair for network in networks for pair in network.statistics()]
+            self._updates[key], observation = self._recorded(as_written, given, strategy)
+            if self._updates[key] is None:
+                return observation
+            return _first_pass(lambda: self._updates[key](given), statistics)
+        return as_written() if self._updates[key] is None else self._updates[key](given)
+
+    def takes_over(self, optimizer: chainer.Optimizer, loss: chainer.Variable) -> bool:
+        """Whether the step down the gradient of a loss is left to the end of :meth:`update`."""
+        if self._descended is not None:
+            self._descended.append((optimizer, loss))
+        return self._descended is not None
+
+    def _parts_of_key(self, value):
+        """What of an argument decides which functions are called; raises ``TypeError`` where that is not known."""
+        if isinstance(value, numpy.ndarray):
+            return kernels.of(value), value.shape
+        if isinstance(value, numpy.random.Generator):  # what is drawn from it makes no block
+            return ()
+        if isinstance(value, dict):  # of functions and their weights, by name
+            return [part for name, (function, weight) in value.items()
+                    for part in (name, weight, *self._parts_of_key(function))]
+        is_known = value is None or getattr(value, 'target', value) in self._chosen or getattr(
+            value, 'replayable', False)
+        if not is_known:
+            raise TypeError
+        return value,
+
+    def _recorded(self, as_written, given, strategy):
+        """The update as a block, whose step is still to be made; or ``None``, and what it observed."""
+        self._descended, replayed = [], {model: vars(model).pop('forward') for model in self._chosen}
+        try:
+            with elementary.calls_kept() as calls:
+                observation = as_written()
+            (optimizer, loss), = self._descended
+        finally:
+            self._descended = None
+            for model, forward in replayed.items():
+                model.forward = forward
+        output_of = {id(call.output.array): call.output for call in calls}
+        results = [loss, *[output_of.get(id(value)) for value in observation.values()]]
+        graph = _graph(given, calls, results) if all(value is not None for value in results) else None
+        if graph is None or graph.block is None:
+            strategy.descend(optimizer, loss)
+            return None, observation
+        return _Update(graph, list(observation), optimizer), None
 
 
 class _Network:
@@ -64,8 +145,8 @@ class _Network:
     def __call__(self, x):
         if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks():
             return self._as_written(x)
-        self._forget_where_changed()
-        if sum([link._n_local_link_hooks for link in self._links]):
+        self.forget_where_changed()
+        if sum([link._n_local_link_hooks for link in self.links]):
             return self._as_written(x)
         is_variable = isinstance(x, chainer.Variable)
         array = x.array if is_variable else x
@@ -77,41 +158,65 @@ class _Network:
         graph = self._graphs[key]
         return self._as_written(x) if graph is None else _Replayed(graph)(x, *graph.parameters)
 
-    def _forget_where_changed(self):
-        """Forget all graphs where an attribute of a link, or an element of a list, is not the object that it was."""
+    def forget_where_changed(self):
+        """Forget all graphs where an attribute of a link, or an element of a list, is not the object that it was.
+
+        Returns whether that is so.
+        """
         attributes = self._attributes and [*itertools.chain(
-            *[vars(link).values() for link in self._links], *self._lists)]
+            *[vars(link).values() for link in self.links], *self._lists)]
         if not attributes or len(attributes) != len(self._attributes) or not all(
                 map(operator.is_, attributes, self._attributes)):
             self._graphs.clear()
-            self._links = list(self._model.links())
-            values = [value for link in self._links for value in vars(link).values()]
+            self.links = list(self._model.links())
+            values = [value for link in self.links for value in vars(link).values()]
             self._lists = [
                 value.values() if isinstance(value, dict) else value for value in values
                 if isinstance(value, (list, tuple, dict))]
             self._attributes = [*itertools.chain(values, *self._lists)]  # which keeps them alive, and so apart
+            return True
+        return False
 
     def _recorded(self, x, key):
         if any(not parameter.is_initialized for parameter in self._model.params()):  # the first call may do more
             return self._as_written(x)
+        statistics = self.statistics()
         with elementary.calls_kept() as calls:
             y = self._as_written(x)
-        self._graphs[key] = _graph(x, y, calls)
-        return y
+        graph = self._graphs[key] = _graph([x], calls, [y])
+        if graph is None or graph.block is None:
+            return y
+        return _first_pass(lambda: _Replayed(graph)(x, *graph.parameters), statistics)
+
+    def statistics(self):
+        """What links keep of the batches that pass, as pairs of an array and a copy of it."""
+        arrays = [getattr(link, name) for link in self.links for name in link._persistent]
+        return [(array, array.copy()) for array in arrays if isinstance(array, numpy.ndarray)]
+
+
+def _first_pass(block, statistics):
+    """What a block returns in place of what was computed as written, so that the first pass has its bits as well."""
+    for array, before in statistics:
+        array[...] = before
+    return block()
 
 
 class _Graph:
-    """The functions that lead from x and the parameters to y.
+    """The functions that lead from what is given and the parameters to results, the first of which has gradients.
 
     Attributes:
+        n_given (int): Arrays or variables that are given.
         parameters (list): In the order in which they are needed.
-        steps (list): For each function its class, its attributes before it is called, and where its inputs stand: x is
-            number 0, then the parameters, then what each function returns.
+        steps (list): For each function its class, its attributes before it is called, and where its inputs stand: first
+            comes what is given, then the parameters, then what each function returns.
+        results (list): Where they stand.
         backward_order (list): The numbers of the functions in the order in which gradients come back through them.
+        block: All of it as :func:`ddgm.fast.kernels.block` compiles it, or ``None``.
     """
 
-    def __init__(self, parameters, steps, backward_order):
-        self.parameters, self.steps, self.backward_order = parameters, steps, backward_order
+    def __init__(self, n_given, parameters, steps, results, backward_order, block):
+        self.n_given, self.parameters, self.steps, self.results = n_given, parameters, steps, results
+        self.backward_order, self.block = backward_order, block
         self._plans = {}
 
     def plan(self, indexes):
@@ -129,25 +234,54 @@ class _Graph:
         return self._plans[indexes]
 
     def place_of_output(self, number):
-        return 1 + len(self.parameters) + number
+        return self.n_given + len(self.parameters) + number
 
 
-def _graph(x, y, calls):
-    """What was called on the way from x to y as a graph; ``None`` where some of it is not known."""
+def _graph(given, calls, results):
+    """What was called on the way from what is given to results as a graph; ``None`` where some of it is not known."""
     parameters = list({id(value): value for call in calls for value in call.inputs
                        if isinstance(value, chainer.Parameter)}.values())
-    outputs = [call.output for call in calls]
-    place_of = {id(value): place for place, value in enumerate([x, *parameters, *outputs])}
-    if not calls or outputs[-1] is not y or not all(
+    values = [*given, *parameters, *[call.output for call in calls]]
+    place_of = {id(value): place for place, value in enumerate(values)}
+    if not calls or not all(
             id(value) in place_of for call in calls for value in call.inputs) or any(
             isinstance(value, (numpy.ndarray, chainer.Variable))
             for call in calls for value in call.attributes.values()):
         return None
+    if not all(place_of.get(id(value), -1) >= len(given) + len(parameters) for value in results):
+        return None
     steps = [(type(call.function), call.attributes, [place_of[id(value)] for value in call.inputs]) for call in calls]
     number_of = {call.function: number for number, call in enumerate(calls)}
-    wanted = {value.node for value in (x, *parameters) if isinstance(value, chainer.Variable)}
-    between = gradients.functions_between(y.node, wanted)
-    return _Graph(parameters, steps, [number_of[function] for function, _ in between])
+    wanted = {value.node for value in (*given, *parameters) if isinstance(value, chainer.Variable)}
+    between = gradients.functions_between(results[0].node, wanted)
+    places = [place_of[id(value)] for value in results]
+    block = None if chainer.config.shard is not None else kernels.block(
+        [(kind.name_in_block, attributes, inputs) for kind, attributes, inputs in steps],
+        [value.array if isinstance(value, chainer.Variable) else value for value in values], places)
+    return _Graph(len(given), parameters, steps, places, [number_of[function] for function, _ in between], block)
+
+
+class _Update:
+    """An update of a model as a block: its losses, their gradients, and the optimizer's step."""
+
+    def __init__(self, graph, names, optimizer):
+        self._graph, self._names, self._optimizer = graph, names, optimizer
+        place_of = {id(parameter): graph.n_given + i for i, parameter in enumerate(graph.parameters)}
+        parameters = list(optimizer.target.params())
+        self._without = [parameter for parameter in parameters if id(parameter) not in place_of]
+        self._parameters = [parameter for parameter in parameters if id(parameter) in place_of]
+        self._indexes = tuple([place_of[id(parameter)] for parameter in self._parameters])
+
+    def __call__(self, given):
+        graph = self._graph
+        (_, *observed), its_pass = graph.block.forward([*given, *[value.array for value in graph.parameters]])
+        found = graph.block.backward(its_pass, 1, self._indexes, graph.plan(self._indexes))
+        for parameter, gradient in zip(self._parameters, found):
+            parameter.grad = gradient
+        for parameter in self._without:
+            parameter.grad = None
+        self._optimizer.update()
+        return dict(zip(self._names, observed))
 
 
 class _Replayed(FirstOrderFunction):
@@ -159,17 +293,22 @@ class _Replayed(FirstOrderFunction):
         self.graph = graph
 
     def forward_array(self, *arrays):
+        if self.graph.block is not None:
+            (y,), self.its_pass = self.graph.block.forward(arrays)
+            return y
         values, self.functions = list(arrays), []
         for kind, attributes, places in self.graph.steps:
             function = kind.__new__(kind)
             function.__dict__.update(attributes)
             values += function.forward([values[place] for place in places])
             self.functions.append(function)
-        return values[-1]
+        return values[self.graph.results[0]]
 
     def backward_arrays(self, indexes, inputs, grad_output):
         graph = self.graph
-        gradient_of = {graph.place_of_output(len(graph.steps) - 1): grad_output}
+        if graph.block is not None:
+            return graph.block.backward(self.its_pass, grad_output, indexes, graph.plan(indexes))
+        gradient_of = {graph.results[0]: grad_output}
         for number, leads, places in graph.plan(indexes):
             function = self.functions[number]
             found = function.backward_arrays(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import chainer
 import numpy
 
 from ddgm.fast import kernels, memory, sharding
+from ddgm.fast.elementary import Joined, are_calls_kept
 from ddgm.fast.gradients import gradients
 from ddgm.fast.replay import Replay
 
@@ -26,13 +27,14 @@ class Fast:
         communicator: A ChainerMN communicator whose ranks share each batch; ``None``: this process is alone.
         batchsize (int): Of the whole batch, where there is a communicator.
         replay (bool): Whether networks that allow it are replayed, see :class:`ddgm.fast.replay.Replay`.  The bits are
-            the same.
+            the same, unless numba compiles what is replayed.
     """
 
     def __init__(self, communicator=None, batchsize: int | None = None, replay: bool = True):
         self._shard = sharding.Shard(communicator, batchsize) if communicator else None
         self._replay = Replay() if replay else None
         memory.keep_freed()
+        kernels.compiler()  # which refuses what it can't do
 
     @contextlib.contextmanager
     def iteration(self, rng: numpy.random.Generator, *models: chainer.Link) -> Iterator[None]:
@@ -54,17 +56,26 @@ class Fast:
         packed = device.send(packed)
         return [packed[place].view(x.dtype).reshape(x.shape) for place, x in zip(places, batches)]
 
+    def update(self, function: Callable, *arguments, **options) -> dict:
+        """What an update returns that is called so, and with this strategy."""
+        if self._replay:
+            return self._replay.update(function, self, *arguments, **options)
+        return function(*arguments, strategy=self, **options)
+
     def energies(self, energy_model, x_positive, x_negative) -> tuple[chainer.Variable, chainer.Variable]:
         """E(x⁺) and E(x⁻), (N,) and (M,), of arrays: from one pass of both where the DEM is ``joinable``."""
         n = len(x_positive)
         if not getattr(energy_model, 'joinable', False) or len(x_negative) != n:
             return energy_model(x_positive), energy_model(x_negative)
+        join = Joined() if are_calls_kept() else kernels.of(x_positive).joined
         with chainer.using_config('n_splits', 2):
-            energy = energy_model(kernels.of(x_positive).joined(x_positive, x_negative))
+            energy = energy_model(join(x_positive, x_negative))
         return energy[:n], energy[n:]
 
     def descend(self, optimizer: chainer.Optimizer, loss: chainer.Variable) -> None:
         """One step of the optimizer's model down the gradient of ``loss``, (); no other weight gets a gradient."""
+        if self._replay and self._replay.takes_over(optimizer, loss):
+            return
         parameters = list(optimizer.target.params())
         for parameter, gradient in zip(parameters, gradients(sharding.part_of_mean(loss), parameters)):
             parameter.grad = gradient

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 
+import chainer
 import numpy
 
 from ddgm.support import ranks
@@ -46,13 +47,14 @@ def for_each(function: Callable, items: Iterable) -> list:
     n_helpers = min(number(), len(items)) - 1
     if n_helpers <= 0 or getattr(_in_for_each, 'now', False):
         return [function(item) for item in items]
-    results, indexes = [None] * len(items), iter(range(len(items)))
+    results, indexes, use_numba = [None] * len(items), iter(range(len(items))), chainer.config.use_numba
 
     def work():
         _in_for_each.now = True
         try:
-            for i in indexes:
-                results[i] = function(items[i])
+            with chainer.using_config('use_numba', use_numba):  # which is that of one thread
+                for i in indexes:
+                    results[i] = function(items[i])
         finally:
             _in_for_each.now = False
     helpers = [_pool(os.getpid()).submit(work) for _ in range(n_helpers)]

@@ -4,7 +4,7 @@ Weights start at N(0, 0.05²) from a given NumPy generator and biases at 0, as i
 
 These networks are ``replayable``: for each way in which the loop calls ``forward`` the scripts call it once, and then
 repeat what it did, so a breakpoint in it is hit so often.  With ``--no-replay`` it is called every time, to the same
-bits; see :mod:`ddgm.fast.replay`.
+bits where numba does not compile; see :mod:`ddgm.fast.replay`.
 """
 
 import chainer

@@ -38,6 +38,7 @@ class Request:
         communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
         replay (bool): Whether networks that allow it are replayed in place of being called.
         tf32 (bool): Whether a GPU multiplies matrices in TF32.
+        numba (bool): Whether numba compiles; ``None``: where it can, see ``chainer.config.use_numba``.
         tensorboard (bool): Whether event files are written; ``None``: as the run that is resumed does, else not.
         score (bool): Whether samples are scored at the end.
         changes (dict): Those settings that were given as flags, or by ``--set``.
@@ -54,6 +55,7 @@ class Request:
     communicator: str | None = None
     replay: bool = True
     tf32: bool = False
+    numba: bool | None = None
     tensorboard: bool | None = None
     score: bool = True
     changes: dict = dataclasses.field(default_factory=dict)
@@ -342,7 +344,10 @@ def _add_flags_of_a_run(parser, task):
     parser.add_argument(
         '--replay', action=argparse.BooleanOptionalAction, default=True,
         help='repeat what a small network has computed without calling its forward (default); --no-replay: for '
-             'breakpoints there, slower, the same bits')
+             'breakpoints there, slower, the same bits unless numba compiles')
+    parser.add_argument(
+        '--numba', action=argparse.BooleanOptionalAction,
+        help='compile what NumPy would compute on the CPU (default: where the package numba is installed); other bits')
     parser.add_argument(
         '--tensorboard', action=argparse.BooleanOptionalAction,
         help='write the log and the frames of the video as event files, too, into the folder tensorboard of the run; '

@@ -69,6 +69,12 @@ def execute(folder: run_folder.RunFolder, experiment: Experiment) -> None:
             space on the disk, no memory.
         Interrupted: By a signal, or since nobody can read its output any more; after a snapshot.
     """
+    choice = {None: chainer.config.use_numba, True: 'always', False: 'never'}[folder.numba]
+    with chainer.using_config('use_numba', choice):
+        _execute(folder, experiment)
+
+
+def _execute(folder, experiment):
     processes = folder.processes
     try:
         state = _begin(folder, experiment)
@@ -144,7 +150,9 @@ def _prepare(folder, experiment, state, device):
     print('# Minibatch-size: {}'.format(settings.batchsize))
     print('# iterations: {} of {} done, seed {}, preset {}'.format(
         state.iteration, settings.iterations, settings.seed, folder.told_preset))
-    for line in filter(None, [folder.why_shared(), _why_slow(), *lines, of_versions, experiment.task.description]):
+    compiled = kernels.compiler()[1] if device.xp is numpy else None
+    for line in filter(None, [
+            folder.why_shared(), _why_slow(), compiled, *lines, of_versions, experiment.task.description]):
         print(printable(line))
     print('Run folder: {}'.format(printable(folder.path)), flush=True)
     if state.iteration == settings.iterations:

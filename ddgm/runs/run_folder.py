@@ -56,6 +56,7 @@ class RunFolder:
         processes (ddgm.runs.processes.Processes): Those that run it.
         replay (bool): Whether networks that allow it are replayed.
         tf32 (bool): Whether a GPU multiplies matrices in TF32.
+        numba (bool): Whether numba compiles, or ``None`` for where it can.
         is_scored (bool): Whether samples are scored at the end.
         standardization (ddgm.data.standardization.Standardization): Of the user's own points, or ``None``.
         asked (frozenset): The settings that the user asked for by name, which data does not decide.
@@ -89,6 +90,7 @@ class RunFolder:
         self.processes = Processes()
         self.replay = self.is_scored = True
         self.tf32 = False
+        self.numba = None
         self.events = None
         self._environment = None
         self._damaged = []
@@ -223,8 +225,8 @@ class RunFolder:
         if before != now:
             went_on = [*went_on, {'iteration': iteration, 'versions': now}]
             line = 'Goes on with {}: from here on the bits may be others'.format(one_line(', '.join(
-                '{} {} in place of {}'.format(name, now[name], before.get(name))
-                for name in now if now[name] != before.get(name))))
+                '{} {} in place of {}'.format(name, now.get(name), before.get(name))
+                for name in {**now, **before} if now.get(name) != before.get(name))))
         return {**environment, 'versions': first, **({'went_on': went_on} if went_on else {})}, line
 
     def figure(self, name: str) -> pathlib.Path:
@@ -348,6 +350,7 @@ def open_run(request) -> RunFolder:
     folder = processes.from_first(lambda: _open(request, task))
     folder.processes, folder.replay, folder.is_scored = processes, request.replay, request.score
     folder.tf32 = request.tf32
+    folder.numba = request.numba
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
             '--batchsize {} is too small for {} processes, of which each has two samples at least: give a larger one, '

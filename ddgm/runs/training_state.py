@@ -13,6 +13,7 @@ from ddgm import training
 from ddgm.beyond_the_paper import options
 from ddgm.evaluation import sampling
 from ddgm.evaluation.metrics import N_SCORED
+from ddgm.fast import kernels
 from ddgm.fast.strategy import Fast
 from ddgm.presets import Settings
 from ddgm.runs import devices
@@ -68,11 +69,13 @@ class TrainingState:
 def environment(device: chainer.backend.Device) -> dict:
     """What ``settings.json`` says beside the settings: the device and versions."""
     cupy = chainer.backends.cuda.cupy if chainer.backends.cuda.available else None
+    numba, _ = kernels.compiler() if device.xp is numpy else (None, None)
     return {
         'device': device.name,
         'versions': {
             'ddgm': ddgm.__version__, 'python': platform.python_version(), 'chainer': chainer.__version__,
-            'numpy': numpy.__version__, 'cupy': cupy and cupy.__version__, **devices.versions(device)}}
+            'numpy': numpy.__version__, 'cupy': cupy and cupy.__version__, **({'numba': numba} if numba else {}),
+            **devices.versions(device)}}
 
 
 def build_state(settings, build_models, draw_data, device):

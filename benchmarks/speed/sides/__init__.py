@@ -1,7 +1,8 @@
-"""The programs that ``python -m benchmarks.speed`` measures, called sides: this project and four peers.
+"""The programs that ``python -m benchmarks.speed`` measures, called sides: this project, compiled or not, four peers.
 
 ====================  ====================================================================
-``ours``              this project, as a run calls it
+``ours``              this project, as a run calls it that NumPy computes
+``ours_compiled``     the same with numba
 ``chainer``           the same networks and losses composed of what Chainer 7.8.1 ships
 ``pytorch``           the same in PyTorch as it is usually written
 ``pytorch_tuned``     the same with what makes a training step in PyTorch faster
@@ -33,6 +34,7 @@ import importlib
 # then stays as it is without this project; before Chainer in any case.
 SIDES = {
     'ours': ('ours.Ours', ('ddgm',)),
+    'ours_compiled': ('ours.Compiled', ('ddgm',)),
     'chainer': ('plain_chainer.PlainChainer', ('numpy', 'ddgm')),
     'pytorch': ('plain_pytorch.PlainPyTorch', ()),
     'pytorch_tuned': ('tuned_pytorch.TunedPyTorch', ()),

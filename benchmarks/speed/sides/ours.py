@@ -23,23 +23,25 @@ class Ours:
     """This project's training loop; see :mod:`benchmarks.speed.sides`."""
 
     notes = ''
+    use_numba = 'never'
 
     def __init__(self, case, folder):
-        try:
-            device = devices.open_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
-        except UsageError as error:
-            raise NotMeasured(str(error)) from error
+        with chainer.using_config('use_numba', self.use_numba):
+            try:
+                kernels.compiler()
+                device = devices.open_device('@numpy' if case.device < 0 else '@cupy:{}'.format(case.device))
+            except UsageError as error:
+                raise NotMeasured(str(error)) from error
+            self._build(case, folder, device)
+
+    def _build(self, case, folder, device):
         settings = case.settings
 
         def draw_start(n, rng):
             return problem.draw_data(case.task, settings, n, rng)
         state = training_state.build_state(settings, NETWORKS[case.task].build_models, draw_start, device)
         pool = problem.draw_pool(case, numpy.random.default_rng(0))
-        numpy.save(folder / POOL, pool)
-        for model, weights, chainer_weights in zip(state.models, WEIGHTS, CHAINER_WEIGHTS):
-            numpy.savez(folder / weights, **pytorch_names.export(model))
-            chainer.serializers.save_npz(folder / chainer_weights, model, compression=False)
-
+        self._write(folder, pool, state.models)
         batches = itertools.cycle(list(device.send(pool)))
 
         def draw_data(n, rng):
@@ -49,11 +51,18 @@ class Ours:
             state.energy_optimizer, state.generator_optimizer, draw_data=draw_data, batchsize=settings.batchsize,
             seed=settings.seed, iterations=2 ** 62, generator_first=settings.generator_first, strategy=Fast())
 
+    def _write(self, folder, pool, models):
+        """What the other sides start from."""
+        numpy.save(folder / POOL, pool)
+        for model, weights, chainer_weights in zip(models, WEIGHTS, CHAINER_WEIGHTS):
+            numpy.savez(folder / weights, **pytorch_names.export(model))
+            chainer.serializers.save_npz(folder / chainer_weights, model, compression=False)
+
     @contextlib.contextmanager
     def context(self):
         """As around the loop of a run."""
         with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), \
-                chainer.using_device(self.device):
+                chainer.using_config('use_numba', self.use_numba), chainer.using_device(self.device):
             yield
 
     def noise_calls(self):
@@ -68,3 +77,12 @@ class Ours:
         if self.device.xp is numpy:
             return None
         return chainer.backends.cuda.cupy.get_default_memory_pool().total_bytes()
+
+
+class Compiled(Ours):
+    """The same where numba compiles."""
+
+    use_numba = 'always'
+
+    def _write(self, folder, pool, models):
+        """Nothing: the others start from what NumPy made."""

@@ -302,6 +302,21 @@ def neighbours(x, others, k):
     return numpy.take_along_axis(squares, nearest, axis=1).max(axis=1, keepdims=True), others[nearest].mean(axis=1) - x
 
 
+def mean_of_gaussians(x, centres, deviation):
+    """The mean over the centres (M, D) of exp(−‖x − c‖²/2 deviation²)/deviationᴰ, of x (N, D): (N,)."""
+    return mean_of_exponentials(numpy, x / deviation, centres / deviation) / deviation ** x.shape[1]
+
+
+def mean_of_exponentials(xp, x, centres):
+    """The mean over the centres of exp(−‖x − c‖²/2), on arrays of NumPy or CuPy."""
+    def half_squares(x):
+        return 0.5 * (x * x).sum(axis=1, keepdims=True)
+    exponents = x @ centres.T  # one matrix, which all that follows changes in place
+    exponents -= half_squares(x)
+    exponents -= half_squares(centres).T
+    return xp.exp(exponents, out=exponents).mean(axis=1)
+
+
 def indexes_of_smallest(values, k):
     """The indexes (N, k), in any order, of the k smallest numbers in each row of an array (N, M).
 

@@ -346,6 +346,12 @@ def decayed(gradient, factor, parameters, weight_decay):
 
 # ---- the nearest of other points
 
+def mean_of_gaussians(x, centres, deviation):
+    """The mean over the centres (M, D) of exp(−‖x − c‖²/2 deviation²)/deviationᴰ, of x (N, D): (N,)."""
+    xp = backend.get_array_module(x)
+    return on_cpu.mean_of_exponentials(xp, x / deviation, centres / deviation) / deviation ** x.shape[1]
+
+
 def neighbours(x, others, k):
     """The square of the distance to the k-th nearest, (N, 1), and the middle of the k nearest less x, (N, D)."""
     xp = backend.get_array_module(x)

@@ -1,0 +1,432 @@
+"""A network's list of functions as few compiled calls: what lies between two large matrix products is one.
+
+A small network spends its time in calls, so the functions that it is known to call become a program, a table of
+numbers, for :func:`ddgm.fast.kernels.loops.run`.  All values lie in one array, and what is done sample by sample is
+done for some samples at a time, so that what is between stays in the processor's cache.
+"""
+
+import functools
+import math
+
+import numpy
+
+from ddgm.fast.kernels import loops
+
+FEW = 8  # up to as many inputs or outputs a linear map is one of the loops, else a product
+_ROWS = 64  # that pass several functions at a time
+_ALIGNED = 16  # numbers of 4 bytes: a line of the cache
+
+
+class NotKnown(Exception):
+    """A function that no program can compute."""
+
+
+class Block:
+    """The functions of a graph on float32 arrays, as one.
+
+    Args:
+        steps (list): For each function its name, its attributes and where its inputs stand, as
+            :func:`ddgm.fast.kernels.block` has them.
+        shapes (list): Of all values: what is given, then what each function returns.
+        results (list): Where the results stand among all values; gradients are those of the first one.
+
+    Raises:
+        NotKnown: For a function, or a shape, that there are no loops for.
+    """
+
+    def __init__(self, steps, shapes, results):
+        if not all(len(shape) <= 2 for shape in shapes) or not all(name in _FUNCTIONS for name, *_ in steps):
+            raise NotKnown
+        self.shapes, self.results, self._first = shapes, results, len(shapes) - len(steps)
+        self._program, self._backward, self._free = _Program(), {}, []
+        self.places = [self._program.allocate(math.prod(shape)) for shape in shapes]
+        self.functions = [
+            _FUNCTIONS[name](attributes, *[(self.places[i], shapes[i]) for i in inputs])
+            for name, attributes, inputs in steps]
+        for function, place in zip(self.functions, self.places[self._first:]):
+            function.forward(self._program, place)
+        self.stages = self._program.stages()
+
+    def forward(self, arrays):
+        """The results, and what :meth:`backward` takes."""
+        memory = self._free.pop() if self._free else _Memory(self, self._program.size)
+        for view, array in zip(memory.inputs, arrays):
+            view[...] = array
+        for stage in memory.stages:
+            stage()
+        for observe, moments in memory.observed:
+            observe(*moments)
+        return [result.copy() for result in memory.results], _Pass(memory, self._free)
+
+    def backward(self, its_pass, grad_output, indexes, plan):
+        """The gradients of the inputs of these indexes; ``plan`` names the functions that they come through."""
+        if indexes not in self._backward:
+            self._backward[indexes] = self._backward_of(indexes, plan)
+        memory = its_pass.memory
+        if len(memory.numbers) < self._program.size:
+            memory = its_pass.memory = _Memory(self, self._program.size, memory.numbers)
+        if indexes not in memory.backward:
+            memory.backward[indexes] = memory.bound(*self._backward[indexes])
+        given, stages, gradients = memory.backward[indexes]
+        given[...] = grad_output
+        for stage in stages:
+            stage()
+        return [None if gradient is None else gradient.copy() for gradient in gradients]
+
+    def _backward_of(self, indexes, plan):
+        """Where the gradient of the result is put, what is done then, and where those of the inputs are."""
+        result = self.results[0]
+        given = self._program.allocate(math.prod(self.shapes[result])), self.shapes[result]
+        gradient_of = {result: given}
+        for number, leads, inputs in plan:
+            output = self._first + number
+            places = self.functions[number].backward(
+                self._program, self.places[output], gradient_of.pop(output)[0], leads)
+            for i, place in zip(inputs, places):
+                if i in gradient_of:
+                    place = self._program.sum(gradient_of[i][0], place, self.shapes[i])
+                gradient_of[i] = place, self.shapes[i]
+        return given, self._program.stages(), [gradient_of.get(i) for i in indexes]
+
+
+class _Memory:
+    """All values of a pass through a block, and what is done with them."""
+
+    def __init__(self, block, size, numbers=()):
+        self.numbers = numpy.empty(size, dtype=numpy.float32)
+        self.numbers[:len(numbers)] = numbers
+        self.inputs = [self.view(matrix) for matrix in zip(block.places, block.shapes)]
+        self.results = [self.inputs[i] for i in block.results]
+        self.stages = [stage(self.view) for stage in block.stages]
+        self.observed = [(observe, self.view(moments)) for function in block.functions
+                         for observe, moments in function.observed]
+        self.backward = {}
+
+    def view(self, matrix):
+        """Of a place and a shape; ``None``: of all numbers."""
+        if matrix is None:
+            return self.numbers
+        place, shape = matrix
+        return self.numbers[place:place + math.prod(shape)].reshape(shape)
+
+    def bound(self, given, stages, gradients):
+        return (self.view(given), [stage(self.view) for stage in stages],
+                [gradient and self.view(gradient) for gradient in gradients])
+
+
+class _Pass:
+    """Holds memory until nobody can ask for its gradients any more."""
+
+    def __init__(self, memory, free):
+        self.memory, self._free = memory, free
+
+    def __del__(self):
+        self._free.append(self.memory)
+
+
+class _Program:
+    """What is to be done, in order: operations of :mod:`loops`, and matrix products."""
+
+    def __init__(self):
+        self.size = 0  # of memory, in numbers
+        self._entries = []
+
+    def allocate(self, n):
+        place, self.size = self.size, self.size + -(-n // _ALIGNED) * _ALIGNED
+        return place
+
+    def add(self, code, rows, k, *places, u=0, number=0.0, whole=False):
+        """An operation on each of so many rows by itself, or on all at once."""
+        row = [code, k, u, *places]
+        self._entries.append((row + [0] * (9 - len(row)), number, rows, rows if whole else _ROWS))
+
+    def product(self, x, y, out, x_is_turned=False, y_is_turned=False):
+        """x·y, or with one of them turned, of matrices, each a place and a shape."""
+        def stage(view):
+            first, second = view(x), view(y)
+            return functools.partial(
+                numpy.dot, first.T if x_is_turned else first, second.T if y_is_turned else second, view(out))
+        self._entries.append(stage)
+
+    def sum(self, first, second, shape):
+        place = self.allocate(math.prod(shape))
+        self.add(loops.ADD, 1, math.prod(shape), first, second, place, number=1, whole=True)
+        return place
+
+    def stages(self):
+        """What was added since the last call, as functions of :meth:`_Memory.view` that return what is to be called."""
+        stages, operations = [], []
+        for entry in [*self._entries, None]:
+            if isinstance(entry, tuple):
+                operations.append(entry)
+                continue
+            if operations:
+                stages.append(_compiled_stage(operations))
+                operations = []
+            if entry:
+                stages.append(entry)
+        self._entries = []
+        return stages
+
+
+def _compiled_stage(operations):
+    groups = []
+    for i, (_, _, rows, step) in enumerate(operations):
+        if groups and step == _ROWS and groups[-1][2:] == [rows, step]:
+            groups[-1][1] = i + 1
+        else:
+            groups.append([i, i + 1, rows, step])
+    program, numbers, groups = (
+        numpy.array(values, dtype=dtype) for values, dtype in (
+            ([row for row, *_ in operations], numpy.int64), ([number for _, number, *_ in operations], numpy.float32),
+            (groups, numpy.int64)))
+    return lambda view: functools.partial(loops.run, view(None), program, numbers, groups)
+
+
+# ---- functions: forward adds what computes the result; backward what computes gradients, and returns their places
+
+class _Function:
+
+    def __init__(self, attributes, *inputs):
+        self.attributes, self.places, self.shapes = attributes, [place for place, _ in inputs], [s for _, s in inputs]
+        self.n, self.k = (self.shapes[0] or (1,))[0], math.prod(self.shapes[0][1:])
+        self.observed = []  # what is called after each pass with an array, a place and a shape
+
+    def allocate(self, program, i):
+        return program.allocate(math.prod(self.shapes[i]))
+
+
+class _Activation(_Function):
+
+    code = property(lambda self: getattr(loops, self.attributes['name'].upper()))
+
+    def forward(self, program, out):
+        program.add(self.code, self.n, self.k, self.places[0], out)
+
+    def backward(self, program, out, gradient, leads):
+        place = self.allocate(program, 0)
+        program.add(self.code + loops.RELU_GRADIENT - loops.RELU, self.n, self.k, out, gradient, place)
+        return [place]
+
+
+class _Sum(_Function):
+
+    factor = 1  # of the second term
+
+    def forward(self, program, out):
+        program.add(loops.ADD, self.n, self.k, *self.places, out, number=self.factor)
+
+    def backward(self, program, out, gradient, leads):
+        return [self._scaled(program, gradient) if i and self.factor != 1 else gradient for i in leads]
+
+    def _scaled(self, program, gradient):
+        place = self.allocate(program, 0)
+        program.add(loops.SCALE, self.n, self.k, gradient, place, number=self.factor)
+        return place
+
+
+class _Difference(_Sum):
+
+    factor = -1
+
+
+class _Multiple(_Sum):
+
+    factor = property(lambda self: self.attributes['factor'])
+
+    def forward(self, program, out):
+        program.add(loops.SCALE, self.n, self.k, *self.places, out, number=self.factor)
+
+    def backward(self, program, out, gradient, leads):
+        return [self._scaled(program, gradient)]
+
+
+class _Joined(_Function):
+
+    def forward(self, program, out):
+        for place, shape in zip(self.places, self.shapes):
+            program.add(loops.SCALE, shape[0], self.k, place, out, number=1, whole=True)
+            out += math.prod(shape)
+
+
+class _Rows(_Function):
+
+    def __init__(self, attributes, *inputs):
+        super().__init__(attributes, *inputs)
+        self.first, last, step = attributes['rows'].indices(self.n)
+        self.n_rows = last - self.first
+        if step != 1 or self.n_rows < 1:
+            raise NotKnown
+
+    def forward(self, program, out):
+        place = self.places[0] + self.first * self.k
+        program.add(loops.SCALE, self.n_rows, self.k, place, out, number=1, whole=True)
+
+    def backward(self, program, out, gradient, leads):
+        whole = self.allocate(program, 0)
+        program.add(loops.REPEAT, 1, self.n * self.k, gradient, whole, whole=True)
+        program.add(loops.SCALE, self.n_rows, self.k, gradient, whole + self.first * self.k, number=1, whole=True)
+        return [whole]
+
+
+class _Mean(_Function):
+
+    def forward(self, program, out):
+        size = self.n * self.k
+        program.add(loops.MEAN, 1, size, *self.places, out, number=1 / size, whole=True)
+
+    def backward(self, program, out, gradient, leads):
+        place, size = self.allocate(program, 0), self.n * self.k
+        program.add(loops.REPEAT, 1, size, gradient, place, number=1 / size, whole=True)
+        return [place]
+
+
+class _GaussianEntropy(_Function):
+
+    def forward(self, program, out):
+        for i, place in enumerate(self.places):
+            program.add(loops.ENTROPY, 1, math.prod(self.shapes[i]), place, out, u=int(i > 0), whole=True)
+
+    def backward(self, program, out, gradient, leads):
+        found = [self.allocate(program, i) for i in leads]
+        for i, place in zip(leads, found):
+            program.add(
+                loops.ENTROPY_GRADIENT, 1, math.prod(self.shapes[i]), self.places[i], gradient, place, whole=True)
+        return found
+
+
+class _Linear(_Function):
+
+    def __init__(self, attributes, *inputs):
+        super().__init__(attributes, *inputs)
+        self.u = self.shapes[1][0]
+
+    def forward(self, program, out):
+        x, W, *b = self.places
+        if self.k <= FEW:
+            self.turned = self.allocate(program, 1)
+            program.add(loops.TURN, self.u, self.k, W, self.turned, whole=True)
+            program.add(loops.SPREAD, self.n, self.k, x, self.turned, out, u=self.u, number=1)
+        elif self.u <= FEW:
+            program.add(loops.GATHER, self.n, self.k, x, W, out, u=self.u, number=1)
+        else:
+            program.product(
+                (x, (self.n, self.k)), (W, (self.u, self.k)), (out, (self.n, self.u)), y_is_turned=True)
+        if b:
+            program.add(loops.ADD_BIAS, self.n, self.u, out, *b)
+
+    def backward(self, program, out, gradient, leads):
+        return [(self._of_x, self._of_W, self._of_b)[i](program, gradient, self.allocate(program, i)) for i in leads]
+
+    def _of_x(self, program, gradient, place):
+        if self.k <= FEW:
+            program.add(loops.GATHER, self.n, self.u, gradient, self.turned, place, u=self.k, number=1)
+        elif self.u <= FEW:
+            program.add(loops.SPREAD, self.n, self.u, gradient, self.places[1], place, u=self.k, number=1)
+        else:
+            program.product(
+                (gradient, (self.n, self.u)), (self.places[1], (self.u, self.k)), (place, (self.n, self.k)))
+        return place
+
+    def _of_W(self, program, gradient, place):
+        if self.k <= FEW:
+            turned = self.allocate(program, 1)
+            program.add(loops.ADD_OUTER, self.n, self.k, self.places[0], gradient, turned, u=self.u, number=1)
+            program.add(loops.TURN, self.k, self.u, turned, place, whole=True)
+        elif self.u <= FEW:
+            program.add(loops.ADD_OUTER, self.n, self.u, gradient, self.places[0], place, u=self.k, number=1)
+        else:
+            program.product(
+                (gradient, (self.n, self.u)), (self.places[0], (self.n, self.k)), (place, (self.u, self.k)),
+                x_is_turned=True)
+        return place
+
+    def _of_b(self, program, gradient, place):
+        program.add(loops.ADD_ROWS, self.n, self.u, gradient, place)
+        return place
+
+
+class _WeightNormalization(_Function):
+
+    def forward(self, program, out):
+        self.norm = self.allocate(program, 1)
+        program.add(loops.WEIGHTS, self.n, self.k, *self.places, out, self.norm, whole=True)
+
+    def backward(self, program, out, gradient, leads):
+        found = [self.allocate(program, 0), self.allocate(program, 1)]
+        program.add(loops.WEIGHTS_GRADIENT, self.n, self.k, *self.places, self.norm, gradient, *found, whole=True)
+        return [found[i] for i in leads]
+
+
+class _BatchNormalization(_Function):
+
+    def __init__(self, attributes, *inputs):
+        super().__init__(attributes, *inputs)
+        self.n_splits = attributes['n_splits']
+
+    def forward(self, program, out):
+        x, gamma, beta = self.places
+        self.moments = program.allocate(2 * self.n_splits * self.k)  # means, then variances
+        if self.attributes['observe'] is not None:
+            self.observed = [(self.attributes['observe'], (self.moments, (2, self.n_splits, self.k)))]
+        program.add(
+            loops.NORMALIZE, self.n, self.k, x, gamma, beta, self.moments, self.moments + self.n_splits * self.k, out,
+            u=self.n_splits, number=self.attributes['eps'], whole=True)
+
+    def backward(self, program, out, gradient, leads):
+        x, gamma, _ = self.places
+        of_batches = program.allocate(2 * self.n_splits * self.k)
+        found = [self.allocate(program, i) for i in range(3)]
+        program.add(
+            loops.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_batches, found[0],
+            u=self.n_splits, number=self.attributes['eps'], whole=True)
+        for i, place in enumerate(found[1:]):
+            of_unit = of_batches + i * self.n_splits * self.k
+            program.add(loops.ADD_ROWS, self.n_splits, self.k, of_unit, place, whole=True)
+        return [found[i] for i in leads]
+
+
+class _ExpertTerm(_Function):
+
+    def forward(self, program, out):
+        program.add(loops.EXPERTS, self.n, self.k, *self.places, out)
+
+    def backward(self, program, out, gradient, leads):
+        place = self.allocate(program, 0)
+        program.add(loops.EXPERTS_GRADIENT, self.n, self.k, *self.places, gradient, place)
+        return [place]
+
+
+class _QuadraticTerm(_Function):
+
+    def forward(self, program, out):
+        self.factor = 1 / self.attributes['sigma'] ** 2
+        program.add(loops.QUADRATIC, self.n, self.k, *self.places, out, number=self.factor)
+
+    def backward(self, program, out, gradient, leads):
+        place = self.allocate(program, 0)
+        program.add(loops.QUADRATIC_GRADIENT, self.n, self.k, *self.places, gradient, place, number=2 * self.factor)
+        return [place]
+
+
+class _BiasTerm(_Function):
+
+    def forward(self, program, out):
+        program.add(loops.GATHER, self.n, self.k, *self.places, out, u=1, number=-1)
+
+    def backward(self, program, out, gradient, leads):
+        found = []
+        for i in leads:
+            found.append(self.allocate(program, i))
+            if i == 0:
+                program.add(loops.SPREAD, self.n, 1, gradient, self.places[1], found[-1], u=self.k, number=-1)
+            else:
+                program.add(loops.ADD_OUTER, self.n, 1, gradient, self.places[0], found[-1], u=self.k, number=-1)
+        return found
+
+
+_FUNCTIONS = {
+    'activation': _Activation, 'batch_normalization': _BatchNormalization, 'bias_term': _BiasTerm,
+    'difference': _Difference, 'expert_term': _ExpertTerm, 'gaussian_entropy': _GaussianEntropy, 'joined': _Joined,
+    'linear': _Linear, 'mean': _Mean, 'multiple': _Multiple, 'quadratic_term': _QuadraticTerm, 'rows': _Rows,
+    'sum': _Sum, 'weight_normalization': _WeightNormalization}

@@ -1,0 +1,315 @@
+"""What numba compiles computes what NumPy does, to rounding; where it can't be used, NumPy goes on, and it is told."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import chainer
+import numpy
+import pytest
+from conftest import HANGS_AFTER, ROOT, assert_same_run
+from test_network_replay import Network, everything, models_of, of_layers
+
+from ddgm.beyond_the_paper import entropies, resampling
+from ddgm.evaluation import tasks
+from ddgm.fast import functions as F, kernels, threads
+from ddgm.fast.kernels import on_cpu
+from ddgm.fast.kernels.convolution_on_cpu import Im2col
+from ddgm.fast.replay import Replay
+from ddgm.presets import PRESETS
+from ddgm.runs import training_state
+
+pytest.importorskip('numba', reason='numba is not installed: make test-compiled', exc_type=ImportError)
+
+
+@pytest.fixture(autouse=True)
+def compiled():
+    with chainer.using_config('use_numba', 'always'):
+        yield kernels.of(numpy.empty(0, dtype=numpy.float32))
+
+
+def assert_close(results, expected, tolerance=2e-6):
+    for array, other in zip(results, expected):
+        assert (array is None) == (other is None)
+        if array is not None:
+            numpy.testing.assert_allclose(array, other, rtol=10 * tolerance, atol=tolerance)
+
+
+def images(rng, *shape):
+    """Images as a convolution leaves them."""
+    return rng.normal(size=(*shape[1:], shape[0])).astype('f').transpose(3, 0, 1, 2)
+
+
+# ---- kernels
+
+ARRAYS = {
+    'number': lambda rng: numpy.array(rng.normal(), dtype='f'),
+    'row': lambda rng: rng.normal(size=7).astype('f'), 'matrix': lambda rng: rng.normal(size=(5, 3)).astype('f'),
+    'turned': lambda rng: rng.normal(size=(5, 3)).astype('f').T, 'images': lambda rng: images(rng, 3, 2, 5, 7),
+    'every other': lambda rng: rng.normal(size=(6, 8)).astype('f')[::2, 1::3],
+    'large': lambda rng: rng.normal(size=threads.PART + 77).astype('f')}
+
+
+@pytest.mark.parametrize('array', ARRAYS)
+@pytest.mark.parametrize('name', ['relu', 'elu', 'tanh', 'sigmoid'])
+def test_activations(name, array, compiled, rng):
+    x, grad_y = 3 * ARRAYS[array](rng), numpy.array(ARRAYS[array](rng), order='C')
+    results = []
+    for module in (compiled, on_cpu):
+        y, kept = getattr(module, name)(x)
+        results.append([y, getattr(module, name + '_gradient')(kept, grad_y)])
+    assert_close(*results)
+
+
+@pytest.mark.parametrize('name', ['relu', 'elu', 'tanh', 'sigmoid'])
+def test_extremes_of_activations(name, compiled):
+    x = numpy.array([0, -0.0, 1e-30, -1e-30, 88, -88, 1e4, -1e4, numpy.inf, -numpy.inf, numpy.nan], dtype='f')
+    with numpy.errstate(all='ignore'):
+        results = [getattr(module, name)(x)[0] for module in (compiled, on_cpu)]
+    assert_close(*[[array] for array in results])
+    if name in ('relu', 'elu'):
+        numpy.testing.assert_array_equal(*[numpy.signbit(array) for array in results])
+
+
+def test_exponential_is_as_exact_as_a_float(compiled):
+    x = -numpy.geomspace(1e-8, 86, 10 ** 6).astype('f')
+    exact = numpy.expm1(x.astype(numpy.float64))
+    error = abs(compiled.elu(x)[0] - exact) / abs(exact)
+    assert error.max() < 2e-7  # a float32 has steps of 1.2e-7
+    exact = 1 / (1 + numpy.exp(-x.astype(numpy.float64)))
+    assert (abs(compiled.sigmoid(x)[0] - exact) / exact).max() < 1e-6
+
+
+@pytest.mark.parametrize('array', ARRAYS)
+def test_dropout(array, compiled, rng):
+    x = ARRAYS[array](rng)
+    bits = numpy.empty_like(x, dtype=numpy.uint16)
+    bits[...] = rng.integers(2 ** 16, size=x.shape)
+    results = []
+    for module in (compiled, on_cpu):
+        y, kept = module.dropout(x, bits, 0.3)
+        results.append([y, module.dropout_gradient(kept, x)])
+    assert_close(*results)
+
+
+@pytest.mark.parametrize('n_splits', [1, 2])
+@pytest.mark.parametrize('shape', [(6, 5), (10, 1), (4, 70000), (6, 3, 5, 3), (2, 300, 16, 16)], ids=str)
+def test_batch_normalization(shape, n_splits, compiled, rng):
+    x, grad_y = images(rng, *shape) if len(shape) == 4 else rng.normal(size=shape).astype('f'), rng.normal(
+        size=shape).astype('f')
+    gamma, beta = rng.normal(size=(2, shape[1])).astype('f')
+    n, results = float(x.size // shape[1] // n_splits), []
+    for module in (compiled, on_cpu):
+        y, means, variances, kept = module.batch_normalization(3 + x, gamma, beta, 1e-5, n_splits)
+        running = numpy.ones((2, shape[1]), dtype='f')
+        module.running_statistics(means, variances, n / max(n - 1, 1), 0.9, *running)
+        results.append([
+            y, means, variances, running, *module.batch_normalization_gradient(grad_y, gamma, n, n_splits, kept)])
+    assert_close(*results, tolerance=2e-5)
+
+
+@pytest.mark.parametrize(('n', 'size', 'pad', 'channels'), [
+    (5, (9, 7), 1, 3), (1, (4, 4), 0, 1), (3, (10, 13), 0, 2), (2, (6, 8), 3, 4), (33, (32, 32), 1, 70)])
+def test_minimal_filtering(n, size, pad, channels, compiled, rng):
+    W, b, c = (rng.normal(size=shape).astype('f') for shape in ((6, channels, 4, 4), 6, channels))
+    windows = Im2col(numpy, n, size, 4, 2, pad)
+    x, y = images(rng, n, channels, *size), images(rng, n, 6, *windows.result_size)
+    results = [[
+        scheme.product(scheme.from_image(x), W, b), scheme.transposed_product(scheme.from_result(y), W, c),
+        scheme.weight_gradient(scheme.from_image(x), scheme.from_result(y))]
+        for scheme in (compiled.convolution_scheme(n, size, W, 2, pad), windows)]
+    assert_close(*results, tolerance=1e-3 if channels > 9 else 1e-5)
+
+
+def test_adam(compiled, rng):
+    results = []
+    for module in (compiled, on_cpu):
+        rng = numpy.random.default_rng(0)
+        parameters, gradient, m, v = rng.random((4, 77), dtype='f')
+        module.adam(parameters, gradient, 0.3, 1e-2, 0.5, 0.999, 1e-8, m, v)
+        results.append([parameters, m, v])
+    assert_close(*results)
+
+
+def test_only_float32_is_compiled(compiled):
+    assert kernels.of(numpy.empty(0)) is on_cpu
+    assert compiled is not on_cpu
+    with chainer.using_config('use_numba', 'never'):
+        assert kernels.of(numpy.empty(0, dtype='f')) is on_cpu
+        # Its threads follow the one that calls them.
+        assert set(threads.for_each(lambda _: kernels.of(numpy.empty(0, dtype='f')), range(9))) == {on_cpu}
+
+
+@pytest.mark.parametrize(('n', 'm', 'k', 'd'), [(5, 7, 7, 2), (50, 333, 10, 2), (1, 1, 1, 1), (9, 40, 3, 5)])
+def test_neighbours(n, m, k, d, compiled, rng):
+    x, others = rng.normal(size=(n, d)).astype('f'), rng.normal(size=(m, d)).astype('f')
+    exact = x.astype(numpy.float64), others.astype(numpy.float64)
+    assert_close(compiled.nearest(x, others, k), entropies.nearest(*exact, k))
+    density = compiled.mean_of_gaussians(9 * x, others, 0.7)
+    expected = resampling.mean_of_gaussians(9 * exact[0], exact[1], 0.7)
+    is_told = expected > 1e-36
+    numpy.testing.assert_allclose(density[is_told], expected[is_told], rtol=1e-4)  # far from all, too
+
+
+# ---- networks
+
+def as_in_float64(network, x):
+    """What a twin of a network computes in float64, by NumPy."""
+    network = network.copy(mode='copy')
+    for parameter in network.params():
+        parameter.array = parameter.array.astype(numpy.float64)
+    for link in network.links():
+        for name in link._persistent:
+            if isinstance(getattr(link, name), numpy.ndarray):
+                setattr(link, name, getattr(link, name).astype(numpy.float64))
+    return everything(network, x.astype(numpy.float64), contextlib.nullcontext())
+
+
+def with_a_layer_twice(network, x):
+    return F.elu(network.l1(x)) + network.bn(F.sigmoid(network.l1(F.relu(x))))
+
+
+NETWORKS = {
+    **{'{} of {}'.format(('energy', 'generator')[i], preset): (lambda preset=preset, i=i: (
+        lambda pair: (pair[i], pair[1].n_latent if i else 2))(models_of('gaussian_mixture', preset)))
+       for preset in ('default', 'density') for i in (0, 1)},
+    'layers': lambda: (Network(of_layers), 2), 'a layer twice': lambda: (Network(with_a_layer_twice), 2)}
+
+
+@pytest.mark.parametrize('n_splits', [1, 2])
+@pytest.mark.parametrize('name', NETWORKS)
+def test_networks_as_blocks(name, n_splits, rng):
+    network, size = NETWORKS[name]()
+    x = rng.normal(size=(70, size)).astype('f')  # more rows than pass at a time
+    replay = Replay()
+    with chainer.using_config('n_splits', n_splits):
+        expected = as_in_float64(network, x)
+        assert_close(everything(network, x, replay.of(network)), expected, tolerance=1e-4)
+    graphs = replay._networks[network]._graphs.values()
+    assert graphs
+    assert all(graph.block is not None for graph in graphs)
+
+
+def test_two_passes_before_their_gradients(rng):
+    network = Network(of_layers)
+    first, second = rng.normal(size=(2, 5, 2)).astype('f')
+
+    def gradients_of(*passes):
+        y = [network(chainer.Variable(x)) for x in passes]
+        found = []
+        for each in y:
+            network.cleargrads()
+            F.mean(each * each).backward()
+            found += [parameter.grad for parameter in network.params()]
+        return found
+    with Replay().of(network):
+        gradients_of(first)
+        assert_close(gradients_of(first, second, first), gradients_of(first) + gradients_of(second) + gradients_of(
+            first), tolerance=0)
+
+
+# ---- runs
+
+SMALL = {
+    'gaussian_mixture': {}, 'swiss_roll': {}, 'mnist': {'batchsize': 20},
+    'images': {'batchsize': 4, 'size': 32, 'width': 0.05, 'start_size': 20}}
+
+
+@pytest.mark.parametrize(('task', 'preset'), [
+    (task, preset) for task in SMALL for preset in PRESETS[task] if preset != 'long'])
+def test_losses_of_the_published_presets(task, preset):
+    settings = PRESETS[task][preset].settings
+    changes = {name: value for name, value in SMALL[task].items() if name in settings.types()}
+    settings = dataclasses.replace(settings, iterations=6, **changes)
+    if getattr(settings, 'proposals_from', 0):
+        settings = dataclasses.replace(settings, proposals_from=3)
+
+    def losses(choice):
+        with chainer.using_config('use_numba', choice):
+            state = training_state.build_state(
+                settings, tasks.find(task).build_models, draw_data, chainer.get_device('@numpy'))
+            return [[float(value) for value in losses.values()]
+                    for _, losses in training_state.iterations_of(state, draw_data, settings)]
+
+    def draw_data(n, rng):
+        shape = {'mnist': (784,), 'images': (3, 32, 32)}.get(task, (2,))
+        return rng.random((n, *shape), dtype='f')
+    if preset in ('calibrated', 'density'):  # which choose among x⁻, and rounding may decide what is chosen
+        settings = dataclasses.replace(settings, iterations=1)
+        (computed, *_), = losses('always')
+        assert computed == pytest.approx(losses('never')[0][0], rel=1e-5)
+    else:
+        numpy.testing.assert_allclose(losses('always'), losses('never'), rtol=1e-5, atol=1e-4)
+
+
+def test_a_run_goes_on_to_the_same_bits(run_script, tmp_path):
+    flags = '--numba', '--no_score', '--log_interval', '2'
+    whole = run_script('gaussian_mixture', *flags, '-n', 6, '-o', 'whole')
+    assert 'Compiled by numba ' in whole.stdout, whole.stderr
+    run_script('gaussian_mixture', *flags, '-n', 3, '-o', 'parts')
+    run_script('gaussian_mixture', *flags, '-n', 6, '-o', 'parts', '--resume')
+    assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
+    settings = json.loads((tmp_path / 'parts' / 'settings.json').read_text())
+    assert settings['versions']['numba']
+    assert 'went_on' not in settings
+    other = run_script('gaussian_mixture', '--no_score', '--no-numba', '-n', 8, '-o', 'parts', '--resume')
+    assert 'Goes on with numba None in place of ' in other.stdout
+
+
+# ---- a machine that does not let it
+
+def run_python(program, *flags, **variables):
+    return subprocess.run(
+        [sys.executable, *flags, '-c', program], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_AFTER,
+        env={**os.environ, 'DDGM_USE_NUMBA': 'auto', 'NUMBA_CACHE_DIR': '', **variables})
+
+
+COMPUTES = '''
+import numpy, os
+from ddgm.fast import kernels
+x = numpy.ones(3, dtype='f')
+print(kernels.compiler()[1], kernels.of(x).relu(x)[0].tolist())
+'''
+FORKS = COMPUTES + '''
+if os.fork() == 0:
+    os._exit(int(kernels.of(x).tanh(x)[0][0] < 0.7))
+assert os.wait()[1] == 0
+'''
+
+
+@pytest.mark.parametrize('case', ['as it is', 'optimized', 'no cache', 'forked', 'jit disabled', 'numpy too new'])
+def test_whatever_the_machine_lets_it_do(case, tmp_path):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'numba').mkdir()
+    (tmp_path / 'numba' / '__init__.py').write_text('raise ImportError("Numba needs NumPy 1.0 or less.\\nGot 2.0")')
+    variables = {
+        'no cache': {'XDG_CACHE_HOME': str(tmp_path / 'file')}, 'jit disabled': {'NUMBA_DISABLE_JIT': '1'},
+        'numpy too new': {'PYTHONPATH': str(tmp_path)}}.get(case, {'XDG_CACHE_HOME': str(tmp_path)})
+    result = run_python(FORKS if case == 'forked' else COMPUTES, *['-O'] * (case == 'optimized'), **variables)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith('[1.0, 1.0, 1.0]\n')
+    expected = {'jit disabled': "numba can't be used (NUMBA_DISABLE_JIT is set), so NumPy computes",
+                'numpy too new': "numba can't be used (Numba needs NumPy 1.0 or less. Got 2.0), so NumPy computes"}
+    assert result.stdout.startswith(expected.get(case, 'Compiled by numba'))
+    assert ('numba compiles' in result.stderr) == (case not in expected)
+
+
+def test_two_processes_compile_at_once(tmp_path):
+    program = [sys.executable, '-c', COMPUTES]
+    variables = {**os.environ, 'DDGM_USE_NUMBA': 'auto', 'NUMBA_CACHE_DIR': '', 'XDG_CACHE_HOME': str(tmp_path)}
+    processes = [subprocess.Popen(program, cwd=ROOT, env=variables, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate(timeout=HANGS_AFTER)[0] or process.returncode for process in processes] == [0, 0]
+    assert 'numba compiles' not in run_python(COMPUTES, XDG_CACHE_HOME=str(tmp_path)).stderr  # it is kept
+
+
+def test_what_is_asked_for_is_there_or_refused():
+    assert run_python(COMPUTES, DDGM_USE_NUMBA='yes').stderr.endswith(
+        "UsageError: use_numba is 'yes': give 'always', 'auto' or 'never', as DDGM_USE_NUMBA too\n")
+    result = run_python(COMPUTES, DDGM_USE_NUMBA='always', NUMBA_DISABLE_JIT='1')
+    assert result.stderr.endswith(
+        "UsageError: numba can't be used (NUMBA_DISABLE_JIT is set): leave out --numba\n")
+    assert 'numba' not in run_python(
+        'import sys, ddgm.training\nprint(*sys.modules)', DDGM_USE_NUMBA='never').stdout.split()

@@ -24,14 +24,14 @@ from ddgm.fast.gradients import gradients
 from ddgm.links import MinibatchDiscrimination
 from ddgm.models import DeepEnergyModel
 
+N_CHAINS = 50
 LARGEST_GAP = 0.01  # nats for each number of x, between both ends, above which there is no value
 _SMALLEST_GAP = 0.1  # nats that are allowed in few dimensions, too
 
+_STEPS = 250  # of β
 _PILOT_STEP = 1.0  # nats by which the logarithms of weights spread in one step of the pilot
 _PILOT_MOVES = 3  # in one of its steps
-_MOST_PILOT_STEPS = 2_000
-_STEP = 0.1  # nats in one step of what counts, as far as that makes no fewer or more steps than these
-_FEWEST_STEPS, _MOST_STEPS = 100, 400
+_MOST_PILOT_STEPS, _LARGEST_SPREAD = 2_000, 1e9  # nats
 _TAKEN = 0.7  # share of the moves that are to be taken
 _LEAPS = 4  # of one move
 _LARGEST_ANGLE = math.pi / 2 / _LEAPS  # of a leap, with which a move leaves nothing of where it began
@@ -115,7 +115,8 @@ class Bracket:
 
 
 def bracket(
-        energy_and_gradient: Callable, gaussian: Gaussian, x: numpy.ndarray, rng: numpy.random.Generator) -> Bracket:
+        energy_and_gradient: Callable, gaussian: Gaussian, x: numpy.ndarray, rng: numpy.random.Generator,
+        n_steps: int = _STEPS) -> Bracket:
     """log Z = log ∫ exp(−E(x)) dx between two ends.
 
     A pilot finds the steps of β and the sizes of moves, with chains of its own.
@@ -125,11 +126,12 @@ def bracket(
         gaussian: Where the chains begin.
         x: Samples of something near to exp(−E), (N, …).  There are N chains each way.
         rng: Of all noise.
+        n_steps: Of β, each with one move of all chains.
 
     Raises ``ValueError`` where E is not finite, or too steep.
     """
     path = _Path(energy_and_gradient, gaussian)
-    betas, angles = _schedule(path, x.shape, rng)
+    betas, angles = _schedule(path, x.shape, n_steps, rng)
     chains, log_weights = _forward(path, x.shape, betas, angles, rng)
     lower = End.of(log_weights, gaussian.log_z)
     chosen = rng.choice(len(x), len(x), p=_shares(log_weights))
@@ -186,20 +188,22 @@ class _Path:
 
         The move is a Hamiltonian one of some leaps.  A leap turns (y, p) by an angle, which is what E₀ alone would do,
         and U kicks p before and after (Shahbaba et al. 2014).  So the angle depends on U, and not on how many numbers
-        there are.
+        there are.  Each chain has its own below the given one, so that some suit where U is steep.
         """
         y, u, slope = chains
+        per_chain = (-1,) + (1,) * (y.ndim - 1)
+        angle = (angle * numpy.exp(-rng.exponential(0.5, len(y)))).reshape(per_chain)
         p = rng.standard_normal(y.shape)
         before = beta * u + _half_squares(y) + _half_squares(p)
         for _ in range(_LEAPS):
             p = p - 0.5 * angle * beta * slope
-            y, p = math.cos(angle) * y + math.sin(angle) * p, math.cos(angle) * p - math.sin(angle) * y
+            y, p = numpy.cos(angle) * y + numpy.sin(angle) * p, numpy.cos(angle) * p - numpy.sin(angle) * y
             y, u, slope = self.chains(y)
             p = p - 0.5 * angle * beta * slope
         after = beta * u + _half_squares(y) + _half_squares(p)
         taken = numpy.log1p(-rng.random(len(y))) < before - after  # which NaN is not
         return [
-            numpy.where(taken.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+            numpy.where(taken.reshape(per_chain) if new.ndim > 1 else taken, new, old)
             for new, old in zip((y, u, slope), chains)], taken.mean()
 
 
@@ -214,8 +218,8 @@ def _half_squares(y):
     return 0.5 * (y * y).reshape(len(y), -1).sum(axis=1)
 
 
-def _schedule(path, shape, rng):
-    """β (K + 1,) from 0 to 1, and the angles (K + 1,) of moves there, as a pilot finds them.
+def _schedule(path, shape, n_steps, rng):
+    """β from 0 to 1 and the angles of moves there, (n_steps + 1,) each, as a pilot finds them.
 
     In each step the logarithms of weights spread equally, and about as many moves are taken.
     """
@@ -223,10 +227,8 @@ def _schedule(path, shape, rng):
     found = [(passed, beta, math.log(angle))]
     while beta < 1:
         spread = float(chains[1].std())
-        if not spread < math.inf:
-            raise ValueError('exp(-E) is not finite')
-        if len(found) > _MOST_PILOT_STEPS:
-            raise ValueError('exp(-E) is too steep for annealing')
+        if not spread < _LARGEST_SPREAD or len(found) > _MOST_PILOT_STEPS:
+            raise ValueError('exp(-E) is not finite, or too steep for annealing')
         step = min(1 - beta, _PILOT_STEP / max(spread, 1e-300))
         beta, passed = beta + step if beta + step < 1 else 1.0, passed + step * spread
         # So that a chain that was left behind is gone, which would ask for needless steps.
@@ -236,7 +238,6 @@ def _schedule(path, shape, rng):
             chains, taken = path.moved(chains, beta, angle, rng)
             angle = min(_LARGEST_ANGLE, angle * math.exp(taken - _TAKEN))
         found.append((passed, beta, math.log(angle)))
-    n_steps = int(min(_MOST_STEPS, max(_FEWEST_STEPS, passed / _STEP)))
     lengths, betas, angles = zip(*found)
     places = numpy.linspace(0, passed, n_steps + 1)
     return numpy.interp(places, lengths, betas), numpy.exp(numpy.interp(places, lengths, angles))

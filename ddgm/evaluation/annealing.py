@@ -23,8 +23,9 @@ from ddgm.fast import functions as F
 from ddgm.fast.gradients import gradients
 from ddgm.links import MinibatchDiscrimination
 from ddgm.models import DeepEnergyModel
+from ddgm.support import randomness
 
-N_CHAINS = 50
+_CHAINS, _CHAINS_OF_POINTS, _POINT = 50, 1_000, 64  # each way, and of how few numbers x is a point
 LARGEST_GAP = 0.01  # nats for each number of x, between both ends, above which there is no value
 _SMALLEST_GAP = 0.1  # nats that are allowed in few dimensions, too
 
@@ -144,11 +145,14 @@ def bracket(
         lower, End.of(of_samples, gaussian.log_z, -1), End.of(of_ends, gaussian.log_z, -1), gaussian.mean.size)
 
 
-def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, rng: numpy.random.Generator) -> Bracket:
+def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray) -> Bracket:
     """log Z of a DEM in test mode, from the Gaussian of its first two terms; see :func:`bracket`.
 
-    ``x`` are samples of its generator, say.  Raises ``ValueError`` where its energy is that of no density.
+    ``x`` are samples of its generator, say, (N, …): of points 1,000 of them, and 50 where x has more than 64 numbers.
+    Raises ``ValueError`` where its energy is that of no density.
     """
+    x = x[:_CHAINS_OF_POINTS if x[0].size <= _POINT else _CHAINS]
+    rng = randomness.metric_generator(randomness.LOG_Z)
     if energy_model.b is None:
         raise ValueError('exp(-E) has no finite integral: this energy is made of experts alone')
     if any(isinstance(link, MinibatchDiscrimination) for link in energy_model.links()):

@@ -145,10 +145,12 @@ def bracket(
         lower, End.of(of_samples, gaussian.log_z, -1), End.of(of_ends, gaussian.log_z, -1), gaussian.mean.size)
 
 
-def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray) -> Bracket:
+def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float = 0.0) -> Bracket:
     """log Z of a DEM in test mode, from the Gaussian of its first two terms; see :func:`bracket`.
 
     ``x`` are samples of its generator, say, (N, …): of points 1,000 of them, and 50 where x has more than 64 numbers.
+    ``log_volume`` is added, where the user has other units than x.
+
     Raises ``ValueError`` where its energy is that of no density.
     """
     x = x[:_CHAINS_OF_POINTS if x[0].size <= _POINT else _CHAINS]
@@ -164,7 +166,8 @@ def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray) -> Bracket:
         with chainer.using_config('train', False):
             energy = energy_model(variable)
             gradient, = gradients(F.sum(energy), [variable])
-        return tuple(chainer.cuda.to_cpu(array).astype(numpy.float64) for array in (energy.array, gradient))
+        energy, slope = (chainer.cuda.to_cpu(array).astype(numpy.float64) for array in (energy.array, gradient))
+        return energy - log_volume, slope
     with chainer.using_device(energy_model.device):
         return bracket(
             energy_and_gradient, Gaussian(sigma ** 2 * b.reshape(x.shape[1:]) / 2, sigma / math.sqrt(2)), x, rng)

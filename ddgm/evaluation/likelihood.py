@@ -36,9 +36,10 @@ def score(
     scores, means = _of_model(energy_model, x, test, standardization)
     means.update(('_' + name, value) for name, value in _of_gaussians(learned, test).items())
     scores.update(('log_likelihood' + name, value) for name, value in means.items())
-    if of_pictures:
+    if of_pictures:  # the fewest bits are those of the highest likelihood
+        other = {'_lower': '_upper', '_upper': '_lower'}
         scores.update(
-            ('bits_per_pixel' + name, None if value is None else bits(value, n_numbers))
+            ('bits_per_pixel' + other.get(name, name), None if value is None else bits(value, n_numbers))
             for name, value in means.items())
     return scores
 
@@ -55,24 +56,33 @@ def bits(log_likelihood: float, n_numbers: int) -> float:
 
 
 def recorded(metrics: dict) -> dict:
-    """Of the metrics of a run those that :func:`score` has found."""
-    return {name: value for name, value in metrics.items() if name.startswith(('log_', 'bits_'))}
+    """Of the metrics of a run those that :func:`score` has found; none where it was not asked."""
+    if 'log_likelihood_isotropic' not in metrics:
+        return {}
+    return {name: value for name, value in metrics.items() if name.startswith(('log_', 'bits_per_pixel'))}
+
+
+def beside(found: dict, metrics: dict) -> dict:
+    """What :func:`score` has found, and other metrics, whose log Z stays where they have one."""
+    if metrics.get('log_z') is not None:
+        return {**metrics, **{name: value for name, value in found.items() if name not in metrics}}
+    return {**{name: value for name, value in metrics.items() if name != 'log_z_missing'}, **found}
 
 
 def _of_model(energy_model, x, test, standardization):
     """What is known of log Z, by name, and the mean log-likelihoods of a test by what follows that word."""
     volume = standardization.log_volume if standardization else 0.0
     mean = -sampling.energy_function(energy_model)(
-        standardization.inward(test) if standardization else test).mean() - volume
+        standardization.inward(test) if standardization else test).mean()
     scores, means = {}, {}
     try:
-        bracket = annealing.of_model(energy_model, x)
+        bracket = annealing.of_model(energy_model, x, volume)
         for name, end in (('lower', bracket.lower), ('upper', bracket.upper)):
-            scores['log_z_' + name] = end.log_z + volume
+            scores['log_z_' + name] = end.log_z
             scores['log_z_{}_largest_share'.format(name)] = end.largest_share
             scores['log_z_{}_n_effective'.format(name)] = end.n_effective
         means['_lower'], means['_upper'] = mean - bracket.upper.log_z, mean - bracket.lower.log_z
-        scores['log_z'], means[''] = bracket.log_z + volume, mean - bracket.log_z
+        scores['log_z'], means[''] = bracket.log_z, mean - bracket.log_z
     except ValueError as error:
         scores.update(log_z=None, log_z_missing=str(error))
         means[''] = None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import chainer
 import numpy
 
-from ddgm.evaluation import sampling
+from ddgm.evaluation import likelihood, sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.evaluation.reference import Reference
 from ddgm.fast import threads
@@ -248,7 +248,7 @@ def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
     folder.save(run_folder.GENERATIVE_MODEL, generative_model)
     folder.drop_metrics_of_others(state.iteration)
     folder.write_samples(x, z)
-    x, energy = folder.outward(x), folder.taking_users_units(energy)
+    x_of_model, x, energy = x, folder.outward(x), folder.taking_users_units(energy)
     shown = folder.outward(sampling.sample(generative_model, fixed_z))
     experiment.draw_figures(folder, shown, energy)
     logged = curves_of(folder.log)
@@ -259,6 +259,8 @@ def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
     print('Pictures: {}'.format(printable(folder.path / run_folder.FIGURES)), flush=True)
 
     metrics = _score(folder, task, x, energy) if folder.is_scored else {}
+    if folder.tells_likelihood:
+        metrics = _with_likelihood(folder, task, energy_model, x_of_model, metrics)
     if folder.is_scored or not (folder.path / run_folder.METRICS).exists():
         write_json(folder.file(run_folder.METRICS), {
             **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
@@ -276,6 +278,14 @@ def _score(folder, task, x, energy):
         columns.append((task.real_name, task.score(real_data)))
     print_table(columns)
     return metrics
+
+
+def _with_likelihood(folder, task, energy_model, x, metrics):
+    """The metrics and what annealing tells, which is printed; a log Z that they have stays."""
+    print('Bracketing log Z ...', flush=True)
+    found = likelihood.score(energy_model, x, *task.likelihood_data(), folder.standardization)
+    print_table([('likelihood', found)])
+    return likelihood.beside(found, metrics)
 
 
 def _is_due(iteration, interval):

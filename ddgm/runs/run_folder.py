@@ -76,6 +76,7 @@ class RunFolder:
         processes (ddgm.runs.processes.Processes): Those that run it.
         replay (bool): Whether networks that allow it are replayed.
         is_scored (bool): Whether samples are scored at the end.
+        tells_likelihood (bool): Whether the likelihood of data is told then.
         standardization (ddgm.data.standardization.Standardization): Of the user's own points, or ``None``.
         asked (frozenset): The settings that the user asked for by name, which data does not decide.
         published (Settings): The preset's own settings, as far as data does not decide them; ``None``: it is not known.
@@ -107,6 +108,7 @@ class RunFolder:
         self.log = Log(self.path / LOG)
         self.processes = Processes()
         self.replay = self.is_scored = True
+        self.tells_likelihood = False
         self.events = None
         self._environment = None
         self._damaged = []
@@ -409,6 +411,7 @@ def open_run(request) -> RunFolder:
         raise UsageError('the processes were started with different flags: give all of them the same')
     folder = processes.from_first(lambda: _open(request, task))
     folder.processes, folder.replay, folder.is_scored = processes, request.replay, request.score
+    folder.tells_likelihood = request.likelihood
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
             '--batchsize {} is too small for {} processes, of which each has two samples at least: give a larger one, '

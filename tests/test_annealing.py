@@ -57,6 +57,13 @@ def test_linear_experts(device):
     assert found.log_z == pytest.approx(log_z, abs=0.3)
 
 
+def test_a_gaussian_alone(rng):
+    """There is nothing to be turned on."""
+    b = rng.normal(size=100).astype('f')
+    found = annealing.of_model(DeepEnergyModel(None, None, 100, 0.7, b), rng.normal(size=(8, 100)))
+    assert found.log_z == pytest.approx(50 * math.log(math.pi * 0.49) + 0.49 * b @ b / 4, abs=0.01)
+
+
 @pytest.mark.parametrize('norm', [3, 8])
 def test_64_gaussians_in_784_dimensions(norm):
     """As wide as the one that chains begin with, they are found wherever they lie around it."""

@@ -81,6 +81,8 @@ def test_a_run_of_digits(quick, digits_folder, tmp_path, capsys, monkeypatch):
     compare.main(['run', '--out', 'compared'])
     compared, = json.loads((tmp_path / 'compared' / 'comparison.json').read_text())['entries']
     assert compared['metrics']['bits_per_pixel'] == metrics['bits_per_pixel']
+    train_mnist.main(['--out', 'run', '--resume'])
+    assert json.loads((tmp_path / 'run' / 'metrics.json').read_text()) == metrics
     assert '--likelihood and --no_score contradict' in refusal(
         train_mnist.main, ['--likelihood', '--no_score', '--data', str(digits_folder)])
 

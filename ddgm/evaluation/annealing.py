@@ -236,7 +236,8 @@ def _schedule(path, shape, n_steps, rng):
         spread = float(chains[1].std())
         if not spread < _LARGEST_SPREAD or len(found) > _MOST_PILOT_STEPS:
             raise ValueError('exp(-E) is not finite, or too steep for annealing')
-        step = min(1 - beta, _PILOT_STEP / max(spread, 1e-300))
+        spread = max(spread, 1e-9)  # none, where U is the same everywhere
+        step = min(1 - beta, _PILOT_STEP / spread)
         beta, passed = beta + step if beta + step < 1 else 1.0, passed + step * spread
         # So that a chain that was left behind is gone, which would ask for needless steps.
         chosen = rng.choice(shape[0], shape[0], p=_shares(-step * chains[1]))

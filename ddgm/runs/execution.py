@@ -23,7 +23,7 @@ from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of, open_device
 from ddgm.support import randomness, ranks
 from ddgm.support.errors import Interrupted, RunFailed, UsageError, counted, one_line, printable
-from ddgm.support.files import write_json
+from ddgm.support.files import read_json, write_json
 from ddgm.support.serialization import arrays_of, load_arrays
 from ddgm.support.terminal import Progress, duration, print_table
 
@@ -258,12 +258,16 @@ def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
     post.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), experiment.n_colours)
     print('Pictures: {}'.format(printable(folder.path / run_folder.FIGURES)), flush=True)
 
-    metrics = _score(folder, task, x, energy) if folder.is_scored else {}
-    if folder.tells_likelihood:
-        metrics = _with_likelihood(folder, task, energy_model, x_of_model, metrics)
-    if folder.is_scored or not (folder.path / run_folder.METRICS).exists():
+    def keep_metrics():
         write_json(folder.file(run_folder.METRICS), {
             **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
+    metrics = _score(folder, task, x, energy) if folder.is_scored else {}
+    if folder.is_scored or not (folder.path / run_folder.METRICS).exists():
+        metrics = likelihood.beside(_told_likelihood(folder), metrics)
+        keep_metrics()
+    if folder.tells_likelihood:
+        metrics = _with_likelihood(folder, task, energy_model, x_of_model, metrics)
+        keep_metrics()
     if experiment.draw_scored:
         experiment.draw_scored(folder, shown, energy, metrics)
 
@@ -278,6 +282,13 @@ def _score(folder, task, x, energy):
         columns.append((task.real_name, task.score(real_data)))
     print_table(columns)
     return metrics
+
+
+def _told_likelihood(folder):
+    """What earlier metrics of these models tell of the likelihood, which took minutes."""
+    with contextlib.suppress(ValueError, TypeError):
+        return likelihood.recorded(read_json(folder.path / run_folder.METRICS))
+    return {}
 
 
 def _with_likelihood(folder, task, energy_model, x, metrics):

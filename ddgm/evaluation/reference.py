@@ -69,9 +69,9 @@ class Reference:
         return self.draw_data(n, randomness.metric_generator(randomness.FRESH_DATA))
 
     def likelihood_data(self) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Data that Gaussians are fitted to, and data whose likelihood is told; levels of pictures are uint8."""
-        return self.draw_data(metrics.N_SCORED, randomness.metric_generator(randomness.FRESH_DATA)), self.held_against(
-            metrics.N_SCORED)
+        """Data that Gaussians are fitted to, and data whose likelihood is told; grey levels are uint8."""
+        held_out, learned = self.held_against(metrics.N_SCORED), self.real_data(metrics.N_SCORED)
+        return held_out if learned is None else learned, held_out
 
     def shown_data(self, n: int) -> numpy.ndarray:
         """n data points for a picture."""

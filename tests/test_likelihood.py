@@ -57,6 +57,17 @@ def test_bits_of_uniform_noise_are_eight(rng):
     assert likelihood.bits(30 * math.log(2), 30) == 7
 
 
+@pytest.mark.parametrize(('found', 'metrics', 'together'), [
+    ({}, {'log_z': None, 'log_z_missing': 'steep'}, {'log_z': None, 'log_z_missing': 'steep'}),
+    ({'log_z': 2.0}, {'log_z': None, 'log_z_missing': 'steep'}, {'log_z': 2.0}),
+    ({'log_z': 2.0, 'log_z_lower': 1.0}, {'log_z': 1.5}, {'log_z': 1.5, 'log_z_lower': 1.0}),
+    ({'log_z': None, 'log_z_missing': 'wide'}, {'log_z': 1.5}, {'log_z': 1.5}),
+    ({'log_z': None, 'log_z_missing': 'wide'}, {'frechet': 1.5},
+     {'log_z': None, 'log_z_missing': 'wide', 'frechet': 1.5})])
+def test_which_log_z_stays(found, metrics, together):
+    assert likelihood.beside(found, metrics) == together
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Few chains and steps for pictures, and the samples that a run scores."""

@@ -137,9 +137,10 @@ def bracket(
     lower = End.of(log_weights, gaussian.log_z)
     chosen = rng.choice(len(x), len(x), p=_shares(log_weights))
     of_ends = _back(path, [array[chosen] for array in chains], betas, angles, rng)
-    chains = path.chains(path.inward(x))
+    chains, angle = path.chains(path.inward(x)), angles[-1]
     for _ in betas:
-        chains, _ = path.moved(chains, 1.0, angles[-1], rng)
+        chains, taken = path.moved(chains, 1.0, angle, rng)
+        angle = _adapted(angle, taken)
     of_samples = _back(path, chains, betas, angles, rng)
     return Bracket(
         lower, End.of(of_samples, gaussian.log_z, -1), End.of(of_ends, gaussian.log_z, -1), gaussian.mean.size)
@@ -244,11 +245,16 @@ def _schedule(path, shape, n_steps, rng):
         chains = [array[chosen] for array in chains]
         for _ in range(_PILOT_MOVES):
             chains, taken = path.moved(chains, beta, angle, rng)
-            angle = min(_LARGEST_ANGLE, angle * math.exp(taken - _TAKEN))
+            angle = _adapted(angle, taken)
         found.append((passed, beta, math.log(angle)))
     lengths, betas, angles = zip(*found)
     places = numpy.linspace(0, passed, n_steps + 1)
     return numpy.interp(places, lengths, betas), numpy.exp(numpy.interp(places, lengths, angles))
+
+
+def _adapted(angle, taken):
+    """The angle of the next move, after one that such a share of the chains took."""
+    return min(_LARGEST_ANGLE, angle * math.exp(taken - _TAKEN))
 
 
 def _forward(path, shape, betas, angles, rng):

@@ -63,10 +63,11 @@ def recorded(metrics: dict) -> dict:
 
 
 def beside(found: dict, metrics: dict) -> dict:
-    """What :func:`score` has found, and other metrics, whose log Z stays where they have one."""
-    if metrics.get('log_z') is not None:
-        return {**metrics, **{name: value for name, value in found.items() if name not in metrics}}
-    return {**{name: value for name, value in metrics.items() if name != 'log_z_missing'}, **found}
+    """What :func:`score` has found, if anything, and other metrics, whose log Z stays where they have one."""
+    first, last = (found, metrics) if metrics.get('log_z') is not None else (metrics, found)
+    if found:  # either tells why it has no log Z
+        first = {name: value for name, value in first.items() if name != 'log_z_missing'}
+    return {**first, **last}
 
 
 def _of_model(energy_model, x, test, standardization):

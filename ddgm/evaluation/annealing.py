@@ -106,12 +106,12 @@ class Bracket:
         allowed = max(LARGEST_GAP * self.n_numbers, _SMALLEST_GAP)
         if not lower - of_samples <= allowed:
             raise ValueError(
-                'annealing finds log Z above {:,.1f} nats, and below {:,.1f} from the samples, which miss a part of '
-                'the density: so there is no upper bound'.format(lower, of_samples))
+                'annealing leaves log Z open: at least {:,.1f} nats forward, at most {:,.1f} back from samples, which '
+                'miss a part of the density: so there is no upper bound'.format(lower, of_samples))
         if not upper - lower <= allowed:
             raise ValueError(
-                'annealing finds log Z between {:,.1f} and {:,.1f} nats, and a gap above {:.1f} is no value for {:,} '
-                'numbers'.format(lower, upper, allowed, self.n_numbers))
+                'annealing leaves log Z open: {:,.1f} nats forward, {:,.1f} back, and a gap above {:.1f} is no value '
+                'for {:,} numbers'.format(lower, upper, allowed, self.n_numbers))
         return (lower + upper) / 2
 
 

@@ -86,6 +86,9 @@ ALL = (
         'icons', 'benchmarks.results.published_icons', 85, ('images',),
         presets=('images/post', 'images/calibrated')),
     study(
+        'likelihood', 'benchmarks.results.likelihood', 600, ('mnist', 'images'),
+        packages=('Chainer', 'NumPy', 'scikit-learn')),
+    study(
         'beside_pytorch', 'benchmarks.results.beside_pytorch', 10, presets=('gaussian_mixture/default',),
         pictures=(('comparison.png', 'comparison.png', 720),), packages=('Chainer', 'NumPy', 'torch')),
     Result('speed', ('-m', 'benchmarks.speed', '--record'), 35, steps=True),

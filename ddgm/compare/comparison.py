@@ -12,7 +12,7 @@ import numpy
 from ddgm.compare import loss_logs
 from ddgm.compare.entries import PLANE, POINTS, Entry
 from ddgm.data import mnist, points as point_files
-from ddgm.evaluation import metrics, sampling, tasks
+from ddgm.evaluation import likelihood, metrics, sampling, tasks
 from ddgm.evaluation.points import OwnPoints
 from ddgm.figures import page, plots
 from ddgm.presets import ImageSettings
@@ -76,6 +76,8 @@ def _score(entries, samples, task, reference, result, own):
         if entry.name in samples:
             x, energy = samples[entry.name], _energy(entry.run, own)
             facts['metrics'] = reference.score(x, energy, entry.run and entry.run.settings)
+            if entry.likelihood:
+                facts['metrics'] = likelihood.beside(entry.likelihood, facts['metrics'])
             panels.append(plots.Panel(
                 entry.name, reference.as_shown(x[:n_shown]), energy if task in PLANE and x.shape[1:] == (2,) else None,
                 facts['metrics'].get('log_z')))

@@ -14,7 +14,7 @@ import numpy
 
 from ddgm.compare import forms, loss_logs, rows, samples
 from ddgm.data.arrays import SAVE
-from ddgm.evaluation import tasks
+from ddgm.evaluation import likelihood, tasks
 from ddgm.runs import run_files, run_folder, snapshots
 from ddgm.runs.log import Curves, curves_of
 from ddgm.support.errors import UsageError, one_line, printable, some
@@ -36,6 +36,7 @@ class Entry:
         sources (list of str): Where it comes from.
         run (ddgm.runs.run_folder.RunFolder): Where it is a run of this project.
         iterations (int): That this run's samples have behind them.
+        likelihood (dict): What the run has told of that of its data, as ``--likelihood`` makes it.
         x: Samples as they are in the file, (N, …).
         logs (list of ddgm.runs.log.Curves): Losses over the run.
         is_named (bool): Whether the user gave the name.
@@ -45,6 +46,7 @@ class Entry:
     sources: list[str]
     run: run_folder.RunFolder | None = None
     iterations: int | None = None
+    likelihood: dict = dataclasses.field(default_factory=dict)
     x: numpy.ndarray | None = None
     logs: list[Curves] = dataclasses.field(default_factory=list)
     is_named: bool = False
@@ -58,6 +60,7 @@ class Entry:
             raise UsageError('{}: two sets of samples have this name: give each its own, as in NAME=PATH'.format(
                 self.name))
         self.run, self.iterations = self.run or other.run, self.iterations or other.iterations
+        self.likelihood = self.likelihood or other.likelihood
         self.x = other.x if self.x is None else self.x
         self.logs += other.logs
         self.sources += other.sources
@@ -157,7 +160,8 @@ def _read_run(path, name, own):
     if (path / run_files.SAMPLES).exists():
         entry.x = samples.read_file(path / run_files.SAMPLES)
     with contextlib.suppress(ValueError, KeyError, TypeError):  # a run that is not finished has none
-        entry.iterations = int(read_json(path / run_files.METRICS)['iterations'])
+        metrics = read_json(path / run_files.METRICS)
+        entry.iterations, entry.likelihood = int(metrics['iterations']), likelihood.recorded(metrics)
     return entry
 
 

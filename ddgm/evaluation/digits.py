@@ -52,6 +52,9 @@ class Digits(Reference):
     def known_data(self, n: int) -> list[numpy.ndarray]:
         return [self._data.train_images, self._data.test_images]
 
+    def likelihood_data(self) -> tuple[numpy.ndarray, numpy.ndarray]:
+        return self._data.train_images, self._data.test_images
+
     def score(self, x: numpy.ndarray, energy=None, settings=None) -> dict:
         """The metrics by name.  Where there is no classifier yet, one is trained."""
         classifier, classifier_hash = load_or_train(self._data)

@@ -95,8 +95,14 @@ class Pictures(Reference):
     @functools.cached_property
     def _reference(self):
         # Made when something is scored: it takes four times the memory of the pictures.
+        return self._chosen().astype(numpy.float32) / 255
+
+    def _chosen(self):
         chosen = randomness.metric_generator(randomness.REFERENCE_DATA).permutation(len(self._data))[:_REFERENCE]
-        return self._data.images[chosen].astype(numpy.float32) / 255
+        return self._data.images[chosen]
+
+    def likelihood_data(self) -> tuple[numpy.ndarray, numpy.ndarray]:
+        return 2 * (self._chosen(),)
 
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
         return self._data.sample(n, rng)

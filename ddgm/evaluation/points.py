@@ -130,6 +130,9 @@ class Points(OwnPoints):
     def real_data(self, n: int) -> numpy.ndarray:
         return self._learned[:n]
 
+    def likelihood_data(self) -> tuple[numpy.ndarray, numpy.ndarray]:
+        return self._learned, self._points
+
     def shown_data(self, n: int) -> numpy.ndarray:
         return self._learned[:n]
 

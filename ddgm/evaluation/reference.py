@@ -72,6 +72,11 @@ class Reference:
         """n fresh data points to be scored beside samples, or ``None`` where there are none to spare."""
         return self.draw_data(n, randomness.metric_generator(randomness.FRESH_DATA))
 
+    def likelihood_data(self) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Data that Gaussians are fitted to, and data whose likelihood is told; grey levels are uint8."""
+        held_out, learned = self.held_against(metrics.N_SCORED), self.real_data(metrics.N_SCORED)
+        return held_out if learned is None else learned, held_out
+
     def shown_data(self, n: int) -> numpy.ndarray:
         """n data points for a picture."""
         return self.draw_data(n, randomness.picture_generator(randomness.SHOWN_DATA))

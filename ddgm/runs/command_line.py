@@ -41,6 +41,7 @@ class Request:
         numba (bool): Whether numba compiles; ``None``: where it can, see ``chainer.config.use_numba``.
         tensorboard (bool): Whether event files are written; ``None``: as the run that is resumed does, else not.
         score (bool): Whether samples are scored at the end.
+        likelihood (bool): Whether log Z is bracketed then, for the likelihood of data.
         changes (dict): Those settings that were given as flags, or by ``--set``.
     """
 
@@ -58,6 +59,7 @@ class Request:
     numba: bool | None = None
     tensorboard: bool | None = None
     score: bool = True
+    likelihood: bool = False
     changes: dict = dataclasses.field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -355,6 +357,11 @@ def _add_flags_of_a_run(parser, task):
     parser.add_argument(
         '--no_score', dest='score', action='store_false',
         help='leave the metrics out, and what pictures show of them; --resume without it makes them')
+    if task.data:
+        parser.add_argument(
+            '--likelihood', action='store_true',
+            help='bracket log Z by annealing, and tell the likelihood of held-out data beside that of Gaussians (of '
+                 'pictures from a folder: of those that were learned); may take minutes')
     parser.add_argument('--version', action='version', version=VERSION)
 
 
@@ -377,6 +384,8 @@ def _request(parser, task, given):
     """The :class:`Request` that flags by name make, which go together."""
     if given['resume'] and given['overwrite']:
         parser.error('--resume and --overwrite contradict each other: give one of them')
+    if not given['score'] and given.get('likelihood'):
+        parser.error('--likelihood and --no_score contradict each other: give one of them')
     if task.data and given['data'] is None and not given['resume']:
         given['data'] = task.data.default
         if given['data'] is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import chainer
 import numpy
 
-from ddgm.evaluation import sampling
+from ddgm.evaluation import likelihood, sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.evaluation.reference import Reference
 from ddgm.fast import kernels, threads
@@ -23,7 +23,7 @@ from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of
 from ddgm.support import randomness, ranks
 from ddgm.support.errors import Interrupted, RunFailed, UsageError, counted, lacks_memory, one_line, printable
-from ddgm.support.files import write_json
+from ddgm.support.files import read_json, write_json
 from ddgm.support.serialization import arrays_of, load_arrays
 from ddgm.support.terminal import Progress, duration, print_table
 
@@ -276,7 +276,7 @@ def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
     folder.save(run_files.GENERATIVE_MODEL, generative_model)
     folder.drop_metrics_of_others(state.iteration)
     folder.write_samples(x, z)
-    x, energy = folder.units.outward(x), folder.units.taking_users(energy)
+    x_of_model, x, energy = x, folder.units.outward(x), folder.units.taking_users(energy)
     shown = folder.units.outward(sampling.sample(generative_model, fixed_z))
     experiment.draw_figures(folder, shown, energy)
     logged = curves_of(folder.log)
@@ -286,10 +286,16 @@ def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
     post.write_gif(folder.figure('training.gif'), folder.frames(state.iteration), experiment.n_colours)
     print('Pictures: {}'.format(printable(folder.path / run_files.FIGURES)), flush=True)
 
-    metrics = _score(folder, task, x, energy) if folder.is_scored else {}
-    if folder.is_scored or not (folder.path / run_files.METRICS).exists():
+    def keep_metrics():
         write_json(folder.file(run_files.METRICS), {
             **metrics, 'iterations': state.iteration, 'seed': settings.seed, 'n_samples': N_SCORED})
+    metrics = _score(folder, task, x, energy) if folder.is_scored else {}
+    if folder.is_scored or not (folder.path / run_files.METRICS).exists():
+        metrics = likelihood.beside(_told_likelihood(folder), metrics)
+        keep_metrics()
+    if folder.tells_likelihood:
+        metrics = _with_likelihood(folder, task, energy_model, x_of_model, metrics)
+        keep_metrics()
     if experiment.draw_scored:
         experiment.draw_scored(folder, shown, energy, metrics)
 
@@ -304,6 +310,21 @@ def _score(folder, task, x, energy):
         columns.append((task.real_name, task.score(real_data)))
     print_table(columns)
     return metrics
+
+
+def _told_likelihood(folder):
+    """What earlier metrics of these models tell of the likelihood, which took minutes."""
+    with contextlib.suppress(ValueError, TypeError):
+        return likelihood.recorded(read_json(folder.path / run_files.METRICS))
+    return {}
+
+
+def _with_likelihood(folder, task, energy_model, x, metrics):
+    """The metrics and what annealing tells, which is printed; a log Z that they have stays."""
+    print('Bracketing log Z ...', flush=True)
+    found = likelihood.score(energy_model, x, *task.likelihood_data(), folder.standardization)
+    print_table([('likelihood', found)])
+    return likelihood.beside(found, metrics)
 
 
 def _is_due(iteration, interval):

@@ -58,6 +58,7 @@ class RunFolder:
         tf32 (bool): Whether a GPU multiplies matrices in TF32.
         numba (bool): Whether numba compiles, or ``None`` for where it can.
         is_scored (bool): Whether samples are scored at the end.
+        tells_likelihood (bool): Whether the likelihood of data is told then.
         standardization (ddgm.data.standardization.Standardization): Of the user's own points, or ``None``.
         asked (frozenset): The settings that the user asked for by name, which data does not decide.
         published (Settings): The preset's own settings, as far as data does not decide them; ``None``: it is not known.
@@ -91,6 +92,7 @@ class RunFolder:
         self.replay = self.is_scored = True
         self.tf32 = False
         self.numba = None
+        self.tells_likelihood = False
         self.events = None
         self._environment = None
         self._damaged = []
@@ -351,6 +353,7 @@ def open_run(request) -> RunFolder:
     folder.processes, folder.replay, folder.is_scored = processes, request.replay, request.score
     folder.tf32 = request.tf32
     folder.numba = request.numba
+    folder.tells_likelihood = request.likelihood
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
             '--batchsize {} is too small for {} processes, of which each has two samples at least: give a larger one, '

@@ -16,8 +16,9 @@ CLASSIFIER, RANDOM_NETWORK = 5, 6  # their weights
 CHOSEN_SAMPLES = 7  # of a larger number
 ANALOGIES = 7
 REFINEMENT = 10  # of a finished run's samples
-LOG_Z = 11  # by importance sampling
+LOG_Z = 11  # by importance sampling, or annealing
 HELD_OUT = 12  # of a user's own points
+GREY_LEVELS = 13  # noise that makes numbers of them
 OTHER_INPUTS, LOOKS = 8, 9  # of studies: what is no digit; the noise of a look at training
 
 

@@ -9,7 +9,7 @@ import chainer
 import numpy
 
 from ddgm.data.standardization import Units
-from ddgm.evaluation import normalization, sampling
+from ddgm.evaluation import annealing, normalization, sampling
 from ddgm.evaluation.pixels import Form
 from ddgm.evaluation.tasks import Task
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
@@ -78,27 +78,32 @@ class Model:
         return self._energy_of(self._inward(x))
 
     @property
-    def log_z(self) -> float | None:
-        """log Z = log ∫ exp(−E(x)) dx in nats; ``None`` where it is not known.
+    def log_z(self) -> float:
+        """log Z = log ∫ exp(−E(x)) dx in nats.
 
-        Where a run's own metrics don't tell it, a quadrature of the plane does, once.
+        Where a run's own metrics don't tell it, it is found once: by quadrature where x has one or two numbers, by
+        importance sampling up to 64, and where that can't tell it or there are more, by annealing.  That takes up to
+        some minutes.  Raises ``ValueError`` with the reason where it stays unknown; annealing tells both ends.
 
         >>> log_p = -model.energy([[0, 2]]) - model.log_z
         """
         if self._log_z is None:
-            self._log_z = self._estimated_log_z()
-        return None if isinstance(self._log_z, str) else self._log_z
+            try:
+                self._log_z = self._estimated_log_z()
+            except ValueError as error:
+                self._log_z = str(error)
+        if isinstance(self._log_z, str):
+            raise UsageError('log P(x) is not known: {}; differences of energies are'.format(self._log_z))
+        return self._log_z
 
     def log_prob(self, x: numpy.ndarray) -> numpy.ndarray:
         """log P(x) = −E(x) − log Z in nats, (N, …) to (N,) float64.
 
-        Raises ``ValueError`` with the reason where log Z is not known.
+        Raises ``ValueError`` with the reason where log Z is not known, see :attr:`log_z`.
 
         >>> model.log_prob([[0, 2], [30, 40]]).shape
         (2,)
         """
-        if self.log_z is None:
-            raise UsageError('log P(x) is not known: {}; differences of energies are'.format(self._log_z))
         return -self.energy(x) - self.log_z
 
     def refine(
@@ -178,14 +183,14 @@ class Model:
             return self._energy(x)
 
     def _estimated_log_z(self):
-        """log Z over x in the user's units, or why it is not known."""
-        if self.form.value_range is not None:
-            return 'log Z is known for points alone, and these are pictures'
+        """log Z over x in the user's units; raises ``ValueError`` with the reason where it can't be told."""
+        x = self._drawn(_N_LOOKED_AT, 0)
         try:
-            log_z = normalization.log_z(self._energy_of, self._drawn(_N_LOOKED_AT, 0))
-        except ValueError as error:
-            return str(error)
-        return log_z + self._units.log_volume
+            return normalization.log_z(self._energy_of, x) + self._units.log_volume
+        except ValueError:
+            if x[0].size <= 2:
+                raise
+            return annealing.of_model(self.energy_model, x, self._units.log_volume).log_z
 
     def _inward(self, x):
         """What a user hands in, in the units of the models."""

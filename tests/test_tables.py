@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.results import tables as filling
 from ddgm.support import tables
 from ddgm.support.terminal import print_table
 
@@ -81,3 +82,12 @@ def test_rounded():
 def test_table_in_markdown():
     table = {'columns': ['run', 'score'], 'rows': [['a', [1, 2, 4]], ['b', None]], 'seeds': False}
     assert tables.markdown(table) == '| run | score |\n| --- | --- |\n| a | 2 |\n| b | – |\n'
+
+
+@pytest.mark.parametrize(('value', 'aim', 'shown'), [
+    (0.409, '≤ 0.3', '≤ 0.3, missed'), ([0.2, 0.9, 0.25], '≤ 0.3', '≤ 0.3'), (-1.7, '≥ −1.6', '≥ −1.6, missed'),
+    ({'value': 0.5, 'from': 0.1, 'to': 0.9}, '≥ 0.4', '≥ 0.4'), (None, '≤ 0.3', '≤ 0.3'),
+    (0.9, '≤ half of `post`', '≤ half of `post`'), (10, 10, 10)])
+def test_missed_aims_are_marked(value, aim, shown, tmp_path):
+    table = {'columns': ['metric', 'ours', 'aim'], 'rows': [['x', value, aim]]}
+    assert filling.with_misses(table, tmp_path)['rows'] == [['x', value, shown]]

@@ -10,6 +10,7 @@ which are as ddgm/support/tables.py has them.  Here a cell may also be {"from": 
 import argparse
 import json
 import re
+import statistics
 import sys
 
 from benchmarks import ROOT
@@ -46,6 +47,33 @@ def show(cell, results, seeds=True):
     return tables.show(cell, seeds)
 
 
+def with_misses(table, results):
+    """The table with "missed" behind each aim, ≤ or ≥ a number, that the median on its left does not reach."""
+    columns = [i for i, title in enumerate(table['columns']) if i > 1 and re.search(r'\baim$', title)]
+
+    def median(cell):
+        if isinstance(cell, dict):
+            return median(find_cell(cell['from'], results)) if 'value' not in cell else cell['value']
+        return statistics.median(cell) if isinstance(cell, list) and None not in cell else cell
+
+    def marked(value, aim):
+        text = show(aim, results, seeds=False)
+        limit = re.fullmatch(r'([≤≥]) ([−\d.,e]+)', text)
+        value = median(value)
+        if not limit or not isinstance(value, (int, float)):
+            return aim
+        limit, is_most = float(limit[2].replace('−', '-').replace(',', '')), limit[1] == '≤'
+        return aim if (value <= limit if is_most else value >= limit) else text + ', missed'
+    rows = []
+    for row in table['rows']:
+        rows.append(list(row))
+        for i in columns:
+            # In the README another program's figures stand between.
+            value = row[table['columns'].index('ours')] if 'ours' in table['columns'] else row[i - 1]
+            rows[-1][i] = marked(value, row[i])
+    return {**table, 'rows': rows}
+
+
 def describe(made, medians):
     """The small line below a table: what it was measured on."""
     def text(name):
@@ -68,7 +96,7 @@ def describe(made, medians):
 def markdown(name, results):
     """The table NAME.TABLE with the line below it."""
     table, made = find_table(name, results)
-    lines = tables.markdown(table, lambda cell, seeds: show(cell, results, seeds))
+    lines = tables.markdown(with_misses(table, results), lambda cell, seeds: show(cell, results, seeds))
     return lines + '\n' + describe(made, not table.get('seeds', True)) + '\n'
 
 

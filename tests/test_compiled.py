@@ -13,7 +13,6 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, assert_same_run
 from test_network_replay import Network, everything, models_of, of_layers
 
-from ddgm.beyond_the_paper import entropies, resampling
 from ddgm.evaluation import tasks
 from ddgm.fast import functions as F, kernels, threads
 from ddgm.fast.kernels import on_cpu
@@ -103,11 +102,10 @@ def test_batch_normalization(shape, n_splits, compiled, rng):
     gamma, beta = rng.normal(size=(2, shape[1])).astype('f')
     n, results = float(x.size // shape[1] // n_splits), []
     for module in (compiled, on_cpu):
-        y, means, variances, kept = module.batch_normalization(3 + x, gamma, beta, 1e-5, n_splits)
         running = numpy.ones((2, shape[1]), dtype='f')
-        module.running_statistics(means, variances, n / max(n - 1, 1), 0.9, *running)
-        results.append([
-            y, means, variances, running, *module.batch_normalization_gradient(grad_y, gamma, n, n_splits, kept)])
+        y, kept = module.batch_normalization(
+            3 + x, gamma, beta, 1e-5, n_splits, running=(n / max(n - 1, 1), 0.9, *running))
+        results.append([y, running, *module.batch_normalization_gradient(grad_y, gamma, n, n_splits, kept)])
     assert_close(*results, tolerance=2e-5)
 
 
@@ -115,7 +113,7 @@ def test_batch_normalization(shape, n_splits, compiled, rng):
     (5, (9, 7), 1, 3), (1, (4, 4), 0, 1), (3, (10, 13), 0, 2), (2, (6, 8), 3, 4), (33, (32, 32), 1, 70)])
 def test_minimal_filtering(n, size, pad, channels, compiled, rng):
     W, b, c = (rng.normal(size=shape).astype('f') for shape in ((6, channels, 4, 4), 6, channels))
-    windows = Im2col(numpy, n, size, 4, 2, pad)
+    windows = Im2col(n, size, 4, 2, pad)
     x, y = images(rng, n, channels, *size), images(rng, n, 6, *windows.result_size)
     results = [[
         scheme.product(scheme.from_image(x), W, b), scheme.transposed_product(scheme.from_result(y), W, c),
@@ -147,9 +145,9 @@ def test_only_float32_is_compiled(compiled):
 def test_neighbours(n, m, k, d, compiled, rng):
     x, others = rng.normal(size=(n, d)).astype('f'), rng.normal(size=(m, d)).astype('f')
     exact = x.astype(numpy.float64), others.astype(numpy.float64)
-    assert_close(compiled.nearest(x, others, k), entropies.nearest(*exact, k))
+    assert_close(compiled.neighbours(x, others, k), on_cpu.neighbours(*exact, k))
     density = compiled.mean_of_gaussians(9 * x, others, 0.7)
-    expected = resampling.mean_of_gaussians(9 * exact[0], exact[1], 0.7)
+    expected = on_cpu.mean_of_gaussians(9 * exact[0], exact[1], 0.7)
     is_told = expected > 1e-36
     numpy.testing.assert_allclose(density[is_told], expected[is_told], rtol=1e-4)  # far from all, too
 

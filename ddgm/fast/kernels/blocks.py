@@ -54,8 +54,6 @@ class Block:
             view[...] = array
         for stage in memory.stages:
             stage()
-        for observe, moments in memory.observed:
-            observe(*moments)
         return [result.copy() for result in memory.results], _Pass(memory, self._free)
 
     def backward(self, its_pass, grad_output, indexes, plan):
@@ -98,8 +96,6 @@ class _Memory:
         self.inputs = [self.view(matrix) for matrix in zip(block.places, block.shapes)]
         self.results = [self.inputs[i] for i in block.results]
         self.stages = [stage(self.view) for stage in block.stages]
-        self.observed = [(observe, self.view(moments)) for function in block.functions
-                         for observe, moments in function.observed]
         self.backward = {}
 
     def view(self, matrix):
@@ -148,6 +144,10 @@ class _Program:
                 numpy.dot, first.T if x_is_turned else first, second.T if y_is_turned else second, view(out))
         self._entries.append(stage)
 
+    def call(self, function, matrix, *others):
+        """A function of a matrix, a place and a shape, and of others that are not in memory."""
+        self._entries.append(lambda view: functools.partial(function, view(matrix), *others))
+
     def sum(self, first, second, shape):
         place = self.allocate(math.prod(shape))
         self.add(loops.ADD, 1, math.prod(shape), first, second, place, number=1, whole=True)
@@ -190,7 +190,6 @@ class _Function:
     def __init__(self, attributes, *inputs):
         self.attributes, self.places, self.shapes = attributes, [place for place, _ in inputs], [s for _, s in inputs]
         self.n, self.k = (self.shapes[0] or (1,))[0], math.prod(self.shapes[0][1:])
-        self.observed = []  # what is called after each pass with an array, a place and a shape
 
     def allocate(self, program, i):
         return program.allocate(math.prod(self.shapes[i]))
@@ -367,11 +366,12 @@ class _BatchNormalization(_Function):
     def forward(self, program, out):
         x, gamma, beta = self.places
         self.moments = program.allocate(2 * self.n_splits * self.k)  # means, then variances
-        if self.attributes['observe'] is not None:
-            self.observed = [(self.attributes['observe'], (self.moments, (2, self.n_splits, self.k)))]
         program.add(
             loops.NORMALIZE, self.n, self.k, x, gamma, beta, self.moments, self.moments + self.n_splits * self.k, out,
             u=self.n_splits, number=self.attributes['eps'], whole=True)
+        if self.attributes['running'] is not None:
+            program.call(
+                loops.running_statistics, (self.moments, (2, self.n_splits, self.k)), *self.attributes['running'])
 
     def backward(self, program, out, gradient, leads):
         x, gamma, _ = self.places

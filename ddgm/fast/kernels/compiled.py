@@ -58,16 +58,18 @@ def dropout_gradient(kept, grad_y):
 
 # ---- batch normalization
 
-def batch_normalization(x, gamma, beta, eps, n_splits, known=None):
+def batch_normalization(x, gamma, beta, eps, n_splits, known=None, running=None):
     if known is not None:
-        return on_cpu.batch_normalization(x, gamma, beta, eps, n_splits, known)
-    means, variances = numpy.empty((2, n_splits, x.shape[1]), dtype=x.dtype)
+        return on_cpu.batch_normalization(x, gamma, beta, eps, n_splits, known, running)
+    means, variances = moments = numpy.empty((2, n_splits, x.shape[1]), dtype=x.dtype)
     x_in_order = _in_order(x)
     y = numpy.empty_like(x_in_order)
     loop = loops.batch_normalization if x.ndim == 2 else loops.batch_normalization_of_images
     threads.for_each(
         lambda units: loop(x_in_order, gamma, beta, numpy.float32(eps), *units, means, variances, y), _units(x))
-    return _as_before(y, x), means, variances, (x_in_order, means, variances, numpy.float32(eps))
+    if running is not None:
+        loops.running_statistics(moments, *running)
+    return _as_before(y, x), (x_in_order, means, variances, numpy.float32(eps))
 
 
 def batch_normalization_gradient(grad_y, gamma, n, n_splits, kept, totals=None):
@@ -83,11 +85,6 @@ def batch_normalization_gradient(grad_y, gamma, n, n_splits, kept, totals=None):
             grad_y_in_order, x, gamma, eps, *units, means, variances, grad_gammas, grad_betas, grad_x),
         _units(grad_y))
     return _as_before(grad_x, grad_y), grad_gammas, grad_betas
-
-
-def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):
-    loops.running_statistics(
-        means, variances, numpy.float32(unbiased), numpy.float32(decay), running_mean, running_variance)
 
 
 def _in_order(x):

@@ -331,11 +331,13 @@ def batch_normalization_of_images_gradient(gy, x, gamma, eps, first, last, means
 
 
 @_jit
-def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):
+def running_statistics(moments, unbiased, decay, running_mean, running_variance):
+    """``moments`` are (2, batches, units): means and variances."""
+    means, variances = moments
     for batch in range(len(means)):
         for j in range(len(running_mean)):
-            running_mean[j] = decay * running_mean[j] + (_f4(1) - decay) * means[batch, j]
-            running_variance[j] = decay * running_variance[j] + (_f4(1) - decay) * (variances[batch, j] * unbiased)
+            running_mean[j] = decay * running_mean[j] + (1 - decay) * means[batch, j]
+            running_variance[j] = decay * running_variance[j] + (1 - decay) * unbiased * variances[batch, j]
 
 
 # ---- the energy, a sample a row

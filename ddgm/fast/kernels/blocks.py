@@ -57,7 +57,10 @@ class Block:
         return [result.copy() for result in memory.results], _Pass(memory, self._free)
 
     def backward(self, its_pass, grad_output, indexes, plan):
-        """The gradients of the inputs of these indexes; ``plan`` names the functions that they come through."""
+        """An array, (n,), and the gradients of the inputs of these indexes: views of it, one after the other.
+
+        ``plan`` names the functions that they come through; where there is none, ``None`` takes the gradient's place.
+        """
         if indexes not in self._backward:
             self._backward[indexes] = self._backward_of(indexes, plan)
         memory = its_pass.memory
@@ -69,7 +72,12 @@ class Block:
         given[...] = grad_output
         for stage in stages:
             stage()
-        return [None if gradient is None else gradient.copy() for gradient in gradients]
+        whole, first, views = numpy.concatenate([each for each in gradients if each is not None], axis=None), 0, []
+        for each in gradients:
+            last = first if each is None else first + each.size
+            views.append(None if each is None else whole[first:last].reshape(each.shape))
+            first = last
+        return whole, views
 
     def _backward_of(self, indexes, plan):
         """Where the gradient of the result is put, what is done then, and where those of the inputs are."""

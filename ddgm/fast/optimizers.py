@@ -301,7 +301,7 @@ class _Flat:
         These are those views of a whole that is given.
         """
         gradients = [parameter.grad for parameter in self.parameters]
-        if any([gradient is None for gradient in gradients]):
+        if any(gradient is None for gradient in gradients):
             return None
         if not isinstance(self.array, numpy.ndarray):
             return [kernels.of(self.array).concatenated(gradients)]

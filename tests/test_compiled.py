@@ -95,7 +95,7 @@ def test_dropout(array, compiled, rng):
 
 
 @pytest.mark.parametrize('n_splits', [1, 2])
-@pytest.mark.parametrize('shape', [(6, 5), (10, 1), (4, 70000), (6, 3, 5, 3), (2, 300, 16, 16)], ids=str)
+@pytest.mark.parametrize('shape', [(6, 5), (6, 3, 5, 3), (4, 1, 2, 2), (2, 300, 16, 16)], ids=str)
 def test_batch_normalization(shape, n_splits, compiled, rng):
     x, grad_y = images(rng, *shape) if len(shape) == 4 else rng.normal(size=shape).astype('f'), rng.normal(
         size=shape).astype('f')
@@ -177,15 +177,13 @@ NETWORKS = {
     'layers': lambda: (Network(of_layers), 2), 'a layer twice': lambda: (Network(with_a_layer_twice), 2)}
 
 
-@pytest.mark.parametrize('n_splits', [1, 2])
 @pytest.mark.parametrize('name', NETWORKS)
-def test_networks_as_blocks(name, n_splits, rng):
+def test_networks_as_blocks(name, rng):
     network, size = NETWORKS[name]()
     x = rng.normal(size=(70, size)).astype('f')  # more rows than pass at a time
     replay = Replay()
-    with chainer.using_config('n_splits', n_splits):
-        expected = as_in_float64(network, x)
-        assert_close(everything(network, x, replay.of(network)), expected, tolerance=1e-4)
+    expected = as_in_float64(network, x)
+    assert_close(everything(network, x, replay.of(network)), expected, tolerance=1e-4)
     graphs = replay._networks[network]._graphs.values()
     assert graphs
     assert all(graph.block is not None for graph in graphs)

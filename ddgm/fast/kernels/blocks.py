@@ -369,29 +369,23 @@ class _BatchNormalization(_Function):
 
     def __init__(self, attributes, *inputs):
         super().__init__(attributes, *inputs)
-        self.n_splits = attributes['n_splits']
+        if attributes['n_splits'] > 1:
+            raise NotKnown
 
     def forward(self, program, out):
-        x, gamma, beta = self.places
-        self.moments = program.allocate(2 * self.n_splits * self.k)  # means, then variances
+        self.moments = program.allocate(2 * self.k)  # mean, then variance
         program.add(
-            loops.NORMALIZE, self.n, self.k, x, gamma, beta, self.moments, self.moments + self.n_splits * self.k, out,
-            u=self.n_splits, number=self.attributes['eps'], whole=True)
+            loops.NORMALIZE, self.n, self.k, *self.places, self.moments, out, number=self.attributes['eps'], whole=True)
         if self.attributes['running'] is not None:
-            program.call(
-                loops.running_statistics, (self.moments, (2, self.n_splits, self.k)), *self.attributes['running'])
+            program.call(loops.running_statistics, (self.moments, (2, 1, self.k)), *self.attributes['running'])
 
     def backward(self, program, out, gradient, leads):
         x, gamma, _ = self.places
-        of_batches = program.allocate(2 * self.n_splits * self.k)
-        found = [self.allocate(program, i) for i in range(3)]
+        of_x, of_units = self.allocate(program, 0), program.allocate(2 * self.k)
         program.add(
-            loops.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_batches, found[0],
-            u=self.n_splits, number=self.attributes['eps'], whole=True)
-        for i, place in enumerate(found[1:]):
-            of_unit = of_batches + i * self.n_splits * self.k
-            program.add(loops.ADD_ROWS, self.n_splits, self.k, of_unit, place, whole=True)
-        return [found[i] for i in leads]
+            loops.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_units, of_x,
+            number=self.attributes['eps'], whole=True)
+        return [(of_x, of_units, of_units + self.k)[i] for i in leads]
 
 
 class _ExpertTerm(_Function):

@@ -274,7 +274,7 @@ class _Update:
 
     def __call__(self, given):
         graph = self._graph
-        (_, *observed), its_pass = graph.block.forward([*given, *[value.array for value in graph.parameters]])
+        (_, *observed), its_pass = graph.block.forward([*given, *[value.raw_array for value in graph.parameters]])
         whole, views = graph.block.backward(its_pass, 1, self._indexes, graph.plan(self._indexes))
         for parameter, gradient in zip(self._parameters, views):
             parameter._set_grad_without_check(gradient)  # whose shape and type are the parameter's

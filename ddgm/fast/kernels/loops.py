@@ -81,7 +81,7 @@ def _expm1(x):
 @_jit
 def relu(x, y):
     for i in range(len(x)):
-        y[i] = _f4(-0.0) if x[i] < 0 else x[i]
+        y[i] = _f4(0) if x[i] < 0 else x[i]
 
 
 @_jit

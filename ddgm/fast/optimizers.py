@@ -296,9 +296,9 @@ class _Flat:
             for i, place in enumerate(self.places) if place.start < last and first < place.stop]
 
     def gradients(self, whole, views):
-        """The parameters' gradients, or ``None`` where one is missing; one array on a GPU, and where they are views.
+        """The parameters' gradients, or ``None`` where one is missing; on a GPU joined to one array.
 
-        These are those views of a whole that is given.
+        Where they are ``views`` of an array that holds nothing else, that ``whole`` takes their place.
         """
         gradients = [parameter.grad for parameter in self.parameters]
         if any(gradient is None for gradient in gradients):

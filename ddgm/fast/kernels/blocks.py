@@ -72,7 +72,8 @@ class Block:
         given[...] = grad_output
         for stage in stages:
             stage()
-        whole, first, views = numpy.concatenate([each for each in gradients if each is not None], axis=None), 0, []
+        found = [each for each in gradients if each is not None]
+        whole, first, views = numpy.concatenate([memory.numbers[:0], *found], axis=None), 0, []  # of none, too
         for each in gradients:
             last = first if each is None else first + each.size
             views.append(None if each is None else whole[first:last].reshape(each.shape))

@@ -13,7 +13,6 @@ import pytest
 from conftest import HANGS_AFTER, ROOT, assert_same_run
 from test_network_replay import Network, everything, models_of, of_layers
 
-from ddgm.beyond_the_paper import entropies, resampling
 from ddgm.evaluation import tasks
 from ddgm.fast import functions as F, kernels, threads
 from ddgm.fast.kernels import on_cpu
@@ -70,7 +69,7 @@ def test_extremes_of_activations(name, compiled):
     with numpy.errstate(all='ignore'):
         results = [getattr(module, name)(x)[0] for module in (compiled, on_cpu)]
     assert_close(*[[array] for array in results])
-    if name in ('relu', 'elu'):
+    if name == 'elu':
         numpy.testing.assert_array_equal(*[numpy.signbit(array) for array in results])
 
 
@@ -96,18 +95,17 @@ def test_dropout(array, compiled, rng):
 
 
 @pytest.mark.parametrize('n_splits', [1, 2])
-@pytest.mark.parametrize('shape', [(6, 5), (10, 1), (4, 70000), (6, 3, 5, 3), (2, 300, 16, 16)], ids=str)
+@pytest.mark.parametrize('shape', [(6, 5), (6, 3, 5, 3), (4, 1, 2, 2), (2, 300, 16, 16)], ids=str)
 def test_batch_normalization(shape, n_splits, compiled, rng):
     x, grad_y = images(rng, *shape) if len(shape) == 4 else rng.normal(size=shape).astype('f'), rng.normal(
         size=shape).astype('f')
     gamma, beta = rng.normal(size=(2, shape[1])).astype('f')
     n, results = float(x.size // shape[1] // n_splits), []
     for module in (compiled, on_cpu):
-        y, means, variances, kept = module.batch_normalization(3 + x, gamma, beta, 1e-5, n_splits)
         running = numpy.ones((2, shape[1]), dtype='f')
-        module.running_statistics(means, variances, n / max(n - 1, 1), 0.9, *running)
-        results.append([
-            y, means, variances, running, *module.batch_normalization_gradient(grad_y, gamma, n, n_splits, kept)])
+        y, kept = module.batch_normalization(
+            3 + x, gamma, beta, 1e-5, n_splits, running=(n / max(n - 1, 1), 0.9, *running))
+        results.append([y, running, *module.batch_normalization_gradient(grad_y, gamma, n, n_splits, kept)])
     assert_close(*results, tolerance=2e-5)
 
 
@@ -115,7 +113,7 @@ def test_batch_normalization(shape, n_splits, compiled, rng):
     (5, (9, 7), 1, 3), (1, (4, 4), 0, 1), (3, (10, 13), 0, 2), (2, (6, 8), 3, 4), (33, (32, 32), 1, 70)])
 def test_minimal_filtering(n, size, pad, channels, compiled, rng):
     W, b, c = (rng.normal(size=shape).astype('f') for shape in ((6, channels, 4, 4), 6, channels))
-    windows = Im2col(numpy, n, size, 4, 2, pad)
+    windows = Im2col(n, size, 4, 2, pad)
     x, y = images(rng, n, channels, *size), images(rng, n, 6, *windows.result_size)
     results = [[
         scheme.product(scheme.from_image(x), W, b), scheme.transposed_product(scheme.from_result(y), W, c),
@@ -147,9 +145,9 @@ def test_only_float32_is_compiled(compiled):
 def test_neighbours(n, m, k, d, compiled, rng):
     x, others = rng.normal(size=(n, d)).astype('f'), rng.normal(size=(m, d)).astype('f')
     exact = x.astype(numpy.float64), others.astype(numpy.float64)
-    assert_close(compiled.nearest(x, others, k), entropies.nearest(*exact, k))
+    assert_close(compiled.neighbours(x, others, k), on_cpu.neighbours(*exact, k))
     density = compiled.mean_of_gaussians(9 * x, others, 0.7)
-    expected = resampling.mean_of_gaussians(9 * exact[0], exact[1], 0.7)
+    expected = on_cpu.mean_of_gaussians(9 * exact[0], exact[1], 0.7)
     is_told = expected > 1e-36
     numpy.testing.assert_allclose(density[is_told], expected[is_told], rtol=1e-4)  # far from all, too
 
@@ -179,15 +177,13 @@ NETWORKS = {
     'layers': lambda: (Network(of_layers), 2), 'a layer twice': lambda: (Network(with_a_layer_twice), 2)}
 
 
-@pytest.mark.parametrize('n_splits', [1, 2])
 @pytest.mark.parametrize('name', NETWORKS)
-def test_networks_as_blocks(name, n_splits, rng):
+def test_networks_as_blocks(name, rng):
     network, size = NETWORKS[name]()
     x = rng.normal(size=(70, size)).astype('f')  # more rows than pass at a time
     replay = Replay()
-    with chainer.using_config('n_splits', n_splits):
-        expected = as_in_float64(network, x)
-        assert_close(everything(network, x, replay.of(network)), expected, tolerance=1e-4)
+    expected = as_in_float64(network, x)
+    assert_close(everything(network, x, replay.of(network)), expected, tolerance=1e-4)
     graphs = replay._networks[network]._graphs.values()
     assert graphs
     assert all(graph.block is not None for graph in graphs)

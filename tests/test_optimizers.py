@@ -131,6 +131,30 @@ def test_parts_of_any_size(name, n, monkeypatch):
     assert_same(arrays_of(parted), arrays_of(whole))
 
 
+@pytest.mark.parametrize('n', [50, NUMBERS])
+@both
+def test_gradients_that_are_views_of_one_array(name, n, monkeypatch):
+    """They are taken as a whole; where one of them is another array by then, all are taken as they are."""
+    monkeypatch.setattr(optimizers, '_PART', n)
+    pair = whole, apart = [own(name, build(), gradient_norm=3.0) for _ in range(2)]
+    for i, key in enumerate(['none of them', 'W', 'row']):
+        for optimizer in pair:
+            set_gradients(optimizer.target, i)
+        parameters = {parameter.name: parameter for parameter in whole.target.params()}
+        gradient = numpy.concatenate([parameter.grad for parameter in parameters.values()], axis=None)
+        ends = numpy.cumsum([parameter.size for parameter in parameters.values()])
+        views = [part.reshape(parameter.shape) for part, parameter in zip(
+            numpy.split(gradient, ends[:-1]), parameters.values())]
+        whole.whole_gradient = gradient, views
+        for each, view in zip(parameters.values(), views):
+            each.grad = view
+        if key in parameters:
+            parameters[key].grad = getattr(apart.target, key).grad = 2 * parameters[key].grad
+        for optimizer in pair:
+            optimizer.update()
+        assert_close(*pair)
+
+
 @both
 def test_gradient_stays_as_it_is(name, device):
     """That of a single parameter is no copy."""

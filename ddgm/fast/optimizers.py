@@ -38,6 +38,10 @@ class _WholeModel:
             not depend on how long a run is to be; 0: it stays.
         decay_power (float): That power.
         averaged (bool): Keep an average of the parameters, for :meth:`averaged_model`.
+
+    Attributes:
+        whole_gradient (tuple): For the next update an array, (n,), and the views of it that the parameters have as
+            gradients, one after the other; where there are such, they are not joined.
     """
 
     # Chainer's update rule, and its names of the learning rate and of the states
@@ -55,6 +59,7 @@ class _WholeModel:
         self.decay_power = decay_power
         self.averaged = averaged
         self._followers, self._rules, self._views, self._flats, self._others = [], [], [], [], []
+        self.whole_gradient = None, []
 
     def update(self, lossfun=None, *args, **kwds) -> None:
         """Update all parameters from their ``grad``, or from the gradient of ``lossfun(*args, **kwds)``."""
@@ -124,10 +129,11 @@ class _WholeModel:
 
     def _step(self):
         """One update of all parameters and averages, from their gradients."""
-        gradients = [flat.gradients() for flat in self._flats]
+        gradients = [flat.gradients(*self.whole_gradient) for flat in self._flats]
         if None in gradients:
             self.reallocate_cleared_grads()
-            gradients = [flat.gradients() for flat in self._flats]
+            gradients = [flat.gradients(None, []) for flat in self._flats]
+        self.whole_gradient = None, []
         rate = self._clipping_rate([gradient for of_flat in gradients for gradient in of_flat])
         # The weight of the newest parameters in their average; 1 in the first update.
         newest = (self.averaging_power + 1) / (self.averaging_power + self.t)
@@ -135,7 +141,7 @@ class _WholeModel:
         def update(index_part_and_pieces):
             i, part, pieces = index_part_and_pieces
             flat = self._flats[i]
-            parameters, gradient = flat.array[part], _joined(gradients[i], pieces)
+            parameters, gradient = flat.array[part], _joined(gradients[i], part, pieces)
             factor = rate if isinstance(rate, (int, float)) else rate.astype(parameters.dtype, copy=False)
             if self.weight_decay:
                 gradient, factor = kernels.of(parameters).decayed(gradient, factor, parameters, self.weight_decay), 1
@@ -279,7 +285,7 @@ class _Flat:
         self.parameters, self.places = parameters, _places(parameters)
         self.array = xp.concatenate([parameter.array.ravel() for parameter in parameters])
         self.states = {name: xp.zeros_like(self.array) for name in state_names}
-        self.parts = [(slice(None), [(0, None, None)])]  # on a GPU: the whole of the one gradient that is joined before
+        self.parts = [(slice(None), [])]  # on a GPU: the whole of the one gradient that is joined before
         if xp is numpy:
             self.parts = [self._part(first) for first in range(0, len(self.array), _PART)]
 
@@ -289,14 +295,17 @@ class _Flat:
             (i, max(first, place.start) - place.start, min(last, place.stop) - place.start)
             for i, place in enumerate(self.places) if place.start < last and first < place.stop]
 
-    def gradients(self):
-        """The parameters' gradients, on a GPU joined to one, or ``None`` where one is missing."""
+    def gradients(self, whole, views):
+        """The parameters' gradients, or ``None`` where one is missing; on a GPU joined to one array.
+
+        Where they are ``views`` of an array that holds nothing else, that ``whole`` takes their place.
+        """
         gradients = [parameter.grad for parameter in self.parameters]
         if any(gradient is None for gradient in gradients):
             return None
-        if isinstance(self.array, numpy.ndarray):
-            return gradients
-        return [kernels.of(self.array).concatenated(gradients)]
+        if not isinstance(self.array, numpy.ndarray):
+            return [kernels.of(self.array).concatenated(gradients)]
+        return [whole] if len(views) == len(gradients) and all(map(operator.is_, gradients, views)) else gradients
 
 
 def _by_type(parameters):
@@ -313,8 +322,10 @@ def _places(parameters):
     return [slice(end - parameter.size, end) for parameter, end in zip(parameters, ends)]
 
 
-def _joined(gradients, pieces):
+def _joined(gradients, part, pieces):
     """One part of the gradient."""
+    if len(gradients) == 1:
+        return gradients[0].reshape(-1)[part]
     pieces = [gradients[i].reshape(-1)[first:last] for i, first, last in pieces]
     return pieces[0] if len(pieces) == 1 else numpy.concatenate(pieces)
 

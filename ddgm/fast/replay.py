@@ -274,12 +274,13 @@ class _Update:
 
     def __call__(self, given):
         graph = self._graph
-        (_, *observed), its_pass = graph.block.forward([*given, *[value.array for value in graph.parameters]])
-        found = graph.block.backward(its_pass, 1, self._indexes, graph.plan(self._indexes))
-        for parameter, gradient in zip(self._parameters, found):
-            parameter.grad = gradient
+        (_, *observed), its_pass = graph.block.forward([*given, *[value.raw_array for value in graph.parameters]])
+        whole, views = graph.block.backward(its_pass, 1, self._indexes, graph.plan(self._indexes))
+        for parameter, gradient in zip(self._parameters, views):
+            parameter._set_grad_without_check(gradient)  # whose shape and type are the parameter's
         for parameter in self._without:
             parameter.grad = None
+        self._optimizer.whole_gradient = whole, views
         self._optimizer.update()
         return dict(zip(self._names, observed))
 
@@ -307,7 +308,7 @@ class _Replayed(FirstOrderFunction):
     def backward_arrays(self, indexes, inputs, grad_output):
         graph = self.graph
         if graph.block is not None:
-            return graph.block.backward(self.its_pass, grad_output, indexes, graph.plan(indexes))
+            return graph.block.backward(self.its_pass, grad_output, indexes, graph.plan(indexes))[1]
         gradient_of = {graph.results[0]: grad_output}
         for number, leads, places in graph.plan(indexes):
             function = self.functions[number]

@@ -54,12 +54,13 @@ class Block:
             view[...] = array
         for stage in memory.stages:
             stage()
-        for observe, moments in memory.observed:
-            observe(*moments)
         return [result.copy() for result in memory.results], _Pass(memory, self._free)
 
     def backward(self, its_pass, grad_output, indexes, plan):
-        """The gradients of the inputs of these indexes; ``plan`` names the functions that they come through."""
+        """An array, (n,), and the gradients of the inputs of these indexes: views of it, one after the other.
+
+        ``plan`` names the functions that they come through; where there is none, ``None`` takes the gradient's place.
+        """
         if indexes not in self._backward:
             self._backward[indexes] = self._backward_of(indexes, plan)
         memory = its_pass.memory
@@ -71,7 +72,13 @@ class Block:
         given[...] = grad_output
         for stage in stages:
             stage()
-        return [None if gradient is None else gradient.copy() for gradient in gradients]
+        found = [each for each in gradients if each is not None]
+        whole, first, views = numpy.concatenate([memory.numbers[:0], *found], axis=None), 0, []  # of none, too
+        for each in gradients:
+            last = first if each is None else first + each.size
+            views.append(None if each is None else whole[first:last].reshape(each.shape))
+            first = last
+        return whole, views
 
     def _backward_of(self, indexes, plan):
         """Where the gradient of the result is put, what is done then, and where those of the inputs are."""
@@ -98,8 +105,6 @@ class _Memory:
         self.inputs = [self.view(matrix) for matrix in zip(block.places, block.shapes)]
         self.results = [self.inputs[i] for i in block.results]
         self.stages = [stage(self.view) for stage in block.stages]
-        self.observed = [(observe, self.view(moments)) for function in block.functions
-                         for observe, moments in function.observed]
         self.backward = {}
 
     def view(self, matrix):
@@ -148,6 +153,10 @@ class _Program:
                 numpy.dot, first.T if x_is_turned else first, second.T if y_is_turned else second, view(out))
         self._entries.append(stage)
 
+    def call(self, function, matrix, *others):
+        """A function of a matrix, a place and a shape, and of others that are not in memory."""
+        self._entries.append(lambda view: functools.partial(function, view(matrix), *others))
+
     def sum(self, first, second, shape):
         place = self.allocate(math.prod(shape))
         self.add(loops.ADD, 1, math.prod(shape), first, second, place, number=1, whole=True)
@@ -190,7 +199,6 @@ class _Function:
     def __init__(self, attributes, *inputs):
         self.attributes, self.places, self.shapes = attributes, [place for place, _ in inputs], [s for _, s in inputs]
         self.n, self.k = (self.shapes[0] or (1,))[0], math.prod(self.shapes[0][1:])
-        self.observed = []  # what is called after each pass with an array, a place and a shape
 
     def allocate(self, program, i):
         return program.allocate(math.prod(self.shapes[i]))
@@ -362,28 +370,23 @@ class _BatchNormalization(_Function):
 
     def __init__(self, attributes, *inputs):
         super().__init__(attributes, *inputs)
-        self.n_splits = attributes['n_splits']
+        if attributes['n_splits'] > 1:
+            raise NotKnown
 
     def forward(self, program, out):
-        x, gamma, beta = self.places
-        self.moments = program.allocate(2 * self.n_splits * self.k)  # means, then variances
-        if self.attributes['observe'] is not None:
-            self.observed = [(self.attributes['observe'], (self.moments, (2, self.n_splits, self.k)))]
+        self.moments = program.allocate(2 * self.k)  # mean, then variance
         program.add(
-            loops.NORMALIZE, self.n, self.k, x, gamma, beta, self.moments, self.moments + self.n_splits * self.k, out,
-            u=self.n_splits, number=self.attributes['eps'], whole=True)
+            loops.NORMALIZE, self.n, self.k, *self.places, self.moments, out, number=self.attributes['eps'], whole=True)
+        if self.attributes['running'] is not None:
+            program.call(loops.running_statistics, (self.moments, (2, 1, self.k)), *self.attributes['running'])
 
     def backward(self, program, out, gradient, leads):
         x, gamma, _ = self.places
-        of_batches = program.allocate(2 * self.n_splits * self.k)
-        found = [self.allocate(program, i) for i in range(3)]
+        of_x, of_units = self.allocate(program, 0), program.allocate(2 * self.k)
         program.add(
-            loops.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_batches, found[0],
-            u=self.n_splits, number=self.attributes['eps'], whole=True)
-        for i, place in enumerate(found[1:]):
-            of_unit = of_batches + i * self.n_splits * self.k
-            program.add(loops.ADD_ROWS, self.n_splits, self.k, of_unit, place, whole=True)
-        return [found[i] for i in leads]
+            loops.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_units, of_x,
+            number=self.attributes['eps'], whole=True)
+        return [(of_x, of_units, of_units + self.k)[i] for i in leads]
 
 
 class _ExpertTerm(_Function):

@@ -56,47 +56,39 @@ def dropout_gradient(kept, grad_y):
     return _for_each_number(loops.dropout, grad_y, bits, between=between)
 
 
-# ---- batch normalization
+# ---- batch normalization of images, (N, units, H, W)
 
-def batch_normalization(x, gamma, beta, eps, n_splits, known=None):
-    if known is not None:
-        return on_cpu.batch_normalization(x, gamma, beta, eps, n_splits, known)
-    means, variances = numpy.empty((2, n_splits, x.shape[1]), dtype=x.dtype)
-    x_in_order = _in_order(x)
+def batch_normalization(x, gamma, beta, eps, n_splits, known=None, running=None):
+    if known is not None or x.ndim == 2:
+        return on_cpu.batch_normalization(x, gamma, beta, eps, n_splits, known, running)
+    moments, eps, x_in_order = (
+        numpy.empty((2, n_splits, x.shape[1]), dtype=x.dtype), numpy.float32(eps), _in_order(x))
     y = numpy.empty_like(x_in_order)
-    loop = loops.batch_normalization if x.ndim == 2 else loops.batch_normalization_of_images
     threads.for_each(
-        lambda units: loop(x_in_order, gamma, beta, numpy.float32(eps), *units, means, variances, y), _units(x))
-    return _as_before(y, x), means, variances, (x_in_order, means, variances, numpy.float32(eps))
+        lambda units: loops.batch_normalization_of_images(x_in_order, gamma, beta, eps, *units, *moments, y), _units(x))
+    if running is not None:
+        loops.running_statistics(moments, *running)
+    return _as_before(y, x), (x_in_order, moments, eps)
 
 
 def batch_normalization_gradient(grad_y, gamma, n, n_splits, kept, totals=None):
-    if totals is not None:
+    if totals is not None or grad_y.ndim == 2:
         return on_cpu.batch_normalization_gradient(grad_y, gamma, n, n_splits, kept, totals)
-    x, means, variances, eps = kept
-    grad_x, (grad_gammas, grad_betas) = numpy.empty_like(x), numpy.empty((2, *means.shape), dtype=x.dtype)
-    loop, grad_y_in_order = (
-        loops.batch_normalization_gradient if x.ndim == 2 else loops.batch_normalization_of_images_gradient,
-        _in_order(grad_y))
+    x, moments, eps = kept
+    grad_x, of_units, grad_y_in_order = numpy.empty_like(x), numpy.empty_like(moments), _in_order(grad_y)
     threads.for_each(
-        lambda units: loop(
-            grad_y_in_order, x, gamma, eps, *units, means, variances, grad_gammas, grad_betas, grad_x),
-        _units(grad_y))
-    return _as_before(grad_x, grad_y), grad_gammas, grad_betas
-
-
-def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):
-    loops.running_statistics(
-        means, variances, numpy.float32(unbiased), numpy.float32(decay), running_mean, running_variance)
+        lambda units: loops.batch_normalization_of_images_gradient(
+            grad_y_in_order, x, gamma, eps, *units, *moments, *of_units, grad_x), _units(grad_y))
+    return _as_before(grad_x, grad_y), *of_units
 
 
 def _in_order(x):
-    """(N, units), or of images (units, H·W, N)."""
-    return numpy.ascontiguousarray(x) if x.ndim == 2 else channels_first(x).reshape(x.shape[1], -1, len(x))
+    """(units, H·W, N)"""
+    return channels_first(x).reshape(x.shape[1], -1, len(x))
 
 
 def _as_before(y, x):
-    return y if x.ndim == 2 else y.reshape(x.shape[1], *x.shape[2:], len(x)).transpose(3, 0, 1, 2)
+    return y.reshape(x.shape[1], *x.shape[2:], len(x)).transpose(3, 0, 1, 2)
 
 
 def _units(x):

@@ -81,7 +81,7 @@ def _expm1(x):
 @_jit
 def relu(x, y):
     for i in range(len(x)):
-        y[i] = _f4(-0.0) if x[i] < 0 else x[i]
+        y[i] = _f4(0) if x[i] < 0 else x[i]
 
 
 @_jit
@@ -222,66 +222,57 @@ def turn(x, y):
             y[j, i] = x[i, j]
 
 
-# ---- batch normalization, of batches one after the other; some of the units, from first to last
+# ---- batch normalization
 
 @_jit
-def batch_normalization(x, gamma, beta, eps, first, last, means, variances, y):
-    """Of x (N, units); means and variances are (batches, units)."""
-    n = len(x) // len(means)
-    for batch in range(len(means)):
-        mean, variance = means[batch, first:last], variances[batch, first:last]
-        factor, shift = numpy.empty_like(mean), beta[first:last]
-        mean[:] = 0
-        variance[:] = 0
-        for i in range(batch * n, (batch + 1) * n):
-            row = x[i, first:last]
-            for j in range(len(mean)):
-                mean[j] += row[j]
+def batch_normalization(x, gamma, beta, eps, mean, variance, y):
+    """Of one batch x (N, units)."""
+    n, factor = _f4(len(x)), numpy.empty_like(mean)
+    mean[:] = 0
+    variance[:] = 0
+    add_rows(x, mean)
+    for j in range(len(mean)):
+        mean[j] /= n
+    for i in range(len(x)):
+        row, out = x[i], y[i]
         for j in range(len(mean)):
-            mean[j] /= _f4(n)
-        for i in range(batch * n, (batch + 1) * n):
-            row, out = x[i, first:last], y[i, first:last]
-            for j in range(len(mean)):
-                centred = row[j] - mean[j]
-                out[j] = centred
-                variance[j] += centred * centred
+            centred = row[j] - mean[j]
+            out[j] = centred
+            variance[j] += centred * centred
+    for j in range(len(mean)):
+        variance[j] /= n
+        factor[j] = gamma[j] / numpy.sqrt(variance[j] + eps)
+    for i in range(len(x)):
+        out = y[i]
         for j in range(len(mean)):
-            variance[j] /= _f4(n)
-            factor[j] = gamma[first + j] / numpy.sqrt(variance[j] + eps)
-        for i in range(batch * n, (batch + 1) * n):
-            out = y[i, first:last]
-            for j in range(len(mean)):
-                out[j] = out[j] * factor[j] + shift[j]
+            out[j] = out[j] * factor[j] + beta[j]
 
 
 @_jit
-def batch_normalization_gradient(gy, x, gamma, eps, first, last, means, variances, ggammas, gbetas, gx):
-    n = len(x) // len(means)
-    for batch in range(len(means)):
-        mean, ggamma, gbeta = means[batch, first:last], ggammas[batch, first:last], gbetas[batch, first:last]
-        factor, of_x, of_all = numpy.empty_like(mean), numpy.empty_like(mean), numpy.empty_like(mean)
-        ggamma[:] = 0
-        gbeta[:] = 0
-        for i in range(batch * n, (batch + 1) * n):
-            row, grad = x[i, first:last], gy[i, first:last]
-            for j in range(len(mean)):
-                gbeta[j] += grad[j]
-                ggamma[j] += grad[j] * (row[j] - mean[j])
+def batch_normalization_gradient(gy, x, gamma, eps, mean, variance, ggamma, gbeta, gx):
+    n, factor, of_x, of_all = _f4(len(x)), numpy.empty_like(mean), numpy.empty_like(mean), numpy.empty_like(mean)
+    ggamma[:] = 0
+    gbeta[:] = 0
+    for i in range(len(x)):
+        row, grad = x[i], gy[i]
         for j in range(len(mean)):
-            inverse = _f4(1) / numpy.sqrt(variances[batch, first + j] + eps)
-            ggamma[j] *= inverse
-            factor[j] = gamma[first + j] * inverse
-            of_x[j] = ggamma[j] * inverse / _f4(n)
-            of_all[j] = gbeta[j] / _f4(n)
-        for i in range(batch * n, (batch + 1) * n):
-            row, grad, out = x[i, first:last], gy[i, first:last], gx[i, first:last]
-            for j in range(len(mean)):
-                out[j] = factor[j] * (grad[j] - of_all[j] - of_x[j] * (row[j] - mean[j]))
+            gbeta[j] += grad[j]
+            ggamma[j] += grad[j] * (row[j] - mean[j])
+    for j in range(len(mean)):
+        inverse = _f4(1) / numpy.sqrt(variance[j] + eps)
+        ggamma[j] *= inverse
+        factor[j] = gamma[j] * inverse
+        of_x[j] = ggamma[j] * inverse / n
+        of_all[j] = gbeta[j] / n
+    for i in range(len(x)):
+        row, grad, out = x[i], gy[i], gx[i]
+        for j in range(len(mean)):
+            out[j] = factor[j] * (grad[j] - of_all[j] - of_x[j] * (row[j] - mean[j]))
 
 
 @_jit
 def batch_normalization_of_images(x, gamma, beta, eps, first, last, means, variances, y):
-    """Of x (units, H·W, N), as images lie for convolutions."""
+    """Of batches of x (units, H·W, N), as images lie for convolutions, units from first to last."""
     n, places = x.shape[2] // len(means), x.shape[1]
     for unit in range(first, last):
         for batch in range(len(means)):
@@ -331,11 +322,13 @@ def batch_normalization_of_images_gradient(gy, x, gamma, eps, first, last, means
 
 
 @_jit
-def running_statistics(means, variances, unbiased, decay, running_mean, running_variance):
+def running_statistics(moments, unbiased, decay, running_mean, running_variance):
+    """``moments`` are (2, batches, units): means and variances."""
+    means, variances = moments[0], moments[1]
     for batch in range(len(means)):
         for j in range(len(running_mean)):
-            running_mean[j] = decay * running_mean[j] + (_f4(1) - decay) * means[batch, j]
-            running_variance[j] = decay * running_variance[j] + (_f4(1) - decay) * (variances[batch, j] * unbiased)
+            running_mean[j] = decay * running_mean[j] + (1 - decay) * means[batch, j]
+            running_variance[j] = decay * running_variance[j] + (1 - decay) * unbiased * variances[batch, j]
 
 
 # ---- the energy, a sample a row
@@ -666,13 +659,12 @@ def _execute(memory, operation, number, first, last):
             _matrix(memory, e, first, last, k), memory[f + first:f + last])
     elif code == NORMALIZE:
         batch_normalization(
-            x, memory[b:b + k], memory[c:c + k], number, 0, k, _matrix(memory, d, 0, u, k),
-            _matrix(memory, e, 0, u, k), _matrix(memory, f, first, last, k))
+            x, memory[b:b + k], memory[c:c + k], number, memory[d:d + k], memory[d + k:d + 2 * k],
+            _matrix(memory, e, first, last, k))
     elif code == NORMALIZE_GRADIENT:
         batch_normalization_gradient(
-            x, _matrix(memory, b, first, last, k), memory[c:c + k], number, 0, k, _matrix(memory, d, 0, u, k),
-            _matrix(memory, d + u * k, 0, u, k), _matrix(memory, e, 0, u, k), _matrix(memory, e + u * k, 0, u, k),
-            _matrix(memory, f, first, last, k))
+            x, _matrix(memory, b, first, last, k), memory[c:c + k], number, memory[d:d + k], memory[d + k:d + 2 * k],
+            memory[e:e + k], memory[e + k:e + 2 * k], _matrix(memory, f, first, last, k))
     elif code == REPEAT:
         memory[b:b + k] = number * memory[a] if number != 0 else _f4(0)
     elif code == MEAN:

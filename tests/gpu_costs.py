@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import re
 import sys
 import typing
 
@@ -56,8 +57,8 @@ def launches(name, call, arguments, result):
     if name in (*_watch.PRODUCTS, 'vdot'):
         return list(launches_of_product(name, given, made[0]))
     owner = type(arguments[0]).__name__ if call.__name__ == '__call__' else ''
-    if owner == 'ElementwiseKernel' and all(raw for raw, _, _ in arguments[0].declaration.outputs):
-        moved -= n_bytes(*made)  # which are given to be written, not read
+    if owner == 'ElementwiseKernel':
+        moved -= n_bytes(*only_written(*arguments))
     in_place = name.startswith('__i') and name != '__invert__'
     if in_place or owner in ('ElementwiseKernel', 'ufunc'):  # arguments that overlap with results are copied
         return [Launch('elementwise', name, moved)] + [Launch('copies', name, 2 * x.nbytes) for x in given if any(
@@ -81,6 +82,15 @@ def launches(name, call, arguments, result):
     if plain in ('fill', 'zeros_like', 'ones_like', 'full_like'):
         moved = n_bytes(*made or given)
     return [Launch('copies' if plain in COPIES else 'elementwise', plain, moved)]
+
+
+def only_written(kernel, *arguments):
+    """The arrays that are given to an elementwise kernel for its results, and that it does not read before."""
+    given = arguments[len(kernel.declaration.inputs):]
+    for (_, _, name), array in zip(kernel.declaration.outputs, given):
+        first = re.search(r'\b{}(?:\[[^]]*\])? =([^;]*)'.format(name), kernel.operation)
+        if not re.search(r'\b{}\b'.format(name), first[1]):
+            yield from arrays_in([array])
 
 
 def launches_of_product(name, given, result):

@@ -159,14 +159,15 @@ def layer_cases(rng):
             functools.partial(batch_normalization, eps=EPS), (make(rng) + 2, gamma, beta),
             functools.partial(F.batch_normalization, eps=EPS),
             kernels={
-                *({'moments', 'unit_gradients'} if shape == 'vectors' else {'mean', 'variance', 'gamma_gradient'}),
+                *(each if shape == 'vectors' else each + '_of_images' for each in ('moments', 'unit_gradients')),
                 *with_gradient('batch_normalization')})
         for name in ACTIVATIONS:
             result['{} of {}'.format(name, shape)] = Case(
                 getattr(functions, name), (make(rng),), getattr(F, name),
-                kernels={'elu', 'product'} if name == 'elu' else with_gradient(name))
+                kernels=with_gradient(name))
     for name, function, used in (
             ('add_noise', with_noise(noise.add_noise, 0.3), {'gaussian'}),
+            ('noisy_elu', with_noise(noise.noisy_elu, 0.3), {'gaussian', *with_gradient('elu')}),
             ('dropout', with_noise(noise.dropout, 0.4), {'dropout', 'product'})):
         result[name] = Case(
             function, (rng.normal(size=(N, D, 3)),), in_numpy=lambda x, function=function: function(x).array,

@@ -198,9 +198,9 @@ def test_costs_of_an_iteration(task):
 
 GPU_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise drawn on the host', 'reads'
 GPU_LIMITS = {  # the aims are 120, 120 and 300 launches, 8 GB for images, 2 transfers, and no noise or read
-    'gaussian_mixture': (115, 10.5e6, 2, 0, 0),
-    'mnist': (143, 214e6, 2, 0, 0),
-    'images': (311, 13.6e9, 2, 0, 0),
+    'gaussian_mixture': (107, 9.1e6, 2, 0, 0),
+    'mnist': (119, 191e6, 2, 0, 0),
+    'images': (286, 12.6e9, 2, 0, 0),
 }
 
 

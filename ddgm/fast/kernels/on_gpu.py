@@ -40,7 +40,7 @@ def one_beside(x):
     return _one(backend.get_device_from_array(x), x.shape, x.dtype)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _one(device, shape, dtype):
     return _lasting(device.xp.ones(shape, dtype=dtype))
 

@@ -203,6 +203,24 @@ def measure(task, draw_data, warm_up=2, preset=None, **changes):
         return counts, dict(CountingGenerator.drawn)
 
 
+def step_costs(task, draw_data, width=1.0):
+    """Numbers of a step of a published preset: see ``STEP_COSTS``; pictures at a width, by batches of 128.
+
+    What pictures move is a straight line in the size of the batch, so batches of 16 and 32 tell of 128.
+    """
+    def of(**changes):
+        counts, drawn = measure(task, draw_data, 1, **changes)
+        noise = sum(n for line, n in drawn.items() if line.startswith('noise.py'))
+        return numpy.array([len(counts.launches), counts.moved(), len(counts.sent), noise, len(counts.read)])
+    if task != 'images':
+        return of()
+    small, larger = (of(batchsize=n, width=width) for n in (16, 32))
+    return small + 7 * (larger - small)
+
+
+STEP_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise drawn on the host', 'reads'
+
+
 def print_costs(counts, drawn):
     """A table of launches by kernel and line, and the sums."""
     table = collections.defaultdict(lambda: [0, 0])

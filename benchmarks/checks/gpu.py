@@ -218,16 +218,16 @@ def main():
         record.write('gpu', results, packages=packages, machine=machine(device), seeds=[SEED])
 
 
-def find_stand_in_first():
-    """Begin anew with the stand-in before CuPy, should there be one, here and in the scripts that are started."""
+def find_stand_in_first(module):
+    """Begin a module anew with the stand-in before CuPy, should there be one, here and in what it starts."""
     paths = os.environ.get('PYTHONPATH', '').split(os.pathsep)
     if STAND_IN not in paths:
         os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [STAND_IN, *paths]))
-        os.execv(sys.executable, [sys.executable, '-m', 'benchmarks.checks.gpu', *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, '-m', module, *sys.argv[1:]])
 
 
 if __name__ == '__main__':
     if '--rehearse' in sys.argv:
-        find_stand_in_first()
+        find_stand_in_first('benchmarks.checks.gpu')
     with chainer.using_config('type_check', False):
         run_script(main)

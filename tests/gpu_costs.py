@@ -203,8 +203,8 @@ def measure(task, draw_data, warm_up=2, preset=None, **changes):
         return counts, dict(CountingGenerator.drawn)
 
 
-def step_costs(task, draw_data, width=1.0):
-    """Numbers of a step of a published preset: see ``STEP_COSTS``; pictures at a width, by batches of 128.
+def step_costs(task, draw_data):
+    """Numbers of a step of a published preset: see ``STEP_COSTS``; of pictures, by batches of 128.
 
     What pictures move is a straight line in the size of the batch, so batches of 16 and 32 tell of 128.
     """
@@ -214,7 +214,7 @@ def step_costs(task, draw_data, width=1.0):
         return numpy.array([len(counts.launches), counts.moved(), len(counts.sent), noise, len(counts.read)])
     if task != 'images':
         return of()
-    small, larger = (of(batchsize=n, width=width) for n in (16, 32))
+    small, larger = (of(batchsize=n) for n in (16, 32))
     return small + 7 * (larger - small)
 
 

@@ -196,7 +196,8 @@ def test_costs_of_an_iteration(task):
 
 # ---- what it costs a GPU, counted on the stand-in for CuPy; python tests/gpu_costs.py lists what is counted here
 
-GPU_LIMITS = {  # in the order of gpu_costs.STEP_COSTS; the aims are 120, 120 and 300 launches, 8 GB for images, 2 transfers, and no noise or read
+# In the order of gpu_costs.STEP_COSTS.
+GPU_LIMITS = {  # the aims are 120, 120 and 300 launches, 8 GB for images, 2 transfers, and no noise or read
     'gaussian_mixture': (107, 9.1e6, 2, 0, 0),
     'mnist': (119, 191e6, 2, 0, 0),
     'images': (286, 12.6e9, 2, 0, 0),

@@ -221,6 +221,18 @@ def step_costs(task, draw_data):
 STEP_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise drawn on the host', 'reads'
 
 
+def traffic_of_pictures(draw_data):
+    """By kernel, the bytes that a step of pictures moves, by batches of 128."""
+    def of(batchsize):
+        counts, _ = measure('images', draw_data, 1, batchsize=batchsize)
+        moved = collections.Counter()
+        for launch, _ in counts.launches:
+            moved[launch.name] += launch.moved
+        return moved
+    small, larger = map(of, (16, 32))
+    return {name: small[name] + 7 * (larger[name] - small[name]) for name in small}
+
+
 def print_costs(counts, drawn):
     """A table of launches by kernel and line, and the sums."""
     table = collections.defaultdict(lambda: [0, 0])

@@ -139,6 +139,8 @@ class Variable(chainer.Variable):
 class WithoutBias(Variable):
     """The product of a linear map on a GPU: the next function adds the bias, or whoever looks at the array before.
 
+    Who looks for the first time after an update of the bias finds the new one added.
+
     Attributes:
         lacks: The bias (units,), an array; ``None`` once it was added.
     """

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import re
 import sys
 import typing
 
@@ -56,8 +57,8 @@ def launches(name, call, arguments, result):
     if name in (*_watch.PRODUCTS, 'vdot'):
         return list(launches_of_product(name, given, made[0]))
     owner = type(arguments[0]).__name__ if call.__name__ == '__call__' else ''
-    if owner == 'ElementwiseKernel' and all(raw for raw, _, _ in arguments[0].declaration.outputs):
-        moved -= n_bytes(*made)  # which are given to be written, not read
+    if owner == 'ElementwiseKernel':
+        moved -= n_bytes(*only_written(*arguments))
     in_place = name.startswith('__i') and name != '__invert__'
     if in_place or owner in ('ElementwiseKernel', 'ufunc'):  # arguments that overlap with results are copied
         return [Launch('elementwise', name, moved)] + [Launch('copies', name, 2 * x.nbytes) for x in given if any(
@@ -81,6 +82,15 @@ def launches(name, call, arguments, result):
     if plain in ('fill', 'zeros_like', 'ones_like', 'full_like'):
         moved = n_bytes(*made or given)
     return [Launch('copies' if plain in COPIES else 'elementwise', plain, moved)]
+
+
+def only_written(kernel, *arguments):
+    """The arrays that are given to an elementwise kernel for its results, and that it does not read before."""
+    given = arguments[len(kernel.declaration.inputs):]
+    for (_, _, name), array in zip(kernel.declaration.outputs, given):
+        first = re.search(r'\b{}(?:\[[^]]*\])? =([^;]*)'.format(name), kernel.operation)
+        if not re.search(r'\b{}\b'.format(name), first[1]):
+            yield from arrays_in([array])
 
 
 def launches_of_product(name, given, result):
@@ -191,6 +201,36 @@ def measure(task, draw_data, warm_up=2, preset=None, **changes):
         with Counts() as counts:
             next(loop)
         return counts, dict(CountingGenerator.drawn)
+
+
+def step_costs(task, draw_data):
+    """Numbers of a step of a published preset: see ``STEP_COSTS``; of pictures, by batches of 128.
+
+    What pictures move is a straight line in the size of the batch, so batches of 16 and 32 tell of 128.
+    """
+    def of(**changes):
+        counts, drawn = measure(task, draw_data, 1, **changes)
+        noise = sum(n for line, n in drawn.items() if line.startswith('noise.py'))
+        return numpy.array([len(counts.launches), counts.moved(), len(counts.sent), noise, len(counts.read)])
+    if task != 'images':
+        return of()
+    small, larger = (of(batchsize=n) for n in (16, 32))
+    return small + 7 * (larger - small)
+
+
+STEP_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise drawn on the host', 'reads'
+
+
+def traffic_of_pictures(draw_data):
+    """By kernel, the bytes that a step of pictures moves, by batches of 128."""
+    def of(batchsize):
+        counts, _ = measure('images', draw_data, 1, batchsize=batchsize)
+        moved = collections.Counter()
+        for launch, _ in counts.launches:
+            moved[launch.name] += launch.moved
+        return moved
+    small, larger = map(of, (16, 32))
+    return {name: small[name] + 7 * (larger[name] - small[name]) for name in small}
 
 
 def print_costs(counts, drawn):

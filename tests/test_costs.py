@@ -196,20 +196,12 @@ def test_costs_of_an_iteration(task):
 
 # ---- what it costs a GPU, counted on the stand-in for CuPy; python tests/gpu_costs.py lists what is counted here
 
-GPU_COSTS = 'launches', 'bytes moved', 'transfers to the GPU', 'bytes of noise drawn on the host', 'reads'
+# In the order of gpu_costs.STEP_COSTS.
 GPU_LIMITS = {  # the aims are 120, 120 and 300 launches, 8 GB for images, 2 transfers, and no noise or read
-    'gaussian_mixture': (115, 10.5e6, 2, 0, 0),
-    'mnist': (143, 214e6, 2, 0, 0),
-    'images': (311, 13.6e9, 2, 0, 0),
+    'gaussian_mixture': (107, 9.1e6, 2, 0, 0),
+    'mnist': (119, 191e6, 2, 0, 0),
+    'images': (286, 12.6e9, 2, 0, 0),
 }
-
-
-def gpu_costs(task, warm_up=WARM_UP, **changes):
-    """What a step of a published preset costs a GPU, in the order of ``GPU_COSTS``."""
-    import gpu_costs
-    counts, drawn = gpu_costs.measure(task, TASKS[task][1], warm_up, **changes)
-    noise = sum(n for line, n in drawn.items() if line.startswith('noise.py'))
-    return numpy.array([len(counts.launches), counts.moved(), len(counts.sent), noise, len(counts.read)])
 
 
 @pytest.mark.gpu
@@ -217,12 +209,9 @@ def gpu_costs(task, warm_up=WARM_UP, **changes):
 @pytest.mark.skipif(numpy.__version__ < '2', reason='NumPy 1 makes float64 of float32 without axes, CuPy does not')
 @pytest.mark.parametrize('task', TASKS)
 def test_costs_of_an_iteration_on_a_gpu(task):
-    if task == 'images':  # bytes are a straight line in the size of the batch: 16 and 32 tell of 128
-        small, larger = (gpu_costs(task, warm_up=1, batchsize=n) for n in (16, 32))
-        costs = small + 7 * (larger - small)
-    else:
-        costs = gpu_costs(task)
-    too_much = {name: each for name, *each in zip(GPU_COSTS, costs, GPU_LIMITS[task]) if each[0] > each[1]}
+    import gpu_costs
+    costs = gpu_costs.step_costs(task, TASKS[task][1])
+    too_much = {name: each for name, *each in zip(gpu_costs.STEP_COSTS, costs, GPU_LIMITS[task]) if each[0] > each[1]}
     assert not too_much, 'counted, limit'
 
 

@@ -159,14 +159,15 @@ def layer_cases(rng):
             functools.partial(batch_normalization, eps=EPS), (make(rng) + 2, gamma, beta),
             functools.partial(F.batch_normalization, eps=EPS),
             kernels={
-                *({'moments', 'unit_gradients'} if shape == 'vectors' else {'mean', 'variance', 'gamma_gradient'}),
+                *(each if shape == 'vectors' else each + '_of_images' for each in ('moments', 'unit_gradients')),
                 *with_gradient('batch_normalization')})
         for name in ACTIVATIONS:
             result['{} of {}'.format(name, shape)] = Case(
                 getattr(functions, name), (make(rng),), getattr(F, name),
-                kernels={'elu', 'product'} if name == 'elu' else with_gradient(name))
+                kernels=with_gradient(name))
     for name, function, used in (
             ('add_noise', with_noise(noise.add_noise, 0.3), {'gaussian'}),
+            ('noisy_elu', with_noise(noise.noisy_elu, 0.3), {'gaussian', *with_gradient('elu')}),
             ('dropout', with_noise(noise.dropout, 0.4), {'dropout', 'product'})):
         result[name] = Case(
             function, (rng.normal(size=(N, D, 3)),), in_numpy=lambda x, function=function: function(x).array,
@@ -565,3 +566,26 @@ def test_sizes_that_do_not_fit_are_named(shapes, sizes, device):
     """By Chainer, also where one kernel would compute them."""
     with pytest.raises(chainer.utils.type_check.InvalidType, match=sizes):
         functions.linear(*[device.send(numpy.zeros(shape, dtype=numpy.float32)) for shape in shapes])
+
+
+# ---- the bias that a GPU leaves to the next function
+
+def noisy(x):
+    with chainer.using_config('noise_generator', numpy.random.default_rng(3)):
+        return noise.noisy_elu(x, 0.3)
+
+
+@pytest.mark.parametrize('look', [False, True], ids=['as it is', 'somebody looks'])
+@pytest.mark.parametrize('activation', [
+    *(getattr(functions, name) for name in ACTIVATIONS), noisy, F.softplus, lambda h: functions.elu(h) * h])
+def test_bias_is_added_once(activation, look, device, rng):
+    arrays = [device.send(rng.normal(size=shape).astype(numpy.float32)) for shape in ((6, 20), (5, 20), (5,))]
+
+    def results(function, look):
+        variables = x, W, b = [chainer.Variable(array.copy()) for array in arrays]
+        h = function(x, W, b)
+        assert h.array.shape == (6, 5) if look else True
+        y = activation(h)
+        return [each.array for each in (y, h, *chainer.grad([F.sum(y * y)], variables))]
+    for found, expected in zip(results(functions.linear, look), results(F.linear, True)):
+        device.xp.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

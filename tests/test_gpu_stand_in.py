@@ -7,6 +7,7 @@ import numpy
 import pytest
 from conftest import is_stand_in
 
+from ddgm.fast.kernels import cuda_kernels
 from ddgm.fast.kernels.cuda_kernels import Kernel
 
 pytestmark = pytest.mark.skipif(not is_stand_in(), reason='CuPy itself, or no C++ compiler')
@@ -96,6 +97,8 @@ def test_reductions_along_axes(xp):
     (lambda x: chainer.backends.cuda.cupy.concatenate([x, x]), 2 * [('copies', 192)]),
     (lambda x: chainer.backends.cuda.cupy.concatenate(9 * [x]), [('elementwise', 18 * 96)]),
     (lambda x: chainer.backends.cuda.cupy.zeros(3), [('copies', 24)]),
+    (lambda x: cuda_kernels.quotient(x, 2.0, x.copy()), [('copies', 192), ('elementwise', 2 * 96)]),
+    (lambda x: cuda_kernels.average(x, 0.5, x.copy()), [('copies', 192), ('elementwise', 3 * 96)]),
 ])
 def test_counts_launches(call, launched, xp):
     from gpu_costs import Counts

@@ -286,3 +286,15 @@ def test_no_second_derivative(rng):
         chainer.grad([loss], [x], enable_double_backprop=True)
     with pytest.raises(RuntimeError, match='no second derivative'):
         loss.backward(enable_double_backprop=True)
+
+
+@pytest.mark.parametrize('loss', [functions.mean, lambda x: functions.mean(x[:2]) - functions.mean(x[2:])])
+def test_gradients_may_be_changed_in_place(loss, device):
+    """By hooks of an optimizer, though those of a mean are the same in every step."""
+    found = []
+    for _ in range(2):
+        x = chainer.Variable(device.send(numpy.ones(4, dtype=numpy.float32)))
+        found += [gradient.copy() for gradient in gradients(loss(x), [x])]
+        for gradient in gradients(loss(x), [x]):
+            gradient *= 2
+    device.xp.testing.assert_array_equal(*found)

@@ -53,10 +53,10 @@ def parameters_of(declaration):
 
 def source():
     """A translation unit of all kernels for both number types, each a plain function, as CuPy would write it."""
-    parts = [HEAD, *{kernel.preamble for kernel in DECLARED.values() if hasattr(kernel, 'preamble')}]
+    parts = [HEAD, *{kernel.preamble for kernel in DECLARED.values()}]
     for kernel in [*DECLARED.values(), *itertools.chain(*WRITTEN.values())]:
-        operation = kernel.operation if hasattr(kernel, 'operation') else 'T a = {}; {}'.format(
-            kernel.summand, kernel.result or '{} = a'.format(kernel.out_params.split()[-1]))
+        operation = kernel.operation if hasattr(kernel, 'operation') else '{} a = {}; {}'.format(
+            kernel.sum_type or 'T', kernel.summand, kernel.result or '{} = a'.format(kernel.out_params.split()[-1]))
         for T in TYPES:
             arguments, numbers = [], []
             for constant, declaration in (('const ', kernel.in_params), ('', kernel.out_params)):
@@ -89,7 +89,7 @@ def test_nvcc_compiles_them(tmp_path):
 # In test_fast_functions.py, test_optimizers.py, test_noise.py, test_training_state.py.
 COMPARED_ELSEWHERE = {
     'sums_over_batches', 'clipping_rate', 'average', 'decayed', 'drawn_bits', 'drawn_gaussian',
-    'drawn_dropout', 'add_observation', 'from_levels'}
+    'drawn_noisy_elu', 'drawn_dropout', 'add_observation', 'from_levels'}
 UPDATES = {'adam': optimizers.Adam, 'adagrad': optimizers.AdaGrad}
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import send
 from test_fast_functions import as_convolutions_lie
 
-from ddgm.fast import noise
+from ddgm.fast import functions, noise
 
 KINDS = {'gaussian': lambda x: noise.add_noise(x, 0.3), 'dropout': lambda x: noise.dropout(x, 0.4)}
 
@@ -125,6 +125,22 @@ def test_any_number_of_numbers(kind, device):
     for size in (1, 2, 3, 4, 5, 7):
         y = with_noise(kind, variable(numpy.ones(size), device), 1).array
         device.xp.testing.assert_array_equal(y, of_eight[:size])
+
+
+@pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
+@pytest.mark.parametrize('lies', [numpy.ascontiguousarray, as_convolutions_lie])
+def test_noisy_elu_is_one_after_the_other(lies, dtype, device, rng):
+    x = variable(lies(rng.normal(size=(2, 3, 4, 5))), device, dtype)
+
+    def results(function):
+        with chainer.using_config('noise_generator', numpy.random.default_rng(3)):
+            y = function(x)
+        gradient, = chainer.grad([chainer.functions.sum(y * y)], [x])
+        with chainer.using_config('train', False):
+            return y.array, gradient.array, function(x).array
+    for found, expected in zip(
+            results(lambda x: noise.noisy_elu(x, 0.3)), results(lambda x: noise.add_noise(functions.elu(x), 0.3))):
+        device.xp.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize('draw', [noise.add_noise, noise.dropout])

@@ -1,13 +1,17 @@
 """Everything that a GPU is to show, in ten minutes: tests, agreement with the CPU, speed beside PyTorch, pictures.
 
-Its steps, in this order: the GPU twins of the tests; 20 iterations of every preset in float64 beside the CPU's; the
-time of a step beside PyTorch on the same card; MNIST and pictures at full width, with the command line's own run.  A
-step that has ended is not repeated, so this can be stopped and started at will.  --rehearse needs no GPU: a strict
-stand-in for CuPy, tests/gpu_stand_in, goes all the same ways on the CPU, for a few iterations and at small sizes.  Of
-speed it says nothing.
+Its steps, in this order: the GPU twins of the tests; whether a resumed run has the bits of one that was not stopped;
+how long a call, a copy and a product take; the time of a step beside PyTorch on the same card, in FP32 and in TF32; 20
+iterations of every preset in float64 beside the CPU's; MNIST and pictures at full width, with the command line's own
+run.  What is about captured iterations is left out where ddgm has none.
+
+Each step is recorded as soon as it has ended, and is not repeated, so this can be stopped and started at will.
+--rehearse needs no GPU: a strict stand-in for CuPy, tests/gpu_stand_in, goes all the same ways on the CPU, for a few
+iterations and at small sizes.  Of speed it says nothing.
 """
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -24,6 +28,7 @@ from benchmarks import ROOT
 from benchmarks.results import record
 from benchmarks.speed import tables
 from ddgm.evaluation import tasks
+from ddgm.fast.strategy import Fast
 from ddgm.presets import PRESETS
 from ddgm.runs import devices, training_state
 from ddgm.runs.command_line import OneLineParser, as_path, path_name
@@ -35,6 +40,8 @@ from ddgm.support.terminal import duration
 
 STAND_IN = str(ROOT / 'tests' / 'gpu_stand_in')
 SEED = 0
+PRODUCTS = {'FP32': '0', 'TF32': '1'}  # what CUPY_TF32 is
+CAN_CAPTURE = importlib.util.find_spec('ddgm.fast.captured') is not None
 SMALL, TINY = {'width': 0.25, 'batchsize': 16}, {'width': 0.05, 'batchsize': 4}  # so that the CPU takes seconds
 
 
@@ -68,6 +75,52 @@ def tests(request):
         ['GPU twins', n - sum(others), others[0] + others[1], others[2]]]}
 
 
+def bits(request):
+    """How many numbers of the models and optimizers differ from those of a run that is neither stopped nor captured."""
+    n, rows = (4 if request.rehearsal else 50), []
+    strategies = {'resumed': Fast, **({'captured': lambda: Fast(graph=True)} if CAN_CAPTURE else {})}
+    for task, presets in PRESETS.items():
+        preset, published = next(iter(presets.items()))
+        size = TINY if request.rehearsal and task == 'images' else {}
+        settings = dataclasses.replace(published.settings, iterations=n, seed=SEED, **size)
+        expected = numbers_after(task, settings, Fast, n)
+        rows.append(['{}, `{}`'.format(task, preset), n, sum(map(len, expected)), *(
+            sum(int((x != y).sum()) for x, y in zip(
+                expected, numbers_after(task, settings, make, n // 2 if name == 'resumed' else n)))
+            for name, make in strategies.items())])
+        print('    ' + ', '.join(map(show, rows[-1])), flush=True)
+    return {'columns': ['run', 'iterations', 'numbers', *('differ when ' + name for name in strategies)], 'rows': rows}
+
+
+def numbers_after(task, settings, strategy, stop):
+    """All numbers of models and optimizers, arrays, after a run that is stopped and resumed where it is to be."""
+    device, draw_data, kept = chainer.get_device('@cupy:0'), drawing(task, settings, numpy.float32), {}
+    with chainer.using_device(device):
+        for last in sorted({stop, settings.iterations}):
+            state = training_state.build_state(settings, functools.partial(tasks.build_models, task), draw_data, device)
+            if kept:
+                state.serialize(chainer.serializers.NpzDeserializer(kept))
+            loop = training_state.iterations_of(state, draw_data, settings, strategy())
+            while state.iteration < last:
+                state.iteration, _ = next(loop)
+            serializer = chainer.serializers.DictionarySerializer()
+            state.serialize(serializer)
+            kept = {name: numpy.array(chainer.backends.cuda.to_cpu(x)) for name, x in serializer.target.items()}
+    return [x.ravel() for _, x in sorted(kept.items()) if x.dtype == numpy.float32]
+
+
+def constants(request):
+    """What the model of a step's time is made of, in FP32 and in TF32."""
+    found = []
+    for tf32 in PRODUCTS.values():
+        out = request.out / 'constants-{}.json'.format(tf32)
+        run('constants', '-m', 'benchmarks.speed.gpu_constants', out, *(['--small'] if request.rehearsal else []),
+            tf32=tf32)
+        found.append(json.loads(out.read_text(encoding='utf-8')))
+    return {'columns': ['constant', *PRODUCTS], 'rows': [
+        [name, *(rounded(each[name]) for each in found)] for name in found[0]]}
+
+
 def agreement(request):
     """The largest difference of all losses from the CPU's, in float64, relative to those of more than a nat."""
     n, rows = (2, []) if request.rehearsal else (20, [])
@@ -91,12 +144,7 @@ def losses_of(task, settings, device):
         generative_model.draw_latent = lambda n, rng: draw_latent(n, rng).astype(numpy.float64)
         return energy_model, generative_model
 
-    def draw_data(n, rng):
-        return {
-            'mnist': lambda: (rng.random((n, 784)) < 0.2).astype(numpy.float64),
-            'images': lambda: rng.random((n, 3, 64, 64)),
-            'points': lambda: rng.standard_normal((n, settings.n_visible))}.get(
-                task, lambda: tasks.open_task(task).draw_data(n, rng).astype(numpy.float64))()
+    draw_data = drawing(task, settings, numpy.float64)
     device = chainer.get_device(device)
     with chainer.using_config('dtype', numpy.float64), chainer.using_config('noise_from_host', True), \
             chainer.using_device(device):
@@ -106,22 +154,38 @@ def losses_of(task, settings, device):
             for _, observed in training_state.iterations_of(state, draw_data, settings)])
 
 
+def drawing(task, settings, dtype):
+    """``draw_data(n, rng)`` of a task, as arrays of this type; without files."""
+    def draw_data(n, rng):
+        return {
+            'mnist': lambda: (rng.random((n, 784)) < 0.2).astype(dtype),
+            'images': lambda: rng.random((n, 3, 64, 64)).astype(dtype),
+            'points': lambda: rng.standard_normal((n, settings.n_visible)).astype(dtype)}.get(
+                task, lambda: tasks.open_task(task).draw_data(n, rng).astype(dtype))()
+    return draw_data
+
+
 def speed(request):
     """The time of a step beside PyTorch on the same card: the median of the rounds, and the range of its ratios."""
     rows = []
     device, few, size = 0, ['--rounds', '5'], []
-    sides = ['pytorch', 'pytorch_tuned', 'pytorch_compiled']
+    sides = [*(['ours_captured'] if CAN_CAPTURE else []), 'pytorch_tuned', 'pytorch_graphed']
     if request.rehearsal:  # PyTorch has no stand-in
         device, sides, size = -1, ['pytorch'], flags_of(TINY)
         few = ['--rounds', '1', '--seconds', '0.01', '--check', '1']
-    for task, flags in (('gaussian_mixture', []), ('mnist', []), ('images', size)):
-        measured = request.out / 'speed-{}.json'.format(task)
-        run('speed of ' + task, '-m', 'benchmarks.speed', '--task', task, '--device', device, *flags, *few,
-            '--sides', *sides, '--out', measured)
-        case, = json.loads(measured.read_text(encoding='utf-8'))['cases']
-        rows.append([tables.describe(case), rounded(1e3 * case['sides']['ours']['step']), *(
-            tables.ratio_cell(case['sides'][name]) for name in sides)])
-    return {'columns': ['case', 'ms a step', *('over ' + tables.PEERS[name] for name in sides)], 'rows': rows}
+    for products, tf32 in PRODUCTS.items():
+        for task, flags in (('gaussian_mixture', []), ('mnist', []), ('images', size)):
+            measured = request.out / 'speed-{}-{}.json'.format(task, products)
+            if not measured.exists():
+                run('speed of ' + task, '-m', 'benchmarks.speed', '--task', task, '--device', device, *flags, *few,
+                    '--sides', *sides, '--out', measured, tf32=tf32)
+            case, = json.loads(measured.read_text(encoding='utf-8'))['cases']
+            rows.append([
+                '{}, {}'.format(tables.describe(case), products), rounded(1e3 * case['sides']['ours']['step']),
+                *(tables.ratio_cell(case['sides'][name]) for name in sides)])
+            print('    ' + ', '.join(map(show, rows[-1])), flush=True)
+    names = {**tables.PEERS, **tables.ON_GPU}
+    return {'columns': ['case', 'ms a step', *('over ' + names[name] for name in sides)], 'rows': rows}
 
 
 def digits(request):
@@ -157,15 +221,21 @@ def pictures(request, task, data, names, presets, flags=(), in_rehearsal=()):
     return {'columns': ['run', 'iterations', *map('`{}`'.format, names)], 'rows': rows}
 
 
-def run(what, *words):
-    """Start a script of this project; raises ``RunFailed`` with the last line that it says."""
+def run(what, *words, tf32='0'):
+    """Start a script of this project, with products in TF32 where ``tf32`` is '1'.
+
+    Raises ``RunFailed`` with the last line that it says.
+    """
     outcome = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        [sys.executable, *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, 'CUPY_TF32': tf32})
     if outcome.returncode:
         raise RunFailed('{}: {}'.format(what, (outcome.stderr.strip().splitlines() or ['no word'])[-1]))
 
 
-STEPS = {'tests': tests, 'agreement': agreement, 'speed': speed, 'mnist': digits, 'images': images}
+STEPS = {
+    'tests': tests, 'bits': bits, 'constants': constants, 'speed': speed, 'agreement': agreement, 'mnist': digits,
+    'images': images}
 
 
 # ---- the command
@@ -213,21 +283,21 @@ def main():
         print('{}: {}'.format(name, duration(time.perf_counter() - start)))
         for row in results[name]['rows']:
             print('    ' + ', '.join(map(show, row)))
-    if parsed.record:
-        packages = ['Chainer', 'NumPy', *(['torch'] if importlib.util.find_spec('torch') else [])]
-        record.write('gpu', results, packages=packages, machine=machine(device), seeds=[SEED])
+        if parsed.record:  # at once, since a machine that is lent may go away
+            packages = ['Chainer', 'NumPy', *(['torch'] if importlib.util.find_spec('torch') else [])]
+            record.write('gpu', results, packages=packages, machine=machine(device), seeds=[SEED])
 
 
-def find_stand_in_first():
-    """Begin anew with the stand-in before CuPy, should there be one, here and in the scripts that are started."""
+def find_stand_in_first(module):
+    """Begin a module anew with the stand-in before CuPy, should there be one, here and in what it starts."""
     paths = os.environ.get('PYTHONPATH', '').split(os.pathsep)
     if STAND_IN not in paths:
         os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [STAND_IN, *paths]))
-        os.execv(sys.executable, [sys.executable, '-m', 'benchmarks.checks.gpu', *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, '-m', module, *sys.argv[1:]])
 
 
 if __name__ == '__main__':
     if '--rehearse' in sys.argv:
-        find_stand_in_first()
+        find_stand_in_first('benchmarks.checks.gpu')
     with chainer.using_config('type_check', False):
         run_script(main)

@@ -118,6 +118,7 @@ ALL = (
         ('analogies_mnist_calibrated.png', 'studies_analogies.png', 300),
         ('analogies_images_post.png', 'studies_analogies_icons.png', 500))),
     Result('processes', ('-m', 'benchmarks.speed.processes'), 15, ('mnist', 'images')),
+    Result('gpu_counts', ('-m', 'benchmarks.speed.gpu_counts'), 2, steps=True),
     Result('scaling', ('-m', 'benchmarks.speed.scaling'), 1, steps=True),
     Result('rounding', ('-m', 'benchmarks.checks.rounding'), 5, ('mnist', 'images')),
     Result('large_data', ('-m', 'benchmarks.speed.large_data'), 5),

@@ -11,6 +11,7 @@ the command ends with status 1.
 from benchmarks import ROOT
 from benchmarks.results import record
 from benchmarks.speed import measuring, tables
+from benchmarks.speed.sides import ON_GPU
 from ddgm.runs.command_line import OneLineParser, as_path, positive_number, whole_number
 from ddgm.runs.exit_status import run_script
 from ddgm.support.files import write_json
@@ -28,8 +29,8 @@ def parse(arguments=None):
         '--threads', type=whole_number(1), nargs='+', metavar='N', help='(default: 2, of gaussian_mixture 1)')
     parser.add_argument('--seed', type=whole_number(0), metavar='N', help='of weights and random numbers (default: 0)')
     parser.add_argument(
-        '--sides', choices=measuring.PEERS, nargs='+', default=measuring.PEERS, metavar='NAME',
-        help='{} (default: all)'.format(', '.join(measuring.PEERS)))
+        '--sides', choices=[*measuring.PEERS, *ON_GPU], nargs='+', default=measuring.PEERS, metavar='NAME',
+        help='{} (default: all); on a GPU {}, too'.format(*map(', '.join, (measuring.PEERS, ON_GPU))))
     parser.add_argument(
         '--rounds', type=whole_number(1), metavar='N', help='(default: 15, of images 5, with --scaling 3)')
     parser.add_argument(

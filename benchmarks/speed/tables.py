@@ -8,6 +8,7 @@ AIMS = {'gaussian_mixture': 0.8, 'mnist': 0.9, ('images', 1): 0.95, ('images', 0
 PEERS = {
     'ours_compiled': 'ours compiled', 'chainer': 'plain Chainer', 'pytorch': 'PyTorch as written',
     'pytorch_tuned': 'PyTorch tuned', 'pytorch_compiled': 'PyTorch compiled'}
+ON_GPU = {'ours_captured': 'ours captured', 'pytorch_graphed': 'PyTorch as a CUDA graph'}
 NAMES = {'gaussian_mixture': 'plane', 'mnist': 'MNIST', 'images': 'icons'}
 
 

@@ -43,7 +43,7 @@ class FirstOrderFunction(chainer.FunctionNode):
 
     def __call__(self, *inputs):
         """The output, a variable, of variables or arrays."""
-        if chainer.config.debug or chainer.get_function_hooks():  # Chainer's own way lets them see what happens
+        if _is_watched():
             return self.apply(inputs)[0]
         calls = getattr(_kept, 'calls', None)
         attributes = None if calls is None else self.__dict__.copy()
@@ -72,6 +72,11 @@ class FirstOrderFunction(chainer.FunctionNode):
             raise RuntimeError('{} has no second derivative: leave out enable_double_backprop'.format(self.label))
         gradients = self.backward_arrays(target_input_indexes, self.arrays, grad_outputs[0].array)
         return tuple(chainer.Variable(gradient, requires_grad=False) for gradient in gradients)
+
+
+def _is_watched():
+    """Whether functions are called in Chainer's own way, which lets its debug mode and hooks see what happens."""
+    return chainer.config.debug or chainer.get_function_hooks()
 
 
 class Call(typing.NamedTuple):
@@ -131,6 +136,50 @@ class Variable(chainer.Variable):
         return isinstance(other, chainer.Variable) and other.shape == self.shape and other.dtype == self.dtype
 
 
+class WithoutBias(Variable):
+    """The product of a linear map on a GPU: the next function adds the bias, or whoever looks at the array before.
+
+    Who looks for the first time after an update of the bias finds the new one added.
+
+    Attributes:
+        lacks: The bias (units,), an array; ``None`` once it was added.
+    """
+
+    lacks = None
+
+    @property
+    def _data(self):
+        held = vars(self)['_data']
+        if self.lacks is not None:
+            b, self.lacks = self.lacks, None
+            held[0] += b
+        return held
+
+    @_data.setter
+    def _data(self, held):
+        vars(self)['_data'] = held
+
+
+class AddsBias(FirstOrderFunction):
+    """A function of an array (N, units) that adds the bias that its input lacks, ``self.b``; ``None``: it has its own.
+
+    Subclasses keep no inputs, which others may still add it to.
+    """
+
+    needs_inputs = False
+    b = None
+
+    def __call__(self, x):
+        b = getattr(x, 'lacks', None)
+        if b is None or _is_watched():
+            return super().__call__(x)
+        self.b, x.lacks = b, None
+        try:
+            return super().__call__(x)
+        finally:
+            x.lacks = b
+
+
 class _Sum(FirstOrderFunction):
 
     name_in_block = 'sum'
@@ -150,7 +199,7 @@ class _Difference(FirstOrderFunction):
         return x - y
 
     def backward_arrays(self, indexes, inputs, grad_output):
-        return [self.xp.asarray(-grad_output) if i else grad_output for i in indexes]
+        return [self.kernels.negative(grad_output) if i else grad_output for i in indexes]
 
 
 class _Multiple(FirstOrderFunction):
@@ -212,27 +261,48 @@ class _Linear(FirstOrderFunction):
         return gradients
 
 
+class _Product(_Linear):
+    """A linear map whose bias is left to the next function."""
+
+    name_in_block = None
+
+    def __call__(self, x, W, b):
+        y = super().__call__(x, W, b)
+        y.__class__, y.lacks = WithoutBias, b.array if isinstance(b, chainer.Variable) else b
+        return y
+
+    def forward_array(self, x, W, b):
+        return self.kernels.linear(as_matrix(x), W, None)
+
+
 def linear(x: Input, W: Input, b: Input | None = None, n_batch_axes: int = 1) -> chainer.Variable:
     """xWᵀ + b, a sample a row: (N, …) with ``in`` numbers a sample, (out, in) and (out,) to (N, out)."""
     if n_batch_axes != 1 or x.dtype != W.dtype:
         return chainer.functions.linear(x, W, b, n_batch_axes)
     try:
+        if b is not None and b.shape == W.shape[:1] and b.dtype == W.dtype and _leaves_bias(W):
+            return _Product()(x, W, b)
         return _Linear()(*((x, W) if b is None else (x, W, b)))
     except ValueError:
         return chainer.functions.linear(x, W, b)  # whose error names the sizes that don't fit
 
 
-class _Activation(FirstOrderFunction):
+def _leaves_bias(W):
+    """Whether the bias of a linear map costs a kernel that the next function may save; what is replayed adds it."""
+    leaves_bias = getattr(kernels.of(W.array if isinstance(W, chainer.Variable) else W), 'leaves_bias', None)
+    return leaves_bias is not None and leaves_bias(W) and not are_calls_kept() and not _is_watched()
+
+
+class _Activation(AddsBias):
     """A function of each number by itself, by its name among the kernels."""
 
-    needs_inputs = False
     name_in_block = 'activation'
 
     def __init__(self, name):
         self.name = name
 
     def forward_array(self, x):
-        y, self.kept = getattr(self.kernels, self.name)(x)
+        y, self.kept = getattr(self.kernels, self.name)(*((x,) if self.b is None else (x, self.b)))
         return y
 
     def backward_arrays(self, indexes, inputs, grad_output):

@@ -22,7 +22,8 @@ def gradients(loss: chainer.Variable, variables: list[chainer.Variable]) -> list
     not among them cost nothing.
     """
     wanted = {variable.node for variable in variables}
-    gradient_of = {loss.node: kernels.of(loss.array).one_beside(loss.array)}
+    kernels_of_loss = kernels.of(loss.array)
+    gradient_of = {loss.node: kernels_of_loss.one_beside(loss.array)}
     with chainer.no_backprop_mode():
         for function, indexes in functions_between(loss.node, wanted):
             grad_outputs = [
@@ -30,7 +31,7 @@ def gradients(loss: chainer.Variable, variables: list[chainer.Variable]) -> list
                 for node in [output() for output in function.outputs]]
             accumulate(
                 gradient_of, [function.inputs[index] for index in indexes], _backward(function, indexes, grad_outputs))
-    return [gradient_of.get(variable.node) for variable in variables]
+    return kernels_of_loss.for_parameters([gradient_of.get(variable.node) for variable in variables])
 
 
 def accumulate(gradient_of: dict, inputs: list, gradients: list) -> None:

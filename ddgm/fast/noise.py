@@ -14,7 +14,7 @@ import chainer
 import numpy
 
 from ddgm.fast import sharding
-from ddgm.fast.elementary import FirstOrderFunction, Input
+from ddgm.fast.elementary import AddsBias, FirstOrderFunction, Input, elu
 
 
 class _Gaussian(FirstOrderFunction):
@@ -39,6 +39,25 @@ def add_noise(x: Input, standard_deviation: float) -> Input:
     if not chainer.config.train:
         return x
     return _Gaussian(standard_deviation)(x)
+
+
+class _NoisyElu(AddsBias):
+
+    def __init__(self, standard_deviation):
+        self.standard_deviation = standard_deviation
+
+    def forward_array(self, x):
+        arguments = x, _draw_bits(self, x), self.standard_deviation
+        y, self.kept = self.kernels.noisy_elu(*arguments, *(() if self.b is None else (self.b,)))
+        return y
+
+    def backward_arrays(self, indexes, inputs, grad_output):
+        return self.kernels.elu_gradient(self.kept, grad_output),
+
+
+def noisy_elu(x: Input, standard_deviation: float) -> Input:
+    """``add_noise(elu(x), standard_deviation)``, which a GPU computes at once."""
+    return _NoisyElu(standard_deviation)(x) if chainer.config.train else elu(x)
 
 
 class _Dropout(FirstOrderFunction):

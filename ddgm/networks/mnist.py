@@ -7,7 +7,7 @@ import chainer
 from chainer import initializers
 
 from ddgm.fast import functions as F, links as L
-from ddgm.fast.noise import add_noise
+from ddgm.fast.noise import noisy_elu
 from ddgm.links import WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 
@@ -37,7 +37,7 @@ class FeatureExtractor(chainer.ChainList):
         """(N, 784) to (N, features) in −1…1."""
         *hidden, last = self
         for layer in hidden:
-            x = add_noise(F.elu(layer(x)), self.noise)
+            x = noisy_elu(layer(x), self.noise)
         return F.tanh(last(x))
 
 
@@ -99,8 +99,8 @@ class ConvolutionalFeatureExtractor(chainer.Chain):
         """(N, 784) to (N, n_features) in −1…1."""
         h = F.reshape(x, (len(x), 1, SIDE, SIDE))
         for convolution in (self.c1, self.c2):
-            h = add_noise(F.elu(convolution(h)), self.noise)
-        h = add_noise(F.elu(self.l1(F.reshape(h, (len(x), -1)))), self.noise)
+            h = noisy_elu(convolution(h), self.noise)
+        h = noisy_elu(self.l1(F.reshape(h, (len(x), -1))), self.noise)
         return F.tanh(self.l2(h))
 
 

@@ -1,12 +1,14 @@
-"""The programs that ``python -m benchmarks.speed`` measures, called sides: this project, compiled or not, four peers.
+"""The programs that ``python -m benchmarks.speed`` measures, called sides: this project, compiled or not, five peers.
 
 ====================  ====================================================================
 ``ours``              this project, as a run calls it that NumPy computes
 ``ours_compiled``     the same with numba
+``ours_captured``     the same as captured iterations, on a GPU alone
 ``chainer``           the same networks and losses composed of what Chainer 7.8.1 ships
 ``pytorch``           the same in PyTorch as it is usually written
 ``pytorch_tuned``     the same with what makes a training step in PyTorch faster
 ``pytorch_compiled``  that under ``torch.compile``
+``pytorch_graphed``   the tuned one as a CUDA graph, on a GPU alone
 ====================  ====================================================================
 
 A side is a class, called with a :class:`case.Case` and the folder of its files:
@@ -35,11 +37,15 @@ import importlib
 SIDES = {
     'ours': ('ours.Ours', ('ddgm',)),
     'ours_compiled': ('ours.Compiled', ('ddgm',)),
+    'ours_captured': ('ours.Captured', ('ddgm',)),
     'chainer': ('plain_chainer.PlainChainer', ('numpy', 'ddgm')),
     'pytorch': ('plain_pytorch.PlainPyTorch', ()),
     'pytorch_tuned': ('tuned_pytorch.TunedPyTorch', ()),
     'pytorch_compiled': ('compiled_pytorch.CompiledPyTorch', ()),
+    'pytorch_graphed': ('graphed_pytorch.GraphedPyTorch', ()),
 }
+
+ON_GPU = 'ours_captured', 'pytorch_graphed'  # which are measured where they are asked for
 
 
 class NotMeasured(Exception):

@@ -1,6 +1,7 @@
 """This project, called as a run calls it; it also writes what the other sides start from."""
 
 import contextlib
+import importlib.util
 import itertools
 
 import chainer
@@ -49,7 +50,10 @@ class Ours:
         self.device = device
         self.iterations = training.train(
             state.energy_optimizer, state.generator_optimizer, draw_data=draw_data, batchsize=settings.batchsize,
-            seed=settings.seed, iterations=2 ** 62, generator_first=settings.generator_first, strategy=Fast())
+            seed=settings.seed, iterations=2 ** 62, generator_first=settings.generator_first, strategy=self.strategy())
+
+    def strategy(self):
+        return Fast()
 
     def _write(self, folder, pool, models):
         """What the other sides start from."""
@@ -86,3 +90,15 @@ class Compiled(Ours):
 
     def _write(self, folder, pool, models):
         """Nothing: the others start from what NumPy made."""
+
+
+class Captured(Ours):
+    """The same where iterations are captured, and replayed by the GPU."""
+
+    def strategy(self):
+        if importlib.util.find_spec('ddgm.fast.captured') is None:
+            raise NotMeasured('this version captures no iterations')
+        return Fast(graph=True)
+
+    def _write(self, folder, pool, models):
+        """Nothing: the others start from what is computed call by call."""

@@ -6,6 +6,7 @@ The networks are those of ``tests/torch_twin.py``, to which this project is held
 import contextlib
 import itertools
 import math
+import os
 
 import numpy
 import torch
@@ -39,7 +40,8 @@ class PlainPyTorch:
             if not torch.cuda.is_available():
                 raise NotMeasured('PyTorch sees no GPU')
             # Of its convolutions on a GPU PyTorch rounds the factors to ten bits unless told otherwise; CuPy does not.
-            torch.backends.cudnn.allow_tf32 = False
+            tf32 = os.environ.get('CUPY_TF32', '0') not in ('', '0')
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
         self.case, self.settings = case, case.settings
         self.device = torch.device('cpu' if case.device < 0 else 'cuda:{}'.format(case.device))
         self.pool = torch.from_numpy(numpy.load(folder / POOL)).to(self.device).unbind()

@@ -7,6 +7,7 @@ keeps for its gradient is its backend's own affair: a forward function returns i
 ==========================================  ===========================================================================
 ``relu``, ``elu``, ``tanh``, ``sigmoid``    (x) to the result, kept; ``…_gradient(kept, gy)`` to gx
 ``linear``, ``linear_gradients``            x (N, in), W (out, in), b (out,) to (N, out); the gradients of W and b
+``leaves_bias``                             on a GPU alone: whether to leave b to activations, which take it after x
 ``quadratic_term``, ``bias_term``           x to (N,), with σ or b; ``…_gradient`` to that of x, or of b
 ``expert_term``                             a (N, experts) to (N,); ``…_gradient(a, genergy)`` to ga
 ``gaussian_entropy``                        several γ to (), kept; ``…_gradient(γ, kept, g, …)`` to that of each γ
@@ -14,6 +15,7 @@ keeps for its gradient is its backend's own affair: a forward function returns i
 ``batch_normalization``                     see there; ``moments`` and ``unit_gradients`` are its parts, for ranks
 ``sums_over_batches``                       of two arrays (batches, units)
 ``add_noise``, ``dropout``                  x and 16 random bits for each of its numbers to the result, kept
+``noisy_elu``                               of x and its bits, kept; the gradient is that of ``elu``
 ``drawn_bits``                              on a GPU alone: those bits by Philox, as a key has them
 ``concatenated``, ``rows_gradient``         arrays one after the other; the gradient of x by that of some of its rows
 ``sum_of_rows``, ``sums_of_channels``       (N, units) to (units,); (N, C, H, W) to (C,)
@@ -25,7 +27,8 @@ keeps for its gradient is its backend's own affair: a forward function returns i
 ``adam``, ``adagrad``                       a part of all parameters and states, in place
 ``average``, ``decayed``                    of a part: its average, in place; its gradient with weight decay
 ``mean``, ``mean_gradient``                 over all numbers of an array
-``one_beside``                              the gradient of a loss in itself
+``one_beside``, ``negative``                the gradient of a loss in itself; that of what is taken away
+``for_parameters``                          gradients as optimizers take them
 ``add_observation``                         numbers into their sums and sums of squares, in place
 ``neighbours``, ``mean_of_gaussians``       points (N, D) and others to what tells of the k nearest, or to a density
 ==========================================  ===========================================================================

@@ -7,6 +7,8 @@ functions' own; g before a name means the gradient of the loss in it.
 Of a ``raw`` array a kernel reads any number, by its place in C order; there ``i`` is the place of the other arrays.
 """
 
+from __future__ import annotations
+
 import functools
 import typing
 
@@ -51,12 +53,26 @@ class Reduction(typing.NamedTuple):
     out_params: str
     summand: str
     result: str = ''
+    sum_type: str | None = None
+    preamble: str = ''
 
     def __call__(self, *arguments, axis=None):
-        """The sums of arrays and numbers over these axes."""
+        """The sums of arrays and numbers over these axes; where there are several, into arrays that follow them."""
         result = self.result or '{} = a'.format(self.out_params.split()[-1])
-        return cuda.reduce(self.in_params, self.out_params, self.summand, 'a + b', result, '0', 'ddgm_' + self.name)(
-            *arguments, axis=axis)
+        return cuda.reduce(
+            self.in_params, self.out_params, self.summand, 'a + b', result, '0', 'ddgm_' + self.name,
+            reduce_type=self.sum_type, preamble=self.preamble)(*arguments, axis=axis)
+
+
+# Three sums at once, of which CuPy wants one beginning.
+_SUMS = '''
+template <class T> struct Sums {
+    T x, y, z;
+    __device__ Sums(T x, T y = 0, T z = 0) : x(x), y(y), z(z) {}
+    __device__ Sums operator+(const Sums &other) const { return Sums(x + other.x, y + other.y, z + other.z); }
+};
+'''
+_several = functools.partial(Reduction, sum_type='Sums<T>', preamble=_SUMS)
 
 
 def orders(x):
@@ -65,22 +81,20 @@ def orders(x):
     return order, [order.index(axis) for axis in range(x.ndim)]
 
 
-# ---- activations
+# ---- activations, of which x may still lack a bias
 
 product = Kernel('product', 'T x, T y', 'T z', 'z = x * y')
 
-elu = Kernel('elu', 'T x', 'T y, T slope', '''
-    slope = expm1(x > 0 ? T(0) : x);
-    y = x > 0 ? x : slope;
-    slope = slope + 1''')
+elu = Kernel('elu', 'T x, T b', 'T y', 'T a = x + b; y = a > 0 ? a : expm1(a)')
+elu_gradient = Kernel('elu_gradient', 'T y, T gy', 'T gx', 'gx = y > 0 ? gy : gy * (y + 1)')
 
-relu = Kernel('relu', 'T x', 'T y', 'y = x < 0 ? T(0) : x')
+relu = Kernel('relu', 'T x, T b', 'T y', 'T a = x + b; y = a < 0 ? T(0) : a')
 relu_gradient = Kernel('relu_gradient', 'T y, T gy', 'T gx', 'gx = y > 0 ? gy : T(0)')
 
-tanh = Kernel('tanh', 'T x', 'T y', 'y = tanh(x)')
+tanh = Kernel('tanh', 'T x, T b', 'T y', 'y = tanh(x + b)')
 tanh_gradient = Kernel('tanh_gradient', 'T y, T gy', 'T gx', 'gx = gy * (1 - y * y)')
 
-sigmoid = Kernel('sigmoid', 'T x', 'T y', 'y = tanh(x * T(0.5)) * T(0.5) + T(0.5)')
+sigmoid = Kernel('sigmoid', 'T x, T b', 'T y', 'y = tanh((x + b) * T(0.5)) * T(0.5) + T(0.5)')
 sigmoid_gradient = Kernel('sigmoid_gradient', 'T y, T gy', 'T gx', 'gx = gy * (y - y * y)')
 
 
@@ -160,7 +174,11 @@ moments = Kernel('moments', 'raw T x, int64 n, int64 n_units', 'T mean, T varian
     variance = 0;
     for (long long j = first; j < end; j += n_units) variance += (x[j] - mean) * (x[j] - mean);
     variance /= n''')
-variance = Reduction('variance', 'T x, T mean, T share', 'T variance', '(x - mean) * (x - mean) * share')
+# In one pass: squares of what lies apart from a number of the same unit leave digits of a small variance.
+moments_of_images = _several(
+    'moments_of_images', 'T x, T one, T share', 'T mean, T variance',
+    'Sums<T>(x * share, (x - one) * share, (x - one) * (x - one) * share)',
+    'mean = a.x, variance = a.z > a.y * a.y ? a.z - a.y * a.y : 0')
 # The first number of each unit also adds the moments of its batches to the running ones.
 batch_normalization = Kernel(
     'batch_normalization',
@@ -184,8 +202,9 @@ unit_gradients = Kernel(
         gbeta += gy[j];
     }
     ggamma /= sqrt(variance + eps)''')
-gamma_gradient = Reduction(
-    'gamma_gradient', 'T x, T gy, T mean, T variance, T eps', 'T ggamma', 'gy * (x - mean) / sqrt(variance + eps)')
+unit_gradients_of_images = _several(
+    'unit_gradients_of_images', 'T x, T gy, T mean, T variance, T eps', 'T ggamma, T gbeta',
+    'Sums<T>(gy * (x - mean) / sqrt(variance + eps), gy)', 'ggamma = a.x, gbeta = a.y')
 batch_normalization_gradient = Kernel(
     'batch_normalization_gradient',
     'T x, T gy, T mean, T variance, T gamma, T ggamma, T gbeta, T share, T eps', 'T gx', '''
@@ -269,6 +288,15 @@ drawn_bits = Kernel(
 drawn_gaussian = Kernel(
     'drawn_gaussian', 'raw T x, uint64 key0, uint64 key1, int64 n, raw T quantiles', 'raw T y',
     _EACH.format('y[j] = x[j] + quantiles[bits]'), _PHILOX)
+# Units are on the last axis where there is a bias.
+drawn_noisy_elu = Kernel(
+    'drawn_noisy_elu', 'raw T x, raw T b, int64 n_units, uint64 key0, uint64 key1, int64 n, raw T quantiles',
+    'raw T noisy, raw T y', _EACH.format('''{
+            T a = n_units ? x[j] + b[j % n_units] : x[j];
+            T activated = a > 0 ? a : expm1(a);
+            y[j] = activated;
+            noisy[j] = activated + quantiles[bits];
+        }'''), _PHILOX)
 drawn_dropout = Kernel(
     'drawn_dropout', 'raw T x, uint64 key0, uint64 key1, int64 n, int32 dropped, T scale', 'raw T y',
     _EACH.format('y[j] = bits >= dropped ? x[j] * scale : x[j] * T(0)'), _PHILOX)

@@ -120,6 +120,14 @@ def one_beside(x):
     return numpy.ones_like(x)
 
 
+def for_parameters(gradients):
+    return gradients
+
+
+def negative(x):
+    return numpy.asarray(-x)
+
+
 def rows_gradient(x, rows, grad_y):
     """The gradient of x by that of x[rows]."""
     grad_x = numpy.zeros_like(x)
@@ -226,6 +234,11 @@ def add_noise(x, bits, standard_deviation):
     table, y = quantiles(x.dtype, standard_deviation), numpy.empty_like(x)
     threads.in_parts(lambda x, bits, y: numpy.add(x, table.take(bits), out=y), x, bits, y)
     return y
+
+
+def noisy_elu(x, bits, standard_deviation):
+    y, kept = elu(x)
+    return add_noise(y, bits, standard_deviation), kept
 
 
 @functools.lru_cache(maxsize=8)

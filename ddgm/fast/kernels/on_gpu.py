@@ -37,14 +37,52 @@ def concatenated(arrays):
 
 def one_beside(x):
     """An array of ones as x has it, the gradient of a loss in itself; nobody changes it."""
-    return _ones(backend.get_device_from_array(x), x.shape, x.dtype)
+    return _one(backend.get_device_from_array(x), x.shape, x.dtype)
 
 
-@functools.lru_cache(maxsize=8)
-def _ones(device, shape, dtype):
-    return device.xp.ones(shape, dtype=dtype)
+@functools.cache
+def _one(device, shape, dtype):
+    return _lasting(device.xp.ones(shape, dtype=dtype))
 
 
+_LASTING = {}  # by their ids, arrays that nobody changes
+
+
+def _lasting(x):
+    _LASTING[id(x)] = x
+    return x
+
+
+def _once(compute):
+    """A gradient's function, whose last argument is that of its output: computed once of what lasts.
+
+    What lies between a loss and the first numbers of a batch is the same in every step.
+    """
+    results = {}
+
+    @functools.wraps(compute)
+    def computed(*arguments):
+        *others, grad_y = arguments
+        if id(grad_y) not in _LASTING:
+            return compute(*arguments)
+        key = id(grad_y), *[getattr(other, 'shape', str(other)) for other in others]
+        if key not in results:
+            results[key] = _lasting(compute(*arguments))
+        return results[key]
+    return computed
+
+
+def for_parameters(gradients):
+    """Gradients, or ``None``, which hooks of an optimizer may change in place."""
+    return [gradient.copy() if id(gradient) in _LASTING else gradient for gradient in gradients]
+
+
+@_once
+def negative(x):
+    return -x
+
+
+@_once
 def rows_gradient(x, rows, grad_y):
     """The gradient of x by that of x[rows]."""
     first, last, step = rows.indices(len(x))
@@ -57,38 +95,33 @@ def rows_gradient(x, rows, grad_y):
     return cuda_kernels.rows_gradient(grad_y, first * n, last * n, grad_x)
 
 
-# ---- activations: each keeps its result, or its slope
+# ---- activations: each keeps its result; b (units,) is a bias that x still lacks
 
-def relu(x):
-    y = cuda_kernels.relu(x)
-    return y, y
-
-
-def elu(x):
-    return cuda_kernels.elu(x)
+def _activation(kernel):
+    def activation(x, b=0):
+        y = kernel(x, b)
+        return y, y
+    return activation
 
 
-def tanh(x):
-    y = cuda_kernels.tanh(x)
-    return y, y
-
-
-def sigmoid(x):
-    y = cuda_kernels.sigmoid(x)
-    return y, y
-
-
+relu, elu, tanh, sigmoid = map(_activation, (
+    cuda_kernels.relu, cuda_kernels.elu, cuda_kernels.tanh, cuda_kernels.sigmoid))
 relu_gradient = cuda_kernels.relu_gradient
-elu_gradient = cuda_kernels.product
+elu_gradient = cuda_kernels.elu_gradient
 tanh_gradient = cuda_kernels.tanh_gradient
 sigmoid_gradient = cuda_kernels.sigmoid_gradient
 
 
 # ---- linear maps
 
+def leaves_bias(W):
+    """Whether a linear map of these weights is a product, whose bias is a kernel by itself, or part of the next one."""
+    return W.shape[1] > _FEW
+
+
 def linear(x, W, b):
     """xWᵀ + b, or without b where that is ``None``; x is a matrix."""
-    if b is None or x.shape[1] > _FEW or (x.shape[1], *b.shape) != W.shape[::-1]:
+    if b is None or leaves_bias(W) or (x.shape[1], *b.shape) != W.shape[::-1]:
         y = x.dot(W.T)  # raises ValueError where sizes don't fit
         if b is not None:
             y += b
@@ -152,6 +185,7 @@ def mean(x):
     return cuda_kernels.mean(x, 1 / x.size)
 
 
+@_once
 def mean_gradient(x, grad_output):
     return backend.get_array_module(x).broadcast_to(cuda_kernels.quotient(grad_output, x.size), x.shape)
 
@@ -226,8 +260,9 @@ def moments(x, n_splits):
     if x.ndim == 2:
         return cuda_kernels.moments(x, len(x) // n_splits, x.shape[1], *_two_for_units(x, n_splits))
     batches, share = _batches(x, n_splits), n_splits * x.shape[1] / x.size
-    means = cuda_kernels.mean(batches, share, axis=(1, 3, 4))
-    return means, cuda_kernels.variance(batches, _spread(means, x), share, axis=(1, 3, 4))
+    both = _two_for_units(x, n_splits)
+    cuda_kernels.moments_of_images(batches, batches[:, :1, :, :1, :1], share, *both, axis=(1, 3, 4))
+    return both
 
 
 def unit_gradients(grad_y, n_splits, kept):
@@ -236,10 +271,11 @@ def unit_gradients(grad_y, n_splits, kept):
     if x.ndim == 2:
         return cuda_kernels.unit_gradients(
             x, grad_y, len(x) // n_splits, x.shape[1], means, variances, eps, *_two_for_units(x, n_splits))
-    x_and_grad_y, axes = [_batches(array, n_splits) for array in (x, grad_y)], (1, 3, 4)
-    grad_gammas = cuda_kernels.gamma_gradient(
-        *x_and_grad_y, _spread(means, x), _spread(variances, x), eps, axis=axes)
-    return grad_gammas, x_and_grad_y[1].sum(axis=axes)
+    both = _two_for_units(x, n_splits)
+    cuda_kernels.unit_gradients_of_images(
+        _batches(x, n_splits), _batches(grad_y, n_splits), _spread(means, x), _spread(variances, x), eps, *both,
+        axis=(1, 3, 4))
+    return both
 
 
 def sums_over_batches(grad_gammas, grad_betas):
@@ -283,6 +319,20 @@ def add_noise(x, bits, standard_deviation):
     if isinstance(bits, tuple):
         return _drawn(cuda_kernels.drawn_gaussian, x, cuda_kernels.orders(x), bits, table)
     return cuda_kernels.gaussian(x, bits, table)
+
+
+def noisy_elu(x, bits, standard_deviation, b=None):
+    """elu(x) with noise, kept; b (units,) is a bias that x still lacks."""
+    if not isinstance(bits, tuple):
+        y, kept = elu(x, 0 if b is None else b)
+        return add_noise(y, bits, standard_deviation), kept
+    table = _quantiles(backend.get_device_from_array(x), x.dtype, standard_deviation)
+    order, back = cuda_kernels.orders(x)
+    x = x.transpose(order)
+    noisy, y = [backend.get_array_module(x).empty(x.shape, dtype=x.dtype) for _ in range(2)]
+    bias, n_units = (table, 0) if b is None else (b, len(b))
+    cuda_kernels.drawn_noisy_elu(x, bias, n_units, *bits, x.size, table, noisy, y, size=_n_fours(x.size))
+    return noisy.transpose(back), y.transpose(back)
 
 
 @functools.lru_cache(maxsize=8)

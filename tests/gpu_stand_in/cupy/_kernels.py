@@ -51,6 +51,7 @@ extern "C" void run(ptrdiff_t all_, {arguments}) {{
 '''
 REDUCTION = '''{head}
 {letters}
+{preamble}
 extern "C" void run(ptrdiff_t n_, ptrdiff_t inner_, {arguments}) {{
     for (ptrdiff_t i = 0; i < n_; ++i) {{
         {kind} a = {identity};
@@ -174,17 +175,23 @@ class ElementwiseKernel:
 
 
 class ReductionKernel:
-    """A kernel that makes one number of many: of all, or along axes."""
+    """A kernel that makes one number of many, or several: of all, or along axes."""
 
-    def __init__(self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name='reduce_kernel'):
-        self.declaration, self.name = Declaration(in_params, out_params), name
-        self.parts = {'map': map_expr, 'reduce': reduce_expr, 'post_map': post_map_expr, 'identity': identity}
+    def __init__(
+            self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name='reduce_kernel',
+            reduce_type=None, reduce_dims=True, preamble='', options=()):
+        self.declaration, self.name, self.reduce_type = Declaration(in_params, out_params), name, reduce_type
+        self.parts = {
+            'map': map_expr, 'reduce': reduce_expr, 'post_map': post_map_expr, 'identity': identity,
+            'preamble': preamble}
 
     @watched
     def __call__(self, *arguments, axis=None, keepdims=False):
-        inputs, (output,) = self.declaration.inputs, self.declaration.outputs
+        inputs, outputs = self.declaration.inputs, self.declaration.outputs
         types = self.declaration.types_of(arguments)
         arguments, given = arguments[:len(inputs)], arguments[len(inputs):]
+        if len(outputs) > 1 and not given:
+            raise NotImplementedError('CuPy returns the first of several results alone: give arrays for them')
         shape = numpy.broadcast_shapes(*(numpy.shape(cupy._inside(argument)) for argument in arguments))
         axes = tuple(range(len(shape))) if axis is None else tuple(
             each % len(shape) for each in numpy.atleast_1d(axis))
@@ -192,20 +199,21 @@ class ReductionKernel:
         arrays = [
             numpy.ascontiguousarray(lying(array, known(kind) or types[kind], shape).transpose(order))
             for (_, kind, _), array in zip(inputs, arguments)]
-        dtype = known(output[1]) or types.setdefault(output[1], types[inputs[0][1]])
-        result = numpy.zeros([1 if i in axes else n for i, n in enumerate(shape)], dtype)
-        if given:
-            result[...] = given[0]._array.reshape(result.shape)
+        dtypes = [known(kind) or types.setdefault(kind, types[inputs[0][1]]) for _, kind, _ in outputs]
+        results = [numpy.zeros([1 if i in axes else n for i, n in enumerate(shape)], dtype) for dtype in dtypes]
+        for result, array in zip(results, given):
+            result[...] = array._array.reshape(result.shape)
         letters, declared, _, numbers = self.declaration.write(types, 'i * inner_ + r_')
         function = compiled(REDUCTION.format(
-            head=HEAD, letters=letters, arguments=declared, inputs=' '.join(numbers[:-1]), output=numbers[-1],
-            kind=C_TYPES[str(dtype)], **self.parts))
+            head=HEAD, letters=letters, arguments=declared, inputs=' '.join(numbers[:-len(outputs)]),
+            output=' '.join(numbers[-len(outputs):]), kind=self.reduce_type or C_TYPES[str(dtypes[0])], **self.parts))
         self.declaration.call(
-            function, [result.size, int(numpy.prod([shape[i] for i in axes]))], [*arrays, result])
+            function, [results[0].size, int(numpy.prod([shape[i] for i in axes]))], [*arrays, *results])
+        for result, array in zip(results, given):
+            array._array[...] = result.reshape(array.shape)
         if given:
-            given[0]._array[...] = result.reshape(given[0].shape)
             return given[0]
-        return cupy.ndarray._of(result if keepdims else result.squeeze(axes))
+        return cupy.ndarray._of(results[0] if keepdims else results[0].squeeze(axes))
 
 
 def lying(array, dtype, shape):

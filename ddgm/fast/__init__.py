@@ -16,6 +16,9 @@ chainer.global_config.noise_from_host = False
 # How many batches of one size pass, one after the other.  What couples the samples of a batch keeps them apart: split
 # (ghost) batch statistics.
 chainer.global_config.n_splits = 1
+# Whether a linear map on a GPU may leave its bias to the next function.  That is so within an iteration of the loop
+# alone: whoever keeps a result and looks at it after an update would find the new bias added.
+chainer.global_config.leaves_bias = False
 # Of a ddgm.fast.sharding.Shard, which rows of each batch this process has; None: all.
 chainer.global_config.shard = None
 # Whether what NumPy computes in float32 is compiled by numba: 'always', 'never', or 'auto' where it can be.

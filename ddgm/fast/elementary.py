@@ -139,7 +139,7 @@ class Variable(chainer.Variable):
 class WithoutBias(Variable):
     """The product of a linear map on a GPU: the next function adds the bias, or whoever looks at the array before.
 
-    Who looks for the first time after an update of the bias finds the new one added.
+    Who looks for the first time after an update of the bias finds the new one added; so it is for within an iteration.
 
     Attributes:
         lacks: The bias (units,), an array; ``None`` once it was added.
@@ -289,8 +289,10 @@ def linear(x: Input, W: Input, b: Input | None = None, n_batch_axes: int = 1) ->
 
 def _leaves_bias(W):
     """Whether the bias of a linear map costs a kernel that the next function may save; what is replayed adds it."""
+    if not chainer.config.leaves_bias or are_calls_kept() or _is_watched():
+        return False
     leaves_bias = getattr(kernels.of(W.array if isinstance(W, chainer.Variable) else W), 'leaves_bias', None)
-    return leaves_bias is not None and leaves_bias(W) and not are_calls_kept() and not _is_watched()
+    return leaves_bias is not None and leaves_bias(W)
 
 
 class _Activation(AddsBias):

@@ -40,6 +40,7 @@ class Fast:
     def iteration(self, rng: numpy.random.Generator, *models: chainer.Link) -> Iterator[None]:
         """A context for one iteration of ``models``, in which networks draw their noise from ``rng``."""
         with chainer.using_config('noise_generator', rng), chainer.using_config('shard', self._shard), \
+                chainer.using_config('leaves_bias', True), \
                 self._replay.of(*models) if self._replay else contextlib.nullcontext():
             yield
 

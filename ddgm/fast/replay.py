@@ -59,13 +59,14 @@ class _Network:
     """Takes the place of a model's ``forward``."""
 
     def __init__(self, model):
-        self._model, self._as_written, self._graphs, self._attributes = model, model.forward, {}, []
+        self._model, self._as_written, self._graphs, self._attributes = model, model.forward, {}, Attributes(model)
 
     def __call__(self, x):
         if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks():
             return self._as_written(x)
-        self._forget_where_changed()
-        if sum([link._n_local_link_hooks for link in self._links]):
+        if self._attributes.were_assigned():
+            self._graphs.clear()
+        if sum([link._n_local_link_hooks for link in self._attributes.links]):
             return self._as_written(x)
         is_variable = isinstance(x, chainer.Variable)
         array = x.array if is_variable else x
@@ -77,20 +78,6 @@ class _Network:
         graph = self._graphs[key]
         return self._as_written(x) if graph is None else _Replayed(graph)(x, *graph.parameters)
 
-    def _forget_where_changed(self):
-        """Forget all graphs where an attribute of a link, or an element of a list, is not the object that it was."""
-        attributes = self._attributes and [*itertools.chain(
-            *[vars(link).values() for link in self._links], *self._lists)]
-        if not attributes or len(attributes) != len(self._attributes) or not all(
-                map(operator.is_, attributes, self._attributes)):
-            self._graphs.clear()
-            self._links = list(self._model.links())
-            values = [value for link in self._links for value in vars(link).values()]
-            self._lists = [
-                value.values() if isinstance(value, dict) else value for value in values
-                if isinstance(value, (list, tuple, dict))]
-            self._attributes = [*itertools.chain(values, *self._lists)]  # which keeps them alive, and so apart
-
     def _recorded(self, x, key):
         if any(not parameter.is_initialized for parameter in self._model.params()):  # the first call may do more
             return self._as_written(x)
@@ -98,6 +85,30 @@ class _Network:
             y = self._as_written(x)
         self._graphs[key] = _graph(x, y, calls)
         return y
+
+
+class Attributes:
+    """Those of a model's links, and the elements of their lists.
+
+    Attributes:
+        links (list): The links, as :meth:`were_assigned` found them.
+    """
+
+    def __init__(self, model: chainer.Link):
+        self._model, self.links, self._lists, self._values = model, [], [], []
+
+    def were_assigned(self) -> bool:
+        """Whether any is not the object that it was when this was called before; true at the first call."""
+        values = self._values and [*itertools.chain(*[vars(link).values() for link in self.links], *self._lists)]
+        if values and len(values) == len(self._values) and all(map(operator.is_, values, self._values)):
+            return False
+        self.links = list(self._model.links())
+        values = [value for link in self.links for value in vars(link).values()]
+        self._lists = [
+            value.values() if isinstance(value, dict) else value for value in values
+            if isinstance(value, (list, tuple, dict))]
+        self._values = [*itertools.chain(values, *self._lists)]  # which keeps them alive, and so apart
+        return True
 
 
 class _Graph:

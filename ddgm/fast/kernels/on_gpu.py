@@ -271,7 +271,8 @@ def _two_for_units(x, n_splits):
     return [backend.get_array_module(x).empty((n_splits, x.shape[1]), dtype=x.dtype) for _ in range(2)]
 
 
-# ---- noise: from 16 random bits a number, an array of them, or the two numbers of a key, from which they are drawn
+# ---- noise: from 16 random bits a number, an array of them, or a key, from which they are drawn: a tuple of its two
+# numbers, or of one array of both
 
 def drawn_bits(xp, key, n):
     """The 16 random bits of n numbers: Philox's words, of all fours the first bits, of all the second, and so on."""
@@ -309,6 +310,8 @@ def _drawn(kernel, x, orders, key, *arguments):
     """What a kernel makes of x, whose numbers take the bits of this key in the order in which they lie."""
     order, back = orders
     x = x.transpose(order)
+    if len(key) == 1:
+        kernel = cuda_kernels.with_key_from_memory(kernel)
     y = backend.get_array_module(x).empty(x.shape, dtype=x.dtype)
     return kernel(x, *key, x.size, *arguments, y, size=_n_fours(x.size)).transpose(back)
 

@@ -1,6 +1,7 @@
-"""Iterations that a CUDA graph replays have the bits of those that are computed call by call; on the stand-in for CuPy."""
+"""What a CUDA graph replays has the bits of iterations that are computed call by call, on the stand-in for CuPy."""
 
 import collections
+import contextlib
 import ctypes
 import dataclasses
 import functools
@@ -12,9 +13,10 @@ import numpy
 import pytest
 from conftest import is_stand_in
 
+from ddgm import objectives
 from ddgm.data.distributions import GaussianMixture
 from ddgm.evaluation import tasks
-from ddgm.fast import captured, optimizers
+from ddgm.fast import captured
 from ddgm.fast.kernels import products
 from ddgm.fast.strategy import Fast
 from ddgm.presets import PRESETS
@@ -49,9 +51,9 @@ int cublasGemmStridedBatchedEx(
         void *given, int transa, int transb, int m, int n, int k, const void *alpha,
         const void *a, int atype, int lda, long long stridea, const void *b, int btype, int ldb, long long strideb,
         const void *beta, void *c, int ctype, int ldc, long long stridec, int batches, int compute, int algorithm) {
-    bool is_float = compute == 68 || compute == 77;
-    if (given != &handle || (algorithm != -1 && algorithm != 99) || !(is_float || compute == 70) || atype != (is_float ? 0 : 1)
-        || btype != atype || ctype != atype) return 7;
+    bool is_float = compute == 68 || compute == 77, is_known = is_float || compute == 70;
+    int type = is_float ? 0 : 1;
+    if (given != &handle || !is_known || atype != type || btype != type || ctype != type || algorithm != -1) return 7;
     for (int i = 0; i < batches; ++i) {
         long long size = is_float ? 4 : 8;
         (is_float ? multiply<float> : multiply<double>)(
@@ -70,6 +72,7 @@ int cublasGemmEx(
 }
 '''
 DEVICE = '@cupy:0'
+SIMILAR = {'post', 'long'} & PRESETS['gaussian_mixture'].keys()
 
 
 @pytest.fixture(scope='session')
@@ -154,40 +157,45 @@ def counted(has_cublas, monkeypatch):
     """How often graphs are captured and launched in a test."""
     from cupy.cuda import Stream, graph
     counts = collections.Counter()
-    for owner, name in ((Stream, 'begin_capture'), (graph.Graph, 'launch')):
-        def call(*arguments, name=name, original=getattr(owner, name)):
+
+    def count(owner, name):
+        original = getattr(owner, name)
+
+        def call(*arguments):
             counts[name] += 1
             return original(*arguments)
         monkeypatch.setattr(owner, name, call)
+    count(Stream, 'begin_capture')
+    count(graph.Graph, 'launch')
     return counts
 
 
 # ---- the same bits
 
-OF_THE_PLANE = {
-    'default': {'n_hidden': 16}, 'post': {}, 'long': {}, 'calibrated': {'n_hidden': 12},
-    'density': {'n_hidden': 12, 'proposals': 60, 'proposals_from': 3}}
-PRESETS_TRIED = [
-    *[('gaussian_mixture', preset) for preset in PRESETS['gaussian_mixture']],
-    *[('mnist', preset) for preset in PRESETS['mnist']], *[('images', preset) for preset in PRESETS['images']]]
-
-
-@pytest.mark.parametrize(('task', 'preset'), PRESETS_TRIED)
+@pytest.mark.parametrize(
+    ('task', 'preset'), [(task, preset) for task in TASKS for preset in PRESETS[task] if preset not in SIMILAR])
 def test_replays_to_the_bits_of_each_call(task, preset, counted):
-    """Two iterations are computed call by call, and two of each part of a run; the stand-in poisons what is free."""
-    until = 6
-    run = Run(task, preset).go_on(until)
-    parts = 2 if preset == 'density' else 1
+    """Each part of a run begins with two iterations call by call; the stand-in poisons memory that is free."""
+    parts, changes = (2, {'proposals': 60, 'proposals_from': 3}) if preset == 'density' else (1, {})
+    run = Run(task, preset, **changes).go_on(6)
     assert run.told == []
-    assert counted == {'begin_capture': parts, 'launch': until - 2 * parts}
-    assert_same(run, Run(task, preset, graph=False).go_on(until))
+    assert counted == {'begin_capture': parts, 'launch': 6 - 2 * parts}
+    assert_same(run, Run(task, preset, graph=False, **changes).go_on(6))
 
 
-def test_finds_a_number_that_is_frozen(counted, monkeypatch):
-    monkeypatch.setattr(captured._Recording, 'given', lambda recording, count, dtype: count())
-    run, other = Run().go_on(5), Run(graph=False).go_on(5)
-    assert counted['launch'] == 3
-    with pytest.raises(AssertionError, match='energy/loss'):
+def test_finds_a_step_size_that_is_frozen(counted, monkeypatch):
+    given, numbers = captured._Recording.given, []
+
+    def frozen(recording, *arguments):
+        array = given(recording, *arguments)
+        if recording._counts.places is not None:
+            return numbers[-2 + len(recording._counts.makers) - 1]
+        numbers.append(array.get().tolist())
+        return array
+    monkeypatch.setattr(captured._Recording, 'given', frozen)
+    run, other = Run().go_on(4), Run(graph=False).go_on(4)
+    assert counted['launch'] == 2
+    with pytest.raises(AssertionError, match='energy_model'):
         assert_same(run, other)
 
 
@@ -199,3 +207,167 @@ def test_resumes_to_the_same_bits(task, counted):
     resumed.go_on(8)
     resumed.observed = stopped.observed + resumed.observed
     assert_same(resumed, whole)
+
+
+# ---- what may change between two iterations
+
+CHANGES = {  # what happens after the fourth iteration, and how many graphs there are then
+    'rate': (lambda run: setattr(run.state.energy_optimizer.hyperparam, 'alpha', 0.01), 1),
+    'hyperparameter': (lambda run: setattr(run.state.energy_optimizer.hyperparam, 'beta1', 0.9), 2),
+    'clipping': (lambda run: setattr(run.state.generator_optimizer, 'gradient_norm', 0.1), 2),
+    'number of a link': (lambda run: setattr(run.state.models[1].bn1, 'decay', 0.5), 2),
+    'array of a parameter': (lambda run: setattr(run.state.models[0].b, 'array', run.state.models[0].b.array + 1), 2),
+    'weights': (lambda run: load_arrays(run.state.models[0], arrays_of(Run(seed=1).state.models[0])), 1),
+}
+
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_follows_changes(name, counted):
+    change, n_graphs = CHANGES[name]
+
+    def between(run):
+        if run.state.iteration == 4:
+            change(run)
+    run = Run().go_on(8, between)
+    assert_same(run, Run(graph=False).go_on(8, between))
+    assert counted['begin_capture'] == n_graphs
+    assert run.told == []
+
+
+def test_follows_the_size_of_a_batch(counted):
+    """The fifth has more points of data than the others."""
+    def run(graph):
+        run = Run(graph=graph)
+        draw_data = run.draw_data
+        run.draw_data = lambda n, rng: draw_data(30 if run.state.iteration == 4 else n, rng)
+        return run.go_on(9)
+    assert_same(run(True), run(False))
+    assert counted == {'begin_capture': 2, 'launch': 2 + 3}
+
+
+# ---- what can't be captured
+
+def read(x):
+    return 0 * float(x.sum())
+
+
+def sort(x):
+    x.copy().sort()  # which waits, and so loses the capture
+    return 0
+
+
+def draw_here(x):
+    return 1e-3 * chainer.config.noise_generator.random()
+
+
+def invert(x):
+    return 0 * chainer.backends.cuda.cupy.linalg.inv(chainer.backends.cuda.cupy.eye(2, dtype=x.dtype)).sum()
+
+
+@pytest.mark.parametrize(('use', 'told'), [
+    (read, 'D2H'), (sort, 'StreamCaptureUnsupported'), (invert, 'cuBLAS'), (draw_here, 'captured.drawn')])
+def test_goes_on_where_a_capture_fails(use, told, counted, monkeypatch):
+    """With the bits of calls one by one, of which nothing of the capture is seen, and the same gradients."""
+    mean_energy = objectives.mean_energy
+    monkeypatch.setattr(objectives, 'mean_energy', lambda energy: mean_energy(energy) + use(energy.array))
+    gradients = {}
+
+    def between(run):
+        gradients[run] = [parameter.grad.get() for model in run.state.models for parameter in model.params()]
+    run, other = Run().go_on(5, between), Run(graph=False).go_on(5, between)
+    assert_same(run, other)
+    for gradient, expected in zip(gradients[run], gradients[other]):
+        numpy.testing.assert_array_equal(gradient, expected)
+    line, = run.told
+    assert told in line
+    assert counted == {'begin_capture': 1}
+
+
+
+@contextlib.contextmanager
+def hooked(optimizer):
+    optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(1e-3), 'decay')
+    try:
+        yield
+    finally:
+        optimizer.remove_hook('decay')
+
+
+def optimizers_of_chainer(run):
+    for name, model in zip(('energy_optimizer', 'generator_optimizer'), run.state.models):
+        setattr(run.state, name, chainer.optimizers.Adam().setup(model))
+    return contextlib.nullcontext()
+
+
+@pytest.mark.parametrize(('told', 'context'), [
+    ('debug', lambda run: chainer.using_config('debug', True)),
+    ('hooks', lambda run: chainer.FunctionHook()),
+    ('hooks', lambda run: chainer.LinkHook()),
+    ('an optimizer', lambda run: hooked(run.state.energy_optimizer)),
+    ('an optimizer', optimizers_of_chainer)])
+def test_some_want_to_see_each_call(told, context, counted):
+    def run(graph):
+        run = Run(graph=graph)
+        with context(run):
+            run.go_on(4)
+        return run
+    seen = run(True)
+    assert_same(seen, run(False))
+    line, = seen.told
+    assert told in line
+    assert not counted
+
+
+def test_says_that_cublas_is_missing(counted, monkeypatch):
+    def load(version):
+        raise OSError('libcublas.so.99: cannot open shared object file')
+    monkeypatch.setattr(products, 'load', load)
+    run = Run().go_on(4)
+    assert_same(run, Run(graph=False).go_on(4))
+    assert 'libcublas.so.99' in run.told[0]
+    assert (len(run.told), len(counted)) == (1, 0)
+
+
+# ---- what a replay costs, and products
+
+def test_a_replay_is_one_transfer_and_three_launches(counted):
+    """The copy of what was sent, the graph, and a copy of what is observed."""
+    import gpu_costs
+    costs, counting = gpu_costs.Counts(), contextlib.ExitStack()
+
+    def between(run):
+        counting.close()
+        if run.state.iteration == 3:
+            counting.enter_context(costs)
+    Run(preset='calibrated', n_hidden=12).go_on(4, between)
+    assert [launch.kind for launch, _ in costs.launches] == ['copies', 'copies']
+    assert (len(costs.sent), len(costs.read), counted['launch']) == (1, 0, 2)
+
+
+@pytest.mark.parametrize('dtype', [numpy.float32, numpy.float64])
+def test_products_by_another_handle(dtype, has_cublas, rng):
+    """Of matrices, as CuPy asks for them: cuBLAS sees each as its transpose, so the second operand comes first."""
+    import cupy
+    from cupy_backends.cuda.libs import cublas
+    original = cublas.gemmEx
+    kind, compute = (0, 68) if dtype == numpy.float32 else (1, 70)
+    one, zero = numpy.ones((), dtype), numpy.zeros((), dtype)
+    x, W = (rng.normal(size=shape).astype(dtype) for shape in ((5, 3, 4), (5, 2, 4)))
+    y, each = numpy.empty((3, 2), dtype), numpy.empty((5, 4, 4), dtype)
+    pointers = {name: array.ctypes.data for name, array in (
+        ('x', x), ('W', W), ('y', y), ('each', each), ('one', one), ('zero', zero))}
+    with products.OwnHandle(cupy, cupy.cuda.Stream(non_blocking=True)).in_use():
+        assert cublas.gemmEx is not original
+        cublas.gemmEx(
+            0, 1, 0, 2, 3, 4, pointers['one'], pointers['W'], kind, 4, pointers['x'], kind, 4, pointers['zero'],
+            pointers['y'], kind, 2, compute, -1)
+        # A batched product names the type of its numbers in place of one to compute in.
+        z = numpy.ascontiguousarray(x.transpose(0, 2, 1))
+        cublas.gemmStridedBatchedEx(
+            0, 0, 0, 4, 4, 3, pointers['one'], pointers['x'], kind, 4, 12, z.ctypes.data, kind, 3, 12,
+            pointers['zero'], pointers['each'], kind, 4, 16, 5, kind, -1)
+        with pytest.raises(RuntimeError, match='cublasGemmEx: status 7'):
+            cublas.gemmEx(*[0] * 19)
+    assert cublas.gemmEx is original
+    numpy.testing.assert_allclose(y, x[0] @ W[0].T, rtol=1e-5)
+    numpy.testing.assert_allclose(each, z @ x, rtol=1e-5)

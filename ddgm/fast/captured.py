@@ -157,7 +157,7 @@ class _Recording:
             raise ValueError('data is drawn on the GPU')
         parameters = [parameter for optimizer in optimizers for parameter in optimizer.target.params()]
         gradients, state = [parameter.grad for parameter in parameters], rng.bit_generator.state
-        self._buffer = xp.empty(transfers.n_bytes(kinds), dtype=numpy.uint8)
+        self._buffer = xp.zeros(transfers.n_bytes(kinds), dtype=numpy.uint8)
         places = transfers.unpacked(self._buffer, kinds)
         self._draws = _Sent(kinds=kinds[:n_draws], places=places[:n_draws])
         self._counts = _Sent(kinds=kinds[n_draws:], places=places[n_draws:])

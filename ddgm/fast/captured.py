@@ -47,7 +47,7 @@ class Captured:
     def __call__(self, work: Callable, rng: numpy.random.Generator, *optimizers: chainer.Optimizer) -> dict:
         """What ``work(rng)`` returns, arrays () by name; it updates the models of these optimizers."""
         device = optimizers[0].target.device
-        if device.xp is numpy or not self._has_begun(device.xp):
+        if not self._has_begun(device.xp):
             return work(rng)
         callers = device.xp.cuda.get_current_stream()
         self._stream.wait_event(callers.record())
@@ -60,7 +60,9 @@ class Captured:
 
     def _has_begun(self, xp):
         """Whether there is a stream, and what takes the place of CuPy's products on it."""
-        if self._stream is None:
+        if xp is numpy:
+            self._say('the models are on a CPU')
+        elif self._stream is None:
             self._stream = xp.cuda.Stream(non_blocking=True)
             try:
                 self._handle = OwnHandle(xp, self._stream)
@@ -98,7 +100,8 @@ class Captured:
     def _has_changed(self, work, optimizers):
         """Whether a graph of the iteration before could not stand for this one."""
         if work is not self._work:  # another part of a run
-            self._work, self._attributes = work, [Attributes(optimizer.target) for optimizer in optimizers]
+            self._work, self._refusal = work, None
+            self._attributes = [Attributes(optimizer.target) for optimizer in optimizers]
         were_assigned = [attributes.were_assigned() for attributes in self._attributes]
         before, self._fixed = self._fixed, [
             chainer.config.noise_from_host,
@@ -148,7 +151,8 @@ class _Recording:
         self._n_written += 1
         self._draws, self._counts = _Sent(), _Sent()
         with chainer.using_config('recording', self):
-            return work(rng)
+            self._observation = work(rng)
+        return self._observation
 
     def capture(self, work, rng, stream, optimizers):
         """Capture the graph of ``work``; the models and ``rng`` stay as they are, whatever is raised."""
@@ -161,6 +165,7 @@ class _Recording:
         places = transfers.unpacked(self._buffer, kinds)
         self._draws = _Sent(kinds=kinds[:n_draws], places=places[:n_draws])
         self._counts = _Sent(kinds=kinds[n_draws:], places=places[n_draws:])
+        self._joined()  # whose kernel is so compiled
         xp.get_default_memory_pool().free_all_blocks()
         self._pool = xp.cuda.MemoryPool()  # which nobody else uses, for as long as there is the graph
         try:
@@ -179,14 +184,16 @@ class _Recording:
     def _captured(self, work, rng, stream):
         stream.begin_capture()
         try:
-            observation = work(rng)
-            self._names, numbers = list(observation), list(observation.values())
-            self._numbers = kernels.of(self._buffer).concatenated(numbers)
+            self._observation = work(rng)
+            self._numbers = self._joined()
         except BaseException:
             with contextlib.suppress(Exception):  # what has failed may be the capture
                 stream.end_capture()
             raise
         return stream.end_capture()
+
+    def _joined(self):
+        return kernels.of(self._buffer).concatenated(list(self._observation.values()))
 
     def replayed(self, rng):
         """What the iteration observes; ``None``, and nothing is done, where a shape is not that of the capture."""
@@ -198,7 +205,7 @@ class _Recording:
         arrays += [count() for count in self._counts.makers]
         self._buffer[...] = self._device.send(transfers.packed(arrays))
         self.graph.launch()
-        return dict(zip(self._names, self._numbers.copy()))
+        return dict(zip(self._observation, self._numbers.copy()))
 
     # ---- what is captured calls these
 

@@ -165,10 +165,11 @@ class _WholeModel:
             if self.averaged:
                 kernels.of(parameters).average(flat.states[_AVERAGE][part], parameters, newest)
         parts = [(i, *part) for i, flat in enumerate(self._flats) for part in flat.parts]
-        if len(parts) == 1:
-            update(*parts)
-        else:
+        if len(parts) > 1 and isinstance(self._flats[0].array, numpy.ndarray):
             for_each(update, parts)
+        else:  # what other threads ask of a GPU would not wait for what this one has
+            for part in parts:
+                update(part)
         if self._others:
             self._update_others(rate, newest)
 

@@ -171,7 +171,7 @@ class _Recording:
         try:
             with xp.cuda.using_allocator(self._pool.malloc), chainer.using_config('recording', self):
                 graph = self._captured(work, rng, stream)
-            if rng.bit_generator.state != state or len(self._draws.makers) != n_draws:
+            if rng.bit_generator.state != state or len(self._draws.makers + self._counts.makers) != len(kinds):
                 raise ValueError('random numbers are drawn without ddgm.fast.captured.drawn')
         except BaseException:
             for parameter, gradient in zip(parameters, gradients):

@@ -76,7 +76,6 @@ int cublasGemmEx(
 }
 '''
 DEVICE = '@cupy:0'
-SIMILAR = {'post', 'long'} & PRESETS['gaussian_mixture'].keys()
 
 
 @pytest.fixture(scope='session')
@@ -110,6 +109,9 @@ TASKS = {
     'mnist': (draw_digits, {'batchsize': 8}),
     'images': (draw_pictures, {'batchsize': 4, 'width': 0.03, 'n_experts': 8}),
 }
+# Every preset of these tasks, but for those that are others with another length.
+PAIRS = [(task, preset) for task in TASKS for preset in PRESETS[task]
+         if task != 'gaussian_mixture' or preset not in ('post', 'long')]
 
 
 def begin(task, preset, **changes):
@@ -183,15 +185,15 @@ def counted(has_cublas, monkeypatch):
 
 # ---- the same bits
 
-@pytest.mark.parametrize(
-    ('task', 'preset'), [(task, preset) for task in TASKS for preset in PRESETS[task] if preset not in SIMILAR])
+@pytest.mark.parametrize(('task', 'preset'), PAIRS)
 def test_replays_to_the_bits_of_each_call(task, preset, counted):
     """Each part of a run begins with two iterations call by call; the stand-in poisons memory that is free."""
-    parts, changes = (2, {'proposals': 60, 'proposals_from': 2}) if preset == 'density' else (1, {})
-    run = Run(task, preset, **changes).go_on(5)
+    parts, changes = (2, {'proposals': 60, 'proposals_from': 3}) if preset == 'density' else (1, {})
+    until = 4 + parts
+    run = Run(task, preset, **changes).go_on(until)
     assert run.told == []
-    assert not is_stand_in() or counted == {'begin_capture': parts, 'launch': 5 - 2 * parts}
-    assert_same(run, Run(task, preset, graph=False, **changes).go_on(5))
+    assert not is_stand_in() or counted == {'begin_capture': parts, 'launch': until - 2 * parts}
+    assert_same(run, Run(task, preset, graph=False, **changes).go_on(until))
 
 
 def test_replays_noise_of_the_host(counted):

@@ -14,8 +14,8 @@ chainer.global_config.noise_from_host = False
 # How many batches of one size pass, one after the other.  What couples the samples of a batch keeps them apart: split
 # (ghost) batch statistics.
 chainer.global_config.n_splits = 1
-# Of a ddgm.fast.captured.Captured, while it computes an iteration that it will replay: what changes from iteration to
-# iteration is then asked of it.  None: nothing will be.
+# While ddgm.fast.captured computes or captures an iteration that it will replay, whom to ask for what changes from one
+# to the next; None: it will not be replayed.
 chainer.global_config.recording = None
 # Of a ddgm.fast.sharding.Shard, which rows of each batch this process has; None: all.
 chainer.global_config.shard = None

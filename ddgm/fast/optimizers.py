@@ -88,7 +88,7 @@ class _WholeModel:
         raise NotImplementedError
 
     def step_size(self) -> float:
-        """Of the present update, what changes from one to the next."""
+        """Of the present update, as :meth:`update_part` takes it."""
         raise NotImplementedError
 
     def fixed(self) -> list | None:
@@ -143,7 +143,8 @@ class _WholeModel:
         if self.is_safe_to_update():
             for rule in self._rules:
                 rule.t = self.t
-        return self.step_size(), (self.averaging_power + 1) / (self.averaging_power + self.t)  # 1 in the first
+        newest = (self.averaging_power + 1) / (self.averaging_power + self.t)  # 1 in the first update
+        return self.step_size() if self._flats else None, newest
 
     def _step(self, step_size, newest):
         """One update of all parameters and averages, from their gradients."""

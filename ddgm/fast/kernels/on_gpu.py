@@ -40,7 +40,7 @@ def one_beside(x):
     return _ones(backend.get_device_from_array(x), x.shape, x.dtype)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache  # never freed, as a graph that was captured may read it
 def _ones(device, shape, dtype):
     return device.xp.ones(shape, dtype=dtype)
 
@@ -286,7 +286,7 @@ def add_noise(x, bits, standard_deviation):
     return cuda_kernels.gaussian(x, bits, table)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache  # as above
 def _quantiles(device, dtype, standard_deviation):
     return device.send(on_cpu.quantiles(dtype, standard_deviation))
 

@@ -5,7 +5,6 @@ It knows nothing of logs, pictures and files; its caller looks at the models bet
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 
 import chainer
@@ -93,13 +92,15 @@ class AsWritten:
     What is faster, or spread over several processes, has the same methods: :class:`ddgm.fast.strategy.Fast`.
     """
 
-    def iteration(self, rng: numpy.random.Generator, *models: chainer.Link) -> contextlib.AbstractContextManager:
-        """A context for one iteration of ``models``, in which networks draw their noise from ``rng``."""
-        return chainer.using_config('noise_generator', rng)
+    def iteration(self, work: Callable, rng: numpy.random.Generator, *optimizers: chainer.Optimizer) -> dict:
+        """``work(rng)``, the updates of one iteration, in which networks draw their noise from ``rng``."""
+        with chainer.using_config('noise_generator', rng):
+            return work(rng)
 
-    def send(self, device: chainer.backend.Device, *batches: numpy.ndarray) -> list[numpy.ndarray]:
-        """Of batches (N, …), arrays, what this process computes with, on the device."""
-        return [device.send(x) for x in batches]
+    def draw(
+            self, device: chainer.backend.Device, rng: numpy.random.Generator, *draws: Callable) -> list[numpy.ndarray]:
+        """Of batches ``draw(rng)``, (N, …), of NumPy's, what this process computes with, on the device."""
+        return [device.send(draw(rng)) for draw in draws]
 
     def update(self, function: Callable, *arguments, **options) -> dict:
         """What an update returns that is called so, and with this strategy."""
@@ -205,11 +206,14 @@ def train(
     entropies = {'entropy': (gamma_entropy, 1.0)} if entropies is None else entropies
     start_models(energy_model, generative_model, draw_data, batchsize, random_generator(seed, START))
 
+    def draw_positive(rng):
+        return draw_data(batchsize, rng)
+
     def draw_latent(rng):
         return generative_model.draw_latent(batchsize, rng)
 
     def draw_phases(rng):
-        x_positive, z = strategy.send(device, draw_data(batchsize, rng), draw_latent(rng))
+        x_positive, z = strategy.draw(device, rng, draw_positive, draw_latent)
         x_positive = as_numbers(x_positive)
         with chainer.no_backprop_mode():
             x_negative = generative_model(z).array
@@ -219,16 +223,20 @@ def train(
         lambda rng: strategy.update(
             update_energy_model, energy_optimizer, *draw_phases(rng), energy_term=energy_term),
         lambda rng: strategy.update(
-            update_generative_model, generator_optimizer, energy_model, *strategy.send(device, draw_latent(rng)), rng,
-            entropies=entropies)]
+            update_generative_model, generator_optimizer, energy_model, *strategy.draw(device, rng, draw_latent),
+            rng, entropies=entropies)]
     if generator_first:
         updates.reverse()
-    for iteration in range(start + 1, iterations + 1):
-        rng = random_generator(seed, iteration)
+
+    def work(rng):
         observation = {}
+        for update in updates:
+            observation.update(update(rng))
+        return observation
+
+    for iteration in range(start + 1, iterations + 1):
         # Where the caller has turned the graph or the training mode off, nothing would be learned.
-        with chainer.force_backprop_mode(), chainer.using_config('train', True), \
-                strategy.iteration(rng, energy_model, generative_model):
-            for update in updates:
-                observation.update(update(rng))
+        with chainer.force_backprop_mode(), chainer.using_config('train', True):
+            observation = strategy.iteration(
+                work, random_generator(seed, iteration), energy_optimizer, generator_optimizer)
         yield iteration, observation

@@ -45,8 +45,12 @@ def test_a_gpu_that_can_not_be_used(message, told, monkeypatch):
     assert devices.described(device, 'auto').startswith('@numpy, no GPU: ')
 
 
-def test_tf32_is_for_a_gpu():
-    with pytest.raises(UsageError, match='--tf32 is for a GPU'):
-        devices.open_device('@numpy', tf32=True)
+@pytest.mark.parametrize('name', ['tf32', 'graph'])
+def test_what_is_for_a_gpu(name):
+    with pytest.raises(UsageError, match='--{} is for a GPU'.format(name)):
+        devices.open_device('@numpy', **{name: True})
+
+
+def test_a_cpu_is_described():
     assert devices.versions(chainer.get_device('@numpy')) == {}
     assert devices.described(chainer.get_device('@numpy'), '@numpy') == '@numpy'

@@ -6,6 +6,7 @@ import chainer
 import numpy
 
 from ddgm.fast import functions as F, sharding
+from ddgm.fast.captured import drawn
 from ddgm.fast.gradients import gradients
 
 
@@ -29,7 +30,7 @@ def refine(energy_model, x, n_steps, step_size, rng):
     if not n_steps:
         return x
     device, per_sample = energy_model.device, (-1,) + (1,) * (x.ndim - 1)
-    n_rows = sharding.n_rows(len(x))
+    n_rows, shape = sharding.n_rows(len(x)), x.shape[1:]
 
     def at(x):
         variable = chainer.Variable(x)
@@ -44,13 +45,14 @@ def refine(energy_model, x, n_steps, step_size, rng):
         here = at(x)
         for _ in range(n_steps):
             x, energy, gradient = here
-            noise = device.send(sharding.shard_of(
-                rng.standard_normal((n_rows, *x.shape[1:]), dtype=numpy.float32)))
+            noise = drawn(device, rng, lambda rng: sharding.shard_of(
+                rng.standard_normal((n_rows, *shape), dtype=numpy.float32)))
             there = at((x - step_size * gradient + (2 * step_size) ** 0.5 * noise).astype(x.dtype))
             back = (x - there[0] + step_size * there[2]) / (2 * step_size) ** 0.5
             log_ratio = energy - there[1] + half_square(noise) - half_square(back)
             # log of a uniform number in (0, 1]
-            taken = device.send(numpy.log1p(-sharding.shard_of(rng.random(n_rows, dtype=numpy.float32)))) < log_ratio
+            taken = drawn(device, rng, lambda rng: numpy.log1p(
+                -sharding.shard_of(rng.random(n_rows, dtype=numpy.float32)))) < log_ratio
             xp = device.xp
             here = tuple(
                 xp.where(taken.reshape(per_sample) if new.ndim > 1 else taken, new, old)

@@ -12,6 +12,7 @@ from ddgm.beyond_the_paper.entropies import neighbour_entropy, volume_entropy
 from ddgm.beyond_the_paper.langevin import refine
 from ddgm.beyond_the_paper.resampling import sampling_importance_resampling
 from ddgm.fast import sharding
+from ddgm.fast.captured import drawn
 from ddgm.presets import Settings, ToySettings
 
 
@@ -48,7 +49,7 @@ def handed_to_the_loop(settings: Settings) -> dict:
         device = generative_model.device
         with chainer.no_backprop_mode():
             others = [
-                generative_model(device.send(sharding.shard_of(
+                generative_model(drawn(device, rng, lambda rng: sharding.shard_of(
                     generative_model.draw_latent(settings.batchsize, rng)))).array
                 for _ in range(settings.neighbour_batches)]
             others = sharding.all_gather(device.xp.concatenate(others))

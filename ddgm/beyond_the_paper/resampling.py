@@ -4,6 +4,7 @@ import chainer
 import numpy
 
 from ddgm.fast import kernels, sharding
+from ddgm.fast.captured import drawn
 
 _SMALLEST = 1e-37  # density of a proposal, as float32 still tells it from 0
 
@@ -30,8 +31,8 @@ def sampling_importance_resampling(energy_model, x, n_proposals, deviation, near
     """
     device, centres = energy_model.device, sharding.all_gather(x)
     n, n_near = len(centres), n_proposals // 2 if near_deviation else 0
-    noise = rng.standard_normal((n_proposals, *x.shape[1:]), dtype=numpy.float32)
-    noise = device.send(noise).astype(x.dtype, copy=False)
+    shape = n_proposals, *x.shape[1:]
+    noise = drawn(device, rng, lambda rng: rng.standard_normal(shape, dtype=numpy.float32)).astype(x.dtype, copy=False)
     proposals = deviation * noise
     proposals[:n_near] = centres[device.xp.arange(n_near) % n] + near_deviation * noise[:n_near]
     with chainer.using_config('train', False), chainer.no_backprop_mode():
@@ -42,9 +43,9 @@ def sampling_importance_resampling(energy_model, x, n_proposals, deviation, near
         density += share * mean_of_gaussians(proposals, centres, near_deviation)
     log_weights = (-energies - device.xp.log(density + _SMALLEST)).astype(numpy.float64)
     weights = device.xp.exp(log_weights - log_weights.max()).cumsum()
-    places = (device.xp.arange(n) + rng.random()) / n * weights[-1]
+    places = drawn(device, rng, lambda rng: (numpy.arange(n) + rng.random()) / n) * weights[-1]
     chosen = device.xp.searchsorted(weights, places).clip(0, n_proposals - 1)
-    return proposals[chosen[device.send(sharding.shard_of(rng.permutation(n)))]]
+    return proposals[chosen[drawn(device, rng, lambda rng: sharding.shard_of(rng.permutation(n)))]]
 
 
 def mean_of_gaussians(x, centres, deviation):

@@ -19,6 +19,9 @@ chainer.global_config.n_splits = 1
 # Whether a linear map on a GPU may leave its bias to the next function.  That is so within an iteration of the loop
 # alone: whoever keeps a result and looks at it after an update would find the new bias added.
 chainer.global_config.leaves_bias = False
+# While ddgm.fast.captured computes or captures an iteration that it will replay, whom to ask for what changes from one
+# to the next; None: it will not be replayed.
+chainer.global_config.recording = None
 # Of a ddgm.fast.sharding.Shard, which rows of each batch this process has; None: all.
 chainer.global_config.shard = None
 # Whether what NumPy computes in float32 is compiled by numba: 'always', 'never', or 'auto' where it can be.

@@ -88,21 +88,26 @@ def dropout(x: Input, ratio: float = 0.5) -> Input:
 def _draw_bits(function, x):
     """Sixteen random bits for each number of x, lying as x does: what NumPy mixes of orders is slow.
 
-    On a GPU they are the key, two numbers, from which its kernels draw them.
+    On a GPU they are the key, two numbers or an array of them, from which its kernels draw them.
     """
     rng = chainer.config.noise_generator
     if rng is None:
         raise RuntimeError(
             "a network with noise is trained outside \"with chainer.using_config('noise_generator', rng):\"")
     n = sharding.n_numbers(x)
-    n_words = (n + 3) // 4
+    n_words, recording = (n + 3) // 4, chainer.config.recording
     draw_there = getattr(function.kernels, 'drawn_bits', None)
     if draw_there and not chainer.config.noise_from_host and _kind(rng) == 'PCG64':
+        if recording is not None:
+            return recording.drawn(rng, lambda rng: numpy.array(_key_of(rng.bit_generator, n_words))),
         key = _key_of(rng.bit_generator, n_words)
         # Ranks have the key in common: each draws the numbers of all, and takes its own.
         return key if chainer.config.shard is None else sharding.in_the_order_of(x, draw_there(function.xp, key, n))
-    bits = rng.integers(2 ** 64, size=n_words, dtype=numpy.uint64).view(numpy.uint16)[:n]
-    return sharding.in_the_order_of(x, function.xp.asarray(bits))
+
+    def draw(rng):
+        return rng.integers(2 ** 64, size=n_words, dtype=numpy.uint64).view(numpy.uint16)[:n]
+    bits = function.xp.asarray(draw(rng)) if recording is None else recording.drawn(rng, draw)
+    return sharding.in_the_order_of(x, bits)
 
 
 def _kind(rng):

@@ -77,18 +77,33 @@ class _WholeModel:
         self.call_hooks('pre')
         if self._hookable._pre_update_hooks:
             self._gather()
-        self.t += 1
+        recording = chainer.config.recording
+        numbers = self._count() if recording is None else recording.given(self._count, self._flats[0].array.dtype)
         if self.is_safe_to_update():
-            self._step()
+            self._step(*numbers)
         if self._others:
             self.reallocate_cleared_grads()
         self.call_hooks('post')
         self.update_loss_scale()
 
     def update_part(
-            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, *states: numpy.ndarray) -> None:
+            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, step_size: float,
+            *states: numpy.ndarray) -> None:
         """Update a part of all parameters and states, (n,), in place, from ``factor`` times ``gradient``, (n,)."""
         raise NotImplementedError
+
+    def step_size(self) -> float:
+        """Of the present update, as :meth:`update_part` takes it."""
+        raise NotImplementedError
+
+    def fixed(self) -> list | None:
+        """What an update depends on beside numbers that change; ``None`` where Chainer or a hook has a part in it."""
+        self._gather()
+        hooks = self._hookable._pre_update_hooks or self._hookable._post_update_hooks
+        if len(self._flats) != 1 or self._others or hooks or self._loss_scale is not None:
+            return None
+        hyperparameters = {**self.hyperparam.__dict__, self.rate_name: None}
+        return [*self._flats, hyperparameters, self.gradient_norm, self.weight_decay, self.averaged]
 
     def knows_hyperparameters(self) -> bool:
         """Whether :meth:`update_part` can do what the hyperparameters ask for; otherwise Chainer does it."""
@@ -127,7 +142,16 @@ class _WholeModel:
         """The parameters that have their shape."""
         return [*self._followers, *(parameter for parameter in self._others if parameter.array is not None)]
 
-    def _step(self):
+    def _count(self):
+        """Count an update: the size of its step, and the weight of the newest parameters in their average."""
+        self.t += 1
+        if self.is_safe_to_update():
+            for rule in self._rules:
+                rule.t = self.t
+        newest = (self.averaging_power + 1) / (self.averaging_power + self.t)  # 1 in the first update
+        return self.step_size() if self._flats else None, newest
+
+    def _step(self, step_size, newest):
         """One update of all parameters and averages, from their gradients."""
         gradients = [flat.gradients(*self.whole_gradient) for flat in self._flats]
         if None in gradients:
@@ -135,8 +159,6 @@ class _WholeModel:
             gradients = [flat.gradients(None, []) for flat in self._flats]
         self.whole_gradient = None, []
         rate = self._clipping_rate([gradient for of_flat in gradients for gradient in of_flat])
-        # The weight of the newest parameters in their average; 1 in the first update.
-        newest = (self.averaging_power + 1) / (self.averaging_power + self.t)
 
         def update(index_part_and_pieces):
             i, part, pieces = index_part_and_pieces
@@ -145,16 +167,16 @@ class _WholeModel:
             factor = rate if isinstance(rate, (int, float)) else rate.astype(parameters.dtype, copy=False)
             if self.weight_decay:
                 gradient, factor = kernels.of(parameters).decayed(gradient, factor, parameters, self.weight_decay), 1
-            self.update_part(parameters, gradient, factor, *[flat.states[name][part] for name in self.state_names])
+            states = [flat.states[name][part] for name in self.state_names]
+            self.update_part(parameters, gradient, factor, step_size, *states)
             if self.averaged:
                 kernels.of(parameters).average(flat.states[_AVERAGE][part], parameters, newest)
         parts = [(i, *part) for i, flat in enumerate(self._flats) for part in flat.parts]
-        if len(parts) == 1:
-            update(*parts)
-        else:
+        if len(parts) > 1 and isinstance(self._flats[0].array, numpy.ndarray):
             for_each(update, parts)
-        for rule in self._rules:
-            rule.t = self.t
+        else:  # what other threads ask of a GPU would not wait for what this one has
+            for part in parts:
+                update(part)
         if self._others:
             self._update_others(rate, newest)
 
@@ -354,12 +376,16 @@ class Adam(_WholeModel, optimizers.Adam):
         return hyperparam.eta == 1 and not (
             hyperparam.weight_decay_rate or hyperparam.amsgrad or hyperparam.adabound)
 
+    def step_size(self) -> float:
+        """αₜ = α·√(1 − β₂ᵗ)/(1 − β₁ᵗ)."""
+        beta1, beta2 = self.hyperparam.beta1, self.hyperparam.beta2
+        return self.hyperparam.alpha * self.decay * math.sqrt(1 - beta2 ** self.t) / (1 - beta1 ** self.t)
+
     def update_part(
-            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, m: numpy.ndarray,
-            v: numpy.ndarray) -> None:
+            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, step_size: float,
+            m: numpy.ndarray, v: numpy.ndarray) -> None:
         """m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², θ ← θ − αₜ·m/(√v + ε)."""
         beta1, beta2, eps = self.hyperparam.beta1, self.hyperparam.beta2, self.hyperparam.eps
-        step_size = self.hyperparam.alpha * self.decay * math.sqrt(1 - beta2 ** self.t) / (1 - beta1 ** self.t)
         kernels.of(parameters).adam(parameters, gradient, factor, step_size, beta1, beta2, eps, m, v)
 
 
@@ -368,8 +394,12 @@ class AdaGrad(_WholeModel, optimizers.AdaGrad):
 
     rule_type, rate_name, state_names = ada_grad.AdaGradRule, 'lr', ('h',)
 
+    def step_size(self) -> float:
+        """lr, as far as it has fallen."""
+        return self.hyperparam.lr * self.decay
+
     def update_part(
-            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, h: numpy.ndarray) -> None:
+            self, parameters: numpy.ndarray, gradient: numpy.ndarray, factor: float, step_size: float,
+            h: numpy.ndarray) -> None:
         """h ← h + g², θ ← θ − lr·g/(√h + ε)."""
-        lr, eps = self.hyperparam.lr * self.decay, self.hyperparam.eps
-        kernels.of(parameters).adagrad(parameters, gradient, factor, lr, eps, h)
+        kernels.of(parameters).adagrad(parameters, gradient, factor, step_size, self.hyperparam.eps, h)

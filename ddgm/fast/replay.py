@@ -140,7 +140,7 @@ class _Network:
     """Takes the place of a model's ``forward``."""
 
     def __init__(self, model):
-        self._model, self._as_written, self._graphs, self._attributes = model, model.forward, {}, []
+        self._model, self._as_written, self._graphs, self._attributes = model, model.forward, {}, Attributes(model)
 
     def __call__(self, x):
         if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks():
@@ -158,24 +158,17 @@ class _Network:
         graph = self._graphs[key]
         return self._as_written(x) if graph is None else _Replayed(graph)(x, *graph.parameters)
 
-    def forget_where_changed(self):
-        """Forget all graphs where an attribute of a link, or an element of a list, is not the object that it was.
+    @property
+    def links(self):
+        """The model's links."""
+        return self._attributes.links
 
-        Returns whether that is so.
-        """
-        attributes = self._attributes and [*itertools.chain(
-            *[vars(link).values() for link in self.links], *self._lists)]
-        if not attributes or len(attributes) != len(self._attributes) or not all(
-                map(operator.is_, attributes, self._attributes)):
+    def forget_where_changed(self):
+        """Forget all graphs where an attribute was assigned; returns whether that is so."""
+        changed = self._attributes.were_assigned()
+        if changed:
             self._graphs.clear()
-            self.links = list(self._model.links())
-            values = [value for link in self.links for value in vars(link).values()]
-            self._lists = [
-                value.values() if isinstance(value, dict) else value for value in values
-                if isinstance(value, (list, tuple, dict))]
-            self._attributes = [*itertools.chain(values, *self._lists)]  # which keeps them alive, and so apart
-            return True
-        return False
+        return changed
 
     def _recorded(self, x, key):
         if any(not parameter.is_initialized for parameter in self._model.params()):  # the first call may do more
@@ -199,6 +192,30 @@ def _first_pass(block, statistics):
     for array, before in statistics:
         array[...] = before
     return block()
+
+
+class Attributes:
+    """Those of a model's links, and the elements of their lists.
+
+    Attributes:
+        links (list): The links, as :meth:`were_assigned` found them.
+    """
+
+    def __init__(self, model: chainer.Link):
+        self._model, self.links, self._lists, self._values = model, [], [], []
+
+    def were_assigned(self) -> bool:
+        """Whether any is not the object that it was when this was called before; true at the first call."""
+        values = self._values and [*itertools.chain(*[vars(link).values() for link in self.links], *self._lists)]
+        if values and len(values) == len(self._values) and all(map(operator.is_, values, self._values)):
+            return False
+        self.links = list(self._model.links())
+        values = [value for link in self.links for value in vars(link).values()]
+        self._lists = [
+            value.values() if isinstance(value, dict) else value for value in values
+            if isinstance(value, (list, tuple, dict))]
+        self._values = [*itertools.chain(values, *self._lists)]  # which keeps them alive, and so apart
+        return True
 
 
 class _Graph:

@@ -7,18 +7,18 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 
 import chainer
 import numpy
 
-from ddgm.fast import kernels, memory, sharding
+from ddgm.fast import kernels, memory, sharding, transfers
+from ddgm.fast.captured import Captured
 from ddgm.fast.elementary import Joined, are_calls_kept
 from ddgm.fast.gradients import gradients
 from ddgm.fast.replay import Replay
 
-_ALIGNED = 256  # bytes, to which arrays on a GPU are aligned
 
 class Fast:
     """One pass of both phases where the DEM allows it, no gradient that nobody wants, and networks that are replayed.
@@ -28,34 +28,37 @@ class Fast:
         batchsize (int): Of the whole batch, where there is a communicator.
         replay (bool): Whether networks that allow it are replayed, see :class:`ddgm.fast.replay.Replay`.  The bits are
             the same, unless numba compiles what is replayed.
+        graph (bool): Whether iterations on a GPU are replayed as a whole, see :mod:`ddgm.fast.captured`.
+        tell: Called with a line where that can't be done.
     """
 
-    def __init__(self, communicator=None, batchsize: int | None = None, replay: bool = True):
+    def __init__(
+            self, communicator=None, batchsize: int | None = None, replay: bool = True, graph: bool = False,
+            tell: Callable[[str], None] = warnings.warn):
         self._shard = sharding.Shard(communicator, batchsize) if communicator else None
         self._replay = Replay() if replay else None
+        self._captured = Captured(tell) if graph else None
         memory.keep_freed()
         kernels.compiler()  # which refuses what it can't do
 
-    @contextlib.contextmanager
-    def iteration(self, rng: numpy.random.Generator, *models: chainer.Link) -> Iterator[None]:
-        """A context for one iteration of ``models``, in which networks draw their noise from ``rng``."""
+    def iteration(self, work: Callable, rng: numpy.random.Generator, *optimizers: chainer.Optimizer) -> dict:
+        """``work(rng)``, the updates of one iteration, in which networks draw their noise from ``rng``."""
+        models = [optimizer.target for optimizer in optimizers]
         with chainer.using_config('noise_generator', rng), chainer.using_config('shard', self._shard), \
                 chainer.using_config('leaves_bias', True), \
                 self._replay.of(*models) if self._replay else contextlib.nullcontext():
-            yield
+            return self._captured(work, rng, *optimizers) if self._captured else work(rng)
 
-    def send(self, device: chainer.backend.Device, *batches: numpy.ndarray) -> list[numpy.ndarray]:
-        """Of batches (N, …), arrays, the rows of this process, on the device; to a GPU in one transfer."""
-        batches = [sharding.shard_of(x) for x in batches]
+    def draw(
+            self, device: chainer.backend.Device, rng: numpy.random.Generator, *draws: Callable) -> list[numpy.ndarray]:
+        """Of batches ``draw(rng)``, (N, …), the rows of this process, on the device; to a GPU in one transfer."""
+        recording = chainer.config.recording
+        if recording is not None:
+            return [recording.drawn(rng, draw) for draw in draws]
+        batches = [sharding.shard_of(draw(rng)) for draw in draws]
         if device.xp is numpy or not all(isinstance(x, numpy.ndarray) for x in batches):
             return [device.send(x) for x in batches]
-        ends = list(itertools.accumulate([-(-x.nbytes // _ALIGNED) * _ALIGNED for x in batches]))
-        packed = numpy.empty(ends[-1], dtype=numpy.uint8)
-        places = [slice(start, start + x.nbytes) for start, x in zip([0, *ends], batches)]
-        for place, x in zip(places, batches):
-            packed[place] = numpy.ascontiguousarray(x).reshape(-1).view(numpy.uint8)
-        packed = device.send(packed)
-        return [packed[place].view(x.dtype).reshape(x.shape) for place, x in zip(places, batches)]
+        return transfers.unpacked(device.send(transfers.packed(batches)), transfers.kinds_of(batches))
 
     def update(self, function: Callable, *arguments, **options) -> dict:
         """What an update returns that is called so, and with this strategy."""

@@ -37,6 +37,7 @@ class Request:
         cache (str): Where pixels are kept, or ``None`` where that was not given.
         communicator (str): Name of ChainerMN's communicator, or ``None`` for one process.
         replay (bool): Whether networks that allow it are replayed in place of being called.
+        graph (bool): Whether a GPU replays whole iterations.
         tf32 (bool): Whether a GPU multiplies matrices in TF32.
         numba (bool): Whether numba compiles; ``None``: where it can, see ``chainer.config.use_numba``.
         tensorboard (bool): Whether event files are written; ``None``: as the run that is resumed does, else not.
@@ -55,6 +56,7 @@ class Request:
     cache: str | None = None
     communicator: str | None = None
     replay: bool = True
+    graph: bool = False
     tf32: bool = False
     numba: bool | None = None
     tensorboard: bool | None = None
@@ -350,6 +352,10 @@ def _add_flags_of_a_run(parser, task):
     parser.add_argument(
         '--numba', action=argparse.BooleanOptionalAction,
         help='compile what NumPy would compute on the CPU (default: where the package numba is installed); other bits')
+    parser.add_argument(
+        '--graph', action=argparse.BooleanOptionalAction, default=False,
+        help='let a GPU repeat whole iterations, each as one CUDA graph: the same bits; off, since it has not run on a '
+             'card yet; a resumed run has to be told again')
     parser.add_argument(
         '--tensorboard', action=argparse.BooleanOptionalAction,
         help='write the log and the frames of the video as event files, too, into the folder tensorboard of the run; '

@@ -21,11 +21,11 @@ _CURES = (
 )
 
 
-def open_device(specifier: str, tf32: bool = False) -> chainer.backend.Device:
+def open_device(specifier: str, tf32: bool = False, graph: bool = False) -> chainer.backend.Device:
     """Make a Chainer device current and return it; raises ``UsageError`` where this machine lacks it.
 
     ``'auto'`` is the first GPU, or the CPU where that can't be used.  With ``tf32`` a GPU multiplies matrices in TF32
-    where CuPy does: its numbers have 10 bits of fraction.
+    where CuPy does: its numbers have 10 bits of fraction.  That, and a ``graph`` of an iteration, is for a GPU alone.
     """
     if tf32:
         os.environ['CUPY_TF32'] = '1'  # which CuPy reads at its first product
@@ -35,8 +35,8 @@ def open_device(specifier: str, tf32: bool = False) -> chainer.backend.Device:
     if why_not is not None:
         raise UsageError('--device {}: no such GPU here: {}; --device -1 is the CPU'.format(specifier, why_not))
     device = chainer.get_device(specifier)
-    if tf32 and not on_gpu(device):
-        raise UsageError('--tf32 is for a GPU: add --device 0, or leave it out')
+    if (tf32 or graph) and not on_gpu(device):
+        raise UsageError('--{} is for a GPU: add --device 0, or leave it out'.format('tf32' if tf32 else 'graph'))
     return device
 
 

@@ -117,7 +117,7 @@ def _begin(folder, experiment):
     if len(set(processes.exchange(experiment.task.fingerprint))) > 1:
         raise UsageError('the processes read different data: give all of them the same')
     folder.check_data(experiment.task.fingerprint)
-    device = devices.open_device(processes.device(folder.device), folder.tf32)
+    device = devices.open_device(processes.device(folder.device), folder.tf32, folder.graph)
     state = build_state(settings, experiment.build_models, experiment.task.draw_inputs, device)
     if processes.is_first:
         _prepare(folder, experiment, state, device)
@@ -175,12 +175,12 @@ def _train(folder, state, draw_data, draw_present_frame):
     Of several processes the first keeps them, and all see the same losses.
     """
     settings, processes = folder.settings, folder.processes
-    strategy = Fast(processes.communicator, settings.batchsize, folder.replay)
     stopwatch = _Stopwatch(state.elapsed_time)
     # What is not finite is found below and told in one line; NumPy's warnings would only come before it.  Chainer's
     # type checks take a tenth of the time, for shapes that are the same in every iteration.
     with numpy.errstate(all='ignore'), chainer.using_config('type_check', False), processes.in_step(), \
             stop_signals.noted() as signals, Progress(settings.iterations) as progress:
+        strategy = Fast(processes.communicator, settings.batchsize, folder.replay, folder.graph, progress.tell)
         journal = _Journal(folder, state, strategy, stopwatch, progress)
         for iteration, observation in iterations_of(state, draw_data, settings, strategy):
             state.iteration = iteration

@@ -55,6 +55,7 @@ class RunFolder:
         log (ddgm.runs.log.Log): Its log.
         processes (ddgm.runs.processes.Processes): Those that run it.
         replay (bool): Whether networks that allow it are replayed.
+        graph (bool): Whether a GPU replays whole iterations.
         tf32 (bool): Whether a GPU multiplies matrices in TF32.
         numba (bool): Whether numba compiles, or ``None`` for where it can.
         is_scored (bool): Whether samples are scored at the end.
@@ -90,9 +91,8 @@ class RunFolder:
         self.log = Log(self.path / LOG)
         self.processes = Processes()
         self.replay = self.is_scored = True
-        self.tf32 = False
+        self.graph = self.tf32 = self.tells_likelihood = False
         self.numba = None
-        self.tells_likelihood = False
         self.events = None
         self._environment = None
         self._damaged = []
@@ -351,8 +351,7 @@ def open_run(request) -> RunFolder:
         raise UsageError('the processes were started with different flags: give all of them the same')
     folder = processes.from_first(lambda: _open(request, task))
     folder.processes, folder.replay, folder.is_scored = processes, request.replay, request.score
-    folder.tf32 = request.tf32
-    folder.numba = request.numba
+    folder.graph, folder.tf32, folder.numba = request.graph, request.tf32, request.numba
     folder.tells_likelihood = request.likelihood
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(

@@ -107,6 +107,10 @@ class Progress(_Shown):
                 entry['iteration'], len(str(self._iterations)), line.replace(_NO_BREAK, ' '), entry['elapsed_time']),
                 flush=True)
 
+    def tell(self, line: str) -> None:
+        """Print a line."""
+        self._try(print, line, flush=True)
+
     def _try(self, show, *arguments, **options):
         try:
             show(*arguments, **options)

@@ -46,6 +46,11 @@ tanh, tanh_gradient = _activation('tanh')
 sigmoid, sigmoid_gradient = _activation('sigmoid')
 
 
+def noisy_elu(x, bits, standard_deviation):
+    y, kept = elu(x)  # keeps what the gradient of this module takes
+    return on_cpu.add_noise(y, bits, standard_deviation), kept
+
+
 def dropout(x, bits, ratio):
     between = numpy.uint16(numpy.ceil(ratio * 2 ** 16)), numpy.float32(1 / (1 - ratio))
     return _for_each_number(loops.dropout, x, bits, between=between), (bits, between)

@@ -302,6 +302,15 @@ drawn_dropout = Kernel(
     _EACH.format('y[j] = bits >= dropped ? x[j] * scale : x[j] * T(0)'), _PHILOX)
 
 
+@functools.cache
+def with_key_from_memory(kernel):
+    """A kernel that draws, for a key that is an array of two numbers."""
+    return kernel._replace(
+        name=kernel.name + '_of_array',
+        in_params=kernel.in_params.replace('uint64 key0, uint64 key1', 'raw uint64 key'),
+        operation=kernel.operation.replace('key0, key1', 'key[0], key[1]'))
+
+
 # ---- the nearest of other points
 
 @functools.cache

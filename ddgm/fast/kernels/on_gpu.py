@@ -40,7 +40,7 @@ def one_beside(x):
     return _one(backend.get_device_from_array(x), x.shape, x.dtype)
 
 
-@functools.cache
+@functools.cache  # never freed, as a graph that was captured may read it
 def _one(device, shape, dtype):
     return _lasting(device.xp.ones(shape, dtype=dtype))
 
@@ -307,7 +307,8 @@ def _two_for_units(x, n_splits):
     return [backend.get_array_module(x).empty((n_splits, x.shape[1]), dtype=x.dtype) for _ in range(2)]
 
 
-# ---- noise: from 16 random bits a number, an array of them, or the two numbers of a key, from which they are drawn
+# ---- noise: from 16 random bits a number, an array of them, or a key, from which they are drawn: a tuple of its two
+# numbers, or of one array of both
 
 def drawn_bits(xp, key, n):
     """The 16 random bits of n numbers: Philox's words, of all fours the first bits, of all the second, and so on."""
@@ -331,11 +332,14 @@ def noisy_elu(x, bits, standard_deviation, b=None):
     x = x.transpose(order)
     noisy, y = [backend.get_array_module(x).empty(x.shape, dtype=x.dtype) for _ in range(2)]
     bias, n_units = (table, 0) if b is None else (b, len(b))
-    cuda_kernels.drawn_noisy_elu(x, bias, n_units, *bits, x.size, table, noisy, y, size=_n_fours(x.size))
+    kernel = cuda_kernels.drawn_noisy_elu
+    if len(bits) == 1:
+        kernel = cuda_kernels.with_key_from_memory(kernel)
+    kernel(x, bias, n_units, *bits, x.size, table, noisy, y, size=_n_fours(x.size))
     return noisy.transpose(back), y.transpose(back)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache  # as above
 def _quantiles(device, dtype, standard_deviation):
     return device.send(on_cpu.quantiles(dtype, standard_deviation))
 
@@ -359,6 +363,8 @@ def _drawn(kernel, x, orders, key, *arguments):
     """What a kernel makes of x, whose numbers take the bits of this key in the order in which they lie."""
     order, back = orders
     x = x.transpose(order)
+    if len(key) == 1:
+        kernel = cuda_kernels.with_key_from_memory(kernel)
     y = backend.get_array_module(x).empty(x.shape, dtype=x.dtype)
     return kernel(x, *key, x.size, *arguments, y, size=_n_fours(x.size)).transpose(back)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy
 from cupy_backends.cuda.libs import cublas  # noqa: F401
 
 from cupy import _watch
@@ -65,6 +66,13 @@ class Stream(_Done):
     def __exit__(self, *error):
         self._previous.pop().use()
 
+    def record(self, event=None):
+        return event or Event()
+
+    def wait_event(self, event):
+        if not isinstance(event, Event):
+            raise TypeError('an event is waited for, not {!r}'.format(event))
+
     def begin_capture(self, mode=None):
         if not self.ptr:
             raise RuntimeError('cannot capture on the default (legacy) stream')
@@ -105,6 +113,17 @@ class MemoryPool:
 
     def free_all_blocks(self, stream=None):
         pass
+
+
+class MemoryPointer:
+    """Memory that no array holds."""
+
+    def __init__(self, size):
+        self._memory = numpy.empty(size, numpy.uint8)
+        self.ptr = self._memory.ctypes.data
+
+
+alloc = MemoryPointer
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def refuse(name, arguments):
         raise RuntimeError('the current stream is capturing, so D2H transfers are disallowed')
     if _watch.sends(name, arguments) or _watch.tables_sent(name, arguments):
         raise RuntimeError('the current stream is capturing, so H2D transfers are disallowed')
-    if function and getattr(cublas, function, cublas.gemmEx) in cublas.REFUSED:
+    if function and getattr(cublas, function, None) in (None, *cublas.REFUSED):
         raise NotImplementedError('calling cuBLAS API during stream capture is currently unsupported')
     if name in _watch.SORTS:
         refuse_to_wait()

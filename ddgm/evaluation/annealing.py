@@ -44,16 +44,16 @@ class Gaussian:
 
     Attributes:
         mean (numpy.ndarray): (…), the shape of one x.
-        deviation (float): The same in all directions.
+        deviation (float | numpy.ndarray): Of all numbers, or one for each, in the shape of the mean.
     """
 
     mean: numpy.ndarray
-    deviation: float
+    deviation: float | numpy.ndarray
 
     @property
     def log_z(self) -> float:
-        """log ∫ exp(−‖x − mean‖²/(2·deviation²)) dx."""
-        return self.mean.size * (0.5 * math.log(2 * math.pi) + math.log(self.deviation))
+        """log ∫ exp(−½‖(x − mean)/deviation‖²) dx."""
+        return self.mean.size * (0.5 * math.log(2 * math.pi) + float(numpy.log(self.deviation).mean()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +160,9 @@ def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float 
         raise ValueError('exp(-E) has no finite integral: this energy is made of experts alone')
     if any(isinstance(link, MinibatchDiscrimination) for link in energy_model.links()):
         raise ValueError('the energy of one x depends on the others of its batch, so that exp(-E) is no density')
-    sigma, b = energy_model.sigma, chainer.cuda.to_cpu(energy_model.b.array).astype(numpy.float64)
+    sigma, b = energy_model.sigma, chainer.cuda.to_cpu(energy_model.b.array).astype(numpy.float64).reshape(x.shape[1:])
+    if numpy.ndim(sigma):
+        sigma = chainer.cuda.to_cpu(sigma).astype(numpy.float64).reshape(x.shape[1:])
 
     def energy_and_gradient(x):
         variable = chainer.Variable(energy_model.device.send(x.astype(energy_model.b.dtype)))
@@ -171,7 +173,7 @@ def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float 
         return energy - log_volume, slope
     with chainer.using_device(energy_model.device):
         return bracket(
-            energy_and_gradient, Gaussian(sigma ** 2 * b.reshape(x.shape[1:]) / 2, sigma / math.sqrt(2)), x, rng)
+            energy_and_gradient, Gaussian(sigma ** 2 * b / 2, sigma / math.sqrt(2)), x, rng)
 
 
 # ---- chains

@@ -60,6 +60,8 @@ def measure(run: study.Run) -> dict:
     test = likelihood.dequantized(held_out) if held_out.dtype == numpy.uint8 else held_out
     scores['log_likelihood_pixels'] = float(
         -0.5 * (((test - mean) ** 2 / variance).mean(axis=0) + numpy.log(2 * numpy.pi * variance)).sum())
+    if not blur:
+        scores['bits_per_pixel_pixels'] = likelihood.bits(scores['log_likelihood_pixels'], N_PIXELS)
     return scores
 
 

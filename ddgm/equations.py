@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import chainer
+import numpy
 
 from ddgm.fast.elementary import FirstOrderFunction, Input, as_matrix
 
@@ -28,11 +29,14 @@ class _QuadraticTerm(FirstOrderFunction):
         return self.kernels.quadratic_term_gradient(inputs[0], self.sigma, grad_output),
 
 
-def quadratic_term(x: Input, sigma: float = 1.0) -> chainer.Variable:
+def quadratic_term(x: Input, sigma: float | Input = 1.0) -> chainer.Variable:
     """xᵀx/σ², the first term of the energy, in nats.
 
-    ``x`` is (N, …) and every axis but the first is summed over; the result is (N,).
+    ``x`` is (N, …) and every axis but the first is summed over; the result is (N,).  With one σᵢ for each of the
+    D numbers of a sample, an array (D,), it is Σᵢ xᵢ²/σᵢ².
     """
+    if numpy.ndim(sigma):
+        x, sigma = x.reshape(len(x), -1) / sigma, 1.0
     return _QuadraticTerm(sigma)(x)
 
 

@@ -15,7 +15,8 @@ class DeepEnergyModel(chainer.Chain):
         experts: A callable from (N, features) to the (N, experts) arguments Wᵢᵀf(x) + cᵢ.  ``None`` for both makes an
             energy without experts, that of a Gaussian of mean σ²b/2 and covariance (σ²/2)I.
         n_visible (int): Numbers in one x.
-        sigma (float): σ; 1 in the 2016 code.
+        sigma (float): σ; 1 in the 2016 code.  An array (n_visible,) has one σᵢ for each number of x, and Σᵢ xᵢ²/σᵢ²
+            stands for xᵀx/σ²: it is saved with the parameters, but not trained.
         initial_bias: Chainer initializer of b.
         linear_experts (bool): Add Σᵢ (Wᵢᵀf(x) + cᵢ) as it is, as the 2016 code did for images until 2016-11-04, instead
             of −Σᵢ log(1 + exp(Wᵢᵀf(x) + cᵢ)).
@@ -38,10 +39,15 @@ class DeepEnergyModel(chainer.Chain):
             raise ValueError('feature_extractor and experts: give both, or None for both')
         if experts is None and experts_alone:
             raise ValueError('experts_alone: there are no experts')
-        if not sigma > 0:
+        if not numpy.all(numpy.asarray(sigma) > 0):
             raise ValueError('sigma is {}, it has to be above 0'.format(sigma))
+        if numpy.shape(sigma) not in ((), (n_visible,)):
+            raise ValueError('sigma is of shape {}: give one number, or {}'.format(numpy.shape(sigma), n_visible))
         super().__init__()
-        self.sigma = sigma
+        if numpy.ndim(sigma):
+            self.add_persistent('sigma', numpy.array(sigma, dtype=chainer.get_dtype()))
+        else:
+            self.sigma = sigma
         self.linear_experts = linear_experts
         self.joinable = joinable
         with self.init_scope():
@@ -57,7 +63,7 @@ class DeepEnergyModel(chainer.Chain):
         return gaussian if self.experts is None else gaussian + self.expert_term(x)
 
     def quadratic_term(self, x):
-        """xᵀx/σ² in nats, (N, …) to (N,)."""
+        """xᵀx/σ², or Σᵢ xᵢ²/σᵢ², in nats, (N, …) to (N,)."""
         return equations.quadratic_term(x, self.sigma)
 
     def bias_term(self, x):

@@ -45,15 +45,17 @@ def refusal(found):
     return str(error.value)
 
 
-def test_linear_experts(device):
+@pytest.mark.parametrize('sigma', [0.7, numpy.geomspace(0.05, 20, 192)])
+def test_linear_experts(sigma, device):
     """They only tilt the Gaussian, so log Z is D/2·log(πσ²) + σ²aᵀa/4 with a = b − Σᵢ Wᵢ, less Σᵢ cᵢ."""
-    rng, sigma = numpy.random.default_rng(0), 0.7
+    rng = numpy.random.default_rng(0)
     b, W, c = (rng.normal(scale=0.4, size=shape) for shape in (192, (5, 192), 5))
+    b, W = 0.7 / sigma * b, 0.7 / sigma * W  # as steep beside the Gaussian
     model = DeepEnergyModel(
         F.identity, L.Linear(192, 5, initialW=W, initial_bias=c), 192, sigma, b.astype('f'), linear_experts=True)
     model.to_device(device)
     tilt = b - W.sum(axis=0)
-    log_z = 96 * math.log(math.pi * sigma ** 2) + sigma ** 2 * tilt @ tilt / 4 - c.sum()
+    log_z = 192 * numpy.log(math.pi * sigma ** 2).mean() / 2 + ((sigma * tilt) ** 2).sum() / 4 - c.sum()
     x = sigma ** 2 * tilt / 2 + sigma / math.sqrt(2) * rng.normal(size=(N, 192))
     found = annealing.of_model(model, x.reshape(N, 3, 8, 8))
     for end in (found.lower, found.upper_of_samples, found.upper_of_ends):

@@ -25,19 +25,21 @@ def gaussian_energy_model(b, sigma):
 
 
 def log_gaussian(x, mean, variance):
-    return -0.5 * ((x - mean) ** 2).sum(axis=-1) / variance - 0.5 * x.shape[-1] * numpy.log(2 * numpy.pi * variance)
+    variance = numpy.broadcast_to(variance, x.shape[-1:])
+    return -0.5 * ((x - mean) ** 2 / variance + numpy.log(2 * numpy.pi * variance)).sum(axis=-1)
 
 
-@pytest.mark.parametrize('sigma', [0.5, 1.7])
-@pytest.mark.parametrize('b', [[1.3], [0.3, 0.0, -1.0, 2.2, 0.7]])
+@pytest.mark.parametrize(('sigma', 'b'), [
+    (0.5, [1.3]), (1.7, [0.3, 0.0, -1.0, 2.2, 0.7]), ([0.5], [1.3]),
+    ([0.002, 0.4, 1.0, 1.7, 30.0], [500.0, 0.0, -1.0, 2.2, 0.7])])
 def test_energy_without_experts_is_gaussian(sigma, b, device, rng):
-    """exp(−E)/Z = N(σ²b/2, (σ²/2)I) with log Z = D/2·log(πσ²) + σ²bᵀb/4, and ∇E = 2x/σ² − b."""
-    b = numpy.array(b)
+    """exp(−E)/Z = N(σ²b/2, (σ²/2)I) with log Z = D/2·log(πσ²) + σ²bᵀb/4, and ∇E = 2x/σ² − b; so for each σᵢ."""
+    b, sigma = numpy.array(b), numpy.array(sigma)[()]
     model = gaussian_energy_model(b, sigma)
     model.to_device(device)
     x = chainer.Variable(device.send(rng.normal(scale=2, size=(50, len(b)))))
     energy = model(x)
-    log_z = len(b) / 2 * numpy.log(numpy.pi * sigma ** 2) + sigma ** 2 * b @ b / 4
+    log_z = (numpy.log(numpy.pi * sigma ** 2) / 2 + sigma ** 2 * b ** 2 / 4).sum()
     numpy.testing.assert_allclose(
         -chainer.cuda.to_cpu(energy.array) - log_z,
         log_gaussian(chainer.cuda.to_cpu(x.array), sigma ** 2 * b / 2, sigma ** 2 / 2), rtol=1e-12, atol=1e-12)

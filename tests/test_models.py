@@ -151,7 +151,7 @@ def test_energy_with_other_experts(linear_experts, experts_alone, rng):
 @pytest.mark.parametrize(('parts', 'options', 'message'), [
     ((F.identity, None), {}, 'give both'), ((None, L.Linear(2, 2)), {}, 'give both'),
     ((None, None), {'experts_alone': True}, 'there are no experts'),
-    *(((None, None), {'sigma': sigma}, 'sigma is') for sigma in (0, -1, float('nan')))])
+    *(((None, None), {'sigma': sigma}, 'sigma is') for sigma in (0, -1, float('nan'), [1.0, 0.0], [1.0] * 3))])
 def test_no_energy_of_half_a_model(parts, options, message):
     with pytest.raises(ValueError, match=message):
         DeepEnergyModel(*parts, n_visible=2, **options)

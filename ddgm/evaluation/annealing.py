@@ -35,7 +35,7 @@ _PILOT_MOVES = 3  # in one of its steps
 _MOST_PILOT_STEPS, _LARGEST_SPREAD = 2_000, 1e9  # nats
 _TAKEN = 0.7  # share of the moves that are to be taken
 _LEAPS = 4  # of one move
-_LARGEST_ANGLE = math.pi / 2 / _LEAPS  # of a leap, with which a move leaves nothing of where it began
+LARGEST_ANGLE = math.pi / 2 / _LEAPS  # of a leap, with which a move leaves nothing of where it began
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Gaussian:
 
     Attributes:
         mean (numpy.ndarray): (…), the shape of one x.
-        deviation (float): The same in all directions.
+        deviation (float | numpy.ndarray): Of all numbers, or one for each, in the shape of the mean.
     """
 
     mean: numpy.ndarray
-    deviation: float
+    deviation: float | numpy.ndarray
 
     @property
     def log_z(self) -> float:
-        """log ∫ exp(−‖x − mean‖²/(2·deviation²)) dx."""
-        return self.mean.size * (0.5 * math.log(2 * math.pi) + math.log(self.deviation))
+        """log ∫ exp(−½‖(x − mean)/deviation‖²) dx."""
+        return self.mean.size * (0.5 * math.log(2 * math.pi) + float(numpy.log(self.deviation).mean()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def bracket(
 
     Raises ``ValueError`` where E is not finite, or too steep.
     """
-    path = _Path(energy_and_gradient, gaussian)
+    path = Path(energy_and_gradient, gaussian)
     betas, angles = _schedule(path, x.shape, n_steps, rng)
     chains, log_weights = _forward(path, x.shape, betas, angles, rng)
     lower = End.of(log_weights, gaussian.log_z)
@@ -140,7 +140,7 @@ def bracket(
     chains, angle = path.chains(path.inward(x)), angles[-1]
     for _ in betas:
         chains, taken = path.moved(chains, 1.0, angle, rng)
-        angle = _adapted(angle, taken)
+        angle = adapted(angle, taken)
     of_samples = _back(path, chains, betas, angles, rng)
     return Bracket(
         lower, End.of(of_samples, gaussian.log_z, -1), End.of(of_ends, gaussian.log_z, -1), gaussian.mean.size)
@@ -155,12 +155,23 @@ def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float 
     Raises ``ValueError`` where its energy is that of no density.
     """
     x = x[:_CHAINS_OF_POINTS if x[0].size <= _POINT else _CHAINS]
-    rng = randomness.metric_generator(randomness.LOG_Z)
+    with chainer.using_device(energy_model.device):
+        return bracket(
+            *parts_of(energy_model, x.shape[1:], log_volume), x, randomness.metric_generator(randomness.LOG_Z))
+
+
+def parts_of(energy_model: DeepEnergyModel, shape: tuple, log_volume: float = 0.0) -> tuple[Callable, Gaussian]:
+    """Of a DEM in test mode, what :func:`bracket` and :class:`Path` take: E and ∇E of x of a shape, and its Gaussian.
+
+    Raises ``ValueError`` where its energy is that of no density.
+    """
     if energy_model.b is None:
         raise ValueError('exp(-E) has no finite integral: this energy is made of experts alone')
     if any(isinstance(link, MinibatchDiscrimination) for link in energy_model.links()):
         raise ValueError('the energy of one x depends on the others of its batch, so that exp(-E) is no density')
-    sigma, b = energy_model.sigma, chainer.cuda.to_cpu(energy_model.b.array).astype(numpy.float64)
+    sigma, b = energy_model.sigma, chainer.cuda.to_cpu(energy_model.b.array).astype(numpy.float64).reshape(shape)
+    if numpy.ndim(sigma):
+        sigma = chainer.cuda.to_cpu(sigma).astype(numpy.float64).reshape(shape)
 
     def energy_and_gradient(x):
         variable = chainer.Variable(energy_model.device.send(x.astype(energy_model.b.dtype)))
@@ -169,15 +180,16 @@ def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float 
             gradient, = gradients(F.sum(energy), [variable])
         energy, slope = (chainer.cuda.to_cpu(array).astype(numpy.float64) for array in (energy.array, gradient))
         return energy - log_volume, slope
-    with chainer.using_device(energy_model.device):
-        return bracket(
-            energy_and_gradient, Gaussian(sigma ** 2 * b.reshape(x.shape[1:]) / 2, sigma / math.sqrt(2)), x, rng)
+    return energy_and_gradient, Gaussian(sigma ** 2 * b / 2, sigma / math.sqrt(2))
 
 
 # ---- chains
 
-class _Path:
-    """The energies E₀ + β·U between a Gaussian and E = E₀ + U, where x = mean + deviation·y, so that E₀ = ½‖y‖²."""
+class Path:
+    """The energies E₀ + β·U between a Gaussian and E = E₀ + U, where x = mean + deviation·y, so that E₀ = ½‖y‖².
+
+    Moves at β = 1 leave exp(−E) as it is, wherever chains begin.
+    """
 
     def __init__(self, energy_and_gradient, gaussian):
         self._energy_and_gradient, self._gaussian = energy_and_gradient, gaussian
@@ -186,9 +198,13 @@ class _Path:
         """x as y: (N, …), float64."""
         return (numpy.asarray(x, dtype=numpy.float64) - self._gaussian.mean) / self._gaussian.deviation
 
+    def outward(self, y):
+        """y as x: (N, …), float64."""
+        return self._gaussian.mean + self._gaussian.deviation * y
+
     def chains(self, y):
         """Chains at some places: y (N, …), U (N,) and its slope ∂U/∂y (N, …)."""
-        energy, slope = self._energy_and_gradient(self._gaussian.mean + self._gaussian.deviation * y)
+        energy, slope = self._energy_and_gradient(self.outward(y))
         return y, energy - _half_squares(y), self._gaussian.deviation * slope - y
 
     def moved(self, chains, beta, angle, rng):
@@ -231,7 +247,7 @@ def _schedule(path, shape, n_steps, rng):
 
     In each step the logarithms of weights spread equally, and about as many moves are taken.
     """
-    chains, beta, angle, passed = path.chains(rng.standard_normal(shape)), 0.0, _LARGEST_ANGLE, 0.0
+    chains, beta, angle, passed = path.chains(rng.standard_normal(shape)), 0.0, LARGEST_ANGLE, 0.0
     found = [(passed, beta, math.log(angle))]
     while beta < 1:
         spread = float(chains[1].std())
@@ -245,16 +261,16 @@ def _schedule(path, shape, n_steps, rng):
         chains = [array[chosen] for array in chains]
         for _ in range(_PILOT_MOVES):
             chains, taken = path.moved(chains, beta, angle, rng)
-            angle = _adapted(angle, taken)
+            angle = adapted(angle, taken)
         found.append((passed, beta, math.log(angle)))
     lengths, betas, angles = zip(*found)
     places = numpy.linspace(0, passed, n_steps + 1)
     return numpy.interp(places, lengths, betas), numpy.exp(numpy.interp(places, lengths, angles))
 
 
-def _adapted(angle, taken):
+def adapted(angle, taken):
     """The angle of the next move, after one that such a share of the chains took."""
-    return min(_LARGEST_ANGLE, angle * math.exp(taken - _TAKEN))
+    return min(LARGEST_ANGLE, angle * math.exp(taken - _TAKEN))
 
 
 def _forward(path, shape, betas, angles, rng):

@@ -290,7 +290,8 @@ def test_whatever_the_machine_lets_it_do(case, tmp_path):
     expected = {'jit disabled': "numba can't be used (NUMBA_DISABLE_JIT is set), so NumPy computes",
                 'numpy too new': "numba can't be used (Numba needs NumPy 1.0 or less. Got 2.0), so NumPy computes"}
     assert result.stdout.startswith(expected.get(case, 'Compiled by numba'))
-    assert ('numba compiles' in result.stderr) == (case not in expected)
+    if case != 'no cache':  # then numba may find what it has left beside the sources before
+        assert ('numba compiles' in result.stderr) == (case not in expected)
 
 
 def test_two_processes_compile_at_once(tmp_path):

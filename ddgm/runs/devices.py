@@ -29,12 +29,14 @@ def open_device(specifier: str, tf32: bool = False, graph: bool = False) -> chai
     """
     if tf32:
         os.environ['CUPY_TF32'] = '1'  # which CuPy reads at its first product
-    if specifier == AUTO:
-        specifier = '@cupy:0' if _why_not('@cupy:0') is None else '@numpy'
-    why_not = _why_not(specifier)
+    is_auto = specifier == AUTO
+    found = '@cupy:0' if is_auto else specifier
+    why_not = _why_not(found)
+    if is_auto and why_not is not None:
+        found, why_not = '@numpy', _why_not('@numpy')
     if why_not is not None:
-        raise UsageError('--device {}: no such GPU here: {}; --device -1 is the CPU'.format(specifier, why_not))
-    device = chainer.get_device(specifier)
+        raise UsageError('--device {}: no such GPU here: {}; --device -1 is the CPU'.format(found, why_not))
+    device = chainer.get_device(found)
     if (tf32 or graph) and not on_gpu(device):
         raise UsageError('--{} is for a GPU: add --device 0, or leave it out'.format('tf32' if tf32 else 'graph'))
     return device

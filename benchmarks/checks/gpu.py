@@ -3,7 +3,7 @@
 Its steps, in this order: the GPU twins of the tests; whether a resumed run has the bits of one that was not stopped;
 how long a call, a copy and a product take; the time of a step beside PyTorch on the same card, in FP32 and in TF32; 20
 iterations of every preset in float64 beside the CPU's; MNIST and pictures at full width, with the command line's own
-run.  What is about captured iterations is left out where ddgm has none.
+run.
 
 Each step is recorded as soon as it has ended, and is not repeated, so this can be stopped and started at will.
 --rehearse needs no GPU: a strict stand-in for CuPy, tests/gpu_stand_in, goes all the same ways on the CPU, for a few
@@ -41,7 +41,6 @@ from ddgm.support.terminal import duration
 STAND_IN = str(ROOT / 'tests' / 'gpu_stand_in')
 SEED = 0
 PRODUCTS = {'FP32': '0', 'TF32': '1'}  # what CUPY_TF32 is
-CAN_CAPTURE = importlib.util.find_spec('ddgm.fast.captured') is not None
 SMALL, TINY = {'width': 0.25, 'batchsize': 16}, {'width': 0.05, 'batchsize': 4}  # so that the CPU takes seconds
 
 
@@ -78,7 +77,7 @@ def tests(request):
 def bits(request):
     """How many numbers of the models and optimizers differ from those of a run that is neither stopped nor captured."""
     n, rows = (4 if request.rehearsal else 50), []
-    strategies = {'resumed': Fast, **({'captured': lambda: Fast(graph=True)} if CAN_CAPTURE else {})}
+    strategies = {'resumed': Fast, 'captured': lambda: Fast(graph=True)}
     for task, presets in PRESETS.items():
         preset, published = next(iter(presets.items()))
         size = TINY if request.rehearsal and task == 'images' else {}
@@ -169,7 +168,7 @@ def speed(request):
     """The time of a step beside PyTorch on the same card: the median of the rounds, and the range of its ratios."""
     rows = []
     device, few, size = 0, ['--rounds', '5'], []
-    sides = [*(['ours_captured'] if CAN_CAPTURE else []), 'pytorch_tuned', 'pytorch_graphed']
+    sides = ['ours_captured', 'pytorch_tuned', 'pytorch_graphed']
     if request.rehearsal:  # PyTorch has no stand-in
         device, sides, size = -1, ['pytorch'], flags_of(TINY)
         few = ['--rounds', '1', '--seconds', '0.01', '--check', '1']

@@ -420,6 +420,8 @@ def test_cases_of_a_result():
     assert measure.flag_of_cases(longer) == ['--cases', 'images/last_commit']
     digits, = (result for result in catalogue.ALL if result.name == 'calibrated_digits')
     assert measure.flag_of_cases(digits)[1] == 'mnist/calibrated'
+    plane, = (result for result in catalogue.ALL if result.name == 'likelihood_in_the_plane')
+    assert measure.flag_of_cases(plane)[1] == 'gaussian_mixture/default'  # of a study that is not ddgm.studies' own
     assert measure.flag_of_cases(catalogue.ALL[0]) == []
 
 

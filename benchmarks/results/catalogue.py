@@ -86,8 +86,11 @@ ALL = (
         'icons', 'benchmarks.results.published_icons', 85, ('images',),
         presets=('images/post', 'images/calibrated')),
     study(
-        'likelihood', 'benchmarks.results.likelihood', 600, ('mnist', 'images'),
+        'likelihood', 'benchmarks.results.likelihood', 270, ('mnist',), cases=('mnist',),
         packages=('Chainer', 'NumPy', 'scikit-learn')),
+    study('likelihood_of_icons', 'benchmarks.results.likelihood', 240, ('images',), cases=('images',)),
+    study(
+        'likelihood_in_the_plane', 'benchmarks.results.likelihood', 30, cases=('gaussian_mixture', 'swiss_roll')),
     study('digit_density', 'benchmarks.results.digit_density', 30, ('mnist',)),
     study(
         'beside_pytorch', 'benchmarks.results.beside_pytorch', 10, presets=('gaussian_mixture/default',),

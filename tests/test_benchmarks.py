@@ -94,6 +94,20 @@ def test_small_copies(tmp_path, rng):
         assert image.size == (440, 220)
 
 
+def test_pictures_beyond_the_post_are_drawn_with_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(post_pictures, 'RUNS', [dataclasses.replace(run, copies={}) for run in post_pictures.RUNS])
+    monkeypatch.setattr(post_pictures.Run, 'is_done', lambda run, out: True)
+    monkeypatch.setattr(beyond_the_post, 'draw_log_densities', lambda path, published: Image.new(
+        'RGB', (1200, 450)).save(path))
+    out, small = tmp_path / 'out', tmp_path / 'small'
+    post_pictures.main(['--out', str(out), '--small', str(small)])
+    sizes = {}
+    for path in small.iterdir():
+        with Image.open(path) as image:
+            sizes[path.name] = image.width
+    assert sizes == {name: beyond_the_post.WIDTHS.get(name, 440) for name in beyond_the_post.PICTURES}
+
+
 def test_three_densities_on_one_scale(tmp_path):
     """Here the packaged model stands for the run of the published settings, too."""
     beyond_the_post.draw_log_densities(tmp_path / 'maps.png', 'ten_gaussians')

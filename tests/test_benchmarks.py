@@ -124,7 +124,7 @@ def test_scale_of_shuffled_data(digits_folder, pictures_folder, monkeypatch, rng
     assert scale.log_likelihood_of_a_gaussian(rng.standard_normal((100_000, 2))) == pytest.approx(-2.838, abs=0.02)
     monkeypatch.setattr(scale, 'N_SCORED', 60)
     rows = scale.rows(str(digits_folder), str(pictures_folder))
-    assert [row[0] for row in rows][:3] == ['`kl_generator_data`', '`log_likelihood`', '`within_0.1`']
+    assert [row[0] for row in rows][:3] == ['`kl_generator_data`', '`log_likelihood`', '`kl_energy_data`']
     real, bad = ([row[i] for row in rows if row[2] == 'lower' and row[1] != 'icons'] for i in (3, 4))
     assert all(numpy.less(real, bad))
 

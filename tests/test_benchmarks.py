@@ -16,7 +16,7 @@ from conftest import ROOT, is_stand_in, refusal
 from PIL import Image
 
 from benchmarks.checks import gpu, rounding, same_bits
-from benchmarks.pictures import post as post_pictures
+from benchmarks.pictures import beyond_the_post, post as post_pictures
 from benchmarks.results import (
     __main__ as measure,
     catalogue,
@@ -26,6 +26,7 @@ from benchmarks.results import (
     published_digits,
     published_icons,
     record,
+    scale,
 )
 from benchmarks.speed import convolution, large_data
 from ddgm.data.image_folder import ImageFolder
@@ -91,6 +92,41 @@ def test_small_copies(tmp_path, rng):
     post_pictures.make_small(tmp_path / 'page.png', tmp_path / 'small.png')
     with Image.open(tmp_path / 'small.png') as image:
         assert image.size == (440, 220)
+
+
+def test_pictures_beyond_the_post_are_drawn_with_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(post_pictures, 'RUNS', [dataclasses.replace(run, copies={}) for run in post_pictures.RUNS])
+    monkeypatch.setattr(post_pictures.Run, 'is_done', lambda run, out: True)
+    monkeypatch.setattr(beyond_the_post, 'draw_log_densities', lambda path, published: Image.new(
+        'RGB', (1200, 450)).save(path))
+    out, small = tmp_path / 'out', tmp_path / 'small'
+    post_pictures.main(['--out', str(out), '--small', str(small)])
+    sizes = {}
+    for path in small.iterdir():
+        with Image.open(path) as image:
+            sizes[path.name] = image.width
+    assert sizes == {name: beyond_the_post.WIDTHS.get(name, 440) for name in beyond_the_post.PICTURES}
+
+
+def test_three_densities_on_one_scale(tmp_path):
+    """Here the packaged model stands for the run of the published settings, too."""
+    beyond_the_post.draw_log_densities(tmp_path / 'maps.png', 'ten_gaussians')
+    with Image.open(tmp_path / 'maps.png') as image:
+        assert image.size == (1200, 450)
+
+
+def test_scale_of_shuffled_data(digits_folder, pictures_folder, monkeypatch, rng):
+    x = rng.standard_normal((50, 2, 3))
+    mixed = scale.shuffled(x, rng)
+    assert not numpy.array_equal(mixed, x)
+    assert numpy.array_equal(numpy.sort(mixed, axis=0), numpy.sort(x, axis=0))
+    # The density of a unit Gaussian at its own samples: −log 2πe in two dimensions.
+    assert scale.log_likelihood_of_a_gaussian(rng.standard_normal((100_000, 2))) == pytest.approx(-2.838, abs=0.02)
+    monkeypatch.setattr(scale, 'N_SCORED', 60)
+    rows = scale.rows(str(digits_folder), str(pictures_folder))
+    assert [row[0] for row in rows][:3] == ['`kl_generator_data`', '`log_likelihood`', '`kl_energy_data`']
+    real, bad = ([row[i] for row in rows if row[2] == 'lower' and row[1] != 'icons'] for i in (3, 4))
+    assert all(numpy.less(real, bad))
 
 
 def test_convolutions_take_turns_and_are_recorded(tmp_path, pictures_folder, monkeypatch):

@@ -124,6 +124,7 @@ ALL = (
     Result('processes', ('-m', 'benchmarks.speed.processes'), 15, ('mnist', 'images')),
     Result('gpu_counts', ('-m', 'benchmarks.speed.gpu_counts'), 2, steps=True),
     Result('scaling', ('-m', 'benchmarks.speed.scaling'), 1, steps=True),
+    Result('scale', ('-m', 'benchmarks.results.scale'), 2, ('mnist', 'images')),
     Result('rounding', ('-m', 'benchmarks.checks.rounding'), 5, ('mnist', 'images')),
     Result('large_data', ('-m', 'benchmarks.speed.large_data'), 5),
     Result('reliability', (

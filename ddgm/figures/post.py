@@ -166,15 +166,45 @@ def draw_energy(
 def show_energy(
         axes, energy: Callable, log_z: float | None, samples: numpy.ndarray, window: tuple | None = None) -> tuple:
     """The map of :func:`draw_energy` alone, in axes of the plane; returns its image and the name of what it shows."""
+    offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
+    return _show_map(
+        axes, lambda x: -energy(x) - offset, window,
+        vmin=numpy.percentile(-energy(samples) - offset, 5)), quantity
+
+
+def _show_map(axes, function, window=None, **colours):
+    """A function of points, (N, 2) to (N,), as colours over the plane: matplotlib's image."""
     cells = 400
     x, y, half_width, half_height = window or _WINDOW
     centres = cells_of_square(1, cells)[0] * (half_width, half_height) + (x, y)
-    offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
-    image = axes.imshow(
-        (-energy(centres) - offset).reshape(cells, cells), origin='lower',
+    return axes.imshow(
+        function(centres).reshape(cells, cells), origin='lower',
         extent=(x - half_width, x + half_width, y - half_height, y + half_height), aspect='auto', cmap='viridis',
-        vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
-    return image, quantity
+        interpolation='bilinear', **colours)
+
+
+@defaults()
+def draw_log_densities(
+        path: str | os.PathLike, log_densities: dict[str, Callable], data: numpy.ndarray, lowest: float,
+        highest: float) -> None:
+    """log P(x) of several densities of the plane, beside one another on one scale from ``lowest`` to ``highest``, nats.
+
+    ``log_densities`` has functions of points, (N, 2) to (N,), by the titles of their maps.  Data (M, 2) lies over each.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(4 * len(log_densities), 4.5), layout='constrained')
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(log_densities), sharey=True, squeeze=False)[0]
+    for axes, (title, log_density) in zip(panels, log_densities.items()):
+        show_plane(axes)
+        axes.set_box_aspect(1)
+        axes.set_title(title, fontsize='x-large')
+        image = _show_map(axes, log_density, vmin=lowest, vmax=highest)
+        scatter(axes, data, DATA_COLOUR, size=1.5)
+    bar = figure.colorbar(image, ax=list(panels), extend='both', pad=0.01, aspect=30)
+    bar.set_label('log P(x), nats', fontsize='large')
+    save(figure, path)
 
 
 def write_gif(

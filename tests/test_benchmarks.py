@@ -21,6 +21,7 @@ from benchmarks.results import (
     __main__ as measure,
     catalogue,
     density,
+    likelihood,
     plane,
     published,
     published_digits,
@@ -235,6 +236,17 @@ def test_plane_is_scored_twice(tmp_path, monkeypatch):
     assert (half['iterations'], end['iterations']) == (2, 4)
     assert (half['finished'][1], half['running'][1]) == (2, 0)
     assert len({scores[kind][0] for scores in (half, end) for kind in ('finished', 'running')}) == 4
+
+
+def test_table_of_likelihoods():
+    """Where a bracket stays open there is no value, and a Gaussian has no log Z to tell."""
+    runs = [{'iterations': 9, 'log_z_lower': -1.0 * seed, 'log_likelihood': value, 'log_likelihood_ppca': 3.0}
+            for seed, value in ((1, None), (2, 4.0))]
+    table = likelihood.tables({'mnist/post': runs})['mnist']
+    assert table['columns'][:4] == ['energy, or Gaussian', 'iterations', '`log_z_lower`', '`log_z_upper`']
+    assert table['rows'] == [
+        ['`post`', 9, [-1.0, -2.0], [None, None], [None, 4.0], [None, None]],
+        ['ten principal components', None, None, None, 3.0, None]]
 
 
 def test_density_is_scored_before_and_after_refinement(tmp_path, monkeypatch):

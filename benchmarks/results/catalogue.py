@@ -85,9 +85,7 @@ ALL = (
     study(
         'icons', 'benchmarks.results.published_icons', 85, ('images',),
         presets=('images/post', 'images/calibrated')),
-    study(
-        'likelihood', 'benchmarks.results.likelihood', 270, ('mnist',), cases=('mnist',),
-        packages=('Chainer', 'NumPy', 'scikit-learn')),
+    study('likelihood', 'benchmarks.results.likelihood', 270, ('mnist',), cases=('mnist',)),
     study('likelihood_of_icons', 'benchmarks.results.likelihood', 240, ('images',), cases=('images',)),
     study(
         'likelihood_in_the_plane', 'benchmarks.results.likelihood', 30, cases=('gaussian_mixture', 'swiss_roll')),

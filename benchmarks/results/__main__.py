@@ -98,10 +98,15 @@ def measure(result, data, out):
 
 def flag_of_cases(result):
     """--cases, where a result is not of all."""
-    if not result.cases:
-        return []
-    cases = importlib.import_module('ddgm.studies.' + result.study).CASES
-    return ['--cases', *(case for case in cases if case in result.cases or case.split('/')[0] in result.cases)]
+    return ['--cases', *cases_of(result)] if result.cases else []
+
+
+def cases_of(result):
+    """The cases that a study measures for a result, by name."""
+    cases = importlib.import_module(result.study if result.program else 'ddgm.studies.' + result.study).CASES
+    return {
+        name: case for name, case in cases.items()
+        if not result.cases or name in result.cases or name.split('/')[0] in result.cases}
 
 
 def record_study(result, folder):

@@ -218,6 +218,8 @@ def test_what_decides_a_result(tmp_path, monkeypatch):
     for name, decides in (('figures/plots.py', False), ('studies/digits.py', False), ('fast/links.py', True)):
         (package / name).write_text('changed')
         assert (path(mnist='a') != first) == decides
+    monkeypatch.setattr(study.kernels, 'compiler', lambda: ('0.1', 'compiled'))
+    assert path(mnist='a') != first
     study.code.cache_clear()
 
 

@@ -22,6 +22,7 @@ from benchmarks.checks import same_bits
 from benchmarks.pictures.post import make_small
 from benchmarks.results import record
 from benchmarks.results.catalogue import ALL, BESIDE
+from ddgm.fast import kernels
 from ddgm.runs.command_line import OneLineParser, as_path, path_name
 from ddgm.runs.exit_status import run_script
 from ddgm.support.errors import RunFailed, UsageError
@@ -115,8 +116,9 @@ def record_study(result, folder):
     if found['left_out'] and not result.cases:
         raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))
     words = ['-m', 'benchmarks.results', '--only', result.name] if result.cases else result.words
+    packages = (*result.packages, *(['numba'] if kernels.compiler()[0] else []))  # with it a run has other bits
     record.write(
-        result.name, with_rows_beside(result.name, found['tables']), result.packages, seeds=found['seeds'],
+        result.name, with_rows_beside(result.name, found['tables']), packages, seeds=found['seeds'],
         iterations=found['iterations'],
         command=' '.join(['python', *words, *(word for need in result.needs for word in ('--' + need, 'folder'))]))
     for name, copy, width in result.pictures:

@@ -38,6 +38,7 @@ import ddgm
 from ddgm import presets
 from ddgm.data import mnist
 from ddgm.evaluation.tasks import build_models, find, open_task
+from ddgm.fast import kernels
 from ddgm.runs import run_files, stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.files import keep_theirs, not_writable, open_atomically, write_json
@@ -170,12 +171,12 @@ def hash_of(*parts) -> str:
 
 @functools.cache
 def code(*files: str) -> str:
-    """A hash of the package's files that decide a result, and of others."""
+    """A hash of the package's files that decide a result, of others, and of numba where it compiles: its bits differ."""
     package = pathlib.Path(ddgm.__file__).parent
     own = [path for path in package.rglob('*.py') if path.relative_to(package).parts[0] not in SHOWING]
     return hash_of([
         (path.name, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in [*sorted(own), pathlib.Path(__file__), *map(pathlib.Path, files)]])
+        for path in [*sorted(own), pathlib.Path(__file__), *map(pathlib.Path, files)]], kernels.compiler()[0])
 
 
 # ---- carrying it out

@@ -171,7 +171,7 @@ def hash_of(*parts) -> str:
 
 @functools.cache
 def code(*files: str) -> str:
-    """A hash of the package's files that decide a result, of others, and of numba where it compiles: its bits differ."""
+    """A hash of the package's files that decide a result, of others, and of numba, which rounds otherwise."""
     package = pathlib.Path(ddgm.__file__).parent
     own = [path for path in package.rglob('*.py') if path.relative_to(package).parts[0] not in SHOWING]
     return hash_of([

@@ -46,8 +46,7 @@ def parse(arguments=None):
         help='runs of each case, by seeds that follow one another (default: %(default)s)')
     parser.add_argument(
         '--first_seed', metavar='N', type=command_line.whole_number(0), default=0,
-        help='of them; others than those that settings were chosen with, where such settings are judged '
-             '(default: %(default)s)')
+        help='the first of them; settings that were tuned with some seeds are judged by others (default: %(default)s)')
     parser.add_argument(
         '--jobs', metavar='N', type=command_line.whole_number(1), default=2,
         help='runs at a time, of one thread each (default: %(default)s)')

@@ -119,3 +119,14 @@ def test_an_aim_may_be_a_share_of_a_column_or_a_row(tmp_path):
     assert '| new | 0.9 | ≤ 1, a third of `post` |' in filling.markdown('x.readme', tmp_path)
     with pytest.raises(SystemExit, match='x.wrong: not in'):
         filling.fill('<!-- table x.wrong -->\n<!-- end -->\n', tmp_path)
+
+
+def test_seeds_of_another_table(tmp_path):
+    """Those that it was measured with, so that a row need not say them; a column of them is judged by no aim."""
+    (tmp_path / 'x.json').write_text(json.dumps({'made': {'seeds': [0, 1, 2]}, 'tables': {
+        'few': {'columns': ['run'], 'rows': []}, 'many': {'columns': ['run'], 'rows': [], 'made': {
+            'seeds': [*range(16)]}},
+        'readme': {'columns': ['run', 'seeds', 'aim'], 'rows': [
+            ['a', {'seeds': 'x.few', 'note': ', which chose'}, '≤ 1'], ['b', {'seeds': 'x.many'}, None]]}}}))
+    shown = filling.markdown('x.readme', tmp_path)
+    assert '| a | 0, 1, 2, which chose | ≤ 1 |\n| b | 0 to 15 | – |' in shown

@@ -4,7 +4,8 @@
     <!-- figure NAME.TABLE.ROW.COLUMN -->    one figure within a sentence, up to <!-- end --> on the same line
 
 docs/results/NAME.json holds ``made`` (command, commit, date, seeds, iterations, machine, versions) and ``tables``,
-which are as ddgm/support/tables.py has them.  Here a cell may also be {"from": "NAME.TABLE.ROW.COLUMN"}: another's.
+which are as ddgm/support/tables.py has them.  Here a cell may also be {"from": "NAME.TABLE.ROW.COLUMN"}: another's; or
+{"seeds": "NAME.TABLE"}, with which seeds that was measured, and {"note": TEXT} behind them.
 """
 
 import argparse
@@ -43,7 +44,9 @@ def find_cell(name, results):
 
 
 def show(cell, results, seeds=True):
-    """A cell as text, another's where it refers to one."""
+    """A cell as text, another's where it refers to one, or with which seeds a table was measured."""
+    if isinstance(cell, dict) and 'seeds' in cell:
+        return told_seeds(find_table(cell['seeds'], results)[1]['seeds']) + cell.get('note', '')
     if isinstance(cell, dict) and 'value' not in cell:
         cell = find_cell(cell['from'], results)
     return tables.show(cell, seeds)
@@ -52,7 +55,8 @@ def show(cell, results, seeds=True):
 def median(cell, results):
     """The number that a cell is judged by, another's where it refers to one; ``None`` where it has none."""
     if isinstance(cell, dict):
-        return median(find_cell(cell['from'], results), results) if 'value' not in cell else cell['value']
+        return median(find_cell(cell['from'], results), results) if 'from' in cell and 'value' not in cell else (
+            cell.get('value'))
     if isinstance(cell, list):
         return None if None in cell else statistics.median(cell)
     return cell if isinstance(cell, (int, float)) else None
@@ -120,6 +124,13 @@ def with_misses(table, results):
     return {**table, 'rows': rows}
 
 
+def told_seeds(seeds):
+    """Seeds as text: each, or the first and the last of many that follow one another."""
+    first, last = seeds[0], seeds[-1]
+    return ', '.join(map(str, seeds)) if seeds != [*range(first, last + 1)] or len(seeds) < 6 else (
+        '{} to {}'.format(first, last))
+
+
 def describe(made, medians):
     """The small line below a table: what it was measured on."""
     def text(name):
@@ -130,10 +141,7 @@ def describe(made, medians):
                 'same_bits': 'the same bits at {}'}.get(name, '{}').format(value)
         if name == 'iterations':
             return '{:,} iterations'.format(value)
-        first, last = value[0], value[-1]
-        seeds = ', '.join(map(str, value)) if value != [*range(first, last + 1)] or len(value) < 6 else (
-            '{} to {}'.format(first, last))
-        return ('medians of ' if medians else '') + 'seeds ' + seeds
+        return ('medians of ' if medians else '') + 'seeds ' + told_seeds(value)
     unknown = ', '.join(name for name in ('machine', 'versions', 'commit') if not made.get(name))
     parts = [*map(text, MADE), unknown and unknown + ': before this was recorded']
     return '<sub>{}.</sub>'.format('; '.join(filter(None, parts)))

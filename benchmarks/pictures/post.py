@@ -1,4 +1,4 @@
-"""Every picture and video of the post, one run after the other, a page of them, and small copies for the documents.
+"""A picture and a video for each of the post's, run after run, a page of them, and small copies for the documents.
 
 Each run is the command that is printed, so it can be repeated alone.  What is finished is not run again and what was
 interrupted goes on, so this can be stopped and started at will.

@@ -22,6 +22,7 @@ from benchmarks.checks import same_bits
 from benchmarks.pictures.post import make_small
 from benchmarks.results import record
 from benchmarks.results.catalogue import ALL, BESIDE
+from ddgm.fast import kernels
 from ddgm.runs.command_line import OneLineParser, as_path, path_name
 from ddgm.runs.exit_status import run_script
 from ddgm.support.errors import RunFailed, UsageError
@@ -98,10 +99,15 @@ def measure(result, data, out):
 
 def flag_of_cases(result):
     """--cases, where a result is not of all."""
-    if not result.cases:
-        return []
-    cases = importlib.import_module(result.study if '.' in result.study else 'ddgm.studies.' + result.study).CASES
-    return ['--cases', *(case for case in cases if case in result.cases or case.split('/')[0] in result.cases)]
+    return ['--cases', *cases_of(result)] if result.cases else []
+
+
+def cases_of(result):
+    """The cases that a study measures for a result, by name."""
+    cases = importlib.import_module(result.study if result.program else 'ddgm.studies.' + result.study).CASES
+    return {
+        name: case for name, case in cases.items()
+        if not result.cases or name in result.cases or name.split('/')[0] in result.cases}
 
 
 def record_study(result, folder):
@@ -110,8 +116,9 @@ def record_study(result, folder):
     if found['left_out'] and not result.cases:
         raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))
     words = ['-m', 'benchmarks.results', '--only', result.name] if result.cases else result.words
+    packages = (*result.packages, *(['numba'] if kernels.compiler()[0] else []))  # with it a run has other bits
     record.write(
-        result.name, with_rows_beside(result.name, found['tables']), result.packages, seeds=found['seeds'],
+        result.name, with_rows_beside(result.name, found['tables']), packages, seeds=found['seeds'],
         iterations=found['iterations'],
         command=' '.join(['python', *words, *(word for need in result.needs for word in ('--' + need, 'folder'))]))
     for name, copy, width in result.pictures:

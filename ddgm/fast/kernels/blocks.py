@@ -1,8 +1,8 @@
 """A network's list of functions as few compiled calls: what lies between two large matrix products is one.
 
 A small network spends its time in calls, so the functions that it is known to call become a program, a table of
-numbers, for :func:`ddgm.fast.kernels.loops.run`.  All values lie in one array, and what is done sample by sample is
-done for some samples at a time, so that what is between stays in the processor's cache.
+numbers, for :func:`ddgm.fast.kernels.operations.run`.  All values lie in one array, and what is done sample by sample
+is done for some samples at a time, so that what is between stays in the processor's cache.
 """
 
 import functools
@@ -10,7 +10,7 @@ import math
 
 import numpy
 
-from ddgm.fast.kernels import loops
+from ddgm.fast.kernels import loops, operations
 
 FEW = 8  # up to as many inputs or outputs a linear map is one of the loops, else a product
 _ROWS = 64  # that pass several functions at a time
@@ -130,7 +130,7 @@ class _Pass:
 
 
 class _Program:
-    """What is to be done, in order: operations of :mod:`loops`, and matrix products."""
+    """What is to be done, in order: :mod:`operations`, and matrix products."""
 
     def __init__(self):
         self.size = 0  # of memory, in numbers
@@ -159,37 +159,37 @@ class _Program:
 
     def sum(self, first, second, shape):
         place = self.allocate(math.prod(shape))
-        self.add(loops.ADD, 1, math.prod(shape), first, second, place, number=1, whole=True)
+        self.add(operations.ADD, 1, math.prod(shape), first, second, place, number=1, whole=True)
         return place
 
     def stages(self):
         """What was added since the last call, as functions of :meth:`_Memory.view` that return what is to be called."""
-        stages, operations = [], []
+        stages, compiled = [], []
         for entry in [*self._entries, None]:
             if isinstance(entry, tuple):
-                operations.append(entry)
+                compiled.append(entry)
                 continue
-            if operations:
-                stages.append(_compiled_stage(operations))
-                operations = []
+            if compiled:
+                stages.append(_compiled_stage(compiled))
+                compiled = []
             if entry:
                 stages.append(entry)
         self._entries = []
         return stages
 
 
-def _compiled_stage(operations):
+def _compiled_stage(entries):
     groups = []
-    for i, (_, _, rows, step) in enumerate(operations):
+    for i, (_, _, rows, step) in enumerate(entries):
         if groups and step == _ROWS and groups[-1][2:] == [rows, step]:
             groups[-1][1] = i + 1
         else:
             groups.append([i, i + 1, rows, step])
     program, numbers, groups = (
         numpy.array(values, dtype=dtype) for values, dtype in (
-            ([row for row, *_ in operations], numpy.int64), ([number for _, number, *_ in operations], numpy.float32),
+            ([row for row, *_ in entries], numpy.int64), ([number for _, number, *_ in entries], numpy.float32),
             (groups, numpy.int64)))
-    return lambda view: functools.partial(loops.run, view(None), program, numbers, groups)
+    return lambda view: functools.partial(operations.run, view(None), program, numbers, groups)
 
 
 # ---- functions: forward adds what computes the result; backward what computes gradients, and returns their places
@@ -206,14 +206,14 @@ class _Function:
 
 class _Activation(_Function):
 
-    code = property(lambda self: getattr(loops, self.attributes['name'].upper()))
+    code = property(lambda self: getattr(operations, self.attributes['name'].upper()))
 
     def forward(self, program, out):
         program.add(self.code, self.n, self.k, self.places[0], out)
 
     def backward(self, program, out, gradient, leads):
         place = self.allocate(program, 0)
-        program.add(self.code + loops.RELU_GRADIENT - loops.RELU, self.n, self.k, out, gradient, place)
+        program.add(self.code + operations.RELU_GRADIENT - operations.RELU, self.n, self.k, out, gradient, place)
         return [place]
 
 
@@ -222,14 +222,14 @@ class _Sum(_Function):
     factor = 1  # of the second term
 
     def forward(self, program, out):
-        program.add(loops.ADD, self.n, self.k, *self.places, out, number=self.factor)
+        program.add(operations.ADD, self.n, self.k, *self.places, out, number=self.factor)
 
     def backward(self, program, out, gradient, leads):
         return [self._scaled(program, gradient) if i and self.factor != 1 else gradient for i in leads]
 
     def _scaled(self, program, gradient):
         place = self.allocate(program, 0)
-        program.add(loops.SCALE, self.n, self.k, gradient, place, number=self.factor)
+        program.add(operations.SCALE, self.n, self.k, gradient, place, number=self.factor)
         return place
 
 
@@ -243,7 +243,7 @@ class _Multiple(_Sum):
     factor = property(lambda self: self.attributes['factor'])
 
     def forward(self, program, out):
-        program.add(loops.SCALE, self.n, self.k, *self.places, out, number=self.factor)
+        program.add(operations.SCALE, self.n, self.k, *self.places, out, number=self.factor)
 
     def backward(self, program, out, gradient, leads):
         return [self._scaled(program, gradient)]
@@ -253,7 +253,7 @@ class _Joined(_Function):
 
     def forward(self, program, out):
         for place, shape in zip(self.places, self.shapes):
-            program.add(loops.SCALE, shape[0], self.k, place, out, number=1, whole=True)
+            program.add(operations.SCALE, shape[0], self.k, place, out, number=1, whole=True)
             out += math.prod(shape)
 
 
@@ -268,12 +268,12 @@ class _Rows(_Function):
 
     def forward(self, program, out):
         place = self.places[0] + self.first * self.k
-        program.add(loops.SCALE, self.n_rows, self.k, place, out, number=1, whole=True)
+        program.add(operations.SCALE, self.n_rows, self.k, place, out, number=1, whole=True)
 
     def backward(self, program, out, gradient, leads):
         whole = self.allocate(program, 0)
-        program.add(loops.REPEAT, 1, self.n * self.k, gradient, whole, whole=True)
-        program.add(loops.SCALE, self.n_rows, self.k, gradient, whole + self.first * self.k, number=1, whole=True)
+        program.add(operations.REPEAT, 1, self.n * self.k, gradient, whole, whole=True)
+        program.add(operations.SCALE, self.n_rows, self.k, gradient, whole + self.first * self.k, number=1, whole=True)
         return [whole]
 
 
@@ -281,11 +281,11 @@ class _Mean(_Function):
 
     def forward(self, program, out):
         size = self.n * self.k
-        program.add(loops.MEAN, 1, size, *self.places, out, number=1 / size, whole=True)
+        program.add(operations.MEAN, 1, size, *self.places, out, number=1 / size, whole=True)
 
     def backward(self, program, out, gradient, leads):
         place, size = self.allocate(program, 0), self.n * self.k
-        program.add(loops.REPEAT, 1, size, gradient, place, number=1 / size, whole=True)
+        program.add(operations.REPEAT, 1, size, gradient, place, number=1 / size, whole=True)
         return [place]
 
 
@@ -293,13 +293,13 @@ class _GaussianEntropy(_Function):
 
     def forward(self, program, out):
         for i, place in enumerate(self.places):
-            program.add(loops.ENTROPY, 1, math.prod(self.shapes[i]), place, out, u=int(i > 0), whole=True)
+            program.add(operations.ENTROPY, 1, math.prod(self.shapes[i]), place, out, u=int(i > 0), whole=True)
 
     def backward(self, program, out, gradient, leads):
         found = [self.allocate(program, i) for i in leads]
         for i, place in zip(leads, found):
             program.add(
-                loops.ENTROPY_GRADIENT, 1, math.prod(self.shapes[i]), self.places[i], gradient, place, whole=True)
+                operations.ENTROPY_GRADIENT, 1, math.prod(self.shapes[i]), self.places[i], gradient, place, whole=True)
         return found
 
 
@@ -313,24 +313,24 @@ class _Linear(_Function):
         x, W, *b = self.places
         if self.k <= FEW:
             self.turned = self.allocate(program, 1)
-            program.add(loops.TURN, self.u, self.k, W, self.turned, whole=True)
-            program.add(loops.SPREAD, self.n, self.k, x, self.turned, out, u=self.u, number=1)
+            program.add(operations.TURN, self.u, self.k, W, self.turned, whole=True)
+            program.add(operations.SPREAD, self.n, self.k, x, self.turned, out, u=self.u, number=1)
         elif self.u <= FEW:
-            program.add(loops.GATHER, self.n, self.k, x, W, out, u=self.u, number=1)
+            program.add(operations.GATHER, self.n, self.k, x, W, out, u=self.u, number=1)
         else:
             program.product(
                 (x, (self.n, self.k)), (W, (self.u, self.k)), (out, (self.n, self.u)), y_is_turned=True)
         if b:
-            program.add(loops.ADD_BIAS, self.n, self.u, out, *b)
+            program.add(operations.ADD_BIAS, self.n, self.u, out, *b)
 
     def backward(self, program, out, gradient, leads):
         return [(self._of_x, self._of_W, self._of_b)[i](program, gradient, self.allocate(program, i)) for i in leads]
 
     def _of_x(self, program, gradient, place):
         if self.k <= FEW:
-            program.add(loops.GATHER, self.n, self.u, gradient, self.turned, place, u=self.k, number=1)
+            program.add(operations.GATHER, self.n, self.u, gradient, self.turned, place, u=self.k, number=1)
         elif self.u <= FEW:
-            program.add(loops.SPREAD, self.n, self.u, gradient, self.places[1], place, u=self.k, number=1)
+            program.add(operations.SPREAD, self.n, self.u, gradient, self.places[1], place, u=self.k, number=1)
         else:
             program.product(
                 (gradient, (self.n, self.u)), (self.places[1], (self.u, self.k)), (place, (self.n, self.k)))
@@ -339,10 +339,10 @@ class _Linear(_Function):
     def _of_W(self, program, gradient, place):
         if self.k <= FEW:
             turned = self.allocate(program, 1)
-            program.add(loops.ADD_OUTER, self.n, self.k, self.places[0], gradient, turned, u=self.u, number=1)
-            program.add(loops.TURN, self.k, self.u, turned, place, whole=True)
+            program.add(operations.ADD_OUTER, self.n, self.k, self.places[0], gradient, turned, u=self.u, number=1)
+            program.add(operations.TURN, self.k, self.u, turned, place, whole=True)
         elif self.u <= FEW:
-            program.add(loops.ADD_OUTER, self.n, self.u, gradient, self.places[0], place, u=self.k, number=1)
+            program.add(operations.ADD_OUTER, self.n, self.u, gradient, self.places[0], place, u=self.k, number=1)
         else:
             program.product(
                 (gradient, (self.n, self.u)), (self.places[0], (self.n, self.k)), (place, (self.u, self.k)),
@@ -350,7 +350,7 @@ class _Linear(_Function):
         return place
 
     def _of_b(self, program, gradient, place):
-        program.add(loops.ADD_ROWS, self.n, self.u, gradient, place)
+        program.add(operations.ADD_ROWS, self.n, self.u, gradient, place)
         return place
 
 
@@ -358,11 +358,11 @@ class _WeightNormalization(_Function):
 
     def forward(self, program, out):
         self.norm = self.allocate(program, 1)
-        program.add(loops.WEIGHTS, self.n, self.k, *self.places, out, self.norm, whole=True)
+        program.add(operations.WEIGHTS, self.n, self.k, *self.places, out, self.norm, whole=True)
 
     def backward(self, program, out, gradient, leads):
         found = [self.allocate(program, 0), self.allocate(program, 1)]
-        program.add(loops.WEIGHTS_GRADIENT, self.n, self.k, *self.places, self.norm, gradient, *found, whole=True)
+        program.add(operations.WEIGHTS_GRADIENT, self.n, self.k, *self.places, self.norm, gradient, *found, whole=True)
         return [found[i] for i in leads]
 
 
@@ -376,7 +376,8 @@ class _BatchNormalization(_Function):
     def forward(self, program, out):
         self.moments = program.allocate(2 * self.k)  # mean, then variance
         program.add(
-            loops.NORMALIZE, self.n, self.k, *self.places, self.moments, out, number=self.attributes['eps'], whole=True)
+            operations.NORMALIZE, self.n, self.k, *self.places, self.moments, out, number=self.attributes['eps'],
+            whole=True)
         if self.attributes['running'] is not None:
             program.call(loops.running_statistics, (self.moments, (2, 1, self.k)), *self.attributes['running'])
 
@@ -384,7 +385,7 @@ class _BatchNormalization(_Function):
         x, gamma, _ = self.places
         of_x, of_units = self.allocate(program, 0), program.allocate(2 * self.k)
         program.add(
-            loops.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_units, of_x,
+            operations.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_units, of_x,
             number=self.attributes['eps'], whole=True)
         return [(of_x, of_units, of_units + self.k)[i] for i in leads]
 
@@ -392,11 +393,11 @@ class _BatchNormalization(_Function):
 class _ExpertTerm(_Function):
 
     def forward(self, program, out):
-        program.add(loops.EXPERTS, self.n, self.k, *self.places, out)
+        program.add(operations.EXPERTS, self.n, self.k, *self.places, out)
 
     def backward(self, program, out, gradient, leads):
         place = self.allocate(program, 0)
-        program.add(loops.EXPERTS_GRADIENT, self.n, self.k, *self.places, gradient, place)
+        program.add(operations.EXPERTS_GRADIENT, self.n, self.k, *self.places, gradient, place)
         return [place]
 
 
@@ -404,27 +405,28 @@ class _QuadraticTerm(_Function):
 
     def forward(self, program, out):
         self.factor = 1 / self.attributes['sigma'] ** 2
-        program.add(loops.QUADRATIC, self.n, self.k, *self.places, out, number=self.factor)
+        program.add(operations.QUADRATIC, self.n, self.k, *self.places, out, number=self.factor)
 
     def backward(self, program, out, gradient, leads):
         place = self.allocate(program, 0)
-        program.add(loops.QUADRATIC_GRADIENT, self.n, self.k, *self.places, gradient, place, number=2 * self.factor)
+        program.add(
+            operations.QUADRATIC_GRADIENT, self.n, self.k, *self.places, gradient, place, number=2 * self.factor)
         return [place]
 
 
 class _BiasTerm(_Function):
 
     def forward(self, program, out):
-        program.add(loops.GATHER, self.n, self.k, *self.places, out, u=1, number=-1)
+        program.add(operations.GATHER, self.n, self.k, *self.places, out, u=1, number=-1)
 
     def backward(self, program, out, gradient, leads):
         found = []
         for i in leads:
             found.append(self.allocate(program, i))
             if i == 0:
-                program.add(loops.SPREAD, self.n, 1, gradient, self.places[1], found[-1], u=self.k, number=-1)
+                program.add(operations.SPREAD, self.n, 1, gradient, self.places[1], found[-1], u=self.k, number=-1)
             else:
-                program.add(loops.ADD_OUTER, self.n, 1, gradient, self.places[0], found[-1], u=self.k, number=-1)
+                program.add(operations.ADD_OUTER, self.n, 1, gradient, self.places[0], found[-1], u=self.k, number=-1)
         return found
 
 

@@ -17,7 +17,7 @@ from conftest import HANGS_AFTER, ROOT, assert_same_run
 from test_network_replay import Network, everything, models_of, of_layers
 
 from ddgm.evaluation import tasks
-from ddgm.fast import functions as F, kernels, threads
+from ddgm.fast import functions as F, kernels, links as L, threads
 from ddgm.fast.kernels import on_cpu
 from ddgm.fast.kernels.convolution_on_cpu import Im2col
 from ddgm.fast.replay import Replay
@@ -182,10 +182,27 @@ def with_a_layer_twice(network, x):
     return F.elu(network.l1(x)) + network.bn(F.sigmoid(network.l1(F.relu(x))))
 
 
+class NarrowBetween(chainer.Chain):
+    """Layers whose weights and gradients have the shape of what passes."""
+
+    replayable = True
+
+    def __init__(self, n=70):
+        super().__init__()
+        rng = numpy.random.default_rng(0)
+        with self.init_scope():
+            self.l1, self.l2, self.l3 = [
+                L.Linear(*size, initialW=rng.normal(size=size[::-1]).astype('f')) for size in ((2, n), (n, 2), (2, n))]
+
+    def forward(self, x):
+        return F.tanh(self.l3(F.tanh(self.l2(F.tanh(self.l1(x))))))
+
+
 NETWORKS = {
     **{'{} of {}'.format(('energy', 'generator')[i], preset): (lambda preset=preset, i=i: (
         lambda pair: (pair[i], pair[1].n_latent if i else 2))(models_of('gaussian_mixture', preset)))
        for preset in ('default', 'density') for i in (0, 1)},
+    'narrow between': lambda: (NarrowBetween(), 2),
     'layers': lambda: (Network(of_layers), 2), 'a layer twice': lambda: (Network(with_a_layer_twice), 2)}
 
 

@@ -38,14 +38,20 @@ class Block:
         if not all(len(shape) <= 2 for shape in shapes) or not all(name in _FUNCTIONS for name, *_ in steps):
             raise NotKnown
         self.shapes, self.results, self._first = shapes, results, len(shapes) - len(steps)
-        self._program, self._backward, self._free = _Program(), {}, []
-        self.places = [self._program.allocate(math.prod(shape)) for shape in shapes]
-        self.functions = [
-            _FUNCTIONS[name](attributes, *[(self.places[i], shapes[i]) for i in inputs])
-            for name, attributes, inputs in steps]
-        for function, place in zip(self.functions, self.places[self._first:]):
-            function.forward(self._program, place)
-        self.stages = self._program.stages()
+        self._program, self._backward, self._free, self.functions = _Program(), {}, [], []
+        self.places = [self._program.allocate(shape) for shape in shapes[:self._first]]
+        last_use = {i: number for number, (_, _, inputs) in enumerate(steps) for i in inputs}
+        kept = {*range(self._first), *results}
+        for number, (name, attributes, inputs) in enumerate(steps):
+            function = _FUNCTIONS[name](attributes, *[(self.places[i], shapes[i]) for i in inputs])
+            self.functions.append(function)
+            self.places.append(self._program.allocate(shapes[self._first + number]))
+            function.forward(self._program, self.places[-1])
+            kept.update(inputs if function.keeps_inputs else (), [self._first + number] * function.keeps_output)
+            for i in set(inputs) - kept:
+                if last_use[i] == number:
+                    self._program.release(self.places[i], shapes[i])
+        self.stages, self._released = self._program.stages(), self._program.released
 
     def forward(self, arrays):
         """The results, and what :meth:`backward` takes."""
@@ -83,12 +89,15 @@ class Block:
     def _backward_of(self, indexes, plan):
         """Where the gradient of the result is put, what is done then, and where those of the inputs are."""
         result = self.results[0]
-        given = self._program.allocate(math.prod(self.shapes[result])), self.shapes[result]
+        self._program.released = {shape: [*places] for shape, places in self._released.items()}
+        given = self._program.allocate(self.shapes[result]), self.shapes[result]
         gradient_of = {result: given}
         for number, leads, inputs in plan:
             output = self._first + number
-            places = self.functions[number].backward(
-                self._program, self.places[output], gradient_of.pop(output)[0], leads)
+            gradient, shape = gradient_of.pop(output)
+            places = self.functions[number].backward(self._program, self.places[output], gradient, leads)
+            if gradient not in (*places, *[place for place, _ in gradient_of.values()]):
+                self._program.release(gradient, shape)
             for i, place in zip(inputs, places):
                 if i in gradient_of:
                     place = self._program.sum(gradient_of[i][0], place, self.shapes[i])
@@ -134,11 +143,23 @@ class _Program:
 
     def __init__(self):
         self.size = 0  # of memory, in numbers
+        self.released = {}  # places by shape
         self._entries = []
 
-    def allocate(self, n):
-        place, self.size = self.size, self.size + -(-n // _ALIGNED) * _ALIGNED
+    def allocate(self, shape):
+        """A place that no value needs any more, which may still be in the cache, or a new one."""
+        if self.released.get(shape):
+            return self.released[shape].pop()
+        place, self.size = self.size, self.size + -(-math.prod(shape) // _ALIGNED) * _ALIGNED
         return place
+
+    def release(self, place, shape):
+        """What was in a matrix is needed no more.  A matrix of its shape takes its place row by row, as it is used.
+
+        So what is summed over rows needs a place of its own, a shape of one axis.
+        """
+        if len(shape) == 2:
+            self.released.setdefault(shape, []).append(place)
 
     def add(self, code, rows, k, *places, u=0, number=0.0, whole=False):
         """An operation on each of so many rows by itself, or on all at once."""
@@ -158,7 +179,7 @@ class _Program:
         self._entries.append(lambda view: functools.partial(function, view(matrix), *others))
 
     def sum(self, first, second, shape):
-        place = self.allocate(math.prod(shape))
+        place = self.allocate(shape)
         self.add(operations.ADD, 1, math.prod(shape), first, second, place, number=1, whole=True)
         return place
 
@@ -196,16 +217,19 @@ def _compiled_stage(entries):
 
 class _Function:
 
+    keeps_inputs, keeps_output = True, False  # for the gradients
+
     def __init__(self, attributes, *inputs):
         self.attributes, self.places, self.shapes = attributes, [place for place, _ in inputs], [s for _, s in inputs]
         self.n, self.k = (self.shapes[0] or (1,))[0], math.prod(self.shapes[0][1:])
 
     def allocate(self, program, i):
-        return program.allocate(math.prod(self.shapes[i]))
+        return program.allocate(self.shapes[i])
 
 
 class _Activation(_Function):
 
+    keeps_inputs, keeps_output = False, True
     code = property(lambda self: getattr(operations, self.attributes['name'].upper()))
 
     def forward(self, program, out):
@@ -219,6 +243,7 @@ class _Activation(_Function):
 
 class _Sum(_Function):
 
+    keeps_inputs = False
     factor = 1  # of the second term
 
     def forward(self, program, out):
@@ -251,6 +276,8 @@ class _Multiple(_Sum):
 
 class _Joined(_Function):
 
+    keeps_inputs = False
+
     def forward(self, program, out):
         for place, shape in zip(self.places, self.shapes):
             program.add(operations.SCALE, shape[0], self.k, place, out, number=1, whole=True)
@@ -258,6 +285,8 @@ class _Joined(_Function):
 
 
 class _Rows(_Function):
+
+    keeps_inputs = False
 
     def __init__(self, attributes, *inputs):
         super().__init__(attributes, *inputs)
@@ -278,6 +307,8 @@ class _Rows(_Function):
 
 
 class _Mean(_Function):
+
+    keeps_inputs = False
 
     def forward(self, program, out):
         size = self.n * self.k
@@ -312,7 +343,7 @@ class _Linear(_Function):
     def forward(self, program, out):
         x, W, *b = self.places
         if self.k <= FEW:
-            self.turned = self.allocate(program, 1)
+            self.turned = program.allocate((self.u * self.k,))
             program.add(operations.TURN, self.u, self.k, W, self.turned, whole=True)
             program.add(operations.SPREAD, self.n, self.k, x, self.turned, out, u=self.u, number=1)
         elif self.u <= FEW:
@@ -324,9 +355,10 @@ class _Linear(_Function):
             program.add(operations.ADD_BIAS, self.n, self.u, out, *b)
 
     def backward(self, program, out, gradient, leads):
-        return [(self._of_x, self._of_W, self._of_b)[i](program, gradient, self.allocate(program, i)) for i in leads]
+        return [(self._of_x, self._of_W, self._of_b)[i](program, gradient) for i in leads]
 
-    def _of_x(self, program, gradient, place):
+    def _of_x(self, program, gradient):
+        place = self.allocate(program, 0)
         if self.k <= FEW:
             program.add(operations.GATHER, self.n, self.u, gradient, self.turned, place, u=self.k, number=1)
         elif self.u <= FEW:
@@ -336,9 +368,9 @@ class _Linear(_Function):
                 (gradient, (self.n, self.u)), (self.places[1], (self.u, self.k)), (place, (self.n, self.k)))
         return place
 
-    def _of_W(self, program, gradient, place):
+    def _of_W(self, program, gradient):
+        place, turned = [program.allocate((self.u * self.k,)) for _ in range(2)]  # of sums
         if self.k <= FEW:
-            turned = self.allocate(program, 1)
             program.add(operations.ADD_OUTER, self.n, self.k, self.places[0], gradient, turned, u=self.u, number=1)
             program.add(operations.TURN, self.k, self.u, turned, place, whole=True)
         elif self.u <= FEW:
@@ -349,7 +381,8 @@ class _Linear(_Function):
                 x_is_turned=True)
         return place
 
-    def _of_b(self, program, gradient, place):
+    def _of_b(self, program, gradient):
+        place = self.allocate(program, 2)
         program.add(operations.ADD_ROWS, self.n, self.u, gradient, place)
         return place
 
@@ -374,7 +407,7 @@ class _BatchNormalization(_Function):
             raise NotKnown
 
     def forward(self, program, out):
-        self.moments = program.allocate(2 * self.k)  # mean, then variance
+        self.moments = program.allocate((2 * self.k,))  # mean, then variance
         program.add(
             operations.NORMALIZE, self.n, self.k, *self.places, self.moments, out, number=self.attributes['eps'],
             whole=True)
@@ -383,7 +416,7 @@ class _BatchNormalization(_Function):
 
     def backward(self, program, out, gradient, leads):
         x, gamma, _ = self.places
-        of_x, of_units = self.allocate(program, 0), program.allocate(2 * self.k)
+        of_x, of_units = self.allocate(program, 0), program.allocate((2 * self.k,))
         program.add(
             operations.NORMALIZE_GRADIENT, self.n, self.k, gradient, x, gamma, self.moments, of_units, of_x,
             number=self.attributes['eps'], whole=True)

@@ -18,6 +18,7 @@ from test_network_replay import Network, everything, models_of, of_layers
 
 from ddgm.evaluation import tasks
 from ddgm.fast import functions as F, kernels, links as L, threads
+from ddgm.fast.gradients import value_and_gradient
 from ddgm.fast.kernels import on_cpu
 from ddgm.fast.kernels.convolution_on_cpu import Im2col
 from ddgm.fast.replay import Replay
@@ -216,6 +217,18 @@ def test_networks_as_blocks(name, rng):
     graphs = replay._networks[network]._graphs.values()
     assert graphs
     assert all(graph.block is not None for graph in graphs)
+
+
+def test_value_and_gradient_by_a_block(rng):
+    """After the first pass, which is recorded, no graph is made."""
+    energy_model, _ = models_of('gaussian_mixture', 'density')
+    x = rng.normal(size=(70, 2)).astype('f')
+    with chainer.using_config('use_numba', 'never'):
+        expected = value_and_gradient(energy_model, x)
+    with Replay().of(energy_model):
+        first, second = value_and_gradient(energy_model, x), energy_model.forward.with_gradient(x)
+    assert_close(first, expected)
+    assert_close(second, first, tolerance=0)
 
 
 def test_two_passes_before_their_gradients(rng):

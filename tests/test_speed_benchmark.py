@@ -170,8 +170,8 @@ def measured(task='mnist', **changes):
         'pytorch_tuned': {
             **entry, 'notes': 'chose', 'turns': [[0.020], [0.016], [0.022]], 'largest_difference': 4e-6},
         'pytorch': {'not_measured': 'PyTorch is not installed'}}, 'floor': {
-            'products': {'turns': [[0.001], [0.003], [0.002]], 'work': 3e8},
-            'memory': {'turns': [[0.001], [0.003], [0.002]], 'work': 4e6}}, 'title': case.describe(),
+            'products': {'turns': [[0.001], [0.003], [0.002]], 'work': 3e8, 'peak_memory': 1},
+            'memory': {'turns': [[0.001], [0.003], [0.002]], 'work': 4e6, 'peak_memory': 1}}, 'title': case.describe(),
         'preset': case.preset, 'device': case.device}
     measuring.add_ratios(result)
     return result
@@ -280,6 +280,21 @@ def test_another_time_of_something_else(changes, line, tmp_path):
     path = run_before(tmp_path, **changes)
     with pytest.raises(UsageError, match=line):
         earlier.read(path, [measuring.make_case('mnist')], {**NOW, 'commit': 'HEAD'})
+
+
+def test_record_of_two_times(tmp_path, monkeypatch):
+    written = {}
+    monkeypatch.setattr(measuring, 'published_cases', lambda device: [measuring.make_case('mnist')])
+    monkeypatch.setattr(measuring, 'measure', lambda *arguments: measured())
+    monkeypatch.setattr(command.record, 'write', lambda name, tables, **made: written.update({name: (tables, made)}))
+    monkeypatch.setattr(command.record, 'commit', lambda: None)
+    path = run_before(tmp_path, date='then')
+    monkeypatch.setattr(sys, 'argv', ['speed.py', '--record', '--earlier', str(path)])
+    command.main()
+    found, made = written['speed']
+    assert made['date'].startswith('then and 20')
+    assert found['steps']['rows'][0][0] == 'MNIST, batches of 128, 6 rounds'
+    assert found['floor']['rows'][0][6] == 4.0
 
 
 def test_no_file_of_another_time(tmp_path):
@@ -411,6 +426,36 @@ def test_series_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert report['series'].keys() == series.keys()
     printed = capsys.readouterr().out
     assert all('\n{}\n\n| case |'.format(title) in printed for title in series)
+
+
+@pytest.mark.parametrize('has_numba', [True, False])
+def test_what_numba_costs(has_numba, monkeypatch):
+    started = []
+
+    class Worker:
+        def __init__(self, name, case, folder, **variables):
+            started.append((name, case.task, variables['NUMBA_CACHE_DIR']))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def losses(self, iterations):
+            pass
+    monkeypatch.setattr(measuring, 'Worker', Worker)
+    monkeypatch.setattr(measuring, 'has_numba', lambda: has_numba)
+    monkeypatch.setattr(measuring, 'size_of', lambda package: 5)
+    found = measuring.measure_numba(2)
+    assert found['bytes'] == dict.fromkeys(('numba', 'llvmlite'), 5 if has_numba else None)
+    for case in found['starts']:
+        assert {name: times and len(times) for name, times in case['seconds'].items()} == {
+            'without': 2, **dict.fromkeys(['first', 'later'], 2 if has_numba else None)}
+    if has_numba:  # the second start of a round finds what the first one has compiled
+        assert [name for name, *_ in started[:3]] == ['ours', 'ours_compiled', 'ours_compiled']
+        assert len({cache for *_, cache in started[:3]}) == 1
+        assert len({cache for *_, cache in started}) == 6
 
 
 def test_start_of_the_commands(monkeypatch):

@@ -35,7 +35,7 @@ test-parity: $(VENV)/installed-pytorch
 	$(RUN) -m pytest tests/test_parity.py tests/test_checkpoints.py tests/test_event_files.py \
 		'tests/test_fuzz.py::test_damaged_inputs[EventFiles]' -n auto --dist worksteal
 
-# What numba compiles, beside NumPy: some minutes.
+# What numba compiles, beside NumPy, and what a step costs with it: some minutes.
 test-compiled: $(VENV)/installed-test $(VENV)/installed-compiled
 	$(RUN) -m pytest tests/test_compiled.py -n auto
 

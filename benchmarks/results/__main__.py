@@ -30,16 +30,6 @@ from ddgm.support.errors import RunFailed, UsageError
 RESULTS = ROOT / 'docs' / 'results'
 
 
-def code_of(commit, paths):
-    """What names code at a commit, the hashes of files and folders; ``None`` where one of them is not there."""
-    hashes = [hash_of(commit, path) for path in paths]
-    return None if None in hashes else ' '.join(hashes)
-
-
-def hash_of(commit, path):
-    return record.git('rev-parse', '{}:{}'.format(commit, path))
-
-
 def commit_of(result):
     """The commit that a result was measured at, or the last one that is known to find it again; or ``None``."""
     try:
@@ -53,8 +43,8 @@ def commit_of(result):
 def is_current(result):
     """Whether a result is there, and what the present code gives."""
     commit = commit_of(result)
-    code = commit and code_of(commit, result.code)
-    return code is not None and code == code_of('HEAD', result.code)
+    code = commit and record.code_of(commit, result.code)
+    return code is not None and code == record.code_of('HEAD', result.code)
 
 
 def keep_what_has_the_same_bits(results, data):
@@ -66,7 +56,7 @@ def keep_what_has_the_same_bits(results, data):
         commit = commit_of(result)
         program = result.program
         if not commit or not result.compared or (
-                program and hash_of(commit, program) != hash_of('HEAD', program)):
+                program and record.hash_of(commit, program) != record.hash_of('HEAD', program)):
             continue
         print('\n{} ...'.format(result.name), flush=True)
         needed = {name: data[name] for name in result.needs if name in data}  # a study leaves out cases without data

@@ -103,7 +103,8 @@ ALL = (
         pictures=(('comparison.png', 'comparison.png', 720),), packages=('Chainer', 'NumPy', 'torch')),
     Result('speed', ('-m', 'benchmarks.speed', '--record'), 35, steps=True),
     Result('speed_sizes', (
-        '-m', 'benchmarks.speed', '--scaling', '--record', '--sides', 'pytorch', 'pytorch_tuned'), 15, steps=True),
+        '-m', 'benchmarks.speed', '--scaling', '--record', '--sides', 'ours_compiled', 'pytorch', 'pytorch_tuned'), 15,
+        steps=True),
     Result('speed_startup', ('-m', 'benchmarks.speed', '--startup', '--record', '--rounds', '2'), 10),
     Result('convolution', ('-m', 'benchmarks.speed.convolution', '--record'), 10, ('images',), steps=True),
     study('calibration', 'calibration', 60, cases=('gaussian_mixture', 'swiss_roll')),

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import importlib.metadata
+import importlib.util
 import itertools
 import os
 import pathlib
@@ -15,7 +17,7 @@ import types
 
 from benchmarks import ROOT
 from benchmarks.results import record
-from benchmarks.speed.sides import ON_GPU, SIDES, NotMeasured
+from benchmarks.speed.sides import FLOOR, ON_GPU, SIDES, NotMeasured
 from benchmarks.speed.sides.case import LOSSES, Case
 from benchmarks.speed.sides.worker import Worker, WorkerFailed
 from ddgm import presets
@@ -23,8 +25,9 @@ from ddgm.evaluation import tasks
 from ddgm.support.errors import RunFailed, UsageError
 
 OURS, COMPILED = 'ours', 'ours_compiled'
-PEERS = [name for name in SIDES if name != OURS and name not in ON_GPU]
+PEERS = [name for name in SIDES if name not in (OURS, *ON_GPU, *FLOOR)]
 TASKS = 'gaussian_mixture', 'mnist', 'images'
+FLAGS = '--no-numba', '--numba'
 
 # Of all losses of the iterations that are compared, relative to those of more than a nat.  Only rounding tells the
 # sides apart, and it grows from iteration to iteration.
@@ -91,11 +94,13 @@ def measure(case: Case, sides: list, rounds: int, seconds: float, late: int, che
     """
     result = {
         'task': case.task, 'preset': case.preset, 'threads': case.threads, 'device': case.device,
-        'settings': vars(case.settings), 'title': case.describe(), 'tolerance': TOLERANCE, 'sides': {}}
+        'settings': vars(case.settings), 'title': case.describe(), 'tolerance': TOLERANCE, 'sides': {}, 'floor': {}}
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
             workers = start_sides(case, [OURS, *sides], folder, stack, result, check)
+            if case.device < 0:
+                workers.update(start_floor(case, folder, stack, result))
             take_turns(case, workers, result, rounds, seconds, late)
         except (NotMeasured, WorkerFailed) as error:
             raise RunFailed(str(error)) from error
@@ -126,6 +131,14 @@ def start_sides(case, names, folder, stack, result, check):
     return workers
 
 
+def start_floor(case, folder, stack, result):
+    """What is below any step of this project on this machine, by name."""
+    say('{}: the floor ...'.format(case.describe()))
+    workers = {name: stack.enter_context(Worker(name, case, folder)) for name in FLOOR}
+    result['floor'] = {name: {'work': worker.work()} for name, worker in workers.items()}
+    return workers
+
+
 def compare_losses(name, expected, losses):
     """The largest difference of all losses, relative to those of more than a nat, and a line that says where it is."""
     differences = [
@@ -139,7 +152,7 @@ def compare_losses(name, expected, losses):
 
 def take_turns(case, workers, result, rounds, seconds, late):
     """Let the sides have their turns; adds the times and the memory to the result."""
-    steps, warm_up = {}, {}
+    steps, warm_up, entries = {}, {}, {**result['sides'], **result['floor']}
     for name, worker in workers.items():
         say('{}: {}, untimed steps ...'.format(case.describe(), name))
         if late:
@@ -148,15 +161,15 @@ def take_turns(case, workers, result, rounds, seconds, late):
         worker.forget_peak_memory()
         steps[name] = max(2, min(1000, round(seconds / step)))
         warm_up[name] = 1 if step > SLOW else 2
-        result['sides'][name]['turns'] = []
+        entries[name]['turns'] = []
     for i in range(rounds):
         say('{}: round {} of {} ...'.format(case.describe(), i + 1, rounds))
         for name in order_of_turns(list(workers), i):
             time.sleep(PAUSE)
-            result['sides'][name]['turns'].append(workers[name].turn(warm_up[name], steps[name]))
+            entries[name]['turns'].append(workers[name].turn(warm_up[name], steps[name]))
     for name, worker in workers.items():
         memory, device_memory = worker.peak_memory()
-        result['sides'][name].update(peak_memory=memory, peak_device_memory=device_memory)
+        entries[name].update(peak_memory=memory, peak_device_memory=device_memory)
 
 
 def order_of_turns(names, i):
@@ -167,12 +180,15 @@ def order_of_turns(names, i):
 
 
 def add_ratios(result):
-    """To each measured side its median step of each round, and this project's over that, by NumPy and compiled."""
+    """To each measured side its median step of each round, this project's over that, and that over the floor."""
     sides = {name: entry for name, entry in result['sides'].items() if 'turns' in entry}
-    for entry in sides.values():
+    for entry in (*sides.values(), *result['floor'].values()):
         entry['medians'] = [statistics.median(times) for times in entry['turns']]
         entry['step'] = statistics.median(entry['medians'])
+    floor = [sum(parts) for parts in zip(*[entry['medians'] for entry in result['floor'].values()])]
     for name, entry in sides.items():
+        if floor:
+            entry['floor_ratios'] = [step / lowest for step, lowest in zip(entry['medians'], floor)]
         if name != OURS:
             entry['ratios'] = [ours / theirs for ours, theirs in zip(sides[OURS]['medians'], entry['medians'])]
             entry['ratio'] = statistics.median(entry['ratios'])
@@ -203,16 +219,26 @@ def measure_startup(rounds: int) -> dict:
 
 
 def measure_demo(rounds: int) -> dict:
-    """By part of the run that `make demo` starts, the seconds that it takes, once a round."""
+    """Of the run that `make demo` starts, without numba and with it: the seconds of its parts, once a round.
+
+    ``None`` where it is not installed.
+    """
+    return {flag: demo_seconds(flag, rounds) if flag == '--no-numba' or has_numba() else None for flag in FLAGS}
+
+
+def demo_seconds(flag, rounds):
+    """By part of the run, the seconds that it takes, once a round."""
     ends = {  # by how the next part's first line begins
         'Device:': 'start and imports', 'Trained:': 'training, 20,000 iterations, and frames of the video',
         'Scoring': 'drawing'}
     seconds = {part: [] for part in [*ends.values(), 'scoring']}
-    for i in range(rounds):
-        say('the whole run, round {} of {} ...'.format(i + 1, rounds))
+    for i in range(rounds + 1):  # the first one is short: it compiles
+        say('the whole run with {}, round {} of {} ...'.format(flag, i, rounds))
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            command = [sys.executable, '-u', 'train_gaussian_mixture.py', '--out', os.path.join(folder, 'run')]
+            command = [
+                sys.executable, '-u', 'train_gaussian_mixture.py', flag, '--out', os.path.join(folder, 'run'),
+                *['--iterations', '2'] * (i == 0)]
             with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
                 for line in process.stdout:
                     part = next((part for begin, part in ends.items() if line.startswith(begin)), None)
@@ -222,7 +248,45 @@ def measure_demo(rounds: int) -> dict:
             seconds['scoring'].append(time.perf_counter() - start)
             if process.returncode:
                 raise RunFailed('train_gaussian_mixture.py: status {}'.format(process.returncode))
-    return seconds
+    return {part: times[1:] for part, times in seconds.items()}
+
+
+def has_numba():
+    return importlib.util.find_spec('numba') is not None
+
+
+def measure_numba(rounds: int) -> dict:
+    """What numba costs: ``bytes`` on the disk by package, and ``starts``.
+
+    These are by case the seconds from a start to the end of two steps, once a round: without numba, with it for the
+    first time on a machine, and with what is compiled.  ``None`` stands for what can't be measured without it.
+    """
+    found = {'bytes': {name: size_of(name) if has_numba() else None for name in ('numba', 'llvmlite')}, 'starts': []}
+    for task, changes in (('gaussian_mixture', {}), ('mnist', {}), ('images', {'width': 0.25, 'batchsize': 32})):
+        case = make_case(task, **changes)
+        seconds = {'without': [], **{name: [] if has_numba() else None for name in ('first', 'later')}}
+        for i in range(rounds):
+            say('{}: starts, round {} of {} ...'.format(case.describe(), i + 1, rounds))
+            with tempfile.TemporaryDirectory() as cache:
+                for name, times in seconds.items():
+                    if times is not None:
+                        times.append(seconds_to_start(OURS if name == 'without' else COMPILED, case, cache))
+        found['starts'].append({'task': task, 'settings': vars(case.settings), 'seconds': seconds})
+    return found
+
+
+def seconds_to_start(side, case, cache):
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        with Worker(side, case, pathlib.Path(folder), NUMBA_CACHE_DIR=cache) as worker:
+            worker.losses(2)
+            return time.perf_counter() - start
+
+
+def size_of(package):
+    """Bytes that the files of an installed package take."""
+    paths = [file.locate() for file in importlib.metadata.files(package)]
+    return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
 
 
 def describe_machine() -> dict:

@@ -75,7 +75,7 @@ class Im2col:
         return channels_first(y).reshape(y.shape[1], -1)
 
     def product(self, image, W, b=None):
-        y = W.reshape(len(W), -1).dot(image)
+        y = numpy.dot(W.reshape(len(W), -1), image)
         return _plus(y.reshape(len(W), *self.result_size, self.n).transpose(3, 0, 1, 2), b)
 
     def transposed_product(self, result, W, b=None):
@@ -92,7 +92,7 @@ class Im2col:
         return _plus(self._inside(padded).transpose(3, 0, 1, 2), b)
 
     def weight_gradient(self, image, result):
-        return result.dot(image.T).reshape(len(result), -1, self.ksize, self.ksize)
+        return numpy.dot(result, image.T).reshape(len(result), -1, self.ksize, self.ksize)
 
     def _padded_shape(self, channels):
         return (channels, *[length + 2 * self.pad for length in self.size], self.n)

@@ -193,9 +193,11 @@ def test_tables_of_the_documents():
         'MNIST, batches of 128, 3 rounds', 2, 11.0, None, None, None, {'value': 0.5, 'from': 0.5, 'to': 0.75}, None,
         None, '≤ 0.9']]
     assert found['memory']['rows'] == [['MNIST, batches of 128', 123, None, 123]]
-    found = tables.start_tables({'python a': [0.25, 0.125, 0.5], 'python b': 'no module'}, {'scoring': [3.0, 1.0]})
+    found = tables.start_tables({'python a': [0.25, 0.125, 0.5], 'python b': 'no module'}, {
+        'NumPy': {'scoring': [3.0, 1.0], 'all': [70.0, 80.0]}, 'compiled': {'scoring': [2.0], 'all': [30.0]}})
     assert found['startup']['rows'] == [['`python a`', 0.25], ['`python b`', 'no module']]
-    assert found['demo']['rows'] == [['scoring', 2.0]]
+    assert found['demo']['columns'] == ['part', 'seconds, NumPy', 'seconds, compiled']
+    assert found['demo']['rows'] == [['scoring', 2.0, 2.0], ['all', 75.0, 30.0]]
 
 
 # ---- where a side can't run
@@ -337,3 +339,20 @@ def test_start_of_the_commands(monkeypatch):
     assert seconds.pop('python -c "import torch"') == 'ModuleNotFoundError: No module named torch'
     assert len(seconds) == 7
     assert all(len(times) == 3 for times in seconds.values())
+
+
+def test_parts_of_the_demo(monkeypatch):
+    """Of a short run: frames are not counted as training, and all parts are the whole."""
+    monkeypatch.setattr(measuring.kernels, 'compiler', lambda: (None, None))
+    measured, seconds_of_demo = [], measuring.seconds_of_demo
+
+    def of_short_run(flags):
+        measured.append(seconds_of_demo([*flags, '--iterations', '20', '--figure_interval', '1']))
+        return measured[-1]
+    monkeypatch.setattr(measuring, 'seconds_of_demo', of_short_run)
+    found = measuring.measure_demo(1)
+    assert found == {'NumPy': {part: [number] for part, number in zip(measuring.PARTS, measured[1])}}
+    *parts, whole = measured[1]
+    assert sum(parts) == pytest.approx(whole)
+    assert all(number > 0 for number in parts)
+    assert parts[2] > parts[1]  # twenty frames take longer than twenty steps

@@ -96,8 +96,9 @@ def start_tables(seconds: dict, demo: dict) -> dict:
             'rows': [['`{}`'.format(title), times if isinstance(times, str) else rounded(statistics.median(times), 2)]
                      for title, times in seconds.items()]},
         'demo': {
-            'columns': ['part', 'seconds'],
-            'rows': [[part, rounded(statistics.median(times), 2)] for part, times in demo.items()]}}
+            'columns': ['part', *('seconds, ' + side for side in demo)],
+            'rows': [[part, *(rounded(statistics.median(parts[part]), 2) for parts in demo.values())]
+                     for part in next(iter(demo.values()))]}}
 
 
 def draw_sizes(path, series: dict) -> None:

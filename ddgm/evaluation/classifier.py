@@ -240,7 +240,7 @@ def load_or_train(data, folder=None, n_epochs=N_EPOCHS):
                 load_arrays(classifier, arrays)
                 return classifier, weights_hash
 
-    print('Training the classifier of the metrics, once (some two minutes; --no_score does without) ...', flush=True)
+    print('Training the classifier of the metrics, once (a minute or two; --no_score does without) ...', flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / '{}training.npz'.format(name)  # no classifier: its hash would be of twelve letters
     classifier = train(data, n_epochs, checkpoint)

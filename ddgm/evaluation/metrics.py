@@ -284,7 +284,7 @@ def _median_of_pairs(within, between):
     n_below, near = zip(*for_each(look, parts))
     n = sum(len(distances) * (len(distances) - 1) // 2 for distances in within) + between.size
     near, first, last = numpy.concatenate(near), (n - 1) // 2 - sum(n_below), n // 2 - sum(n_below)
-    if 0 <= first and last < len(near) and 0 < lowest and numpy.isfinite(some).all():
+    if first >= 0 and last < len(near) and lowest > 0 and numpy.isfinite(some).all():
         near.partition([first, last])
         return numpy.mean(near[[first, last]])
     pairs = numpy.concatenate([row for part in parts for row in rows_of(*part)])

@@ -70,19 +70,21 @@ def save(figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
 class PointsPicture:
     """Data in the plane, (N, 2), and samples that change, in the post's layout and colours.
 
-    For a video: making figure and axes takes nearly as long as drawing them.  ``window`` is that of :func:`show_plane`.
+    For a video: making figure and axes takes nearly as long as drawing them, so they are kept.  They are made, and
+    matplotlib is imported, with the first picture.  ``window`` is that of :func:`show_plane`.
     """
 
-    @defaults()
     def __init__(self, data: numpy.ndarray, pixels: int = 800, window: tuple | None = None):
-        self._figure, axes = _post_axes(window)
-        scatter(axes, data, DATA_COLOUR)
-        self._samples = scatter(axes, data, SAMPLE_COLOUR)  # until there are some
-        self._pixels_per_inch = pixels / INCHES
+        self._data, self._pixels_per_inch, self._window = data, pixels / INCHES, window
+        self._figure = self._samples = None
 
     @defaults()
     def draw(self, path: str | os.PathLike, samples: numpy.ndarray) -> None:
         """The picture with samples (M, 2), as a PNG file."""
+        if self._figure is None:
+            self._figure, axes = _post_axes(self._window)
+            scatter(axes, self._data, DATA_COLOUR)
+            self._samples = scatter(axes, self._data, SAMPLE_COLOUR)  # until there are some
         self._samples.set_offsets(samples)
         save(self._figure, path, self._pixels_per_inch)
 

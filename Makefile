@@ -57,8 +57,8 @@ MNIST ?= data/mnist
 figures: $(VENV)/installed $(COMPILER)
 	$(RUN) -m benchmarks.pictures.post --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small $(SMALL))
 
-# The classifier behind the metrics of digits, for other data than MNIST, whose comes with the package: two minutes, once.
-# train_mnist.py makes it too when it needs it.
+# The classifier behind the metrics of digits, for other data than MNIST, whose comes with the package: a minute or two,
+# once.  train_mnist.py makes it too when it needs it.
 #     make classifier MNIST=path
 classifier: $(VENV)/installed
 	$(RUN) -m benchmarks.results.classifier --data $(MNIST)

@@ -173,8 +173,8 @@ def test_what_differs_between_two_runs(tmp_path):
 
 
 def test_what_two_runs_print_differs_not_by_chance():
-    """Times, a classifier's name, and that only the first of them trains it, make no difference."""
-    classifier = 'Training the classifier of the metrics ...\n99% of ... are classified rightly; kept as x.npz\n'
+    """Times, the machine's load, a classifier's name, and that only the first of them trains it."""
+    classifier = 'This machine is busy ...\nTraining the classifier ...\n99% are classified rightly; kept as x.npz\n'
     same = {same_bits.without_chance(
         '{}Trained: 4 iterations in {}, figures in {} s\nclassifier    {}\n'.format(*varying))
         for varying in (('', '0:00:02', 1.5, 'f28b'), (classifier, '0:12:00', 12, '2f6f'))}

@@ -210,12 +210,14 @@ def test_tables_of_starts(has_numba):
     case = {name: measured()[name] for name in ('task', 'settings')}
     found = tables.start_tables({
         'startup': {'python a': [0.25, 0.125, 0.5], 'python b': 'no module'},
-        'demo': {'--no-numba': {'scoring': [3.0, 1.0]}, '--numba': {'scoring': [1.0, 0.5]} if has_numba else None},
+        'demo': {
+            'NumPy': {'scoring': [3.0, 1.0]}, **({'compiled': {'scoring': [1.0, 0.5]}} if has_numba else {})},
         'numba': {'bytes': dict.fromkeys(['numba', 'llvmlite'], 123456789 if has_numba else None), 'starts': [{
             **case, 'seconds': {'without': [1.0, 1.0], **dict.fromkeys(
                 ['first', 'later'], [9.0, 7.0] if has_numba else None)}}]}})
     assert found['startup']['rows'] == [['`python a`', 0.25], ['`python b`', 'no module']]
-    assert found['demo']['rows'] == [['scoring', 2.0, 0.75 if has_numba else None]]
+    assert found['demo']['columns'] == ['part', 'seconds, NumPy', *['seconds, compiled'] * has_numba]
+    assert found['demo']['rows'] == [['scoring', 2.0, *[0.75] * has_numba]]
     assert found['numba']['rows'] == [['MNIST, batches of 128', 1.0, *[8.0 if has_numba else None] * 2]]
     assert found['size_of_numba']['rows'] == [[name, 123 if has_numba else None] for name in ('numba', 'llvmlite')]
 
@@ -474,3 +476,20 @@ def test_start_of_the_commands(monkeypatch):
     assert seconds.pop('python -c "import torch"') == 'ModuleNotFoundError: No module named torch'
     assert len(seconds) == 7
     assert all(len(times) == 3 for times in seconds.values())
+
+
+def test_parts_of_the_demo(monkeypatch):
+    """Of a short run: frames are not counted as training, and all parts are the whole."""
+    monkeypatch.setattr(measuring, 'has_numba', lambda: False)
+    measured, seconds_of_demo = [], measuring.seconds_of_demo
+
+    def of_short_run(flags):
+        measured.append(seconds_of_demo([*flags, '--iterations', '20', '--figure_interval', '1']))
+        return measured[-1]
+    monkeypatch.setattr(measuring, 'seconds_of_demo', of_short_run)
+    found = measuring.measure_demo(1)
+    assert found == {'NumPy': {part: [number] for part, number in zip(measuring.PARTS, measured[1])}}
+    *parts, whole = measured[1]
+    assert sum(parts) == pytest.approx(whole)
+    assert all(number > 0 for number in parts)
+    assert parts[2] > parts[1]  # twenty frames take longer than twenty steps

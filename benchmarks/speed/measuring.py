@@ -5,6 +5,7 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import itertools
+import json
 import os
 import pathlib
 import platform
@@ -27,13 +28,18 @@ from ddgm.support.errors import RunFailed, UsageError
 OURS, COMPILED = 'ours', 'ours_compiled'
 PEERS = [name for name in SIDES if name not in (OURS, *ON_GPU, *FLOOR)]
 TASKS = 'gaussian_mixture', 'mnist', 'images'
-FLAGS = '--no-numba', '--numba'
 
 # Of all losses of the iterations that are compared, relative to those of more than a nat.  Only rounding tells the
 # sides apart, and it grows from iteration to iteration.
 TOLERANCE = 1e-3 if os.environ.get('CUPY_TF32', '0') in ('', '0') else 3e-2  # which has ten bits of fraction
 PAUSE = 0.1  # seconds between two turns, in which the threads of the side before go to sleep
 SLOW = 0.3  # seconds a step from which on fewer steps do
+
+# Of the run of `make demo`: its parts, and how the lines begin that end the first of them.
+PARTS = (
+    'start and imports', 'training, 20,000 iterations', 'frames of the video, snapshots', 'drawing',
+    'scoring, map of the energy', 'all')
+ENDS = 'Device:', 'Trained:', 'Scoring'
 
 
 # ---- what is measured
@@ -219,36 +225,20 @@ def measure_startup(rounds: int) -> dict:
 
 
 def measure_demo(rounds: int) -> dict:
-    """Of the run that `make demo` starts, without numba and with it: the seconds of its parts, once a round.
+    """By side, NumPy alone and where numba compiles, and by part of what `make demo` starts its seconds, once a round.
 
-    ``None`` where it is not installed.
+    Training is what the log tells of it; frames and snapshots are what passes beside that until its end.
     """
-    return {flag: demo_seconds(flag, rounds) if flag == '--no-numba' or has_numba() else None for flag in FLAGS}
-
-
-def demo_seconds(flag, rounds):
-    """By part of the run, the seconds that it takes, once a round."""
-    ends = {  # by how the next part's first line begins
-        'Device:': 'start and imports', 'Trained:': 'training, 20,000 iterations, and frames of the video',
-        'Scoring': 'drawing'}
-    seconds = {part: [] for part in [*ends.values(), 'scoring']}
-    for i in range(rounds + 1):  # the first one is short: it compiles
-        say('the whole run with {}, round {} of {} ...'.format(flag, i, rounds))
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            command = [
-                sys.executable, '-u', 'train_gaussian_mixture.py', flag, '--out', os.path.join(folder, 'run'),
-                *['--iterations', '2'] * (i == 0)]
-            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-                for line in process.stdout:
-                    part = next((part for begin, part in ends.items() if line.startswith(begin)), None)
-                    if part:
-                        seconds[part].append(time.perf_counter() - start)
-                        start = time.perf_counter()
-            seconds['scoring'].append(time.perf_counter() - start)
-            if process.returncode:
-                raise RunFailed('train_gaussian_mixture.py: status {}'.format(process.returncode))
-    return {part: times[1:] for part, times in seconds.items()}
+    sides = {'NumPy': '--no-numba', **({'compiled': '--numba'} if has_numba() else {})}
+    seconds = {side: {part: [] for part in PARTS} for side in sides}
+    for i in range(rounds + 1):  # the first one reads the files from the disk, and compiles
+        for side, flag in sides.items():
+            say('the whole run, {}, round {} of {} ...'.format(side, i, rounds))
+            measured = seconds_of_demo([flag, *(['--iterations', '2'] if i == 0 else [])])
+            if i:
+                for part, number in zip(PARTS, measured):
+                    seconds[side][part].append(number)
+    return seconds
 
 
 def has_numba():
@@ -287,6 +277,27 @@ def size_of(package):
     """Bytes that the files of an installed package take."""
     paths = [file.locate() for file in importlib.metadata.files(package)]
     return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+
+
+def seconds_of_demo(flags: list) -> list:
+    """What the ``PARTS`` of a run take; raises ``RunFailed``."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = pathlib.Path(folder, 'run')
+        command = [sys.executable, '-u', 'train_gaussian_mixture.py', '--out', str(run), '--seed', '1', *flags]
+        times = [time.perf_counter()]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            ends = iter(ENDS)
+            end = next(ends)
+            for line in process.stdout:
+                if end and line.startswith(end):
+                    times.append(time.perf_counter())
+                    end = next(ends, None)
+        times.append(time.perf_counter())
+        if process.returncode:
+            raise RunFailed('train_gaussian_mixture.py: status {}'.format(process.returncode))
+        training = json.loads((run / 'log').read_text(encoding='utf-8'))[-1]['elapsed_time']
+    start, until_trained, drawing, scoring = (last - first for first, last in zip(times, times[1:]))
+    return [start, training, until_trained - training, drawing, scoring, times[-1] - times[0]]
 
 
 def describe_machine() -> dict:

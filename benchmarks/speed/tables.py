@@ -117,14 +117,14 @@ def start_tables(report: dict) -> dict:
     """The tables of starts, of the parts of a whole run, and of what numba costs, medians of seconds."""
     def median(times):
         return times if times is None or isinstance(times, str) else rounded(statistics.median(times), 2)
-    plain, compiled = report['demo'].values()
     return {
         'startup': {
             'columns': ['start', 'seconds'], 'seeds': False,
             'rows': [['`{}`'.format(title), median(times)] for title, times in report['startup'].items()]},
         'demo': {
-            'columns': ['part', 'seconds', 'seconds with numba'],
-            'rows': [[part, median(times), compiled and median(compiled[part])] for part, times in plain.items()]},
+            'columns': ['part', *('seconds, ' + side for side in report['demo'])],
+            'rows': [[part, *(median(parts[part]) for parts in report['demo'].values())]
+                     for part in next(iter(report['demo'].values()))]},
         'numba': {
             'columns': ['seconds until two steps are done', 'without numba', 'with it', 'the first time'],
             'rows': [[describe(case), *(median(case['seconds'][name]) for name in ('without', 'later', 'first'))]

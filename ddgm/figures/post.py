@@ -11,6 +11,7 @@ import numpy
 from PIL import Image
 
 from ddgm.data.distributions import cells_of_square
+from ddgm.fast.threads import for_each
 from ddgm.support.files import open_atomically
 
 # The post's.
@@ -20,6 +21,7 @@ _WINDOW = (0, 0, PLANE, PLANE)
 INCHES = 8  # the width of a page
 _MARKER_SIZE = 20
 _MOST_FRAMES = 1000  # of a video
+_AT_A_TIME = 16  # of them, which are read on all cores
 
 
 @contextlib.contextmanager
@@ -68,19 +70,21 @@ def save(figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
 class PointsPicture:
     """Data in the plane, (N, 2), and samples that change, in the post's layout and colours.
 
-    For a video: making figure and axes takes nearly as long as drawing them.  ``window`` is that of :func:`show_plane`.
+    For a video: making figure and axes takes nearly as long as drawing them, so they are kept.  They are made, and
+    matplotlib is imported, with the first picture.  ``window`` is that of :func:`show_plane`.
     """
 
-    @defaults()
     def __init__(self, data: numpy.ndarray, pixels: int = 800, window: tuple | None = None):
-        self._figure, axes = _post_axes(window)
-        scatter(axes, data, DATA_COLOUR)
-        self._samples = scatter(axes, data, SAMPLE_COLOUR)  # until there are some
-        self._pixels_per_inch = pixels / INCHES
+        self._data, self._pixels_per_inch, self._window = data, pixels / INCHES, window
+        self._figure = self._samples = None
 
     @defaults()
     def draw(self, path: str | os.PathLike, samples: numpy.ndarray) -> None:
         """The picture with samples (M, 2), as a PNG file."""
+        if self._figure is None:
+            self._figure, axes = _post_axes(self._window)
+            scatter(axes, self._data, DATA_COLOUR)
+            self._samples = scatter(axes, self._data, SAMPLE_COLOUR)  # until there are some
         self._samples.set_offsets(samples)
         save(self._figure, path, self._pixels_per_inch)
 
@@ -217,11 +221,15 @@ def write_gif(
     chosen = numpy.linspace(0, len(frame_paths) - 1, min(_MOST_FRAMES, len(frame_paths))).round().astype(int)
     frame_paths = [frame_paths[i] for i in chosen]
 
+    def frame_of(path):
+        with Image.open(path) as image:
+            # One palette for all frames would need all of them in memory.
+            return image.convert('RGB').quantize(colours, dither=Image.Dither.NONE)
+
     def frames():
-        for frame_path in frame_paths:
-            with Image.open(frame_path) as image:
-                # One palette for all frames would need all of them in memory.
-                yield image.convert('RGB').quantize(colours, dither=Image.Dither.NONE)
+        for first in range(0, len(frame_paths), _AT_A_TIME):
+            yield from for_each(frame_of, frame_paths[first:first + _AT_A_TIME])
+    Image.preinit()  # before threads do
     images = frames()
     first = next(images)
     # Browsers show frames of less than 20 ms slowly, so a long video takes longer instead.

@@ -1,6 +1,7 @@
 """Where numba is not installed, nothing changes and nothing is said, unless somebody asks for it."""
 
 import importlib.util
+import sys
 
 import chainer
 import numpy
@@ -38,3 +39,19 @@ def test_a_run_that_asks_for_it_ends_in_a_line(run_script):
     assert result.returncode == 2
     assert result.stderr.endswith("numba can't be used (it is not installed: pip install numba): leave out --numba\n")
     assert result.stderr.count('\n') == 1
+
+
+def test_another_module_of_its_name(tmp_path, monkeypatch):
+    """A folder of the user's that is called numba is none: a line says so, and NumPy computes."""
+    (tmp_path / 'numba').mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(kernels, '_IS_INSTALLED', True)
+    kernels._compiled.cache_clear()
+    try:
+        with chainer.using_config('use_numba', 'auto'):
+            version, line = kernels.compiler()
+            assert version is None
+            assert line == "numba can't be used (module 'numba' has no attribute 'config'), so NumPy computes"
+    finally:
+        kernels._compiled.cache_clear()
+        sys.modules.pop('numba', None)

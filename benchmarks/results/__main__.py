@@ -100,7 +100,7 @@ def flag_of_cases(result):
     """--cases, where a result is not of all."""
     if not result.cases:
         return []
-    cases = importlib.import_module('ddgm.studies.' + result.study).CASES
+    cases = importlib.import_module(result.study if '.' in result.study else 'ddgm.studies.' + result.study).CASES
     return ['--cases', *(case for case in cases if case in result.cases or case.split('/')[0] in result.cases)]
 
 

@@ -88,7 +88,9 @@ ALL = (
     study(
         'likelihood', 'benchmarks.results.likelihood', 600, ('mnist', 'images'),
         packages=('Chainer', 'NumPy', 'scikit-learn')),
-    study('digit_density', 'benchmarks.results.digit_density', 30, ('mnist',)),
+    study(
+        'digit_density', 'benchmarks.results.digit_density', 15, ('mnist',),
+        packages=('Chainer', 'NumPy', 'scikit-learn')),
     study(
         'beside_pytorch', 'benchmarks.results.beside_pytorch', 10, presets=('gaussian_mixture/default',),
         pictures=(('comparison.png', 'comparison.png', 720),), packages=('Chainer', 'NumPy', 'torch')),

@@ -146,7 +146,8 @@ def bracket(
         lower, End.of(of_samples, gaussian.log_z, -1), End.of(of_ends, gaussian.log_z, -1), gaussian.mean.size)
 
 
-def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float = 0.0) -> Bracket:
+def of_model(
+        energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float = 0.0, n_steps: int = _STEPS) -> Bracket:
     """log Z of a DEM in test mode, from the Gaussian of its first two terms; see :func:`bracket`.
 
     ``x`` are samples of its generator, say, (N, …): of points 1,000 of them, and 50 where x has more than 64 numbers.
@@ -157,7 +158,7 @@ def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float 
     x = x[:_CHAINS_OF_POINTS if x[0].size <= _POINT else _CHAINS]
     with chainer.using_device(energy_model.device):
         return bracket(
-            *parts_of(energy_model, x.shape[1:], log_volume), x, randomness.metric_generator(randomness.LOG_Z))
+            *parts_of(energy_model, x.shape[1:], log_volume), x, randomness.metric_generator(randomness.LOG_Z), n_steps)
 
 
 def parts_of(energy_model: DeepEnergyModel, shape: tuple, log_volume: float = 0.0) -> tuple[Callable, Gaussian]:

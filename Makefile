@@ -35,7 +35,7 @@ test-parity: $(VENV)/installed-pytorch
 	$(RUN) -m pytest tests/test_parity.py tests/test_checkpoints.py tests/test_event_files.py \
 		'tests/test_fuzz.py::test_damaged_inputs[EventFiles]' -n auto --dist worksteal
 
-# What numba compiles, beside NumPy: some minutes.
+# What numba compiles, beside NumPy, and what a step costs with it: some minutes.
 test-compiled: $(VENV)/installed-test $(VENV)/installed-compiled
 	$(RUN) -m pytest tests/test_compiled.py -n auto
 
@@ -57,8 +57,8 @@ MNIST ?= data/mnist
 figures: $(VENV)/installed $(COMPILER)
 	$(RUN) -m benchmarks.pictures.post --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small $(SMALL))
 
-# The classifier behind the metrics of digits, for other data than MNIST, whose comes with the package: two minutes, once.
-# train_mnist.py makes it too when it needs it.
+# The classifier behind the metrics of digits, for other data than MNIST, whose comes with the package: a minute or two,
+# once.  train_mnist.py makes it too when it needs it.
 #     make classifier MNIST=path
 classifier: $(VENV)/installed
 	$(RUN) -m benchmarks.results.classifier --data $(MNIST)

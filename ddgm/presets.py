@@ -1,6 +1,7 @@
 """The published configurations by name: plain numbers, so that ``--help`` can list them without importing Chainer."""
 
 import dataclasses
+import functools
 import math
 import sys
 import typing
@@ -104,6 +105,7 @@ class Settings:
             raise ValueError('langevin_step_size is 0, so langevin_steps would not move anything')
 
     @classmethod
+    @functools.lru_cache(None)
     def types(cls):
         """The type of each setting by name, in their order."""
         types = typing.get_type_hints(cls)  # a field's own is a text where its module postpones annotations

@@ -28,7 +28,7 @@ import train_mnist  # noqa: F401
 import train_swiss_roll  # noqa: F401
 from ddgm.compare import comparison  # noqa: F401
 from ddgm.data import distributions
-from ddgm.figures import post
+from ddgm.figures import plots, post
 from ddgm.runs import execution, exit_status, training_state
 
 _context = multiprocessing.get_context('forkserver')
@@ -111,7 +111,7 @@ def _execute_quickly(execute, folder, experiment):
     task = copy.copy(experiment.task)
     task.score = lambda x, *others: {'mean': float(x.mean())}
     task.real_data = lambda n: None
-    with mock.patch.object(execution.plots, 'draw_curves'):
+    with mock.patch.object(plots, 'draw_curves'):
         execute(folder, dataclasses.replace(
             experiment, task=task, draw_figures=lambda *arguments: None, draw_scored=None,
             draw_frame=lambda path, x: post.draw_small_grid(path, x.reshape(1, len(x), -1) / 8 + 0.5, 1)))

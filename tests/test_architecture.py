@@ -101,15 +101,15 @@ def test_runtime_packages_are_the_chosen_ones():
         importlib.metadata.version(name)
 
 
-def test_examples_of_the_readme_work(capsys):
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    using, example = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
+def test_examples_of_the_documents_work(capsys):
+    using, example = (re.search(r'```python\n(.*?)```', (ROOT / name).read_text(encoding='utf-8'), re.DOTALL)[1]
+                      for name in ('README.md', 'docs/own-model.md'))
     exec(compile(using.replace('steps=100', 'steps=2'), 'README.md', 'exec'), {})
     capsys.readouterr()
     shorter = example.replace('iterations=1000', 'iterations=100')
     assert shorter != example
     for _ in range(2):
-        exec(compile(shorter, 'README.md', 'exec'), {})
+        exec(compile(shorter, 'docs/own-model.md', 'exec'), {})
     _, printed, again = capsys.readouterr().out.split('100 ')
     assert printed == again  # the weights are drawn from its seed, too
     assert 'kl_generator_data' in printed

@@ -16,16 +16,19 @@ from conftest import ROOT, is_stand_in, refusal
 from PIL import Image
 
 from benchmarks.checks import gpu, rounding, same_bits
-from benchmarks.pictures import post as post_pictures
+from benchmarks.pictures import beyond_the_post, post as post_pictures
 from benchmarks.results import (
     __main__ as measure,
     catalogue,
     density,
+    fresh_seeds,
+    likelihood,
     plane,
     published,
     published_digits,
     published_icons,
     record,
+    scale,
 )
 from benchmarks.speed import convolution, large_data
 from ddgm.data.image_folder import ImageFolder
@@ -93,6 +96,41 @@ def test_small_copies(tmp_path, rng):
         assert image.size == (440, 220)
 
 
+def test_pictures_beyond_the_post_are_drawn_with_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(post_pictures, 'RUNS', [dataclasses.replace(run, copies={}) for run in post_pictures.RUNS])
+    monkeypatch.setattr(post_pictures.Run, 'is_done', lambda run, out: True)
+    monkeypatch.setattr(beyond_the_post, 'draw_log_densities', lambda path, published: Image.new(
+        'RGB', (1200, 450)).save(path))
+    out, small = tmp_path / 'out', tmp_path / 'small'
+    post_pictures.main(['--out', str(out), '--small', str(small)])
+    sizes = {}
+    for path in small.iterdir():
+        with Image.open(path) as image:
+            sizes[path.name] = image.width
+    assert sizes == {name: beyond_the_post.WIDTHS.get(name, 440) for name in beyond_the_post.PICTURES}
+
+
+def test_three_densities_on_one_scale(tmp_path):
+    """Here the packaged model stands for the run of the published settings, too."""
+    beyond_the_post.draw_log_densities(tmp_path / 'maps.png', 'ten_gaussians')
+    with Image.open(tmp_path / 'maps.png') as image:
+        assert image.size == (1200, 450)
+
+
+def test_scale_of_shuffled_data(digits_folder, pictures_folder, monkeypatch, rng):
+    x = rng.standard_normal((50, 2, 3))
+    mixed = scale.shuffled(x, rng)
+    assert not numpy.array_equal(mixed, x)
+    assert numpy.array_equal(numpy.sort(mixed, axis=0), numpy.sort(x, axis=0))
+    # The density of a unit Gaussian at its own samples: −log 2πe in two dimensions.
+    assert scale.log_likelihood_of_a_gaussian(rng.standard_normal((100_000, 2))) == pytest.approx(-2.838, abs=0.02)
+    monkeypatch.setattr(scale, 'N_SCORED', 60)
+    rows = scale.rows(str(digits_folder), str(pictures_folder))
+    assert [row[0] for row in rows][:3] == ['`kl_generator_data`', '`log_likelihood`', '`kl_energy_data`']
+    real, bad = ([row[i] for row in rows if row[2] == 'lower' and row[1] != 'icons'] for i in (3, 4))
+    assert all(numpy.less(real, bad))
+
+
 def test_convolutions_take_turns_and_are_recorded(tmp_path, pictures_folder, monkeypatch):
     """Both sides train; what was measured is written with what made it; the links are ours again."""
     monkeypatch.setattr(convolution, 'CASES', [('post', 0.03, 4, 2)])
@@ -135,8 +173,8 @@ def test_what_differs_between_two_runs(tmp_path):
 
 
 def test_what_two_runs_print_differs_not_by_chance():
-    """Times, a classifier's name, and that only the first of them trains it, make no difference."""
-    classifier = 'Training the classifier of the metrics ...\n99% of ... are classified rightly; kept as x.npz\n'
+    """Times, the machine's load, a classifier's name, and that only the first of them trains it."""
+    classifier = 'This machine is busy ...\nTraining the classifier ...\n99% are classified rightly; kept as x.npz\n'
     same = {same_bits.without_chance(
         '{}Trained: 4 iterations in {}, figures in {} s\nclassifier    {}\n'.format(*varying))
         for varying in (('', '0:00:02', 1.5, 'f28b'), (classifier, '0:12:00', 12, '2f6f'))}
@@ -186,7 +224,11 @@ def test_table_of_the_plane():
         {'value': 8.5, 'from': 4.75, 'to': 12.2}, '≥ 0.45', [0.577, 0.379], 0.01, 0.964, 0.5]
     assert rows['`blurred_js`'][2:] == [None, None, None, None]
     assert rows['`log_likelihood`'][2] == '−11.7 (seed 1 alone)'
-    runs[3] = {'finished': {}, 'running': {}}
+    runs[3] = {'iterations': 20_000, 'finished': {'coverage': 3.5}, 'running': {}}
+    of_each = plane.table_of_seeds('swiss_roll', [2, 5], runs[2:4])
+    assert of_each['columns'][:3] == ['seed', '`within_0.05`', '`within_0.1`']
+    assert of_each['rows'] == [[2, *len(names) * [3.0]], [5, *6 * [None], 3.5, None]]
+    runs[3]['finished'] = {}
     assert plane.table('swiss_roll', 1, runs, {})['rows'][0][1:] == [None, None, [0.638, 0.402], None, None, None]
 
 
@@ -195,10 +237,23 @@ def test_plane_is_scored_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(study.training_state, 'N_SCORED', 100)
     run = study.run_of(plane, 'swiss_roll', 0, 4, {}, {}, tmp_path)
     monkeypatch.setattr(run.reference, 'score', lambda x, *energy: [float(x.mean()), len(energy)])
-    half, end = plane.measure(run)['scores']
+    measured = plane.measure(run)
+    assert measured['seed'] == 0
+    half, end = measured['scores']
     assert (half['iterations'], end['iterations']) == (2, 4)
     assert (half['finished'][1], half['running'][1]) == (2, 0)
     assert len({scores[kind][0] for scores in (half, end) for kind in ('finished', 'running')}) == 4
+
+
+def test_table_of_likelihoods():
+    """Where a bracket stays open there is no value, and a Gaussian has no log Z to tell."""
+    runs = [{'iterations': 9, 'log_z_lower': -1.0 * seed, 'log_likelihood': value, 'log_likelihood_ppca': 3.0}
+            for seed, value in ((1, None), (2, 4.0))]
+    table = likelihood.tables({'mnist/post': runs})['mnist']
+    assert table['columns'][:4] == ['energy, or Gaussian', 'iterations', '`log_z_lower`', '`log_z_upper`']
+    assert table['rows'] == [
+        ['`post`', 9, [-1.0, -2.0], [None, None], [None, 4.0], [None, None]],
+        ['ten principal components', None, None, None, 3.0, None]]
 
 
 def test_density_is_scored_before_and_after_refinement(tmp_path, monkeypatch):
@@ -218,6 +273,55 @@ def test_density_is_scored_before_and_after_refinement(tmp_path, monkeypatch):
     assert rows == {
         'samples of the generator': 5 * [[0.5]], 'refined under the energy model': 5 * [[0.75]],
         'aim, refined': [None, '≥ 0.99', None, None, '≥ 0.95'], 'real data': 5 * [1.0]}
+
+
+def test_presets_that_were_tuned_are_measured_as_they_are():
+    """Each case has its preset's length, but icons, which are trained no longer than those of the post there."""
+    for name, case in fresh_seeds.CASES.items():
+        settings = case.settings(3, fresh_seeds.ITERATIONS)
+        assert name == '{}/{}'.format(case.task, case.preset)
+        if case.task != 'images':
+            assert settings == dataclasses.replace(PRESETS[case.task][case.preset].settings, seed=3)
+    assert settings == published_icons.CASES['calibrated'].settings(3, published_icons.ITERATIONS)
+    flags = [result.words[-2:] for result in catalogue.ALL if result.name.startswith('fresh_')]
+    assert flags == 3 * [('--first_seed', '3')]
+
+
+def test_fresh_seeds_are_scored_at_the_end(monkeypatch):
+    """And those of the preset `density` as its own study does."""
+    monkeypatch.setattr(density, 'measure', lambda run: 'refined too')
+    run = types.SimpleNamespace(
+        case=fresh_seeds.CASES['gaussian_mixture/density'], settings=types.SimpleNamespace(iterations=7),
+        finished=lambda: (None, None, None, 'x', 'E'),
+        reference=types.SimpleNamespace(score=lambda x, *energy: {'of': (x, *energy[:1])}, real_data=lambda n: 'real'))
+    assert fresh_seeds.measure(run) == 'refined too'
+    scores = [{'iterations': 7, 'of': ('x', 'E')}]
+    for case, real in (('gaussian_mixture/calibrated', {}), ('mnist/calibrated', {'real': {'of': ('real',)}})):
+        run.case = fresh_seeds.CASES[case]
+        assert fresh_seeds.measure(run) == {'scores': scores, **real}
+
+
+def test_tables_of_fresh_seeds(monkeypatch):
+    def runs(task, *kinds):
+        return [{'scores': [
+            {**dict.fromkeys(fresh_seeds.SHOWN[task], kind + seed), 'iterations': 9, 'classifier': 'abc'}
+            for kind in kinds], **({'real': {'frechet': 0.1}} if task == 'mnist' else {})} for seed in (0.25, 0.5)]
+    monkeypatch.setattr(fresh_seeds, 'real_scores', lambda task: {'coverage': 1.0})
+    found = fresh_seeds.tables({
+        'gaussian_mixture/calibrated': runs('gaussian_mixture', 0), 'swiss_roll/density': runs('swiss_roll', 0, 1),
+        'mnist/convolutional': runs('mnist', 2)})
+    rows = {task: {row[0]: row[1:] for row in table['rows']} for task, table in found.items()}
+    assert [*rows['gaussian_mixture']] == ['`calibrated`', 'aim, `calibrated`', 'real data']
+    assert rows['gaussian_mixture']['real data'] == [*7 * [None], 1.0, None]
+    assert rows['gaussian_mixture']['`calibrated`'] == [9, *8 * [[0.25, 0.5]]]
+    assert rows['gaussian_mixture']['aim, `calibrated`'] == [
+        None, '≥ −1.6', None, None, '≤ 0.3', '≥ 0.82', None, '≥ 0.93', '≤ 0.004']
+    assert rows['swiss_roll'] == {
+        '`density`': [9, *6 * [[0.25, 0.5]]], '`density`, refined': [9, *6 * [[1.25, 1.5]]],
+        'aim, `density`, refined': [None, None, '≥ 0.99', None, None, '≥ 0.95', None],
+        'real data': [*5 * [None], 1.0, None]}
+    assert rows['mnist']['real data'] == [None, None, 0.1, *4 * [None]]
+    assert found['mnist']['made'] == {'iterations': None, 'classifier': 'abc'}
 
 
 def test_runs_of_scripts_go_on(tmp_path, monkeypatch):
@@ -272,11 +376,11 @@ def test_table_of_published_icons_has_two_aims():
     (published_digits, 'post', [2_400, 24_000], True), (published_digits, 'last_commit', [8_000], True),
     (published_digits, 'batch_normalized_energy', [4_000], True), (published_icons, 'post', [2_500], False)])
 def test_published_runs(module, name, marks, has_real):
-    """When they are scored, and that real data is scored beside the first seed."""
+    """When they are scored, and that real data is scored beside them."""
     reference = types.SimpleNamespace(
         score=lambda x, *energy: {'x': x}, real_data=lambda n: 'real' if has_real else None)
     run = types.SimpleNamespace(
-        name=name, settings=module.CASES[name].settings(0, module.ITERATIONS), reference=reference,
+        name=name, settings=module.CASES[name].settings(3, module.ITERATIONS), reference=reference,
         states=lambda marks: [types.SimpleNamespace(iteration=mark) for mark in marks],
         finish=lambda state: (None, None, None, state.iteration, None))
     assert module.measure(run) == {
@@ -407,7 +511,7 @@ def test_every_result_has_a_command():
         if result.presets:
             module = importlib.import_module(result.study)
             assert all(pathlib.Path(path).is_file() for path in getattr(module, 'CODE', ()))
-            cases = module.CASES.values()
+            cases = measure.cases_of(result).values()
             assert {'{}/{}'.format(case.task, case.preset) for case in cases} == set(result.presets)
     copies = {copy for result in catalogue.ALL for _, copy, _ in result.pictures}
     assert {name for name in copies if name.startswith('studies_')} == {
@@ -420,7 +524,11 @@ def test_cases_of_a_result():
     assert measure.flag_of_cases(longer) == ['--cases', 'images/last_commit']
     digits, = (result for result in catalogue.ALL if result.name == 'calibrated_digits')
     assert measure.flag_of_cases(digits)[1] == 'mnist/calibrated'
+    plane, = (result for result in catalogue.ALL if result.name == 'likelihood_in_the_plane')
+    assert measure.flag_of_cases(plane)[1] == 'gaussian_mixture/default'  # of a study that is not ddgm.studies' own
     assert measure.flag_of_cases(catalogue.ALL[0]) == []
+    fresh, = (result for result in catalogue.ALL if result.name == 'fresh_digits')
+    assert measure.flag_of_cases(fresh) == ['--cases', 'mnist/calibrated', 'mnist/convolutional']
 
 
 def test_processor_of_a_virtual_machine(monkeypatch):
@@ -476,7 +584,7 @@ def test_rows_beside_those_of_a_study():
     rows = {name: table['rows'] for name, table in measure.with_rows_beside('calibration', tables).items()}
     assert rows['swiss_roll'] == [
         ['`default`', 20_000, {'from': 'plane.swiss_roll_20000.coverage.ours'},
-         {'from': 'plane.swiss_roll_20000.log_likelihood.ours'}], ['aim', None, '≥ 0.85', None]]
+         {'from': 'plane.swiss_roll_20000.log_likelihood.ours'}], ['aim, `calibrated`', None, '≥ 0.85', None]]
     assert rows['gaussian_mixture'][1] == [
         'real data', None, {'from': 'plane.gaussian_mixture_20000.coverage.real data'},
         {'from': 'plane.gaussian_mixture_20000.log_likelihood.real data'}]

@@ -2,19 +2,23 @@
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import chainer
 import numpy
 import pytest
+import test_costs
 from conftest import HANGS_AFTER, ROOT, assert_same_run
 from test_network_replay import Network, everything, models_of, of_layers
 
 from ddgm.evaluation import tasks
-from ddgm.fast import functions as F, kernels, threads
+from ddgm.fast import functions as F, kernels, links as L, threads
+from ddgm.fast.gradients import value_and_gradient
 from ddgm.fast.kernels import on_cpu
 from ddgm.fast.kernels.convolution_on_cpu import Im2col
 from ddgm.fast.replay import Replay
@@ -71,6 +75,15 @@ def test_extremes_of_activations(name, compiled):
     assert_close(*[[array] for array in results])
     if name == 'elu':
         numpy.testing.assert_array_equal(*[numpy.signbit(array) for array in results])
+
+
+def test_logarithm_is_as_exact_as_a_float(compiled):
+    """Of the expert term, log(1 + exp(a)) = log(2)…0 for a ≤ 0."""
+    a = -numpy.geomspace(1e-8, 86, 10 ** 6).astype('f')[:, None]
+    energy = numpy.empty(len(a), dtype='f')
+    compiled.loops.expert_term(a, energy)
+    exact = -numpy.log1p(numpy.exp(a[:, 0].astype(numpy.float64)))
+    assert abs(energy / exact - 1).max() < 6e-7
 
 
 def test_exponential_is_as_exact_as_a_float(compiled):
@@ -170,10 +183,27 @@ def with_a_layer_twice(network, x):
     return F.elu(network.l1(x)) + network.bn(F.sigmoid(network.l1(F.relu(x))))
 
 
+class NarrowBetween(chainer.Chain):
+    """Layers whose weights and gradients have the shape of what passes."""
+
+    replayable = True
+
+    def __init__(self, n=70):
+        super().__init__()
+        rng = numpy.random.default_rng(0)
+        with self.init_scope():
+            self.l1, self.l2, self.l3 = [
+                L.Linear(*size, initialW=rng.normal(size=size[::-1]).astype('f')) for size in ((2, n), (n, 2), (2, n))]
+
+    def forward(self, x):
+        return F.tanh(self.l3(F.tanh(self.l2(F.tanh(self.l1(x))))))
+
+
 NETWORKS = {
     **{'{} of {}'.format(('energy', 'generator')[i], preset): (lambda preset=preset, i=i: (
         lambda pair: (pair[i], pair[1].n_latent if i else 2))(models_of('gaussian_mixture', preset)))
        for preset in ('default', 'density') for i in (0, 1)},
+    'narrow between': lambda: (NarrowBetween(), 2),
     'layers': lambda: (Network(of_layers), 2), 'a layer twice': lambda: (Network(with_a_layer_twice), 2)}
 
 
@@ -187,6 +217,18 @@ def test_networks_as_blocks(name, rng):
     graphs = replay._networks[network]._graphs.values()
     assert graphs
     assert all(graph.block is not None for graph in graphs)
+
+
+def test_value_and_gradient_by_a_block(rng):
+    """After the first pass, which is recorded, no graph is made."""
+    energy_model, _ = models_of('gaussian_mixture', 'density')
+    x = rng.normal(size=(70, 2)).astype('f')
+    with chainer.using_config('use_numba', 'never'):
+        expected = value_and_gradient(energy_model, x)
+    with Replay().of(energy_model):
+        first, second = value_and_gradient(energy_model, x), energy_model.forward.with_gradient(x)
+    assert_close(first, expected)
+    assert_close(second, first, tolerance=0)
 
 
 def test_two_passes_before_their_gradients(rng):
@@ -255,11 +297,106 @@ def test_a_run_goes_on_to_the_same_bits(run_script, tmp_path):
     assert 'Goes on with numba None in place of ' in other.stdout
 
 
+# ---- what an iteration costs, in counts as tests/test_costs.py has them without numba
+
+class Costs(test_costs.Costs):
+    """Counts what is compiled, too, and arrays that are made by name."""
+
+    NAMES = (*test_costs.Costs.NAMES, 'compiled calls', 'passes over arrays', 'arrays made')
+
+    def _see(self, frame, event, argument):
+        super()._see(frame, event, argument)
+        if event == 'c_call' and argument.__name__ in ('copy', 'astype') and isinstance(
+                argument.__self__, numpy.ndarray):
+            self.counts['arrays made'] += 1
+
+    def counting_passes(self, name, loop):
+        """Of a program each operation is a pass, of another loop each call."""
+        def counted(*arguments):
+            self.counts['passes over arrays'] += len(arguments[1]) if name == 'run' else 1
+            return loop(*arguments)
+        return self.counting('compiled calls', counted)
+
+
+COMPILED_LIMITS = {
+    'gaussian_mixture': {
+        # Only x⁻ passes through Chainer's graph; an update of a model is a block, its gradients included.
+        'functions forward': 1, 'functions backward': 0,
+        # Those with more inputs and outputs than a few.
+        'matrix products': 9,
+        'calls in Python': 550,
+        # What is between two products is one, and each optimizer's step.
+        'compiled calls': 22, 'passes over arrays': 117,
+        # Results and gradients of blocks, which live in memory of their own; noise, data.
+        'arrays made': 20,
+        'parts of the parameters': 2, 'largest memory in parameters': 0.57, 'memory left in parameters': 0.05,
+    },
+    'mnist': {
+        'functions forward': 52, 'functions backward': 43, 'matrix products': 58, 'calls in Python': 4100,
+        'compiled calls': 36, 'passes over arrays': 36, 'arrays made': 69,
+        'parts of the parameters': 9, 'largest memory in parameters': 1.5, 'memory left in parameters': 0.01,
+    },
+    'images': {
+        'functions forward': 77, 'functions backward': 59, 'matrix products': 119, 'calls in Python': 6800,
+        'compiled calls': 127, 'passes over arrays': 127, 'arrays made': 186,
+        'parts of the parameters': 3, 'largest memory in parameters': 2.1, 'memory left in parameters': 0.01,
+    },
+}
+
+
+@pytest.fixture
+def costs_of(compiled, monkeypatch):
+    """A function of a task: what an iteration costs."""
+    def costs_of(task):
+        next(test_costs.build_loop(task)[1])  # after which nothing is compiled any more
+        costs = Costs()
+        for name in ('empty', 'zeros', 'ones', 'empty_like', 'zeros_like', 'ones_like', 'concatenate'):
+            monkeypatch.setattr(numpy, name, costs.counting('arrays made', getattr(numpy, name)))
+        for module in (compiled.loops, importlib.import_module('ddgm.fast.kernels.operations')):
+            for name, loop in list(vars(module).items()):
+                if hasattr(loop, 'py_func'):
+                    monkeypatch.setattr(module, name, costs.counting_passes(name, loop))
+        return test_costs.measure(task, costs)
+    return costs_of
+
+
+@pytest.mark.parametrize('task', test_costs.TASKS)
+def test_costs_of_an_iteration(task, costs_of):
+    costs, limits = costs_of(task), COMPILED_LIMITS[task]
+    assert costs.pop('passes over the parameters') == 1
+    assert costs.keys() == limits.keys()
+    too_much = {name: (value, limits[name]) for name, value in costs.items() if value > limits[name]}
+    assert not too_much, 'measured, limit'
+
+
+def no_blocks(patch):
+    patch.setattr(kernels, 'block', lambda *arguments: None)
+
+
+def no_update_as_a_block(patch):
+    patch.setattr(Replay, 'update', lambda self, function, strategy, *arguments, **options: function(
+        *arguments, strategy=strategy, **options))
+
+
+def no_loops_for_few_inputs(patch):
+    patch.setattr('ddgm.fast.kernels.blocks.FEW', 0)
+
+
+@pytest.mark.parametrize(('undo', 'task', 'guards'), [
+    (no_blocks, 'gaussian_mixture', {'calls in Python', 'functions forward', 'arrays made'}),
+    (no_update_as_a_block, 'gaussian_mixture', {'calls in Python', 'functions forward', 'compiled calls'}),
+    (no_loops_for_few_inputs, 'gaussian_mixture', {'matrix products'})])
+def test_limits_find_what_is_undone(undo, task, guards, costs_of, monkeypatch):
+    undo(monkeypatch)
+    costs = costs_of(task)
+    assert guards <= {name for name, limit in COMPILED_LIMITS[task].items() if costs[name] > limit}
+
+
 # ---- a machine that does not let it
 
-def run_python(program, *flags, **variables):
+def run_python(program, *flags, folder=ROOT, **variables):
     return subprocess.run(
-        [sys.executable, *flags, '-c', program], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_AFTER,
+        [sys.executable, *flags, '-c', program], cwd=folder, capture_output=True, text=True, timeout=HANGS_AFTER,
         env={**os.environ, 'DDGM_USE_NUMBA': 'auto', 'NUMBA_CACHE_DIR': '', **variables})
 
 
@@ -300,6 +437,28 @@ def test_two_processes_compile_at_once(tmp_path):
     processes = [subprocess.Popen(program, cwd=ROOT, env=variables, stderr=subprocess.PIPE) for _ in range(2)]
     assert [process.communicate(timeout=HANGS_AFTER)[0] or process.returncode for process in processes] == [0, 0]
     assert 'numba compiles' not in run_python(COMPUTES, XDG_CACHE_HOME=str(tmp_path)).stderr  # it is kept
+
+
+@pytest.mark.slow
+def test_a_change_of_the_sources_compiles_anew(tmp_path):
+    """Of one file of them, what another one's functions call."""
+    shutil.copytree(ROOT / 'ddgm', tmp_path / 'ddgm', ignore=shutil.ignore_patterns('models', '__pycache__'))
+    program = """
+import numpy
+from ddgm.fast.kernels import operations
+memory = numpy.ones(32, dtype='f')
+operations.run(
+    memory, numpy.array([[operations.SCALE, 1, 0, 0, 16, 0, 0, 0, 0]]), numpy.array([3], dtype='f'),
+    numpy.array([[0, 1, 1, 1]]))
+print(memory[16])
+"""
+    source = tmp_path / 'ddgm' / 'fast' / 'kernels' / 'loops.py'
+    text, printed = source.read_text(encoding='utf-8'), []
+    for content in (text, text, text.replace('y[i] = factor * x[i]', 'y[i] = factor * x[i] + 1')):
+        source.write_text(content, encoding='utf-8')
+        result = run_python(program, folder=tmp_path, XDG_CACHE_HOME=str(tmp_path))
+        printed.append((result.stdout, 'numba compiles' in result.stderr))
+    assert printed == [('3.0\n', True), ('3.0\n', False), ('4.0\n', True)]
 
 
 def test_what_is_asked_for_is_there_or_refused():

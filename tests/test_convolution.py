@@ -1,4 +1,4 @@
-"""The two ways to compute a convolution: that they agree, round alike, are chosen by size, and are the same on a GPU.
+"""The ways to compute a convolution: that they agree, round alike, are chosen by size, and are the same on a GPU.
 
 Their values and gradients beside Chainer's are test_fast_functions.py's.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from ddgm.fast.convolution import convolution_2d, deconvolution_2d
 from ddgm.fast.kernels import convolution_on_cpu, convolution_on_gpu
-from ddgm.fast.kernels.convolution_on_cpu import Im2col, Winograd
+from ddgm.fast.kernels.convolution_on_cpu import Im2col, OverlappingRows, Winograd
 
 SIZES = [(4, 11), (5, 10), (6, 9), (7, 8)]  # every remainder of height and width
 
@@ -71,6 +71,24 @@ def test_rounding(rng):
         for scheme in schemes)
     assert (errors < 1e-6).all()
     assert (errors < 3 * errors_of_windows).all()
+
+
+@pytest.mark.parametrize('n', [1, 3])
+@pytest.mark.parametrize(('ksize', 'pad'), [(5, 2), (3, 1), (3, 0), (4, 3), (1, 0), (7, 2)])
+def test_overlapping_rows(ksize, pad, n, rng):
+    """Beside windows, also after larger arrays in the same memory; images in either order."""
+    for size in ((12, 9), (3, 5)):
+        schemes = OverlappingRows(n, size, ksize, pad), Im2col(n, size, ksize, 1, pad)
+        assert schemes[0].result_size == schemes[1].result_size
+        if min(schemes[0].result_size) < 1:
+            continue
+        x, W, y, b, c = (rng.normal(size=shape) for shape in (
+            (n, 3, *size), (5, 3, ksize, ksize), (n, 5, *schemes[0].result_size), 5, 3))
+        for biases in ((None, None), (b, c)):
+            expected = products(schemes[1], x, y, W, *biases)
+            for array in (x, numpy.asfortranarray(x)):
+                for product, other in zip(products(schemes[0], array, y, W, *biases), expected):
+                    numpy.testing.assert_allclose(product, other, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,9 @@ LIMITS = {
 
 
 class Costs:
-    """Counts what happens in a ``with`` block, by ``sys.setprofile``, and is told of products by :func:`measure`."""
+    """Counts what happens in a ``with`` block, by ``sys.setprofile`` and by functions that count."""
+
+    NAMES = 'functions forward', 'functions backward', 'matrix products', 'calls in Python'
 
     def __init__(self):
         self.counts = collections.Counter()
@@ -93,6 +95,17 @@ class Costs:
 
     def __exit__(self, *exception):
         sys.setprofile(self._previous)
+
+    def clear(self):
+        self.counts.clear()
+        self.parts.clear()
+
+    def counting(self, name, function):
+        """A function that counts its calls; the profiler is not told of all of NumPy's."""
+        def counted(*arguments, **options):
+            self.counts[name] += 1
+            return function(*arguments, **options)
+        return counted
 
     def _see(self, frame, event, argument):
         if event == 'c_call' and argument.__name__ in ('dot', 'vdot') and isinstance(argument.__self__, numpy.ndarray):
@@ -136,22 +149,17 @@ def build_loop(task):
     return [state.energy_optimizer, state.generator_optimizer], loop
 
 
-def measure(task):
+def measure(task, costs=None):
     """What an iteration costs, by name."""
-    pair, loop = build_loop(task)
-    costs = Costs()
+    costs = costs or Costs()
     with pytest.MonkeyPatch.context() as patch:
-        for name in ('dot', 'matmul', 'tensordot', 'einsum'):  # of which sys.setprofile is not told
-            original = getattr(numpy, name)
-
-            def counted(*arguments, original=original, **options):
-                costs.counts['matrix products'] += 1
-                return original(*arguments, **options)
-            patch.setattr(numpy, name, counted)
+        for name in ('dot', 'matmul', 'tensordot', 'einsum'):
+            patch.setattr(numpy, name, costs.counting('matrix products', getattr(numpy, name)))
+        pair, loop = build_loop(task)  # whose blocks keep what they call
+        costs.clear()
         with costs:
             next(loop)
-    result = {name: costs.counts[name] for name in (
-        'functions forward', 'functions backward', 'matrix products', 'calls in Python')}
+    result = {name: costs.counts[name] for name in costs.NAMES}
     n_bytes = sum(parameter.array.nbytes for optimizer in pair for parameter in optimizer.target.params())
     passed = sum(last - first for parts in costs.parts.values() for first, last in parts)
     result['passes over the parameters'] = passed / n_bytes

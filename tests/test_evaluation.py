@@ -10,6 +10,7 @@ import pytest
 from ddgm import training
 from ddgm.data.distributions import GaussianMixture, SwissRoll
 from ddgm.evaluation import metrics, plane, sampling
+from ddgm.fast import threads
 from ddgm.models import DeepEnergyModel
 from ddgm.networks.toy import build_models
 from ddgm.presets import PRESETS
@@ -50,6 +51,26 @@ def test_collapse_to_one_point_is_still_a_number():
     assert scores['modes_2sigma'] == 1
     assert scores['mode_kl'] == pytest.approx(math.log(10))
     assert scores['entropy_knn'] < -40
+
+
+@pytest.mark.parametrize(('n', 'm'), [(2, 2), (3, 2), (40, 31), (300, 299), (2, 400)])
+@pytest.mark.parametrize('decimals', [9, 0], ids=['all differ', 'many are equal'])
+def test_median_of_pairs(n, m, decimals, rng):
+    """To the bit that of all pairs, each of them once."""
+    x, reference = (rng.normal(size=(size, 2)).round(decimals) for size in (n, m))
+    within = [metrics.pairwise_distances(points, points) for points in (x, reference)]
+    between = metrics.pairwise_distances(x, reference)
+    pairs = numpy.concatenate([*(each[numpy.triu_indices(len(each), 1)] for each in within), between.ravel()])
+    assert metrics._median_of_pairs(within, between) == (numpy.median(pairs) or numpy.median(pairs[pairs > 0]))
+
+
+@pytest.mark.parametrize('task', [plane.gaussian_mixture(), plane.swiss_roll()], ids=['mixture', 'roll'])
+def test_scores_have_the_same_bits_with_any_number_of_threads(task, monkeypatch, rng):
+    x, scores = task.draw_data(400, rng) + 0.1 * rng.normal(size=(400, 2)), []
+    for number in (1, 3):
+        monkeypatch.setattr(threads, 'number', lambda number=number: number)
+        scores.append(task.score(x, lambda x: 2 * (x ** 2).sum(axis=1)))
+    assert scores[0] == scores[1]
 
 
 def test_five_of_ten_modes(rng):

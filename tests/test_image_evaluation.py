@@ -7,12 +7,15 @@ import sys
 import types
 
 import chainer
+import chainer.functions as F
 import numpy
 import pytest
 from conftest import HANGS_AFTER, ROOT
 
 from ddgm.data.mnist import MNIST
 from ddgm.evaluation import classifier, digits as digits_task, metrics, pictures as pictures_task
+from ddgm.fast import noise
+from ddgm.fast.links import Convolution2D
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
@@ -221,6 +224,45 @@ def test_maxima_are_chainers(rng):
             y.grad = grad
             y.backward()
         numpy.testing.assert_array_equal(ours.grad, theirs.grad)
+
+
+def as_chainer_has_it(network, x, dtype):
+    """The network's output in training by Chainer's own functions, in another number type: maxima of the ReLU."""
+    def cast(*parameters):
+        return [parameter.array.astype(dtype) for parameter in parameters]
+    parameters = [chainer.Parameter(array) for array in cast(*(p for _, p in sorted(network.namedparams())))]
+    c1_W, c1_b, c2_W, c2_b, l1_W, l1_b, l2_W, l2_b = parameters
+    h = x.astype(dtype).reshape(-1, 1, 28, 28)
+    for W, b in ((c1_W, c1_b), (c2_W, c2_b)):
+        h = F.max_pooling_2d(F.relu(F.convolution_2d(h, W, b, pad=2)), 2)
+    h = noise.dropout(F.relu(F.linear(h, l1_W, l1_b)), 0.5)
+    return F.linear(h, l2_W, l2_b), parameters
+
+
+def test_gradients_of_the_training_are_chainers(digits):
+    """In float32 beside Chainer's own functions in float64."""
+    network, x = classifier.Classifier(numpy.random.default_rng(0)), digits.train_images[:64] / numpy.float32(255)
+    with chainer.using_config('noise_generator', numpy.random.default_rng(1)):
+        loss = F.softmax_cross_entropy(network(x), digits.train_labels[:64].astype('i'))
+    with chainer.using_config('noise_generator', numpy.random.default_rng(1)):
+        y, parameters = as_chainer_has_it(network, x, 'd')
+        expected = F.softmax_cross_entropy(y, digits.train_labels[:64].astype('i'))
+    assert float(loss.array) == pytest.approx(float(expected.array), rel=1e-6)
+    network.cleargrads()
+    loss.backward()
+    expected.backward()
+    for (name, parameter), other in zip(sorted(network.namedparams()), parameters):
+        numpy.testing.assert_allclose(
+            parameter.grad, other.grad, rtol=0, atol=2e-6 * abs(other.grad).max(), err_msg=name)
+
+
+def test_scores_keep_the_order_of_their_sums(digits, monkeypatch):
+    """Outside training convolutions are those of everywhere else, to the bit."""
+    network, x = classifier.Classifier(numpy.random.default_rng(0)), digits.test_images / numpy.float32(255)
+    found = network.features_and_probabilities(x)
+    monkeypatch.setattr(classifier._Convolution, 'forward', Convolution2D.forward)
+    for array, other in zip(found, network.features_and_probabilities(x)):
+        numpy.testing.assert_array_equal(array, other)
 
 
 @pytest.mark.skipif(not MNIST_FOLDER.exists(), reason='MNIST is not there')

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 
 import numpy
 import pytest
@@ -11,7 +12,11 @@ from conftest import assert_same_run, run_script_in
 from PIL import Image
 from test_scripts import LOG, assert_refused
 
+import train_mnist
+from benchmarks.results import classifier as classifier_command
+from ddgm.evaluation import classifier
 from ddgm.evaluation.pictures import Pictures
+from ddgm.support.errors import Interrupted
 
 TINY = ['-n', '6', '-b', '16', '--log_interval', '3', '--snapshot_interval', '3', '--figure_interval', '2']
 METRICS = {
@@ -161,3 +166,20 @@ def test_bad_picture_among_good_ones(pictures_folder, tmp_path):
     line = Pictures(folder, 16).description
     assert line.startswith('39 pictures in {}; 2 files left out: 05.png ('.format(folder))
     assert 'dot.png (too small' in line
+
+
+def test_interrupted_while_the_classifier_is_trained(digits_folder, tiny, tmp_path, monkeypatch):
+    """The pictures are there, a line says how to go on, and so does the command that trains it alone."""
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(classifier, 'train', interrupted)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    run = tmp_path / 'run'
+    with pytest.raises(Interrupted, match='interrupted after training, a snapshot is saved: draw and score with '):
+        train_mnist.main([*map(str, tiny['mnist']), '-o', str(run)])
+    assert {'samples.png', 'curves.png', 'training.gif'} <= {path.name for path in (run / 'figures').iterdir()}
+    assert not (run / 'metrics.json').exists()
+
+    monkeypatch.setattr(sys, 'argv', ['classifier', '--data', str(digits_folder)])
+    with pytest.raises(Interrupted, match='the same command goes on after the last whole epoch'):
+        classifier_command.main()

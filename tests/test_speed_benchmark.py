@@ -11,7 +11,7 @@ import numpy
 import pytest
 from conftest import HANGS_AFTER, ROOT
 
-from benchmarks.speed import __main__ as command, measuring, sides, tables
+from benchmarks.speed import __main__ as command, earlier, measuring, sides, tables
 from benchmarks.speed.sides import problem, worker
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.tables import markdown
@@ -145,12 +145,14 @@ def test_ratios():
     result = {'sides': {
         'ours': {'turns': [[1.0, 3.0, 2.0], [4.0], [6.0]]},
         'pytorch': {'turns': [[4.0], [4.0, 4.0], [4.0]]},
-        'pytorch_compiled': {'not_measured': 'reason'}}}
+        'pytorch_compiled': {'not_measured': 'reason'}},
+        'floor': {'products': {'turns': [[0.5], [1.5, 1.5], [1.0]]}, 'memory': {'turns': [[0.5], [0.5], [1.0]]}}}
     measuring.add_ratios(result)
     assert result['sides']['ours']['medians'] == [2.0, 4.0, 6.0]
     assert result['sides']['ours']['step'] == 4.0
     assert result['sides']['pytorch']['ratios'] == [0.5, 1.0, 1.5]
     assert result['sides']['pytorch']['ratio'] == 1.0
+    assert result['sides']['pytorch']['floor_ratios'] == [4.0, 2.0, 2.0]
     assert 'ratio' not in result['sides']['ours']
 
 
@@ -167,7 +169,10 @@ def measured(task='mnist', **changes):
         'ours': {**entry, 'turns': [[0.010], [0.012], [0.011]], 'largest_difference': 0.0},
         'pytorch_tuned': {
             **entry, 'notes': 'chose', 'turns': [[0.020], [0.016], [0.022]], 'largest_difference': 4e-6},
-        'pytorch': {'not_measured': 'PyTorch is not installed'}}}
+        'pytorch': {'not_measured': 'PyTorch is not installed'}}, 'floor': {
+            'products': {'turns': [[0.001], [0.003], [0.002]], 'work': 3e8, 'peak_memory': 1},
+            'memory': {'turns': [[0.001], [0.003], [0.002]], 'work': 4e6, 'peak_memory': 1}}, 'title': case.describe(),
+        'preset': case.preset, 'device': case.device}
     measuring.add_ratios(result)
     return result
 
@@ -179,7 +184,9 @@ def test_table_of_a_case():
         '| --- | --- | --- | --- | --- |\n'
         '| ours | 11 | – | 123 | – |\n'
         '| pytorch_tuned | 20 | 0.5 (0.5 to 0.75) | 123 | 4e-06 |\n')
-    assert tables.lines_of(case) == ['pytorch_tuned: chose', 'pytorch: not measured (PyTorch is not installed)']
+    assert tables.lines_of(case) == [
+        'pytorch_tuned: chose', 'pytorch: not measured (PyTorch is not installed)',
+        'products: 2 ms of the floor, 150 GFLOP/s', 'memory: 2 ms of the floor, 2 GB/s']
 
 
 def test_tables_of_the_documents():
@@ -191,11 +198,110 @@ def test_tables_of_the_documents():
     found = tables.step_tables([measured()])
     assert found['steps']['rows'] == [[
         'MNIST, batches of 128, 3 rounds', 2, 11.0, None, None, None, {'value': 0.5, 'from': 0.5, 'to': 0.75}, None,
-        None, '≤ 0.9']]
+        None, '≤ 1']]
+    assert found['floor']['rows'] == [[
+        'MNIST, batches of 128', 2, 0.3, 150.0, 4.0, 2.0, 4.0, {'value': 0.182, 'from': 0.1, 'to': 0.375},
+        {'value': 2.75, 'from': 2.0, 'to': 5.0}, None]]
     assert found['memory']['rows'] == [['MNIST, batches of 128', 123, None, 123]]
-    found = tables.start_tables({'python a': [0.25, 0.125, 0.5], 'python b': 'no module'}, {'scoring': [3.0, 1.0]})
+
+
+@pytest.mark.parametrize('has_numba', [True, False])
+def test_tables_of_starts(has_numba):
+    case = {name: measured()[name] for name in ('task', 'settings')}
+    found = tables.start_tables({
+        'startup': {'python a': [0.25, 0.125, 0.5], 'python b': 'no module'},
+        'demo': {
+            'NumPy': {'scoring': [3.0, 1.0]}, **({'compiled': {'scoring': [1.0, 0.5]}} if has_numba else {})},
+        'numba': {'bytes': dict.fromkeys(['numba', 'llvmlite'], 123456789 if has_numba else None), 'starts': [{
+            **case, 'seconds': {'without': [1.0, 1.0], **dict.fromkeys(
+                ['first', 'later'], [9.0, 7.0] if has_numba else None)}}]}})
     assert found['startup']['rows'] == [['`python a`', 0.25], ['`python b`', 'no module']]
-    assert found['demo']['rows'] == [['scoring', 2.0]]
+    assert found['demo']['columns'] == ['part', 'seconds, NumPy', *['seconds, compiled'] * has_numba]
+    assert found['demo']['rows'] == [['scoring', 2.0, *[0.75] * has_numba]]
+    assert found['numba']['rows'] == [['MNIST, batches of 128', 1.0, *[8.0 if has_numba else None] * 2]]
+    assert found['size_of_numba']['rows'] == [[name, 123 if has_numba else None] for name in ('numba', 'llvmlite')]
+
+
+# ---- the floor
+
+def test_floor_of_the_plane(expected):
+    """Energy model 2 → 128 → 128 → 10, 200 rows for the DEM and 100 for G; generator 4 → 128 → 128 → 2."""
+    case, folder, _ = expected('plane')
+    n, hidden = case.settings.batchsize, case.settings.n_hidden
+    energy, generator = 2 * hidden + hidden ** 2 + hidden * case.settings.n_experts, (
+        case.settings.n_latent * hidden + hidden ** 2 + hidden * 2)
+    floor = {name: sides.build(name, case, folder) for name in sides.FLOOR}
+    # Of a layer a product forward, one for its weights, and one for its input but for the first.  DEM's step: both
+    # phases and x⁻; G's: through the DEM to x, whose weights have none.
+    of_energy = 2 * n * (3 * energy - 2 * hidden) + n * generator
+    of_generator = n * (3 * generator - case.settings.n_latent * hidden) + n * 2 * energy
+    assert floor['products'].work == 2 * (of_energy + of_generator)
+    assert all(side.step() == [] for side in floor.values())
+
+
+def test_floor_of_images(tmp_path):
+    """In the shapes of minimal filtering, transposed factors as they lie."""
+    floor = sides.build('products', measuring.make_case('images', batchsize=4, width=0.25, threads=1), tmp_path)
+    stacks = [call.args for call in floor.calls if call.args[0].ndim == 3]
+    assert {len(x) for x, _ in stacks} == {9}
+    assert not all(array.flags.c_contiguous for factors in stacks for array in factors)
+    assert floor.step() == []
+
+
+# ---- at another time
+
+def run_before(tmp_path, **changes):
+    report = {'cases': [measured(), measured('gaussian_mixture')], 'machine': measuring.describe_machine(), **changes}
+    path = tmp_path / 'before.json'
+    path.write_text(json.dumps(report))
+    return path
+
+
+NOW = {'machine': measuring.describe_machine(), 'commit': None}
+
+
+def test_rounds_of_two_times(tmp_path):
+    case = measuring.make_case('mnist')
+    before = earlier.read(run_before(tmp_path), [case], NOW)
+    assert before['date'][:2] == '20'  # the file's, where it tells none
+    assert earlier.read(run_before(tmp_path, date='then'), [case], NOW)['date'] == 'then'
+    now = measured()
+    now['sides']['ours']['turns'] = [[0.020], [0.024], [0.022]]
+    measuring.add_ratios(now)
+    del before['cases'][0]['floor']
+    row, = tables.step_tables([earlier.joined(now, before)])['steps']['rows']
+    assert row[:3] == ['MNIST, batches of 128, 6 rounds', 2, 16.0]
+    assert row[6] == {'value': 0.875, 'from': 0.5, 'to': 1.5}
+    assert len(now['sides']['ours']['turns']) == 3  # what --out writes stays that of one time
+
+
+@pytest.mark.parametrize(('changes', 'line'), [
+    ({'machine': {'cores': 9}}, 'of another machine, None, 9 cores'), ({'cases': []}, 'has no mnist, preset `post`'),
+    ({'cases': [3]}, 'not what --out writes of cases'), ({'commit': 'none such'}, 'of other code, that of commit no')])
+def test_another_time_of_something_else(changes, line, tmp_path):
+    path = run_before(tmp_path, **changes)
+    with pytest.raises(UsageError, match=line):
+        earlier.read(path, [measuring.make_case('mnist')], {**NOW, 'commit': 'HEAD'})
+
+
+def test_record_of_two_times(tmp_path, monkeypatch):
+    written = {}
+    monkeypatch.setattr(measuring, 'published_cases', lambda device: [measuring.make_case('mnist')])
+    monkeypatch.setattr(measuring, 'measure', lambda *arguments: measured())
+    monkeypatch.setattr(command.record, 'write', lambda name, tables, **made: written.update({name: (tables, made)}))
+    monkeypatch.setattr(command.record, 'commit', lambda: None)
+    path = run_before(tmp_path, date='then')
+    monkeypatch.setattr(sys, 'argv', ['speed.py', '--record', '--earlier', str(path)])
+    command.main()
+    found, made = written['speed']
+    assert made['date'].startswith('then and 20')
+    assert found['steps']['rows'][0][0] == 'MNIST, batches of 128, 6 rounds'
+    assert found['floor']['rows'][0][6] == 4.0
+
+
+def test_no_file_of_another_time(tmp_path):
+    with pytest.raises(UsageError, match='No such file'):
+        earlier.read(tmp_path / 'missing.json', [], NOW)
 
 
 # ---- where a side can't run
@@ -205,7 +311,7 @@ def test_without_pytorch(monkeypatch, worker_here):
     for module in ('plain_pytorch', 'tuned_pytorch', 'compiled_pytorch'):
         monkeypatch.delitem(sys.modules, 'benchmarks.speed.sides.' + module, raising=False)
     result = measure([name for name in measuring.PEERS if name != measuring.COMPILED])
-    assert tables.lines_of(result) == [
+    assert tables.lines_of(result)[:-2] == [
         '{}: not measured (PyTorch is not installed: pip install -r requirements-pytorch.txt)'.format(name)
         for name in ('pytorch', 'pytorch_tuned', 'pytorch_compiled')]
     assert [row[0] for row in tables.case_table(result)['rows']] == ['ours', 'chainer']
@@ -255,6 +361,8 @@ def test_one_case_from_the_command_line(tmp_path):
         assert entry['peak_memory'] > 1e7
     assert sides['chainer']['largest_difference'] < 1e-4
     assert len(sides['chainer']['ratios']) == 2
+    assert all(len(sides[name]['floor_ratios']) == 2 for name in sides)
+    assert 'products: ' in process.stdout
     assert report['machine']['cores']
 
 
@@ -273,6 +381,7 @@ def test_a_side_that_stops(tmp_path):
     (['--width', '0.1'], '--width needs --task (see --help)'),
     (['--task', 'mnist', '--width', '0.1'], '--width is for --task images'),
     (['--task', 'mnist', '--scaling'], 'give one of --task, --scaling and --startup (see --help)'),
+    (['--earlier', 'x.json'], '--earlier is for --record of steps (see --help)'),
     (['--task', 'chess'], "argument --task: invalid choice: 'chess'"),
     (['--sides', 'tensorflow'], "argument --sides: invalid choice: 'tensorflow'"),
 ])
@@ -321,6 +430,36 @@ def test_series_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert all('\n{}\n\n| case |'.format(title) in printed for title in series)
 
 
+@pytest.mark.parametrize('has_numba', [True, False])
+def test_what_numba_costs(has_numba, monkeypatch):
+    started = []
+
+    class Worker:
+        def __init__(self, name, case, folder, **variables):
+            started.append((name, case.task, variables['NUMBA_CACHE_DIR']))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def losses(self, iterations):
+            pass
+    monkeypatch.setattr(measuring, 'Worker', Worker)
+    monkeypatch.setattr(measuring, 'has_numba', lambda: has_numba)
+    monkeypatch.setattr(measuring, 'size_of', lambda package: 5)
+    found = measuring.measure_numba(2)
+    assert found['bytes'] == dict.fromkeys(('numba', 'llvmlite'), 5 if has_numba else None)
+    for case in found['starts']:
+        assert {name: times and len(times) for name, times in case['seconds'].items()} == {
+            'without': 2, **dict.fromkeys(['first', 'later'], 2 if has_numba else None)}
+    if has_numba:  # the second start of a round finds what the first one has compiled
+        assert [name for name, *_ in started[:3]] == ['ours', 'ours_compiled', 'ours_compiled']
+        assert len({cache for *_, cache in started[:3]}) == 1
+        assert len({cache for *_, cache in started}) == 6
+
+
 def test_start_of_the_commands(monkeypatch):
     class Finished:
         returncode, stderr = 0, ''
@@ -337,3 +476,20 @@ def test_start_of_the_commands(monkeypatch):
     assert seconds.pop('python -c "import torch"') == 'ModuleNotFoundError: No module named torch'
     assert len(seconds) == 7
     assert all(len(times) == 3 for times in seconds.values())
+
+
+def test_parts_of_the_demo(monkeypatch):
+    """Of a short run: frames are not counted as training, and all parts are the whole."""
+    monkeypatch.setattr(measuring, 'has_numba', lambda: False)
+    measured, seconds_of_demo = [], measuring.seconds_of_demo
+
+    def of_short_run(flags):
+        measured.append(seconds_of_demo([*flags, '--iterations', '20', '--figure_interval', '1']))
+        return measured[-1]
+    monkeypatch.setattr(measuring, 'seconds_of_demo', of_short_run)
+    found = measuring.measure_demo(1)
+    assert found == {'NumPy': {part: [number] for part, number in zip(measuring.PARTS, measured[1])}}
+    *parts, whole = measured[1]
+    assert sum(parts) == pytest.approx(whole)
+    assert all(number > 0 for number in parts)
+    assert parts[2] > parts[1]  # twenty frames take longer than twenty steps

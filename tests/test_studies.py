@@ -127,6 +127,18 @@ def test_a_study_of_ones_own_from_the_command_line(tmp_path, capsys):
     assert again.split('medians')[1] == printed.split('medians')[1]
 
 
+def test_other_seeds_than_the_first_ones(tmp_path, capsys):
+    """Each is found in the tables, and beside runs of the first ones."""
+    arguments = ['tests.ending_study', '--cases', 'quick', '--jobs', '1', '-o', str(tmp_path)]
+    for flags, seeds, measured in (([], [0, 1, 2], 3), (['--seeds', '4', '--first_seed', '2'], [2, 3, 4, 5], 3)):
+        __main__.main([*arguments, *flags])
+        printed = capsys.readouterr().out
+        assert printed.count(' of {}: quick, seed '.format(measured)) == measured
+        assert '\nSeeds {} to {}, '.format(seeds[0], seeds[-1]) in printed
+        kept = json.loads((tmp_path / 'ending_study' / 'tables.json').read_text())
+        assert (kept['seeds'], kept['tables']['runs']['rows']) == (seeds, [['quick', seeds]])
+
+
 @pytest.mark.parametrize('name', ['tables.json', 'entropy.png'])
 def test_what_no_study_has_drawn_stays(name, tmp_path):
     path = tmp_path / 'entropy' / name
@@ -178,7 +190,7 @@ def test_results_of_other_data_are_measured_anew(digits_folder, tmp_path, capsys
         file.write(content[:16] + bytes(255 - byte for byte in content[16:]))
     found = []
     for folder, times in ((digits_folder, 1), (other, 1), (digits_folder, 0)):
-        study.carry_out(ending_study, {'mnist': str(folder)}, 1, 1, None, tmp_path / 'out', ['mnist/brightness'])
+        study.carry_out(ending_study, {'mnist': str(folder)}, range(1), 1, None, tmp_path / 'out', ['mnist/brightness'])
         assert capsys.readouterr().out.count('1 of 1: ') == times
         (_, (brightness,)), = json.loads((tmp_path / 'out' / 'tables.json').read_text())['tables']['runs']['rows']
         found.append(brightness)
@@ -206,6 +218,8 @@ def test_what_decides_a_result(tmp_path, monkeypatch):
     for name, decides in (('figures/plots.py', False), ('studies/digits.py', False), ('fast/links.py', True)):
         (package / name).write_text('changed')
         assert (path(mnist='a') != first) == decides
+    monkeypatch.setattr(study.kernels, 'compiler', lambda: ('0.1', 'compiled'))
+    assert path(mnist='a') != first
     study.code.cache_clear()
 
 
@@ -246,9 +260,9 @@ def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):
 @pytest.mark.parametrize(('case', 'error'), [('killed', RunFailed), ('interrupting', KeyboardInterrupt)])
 def test_a_study_that_is_ended_leaves_its_results_and_no_process(case, error, tmp_path, capsys):
     with pytest.raises(error):
-        study.carry_out(ending_study, {}, 2, 1, None, tmp_path, ['quick', case])
+        study.carry_out(ending_study, {}, range(2), 1, None, tmp_path, ['quick', case])
     until(lambda: not multiprocessing.active_children())
-    study.carry_out(ending_study, {}, 2, 1, None, tmp_path, ['quick'])
+    study.carry_out(ending_study, {}, range(2), 1, None, tmp_path, ['quick'])
     assert '| quick | 0, 1 |' in capsys.readouterr().out
     kept = json.loads((tmp_path / 'tables.json').read_text())
     assert kept['left_out'] == [name for name in ending_study.CASES if name != 'quick']
@@ -258,7 +272,7 @@ def test_a_study_that_is_ended_leaves_its_results_and_no_process(case, error, tm
 def test_lost_connection(tmp_path):
     """SIGHUP comes to all processes of a study: one line, and none goes on."""
     code = 'import ending_study, pathlib; from ddgm.runs import exit_status; from ddgm.studies import study; ' \
-        'exit_status.run_script(lambda: study.carry_out(ending_study, {}, 2, 2, None, pathlib.Path("x"), ' \
+        'exit_status.run_script(lambda: study.carry_out(ending_study, {}, range(2), 2, None, pathlib.Path("x"), ' \
         '["quick", "hanging_up"]))'
     result = subprocess.run(
         [sys.executable, '-c', code], cwd=tmp_path, start_new_session=True, capture_output=True, text=True,

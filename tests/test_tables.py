@@ -1,5 +1,7 @@
 """Tables of the terminal, letter by letter and in blocks where a line has no room for all; and those in Markdown."""
 
+import json
+
 import pytest
 
 from benchmarks.results import tables as filling
@@ -87,7 +89,44 @@ def test_table_in_markdown():
 @pytest.mark.parametrize(('value', 'aim', 'shown'), [
     (0.409, '≤ 0.3', '≤ 0.3, missed'), ([0.2, 0.9, 0.25], '≤ 0.3', '≤ 0.3'), (-1.7, '≥ −1.6', '≥ −1.6, missed'),
     ({'value': 0.5, 'from': 0.1, 'to': 0.9}, '≥ 0.4', '≥ 0.4'), (None, '≤ 0.3', '≤ 0.3'),
-    (0.9, '≤ half of `post`', '≤ half of `post`'), (10, 10, 10)])
+    ([0.2, None, 0.25], '≤ 0.1', '≤ 0.1'), (0.9, '≤ half of it', '≤ half of it'), (10, 10, 10),
+    (0.9, '≤ 0.8, half of `post`', '≤ 0.8, half of `post`, missed'), (1234, '≤ 1,233', '≤ 1,233, missed'),
+    (0.9, '0.855 to 0.885', '0.855 to 0.885, missed'), (0.86, '0.855 to 0.885', '0.855 to 0.885')])
 def test_missed_aims_are_marked(value, aim, shown, tmp_path):
+    """In a column by that of our figures; in a row by the one that it names, or that above."""
     table = {'columns': ['metric', 'ours', 'aim'], 'rows': [['x', value, aim]]}
     assert filling.with_misses(table, tmp_path)['rows'] == [['x', value, shown]]
+    table = {'columns': ['preset', 'score'], 'rows': [['`a`', value], ['b', 'x'], ['aim, `a`', aim]]}
+    assert filling.with_misses(table, tmp_path)['rows'][2] == ['aim, `a`', shown]
+    for head in ('aim', 'aim, refined'):
+        table['rows'][1:] = [[head, aim]]
+        assert filling.with_misses(table, tmp_path)['rows'] == [['`a`', value], [head, shown]]
+
+
+def test_an_aim_may_be_a_share_of_a_column_or_a_row(tmp_path):
+    """Of a median, another result's too; where the table has no such name, it is no table."""
+    (tmp_path / 'x.json').write_text(json.dumps({'made': {}, 'tables': {
+        'columns': {'columns': ['metric', '`post`, 9 iterations', '`new`', 'aim'], 'rows': [
+            ['frechet', [5, 1, 3], [1, 2, 2], '≤ half of `post`'], ['other', [4, 4, 4], 1, None]]},
+        'rows': {'columns': ['preset', 'frechet'], 'rows': [
+            ['`post`, half-way', 99], ['`post`', {'from': 'x.columns.frechet.post, 9 iterations'}],
+            ['`new`', 0.9], ['aim', '≤ a third of `post`']]},
+        'wrong': {'columns': ['preset', 'frechet'], 'rows': [['`new`', 0.9], ['aim', '≤ half of `post`']]},
+        'readme': {'columns': ['run', 'ours', 'aim'], 'rows': [
+            ['new', {'from': 'x.rows.new.frechet'}, {'from': 'x.rows.aim.frechet'}]]}}}))
+    assert '| ≤ 1.5, half of `post`, missed |' in filling.markdown('x.columns', tmp_path)
+    assert '| aim | ≤ 1, a third of `post` |' in filling.markdown('x.rows', tmp_path)
+    assert '| new | 0.9 | ≤ 1, a third of `post` |' in filling.markdown('x.readme', tmp_path)
+    with pytest.raises(SystemExit, match='x.wrong: not in'):
+        filling.fill('<!-- table x.wrong -->\n<!-- end -->\n', tmp_path)
+
+
+def test_seeds_of_another_table(tmp_path):
+    """Those that it was measured with, so that a row need not say them; a column of them is judged by no aim."""
+    (tmp_path / 'x.json').write_text(json.dumps({'made': {'seeds': [0, 1, 2]}, 'tables': {
+        'few': {'columns': ['run'], 'rows': []}, 'many': {'columns': ['run'], 'rows': [], 'made': {
+            'seeds': [*range(16)]}},
+        'readme': {'columns': ['run', 'seeds', 'aim'], 'rows': [
+            ['a', {'seeds': 'x.few', 'note': ', which chose'}, '≤ 1'], ['b', {'seeds': 'x.many'}, None]]}}}))
+    shown = filling.markdown('x.readme', tmp_path)
+    assert '| a | 0, 1, 2, which chose | ≤ 1 |\n| b | 0 to 15 | – |' in shown

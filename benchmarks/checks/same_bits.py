@@ -63,9 +63,10 @@ def printed_by(command, folder):
 
 
 def without_chance(printed):
-    """Lines without times, the name of a classifier, and those of one that is trained in the first run alone."""
+    """Lines without times, the machine's load, and a classifier's name, or what the first run alone tells of it."""
     return re.sub(
-        r'\d+:\d\d:\d\d|[\d.]+ s\b|classifier  .*\n|Training the classifier.*\n.*classified rightly.*\n', '', printed)
+        r'\d+:\d\d:\d\d|[\d.]+ s\b|This machine is busy.*\n|classifier  .*\n|'
+        r'Training the classifier.*\n.*classified rightly.*\n', '', printed)
 
 
 def content(path):

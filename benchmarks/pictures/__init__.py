@@ -1,4 +1,4 @@
-"""Every picture of the post, and a page of them."""
+"""A picture for each of the post's, and a page of them."""
 
 import ddgm  # before Chainer
 

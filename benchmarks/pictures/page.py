@@ -47,7 +47,8 @@ SECTIONS = (
             'pretty, but they look somewhat like icons, and so it lets them pass.  Its icons can\'t be redistributed; '
             'here it is another folder of pictures.'),
     Section('Icons, the failure', ('icons_failure',),
-            'The post had a run that fell into a local optimum, but its files were lost.'),
+            'The post has a run that fell into a local optimum, added on 2016-11-09: whatever z is, its samples look '
+            'like the average of all icons.'),
 )
 QUESTIONS = (
     ('question-analogies.md', 'analogies, for which the post had no strength left'),

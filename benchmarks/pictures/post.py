@@ -1,4 +1,4 @@
-"""Every picture and video of the post, one run after the other, a page of them, and small copies for the documents.
+"""A picture and a video for each of the post's, run after run, a page of them, and small copies for the documents.
 
 Each run is the command that is printed, so it can be repeated alone.  What is finished is not run again and what was
 interrupted goes on, so this can be stopped and started at will.
@@ -165,8 +165,14 @@ def main(arguments=None):
             print('    {}'.format(out / 'figures' / name))
             if arguments.small:
                 make_small(out / 'figures' / name, arguments.small / copy)
-    from benchmarks.pictures import page  # only now Chainer, so that a mistyped flag is told of at once
+    from benchmarks.pictures import beyond_the_post, page  # only now Chainer: a mistyped flag is told of at once
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if not arguments.page:
+        beyond_the_post.draw(arguments.out, arguments.out / 'gaussian_mixture')
+        for name in beyond_the_post.PICTURES:
+            print('    {}'.format(arguments.out / name))
+            if arguments.small:
+                make_small(arguments.out / name, arguments.small / name, beyond_the_post.WIDTHS.get(name))
     print('The page: {}'.format(page.write(arguments.out, RUNS)))
     if not arguments.images and not arguments.page:
         print('The pictures of icons were left out: give a folder of pictures to --images.')

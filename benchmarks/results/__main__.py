@@ -22,21 +22,12 @@ from benchmarks.checks import same_bits
 from benchmarks.pictures.post import make_small
 from benchmarks.results import record
 from benchmarks.results.catalogue import ALL, BESIDE
+from ddgm.fast import kernels
 from ddgm.runs.command_line import OneLineParser, as_path, path_name
 from ddgm.runs.exit_status import run_script
 from ddgm.support.errors import RunFailed, UsageError
 
 RESULTS = ROOT / 'docs' / 'results'
-
-
-def code_of(commit, paths):
-    """What names code at a commit, the hashes of files and folders; ``None`` where one of them is not there."""
-    hashes = [hash_of(commit, path) for path in paths]
-    return None if None in hashes else ' '.join(hashes)
-
-
-def hash_of(commit, path):
-    return record.git('rev-parse', '{}:{}'.format(commit, path))
 
 
 def commit_of(result):
@@ -52,8 +43,8 @@ def commit_of(result):
 def is_current(result):
     """Whether a result is there, and what the present code gives."""
     commit = commit_of(result)
-    code = commit and code_of(commit, result.code)
-    return code is not None and code == code_of('HEAD', result.code)
+    code = commit and record.code_of(commit, result.code)
+    return code is not None and code == record.code_of('HEAD', result.code)
 
 
 def keep_what_has_the_same_bits(results, data):
@@ -65,7 +56,7 @@ def keep_what_has_the_same_bits(results, data):
         commit = commit_of(result)
         program = result.program
         if not commit or not result.compared or (
-                program and hash_of(commit, program) != hash_of('HEAD', program)):
+                program and record.hash_of(commit, program) != record.hash_of('HEAD', program)):
             continue
         print('\n{} ...'.format(result.name), flush=True)
         needed = {name: data[name] for name in result.needs if name in data}  # a study leaves out cases without data
@@ -98,10 +89,15 @@ def measure(result, data, out):
 
 def flag_of_cases(result):
     """--cases, where a result is not of all."""
-    if not result.cases:
-        return []
-    cases = importlib.import_module(result.study if '.' in result.study else 'ddgm.studies.' + result.study).CASES
-    return ['--cases', *(case for case in cases if case in result.cases or case.split('/')[0] in result.cases)]
+    return ['--cases', *cases_of(result)] if result.cases else []
+
+
+def cases_of(result):
+    """The cases that a study measures for a result, by name."""
+    cases = importlib.import_module(result.study if result.program else 'ddgm.studies.' + result.study).CASES
+    return {
+        name: case for name, case in cases.items()
+        if not result.cases or name in result.cases or name.split('/')[0] in result.cases}
 
 
 def record_study(result, folder):
@@ -110,8 +106,9 @@ def record_study(result, folder):
     if found['left_out'] and not result.cases:
         raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))
     words = ['-m', 'benchmarks.results', '--only', result.name] if result.cases else result.words
+    packages = (*result.packages, *(['numba'] if kernels.compiler()[0] else []))  # with it a run has other bits
     record.write(
-        result.name, with_rows_beside(result.name, found['tables']), result.packages, seeds=found['seeds'],
+        result.name, with_rows_beside(result.name, found['tables']), packages, seeds=found['seeds'],
         iterations=found['iterations'],
         command=' '.join(['python', *words, *(word for need in result.needs for word in ('--' + need, 'folder'))]))
     for name, copy, width in result.pictures:

@@ -6,6 +6,7 @@ from ddgm.data import mnist
 from ddgm.evaluation import classifier
 from ddgm.runs.command_line import OneLineParser, path_name
 from ddgm.runs.exit_status import run_script
+from ddgm.support.errors import Interrupted
 
 
 def main():
@@ -15,7 +16,10 @@ def main():
     folder = parser.parse_args().data
     start = time.time()
     mnist.fetch(folder)
-    network, weights_hash = classifier.load_or_train(mnist.MNIST(folder))
+    try:
+        network, weights_hash = classifier.load_or_train(mnist.MNIST(folder))
+    except KeyboardInterrupt:
+        raise Interrupted('interrupted: the same command goes on after the last whole epoch') from None
     print('{}: {:.2%} of the test images, {:.0f} s'.format(weights_hash, network.accuracy, time.time() - start))
 
 

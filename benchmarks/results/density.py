@@ -11,6 +11,7 @@ import pathlib
 import shutil
 
 from benchmarks import ROOT
+from benchmarks.results.aims import AIMS
 from benchmarks.results.plane import real_scores
 from ddgm.refine import __main__ as refine
 from ddgm.studies import study
@@ -21,14 +22,6 @@ SHOWN = {
         'log_likelihood', 'kl_data_energy', 'kl_energy_data', 'kl_generator_data', 'hq_2sigma', 'entropy_knn',
         'coverage'),
     'swiss_roll': ('within_0.05', 'within_0.1', 'arc_kl', 'blurred_js', 'coverage'),
-}
-# Of the generator's samples, and of the refined ones.
-AIMS = {
-    'gaussian_mixture': (
-        {'log_likelihood': '≥ −1.45', 'kl_energy_data': '≤ 0.05', 'kl_generator_data': '≤ 0.15'},
-        {'log_likelihood': '≥ −1.45', 'kl_energy_data': '≤ 0.05', 'kl_generator_data': '≤ 0.1',
-         'hq_2sigma': '0.855 to 0.885', 'entropy_knn': '1.38 to 1.46', 'coverage': '≥ 0.96'}),
-    'swiss_roll': ({}, {'within_0.1': '≥ 0.99', 'coverage': '≥ 0.95'}),
 }
 CASES = {task: study.Case(task, 'density') for task in SHOWN}
 ITERATIONS, NEEDS = 10_000, ()
@@ -68,10 +61,12 @@ def tables(results: dict) -> dict:
     found = {}
     for task, runs in results.items():
         names, real, rows = SHOWN[task], real_scores(task), []
-        for i, kind in enumerate(('samples of the generator', 'refined under the energy model')):
+        for i, (kind, aim, aims) in enumerate((
+                ('samples of the generator', 'aim', 'density'),
+                ('refined under the energy model', 'aim, refined', 'density, refined'))):
             rows.append([kind, *(rounded([run['scores'][i][name] for run in runs]) for name in names)])
-            if AIMS[task][i]:
-                rows.append(['aim' if i == 0 else 'aim, refined', *map(AIMS[task][i].get, names)])
+            if aims in AIMS[task]:
+                rows.append([aim, *map(AIMS[task][aims].get, names)])
         rows.append(['real data', *map(real.get, names)])
         found[task] = {'columns': ['samples', *map('`{}`'.format, names)], 'rows': rows}
     return found

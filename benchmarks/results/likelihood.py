@@ -4,12 +4,9 @@ Of digits the test images are told, of icons the training images, since none are
 fresh points as are scored.  Beside digits and icons stand Gaussians of the same data, beside the plane the quadrature.
 """
 
-import numpy
-
 from ddgm.evaluation import likelihood, quadrature
 from ddgm.presets import PRESETS
 from ddgm.studies import study
-from ddgm.support.errors import UsageError
 from ddgm.support.tables import rounded
 
 ITERATIONS, NEEDS = 24_000, ()
@@ -22,55 +19,41 @@ CASES = {
         ('mnist', PRESETS['mnist']), ('images', [name for name in PRESETS['images'] if name not in NO_DENSITY]),
         ('gaussian_mixture', ('default', 'calibrated', 'density')), ('swiss_roll', ('default', 'calibrated')))
     for name, preset in PRESETS[task].items() if name in names}
-N_GAUSSIANS, N_ROUNDS = 50, 10
-WITH_MIXTURE = 'mnist/post'  # beside which a mixture of Gaussians is fitted, with the first seed
 COLUMNS = {
     'mnist': ('log_z_lower', 'log_z_upper', 'log_likelihood', 'bits_per_pixel'),
     'images': ('log_z_lower', 'log_z_upper', 'log_likelihood', 'bits_per_pixel'),
     'gaussian_mixture': ('log_z_lower', 'log_z_upper', 'log_z_quadrature', 'log_likelihood'),
     'swiss_roll': ('log_z_lower', 'log_z_upper', 'log_z_quadrature', 'log_likelihood')}
 GAUSSIANS = {
-    'isotropic': 'Gaussian, the same in all directions', 'ppca': 'ten principal components', 'gaussian': 'Gaussian',
-    'mixture': '{} Gaussians'.format(N_GAUSSIANS)}
+    'isotropic': 'Gaussian, the same in all directions', 'ppca': 'ten principal components', 'gaussian': 'Gaussian'}
 
 
 def measure(run: study.Run) -> dict:
     energy_model, _, _, x, energy = run.finished()
     learned, held_out = run.reference.likelihood_data()
-    scores = likelihood.score(energy_model, x, learned, held_out)
+    scores = {'iterations': run.settings.iterations, **likelihood.score(energy_model, x, learned, held_out)}
     if run.case.task in ('gaussian_mixture', 'swiss_roll'):
         try:
             scores['log_z_quadrature'] = quadrature.log_partition(energy, x)
         except ValueError:
             scores['log_z_quadrature'] = None
-    if run.name == WITH_MIXTURE and run.settings.seed == 0:
-        scores['log_likelihood_mixture'] = mixture_of_gaussians(learned, held_out)
-        scores['bits_per_pixel_mixture'] = likelihood.bits(scores['log_likelihood_mixture'], held_out[0].size)
     return scores
-
-
-def mixture_of_gaussians(learned: numpy.ndarray, held_out: numpy.ndarray) -> float:
-    """The mean log-likelihood of held-out levels under 50 Gaussians with covariances of their own, in nats."""
-    try:
-        from sklearn.mixture import GaussianMixture
-    except ImportError as error:
-        raise UsageError('this needs scikit-learn: pip install scikit-learn') from error
-    return float(GaussianMixture(N_GAUSSIANS, max_iter=N_ROUNDS, random_state=0, reg_covar=1e-6).fit(
-        likelihood.dequantized(learned)).score(likelihood.dequantized(held_out)))
 
 
 def tables(results: dict) -> dict:
     found = {}
     for task, names, cases in study.by_task(results, COLUMNS):
         rows = [
-            ['`{}`'.format(case), *(rounded([run.get(name) for run in runs], 5) for name in names)]
+            ['`{}`'.format(case), runs[0]['iterations'],
+             *(rounded([run.get(name) for run in runs], 5) for name in names)]
             for case, runs in cases.items()]
         first = next(iter(cases.values()))[0]
         rows += [
-            [title, *(rounded(first.get('{}_{}'.format(name, gaussian)), 5) for name in names)]
+            [title, None, *(rounded(first.get('{}_{}'.format(name, gaussian)), 5) for name in names)]
             for gaussian, title in GAUSSIANS.items() if 'log_likelihood_' + gaussian in first]
         found[task] = {
-            'columns': ['energy, or Gaussian', *map('`{}`'.format, names)], 'rows': rows, 'made': {'iterations': None}}
+            'columns': ['energy, or Gaussian', 'iterations', *map('`{}`'.format, names)], 'rows': rows,
+            'made': {'iterations': None}}
     return found
 
 

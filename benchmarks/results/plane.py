@@ -47,7 +47,7 @@ def measure(run: study.Run) -> dict:
         scores.append({
             'iterations': state.iteration, 'finished': run.reference.score(x, energy, run.settings),
             'running': run.reference.score(sampling.sample(state.models[1], z))})
-    return {'scores': scores}
+    return {'seed': run.settings.seed, 'scores': scores}
 
 
 def quartiles(values: list):
@@ -96,12 +96,25 @@ def table(task: str, i: int, runs: list, real_data: dict) -> dict:
         'rows': rows, 'made': {'iterations': runs[0]['iterations']}}
 
 
+def table_of_seeds(task: str, seeds: list, runs: list) -> dict:
+    """What each seed scored, a row each, at one length of one task."""
+    names = CODE_OF_2016[task]
+    return {
+        'columns': ['seed', *map('`{}`'.format, names)],
+        'rows': [[seed, *(cells.rounded(run['finished'].get(name)) for name in names)]
+                 for seed, run in zip(seeds, runs)],
+        'made': {'iterations': runs[0]['iterations']}}
+
+
 def tables(results: dict) -> dict:
+    """For each task and length, what all seeds scored beside the 2016 code, and what each of them scored."""
     found = {}
     for task, runs in results.items():
-        real_data = real_scores(task)
+        real_data, seeds = real_scores(task), [run['seed'] for run in runs]
         for i, scores in enumerate(zip(*(run['scores'] for run in runs))):
-            found['{}_{}'.format(task, scores[0]['iterations'])] = table(task, i, scores, real_data)
+            name = '{}_{}'.format(task, scores[0]['iterations'])
+            found[name] = table(task, i, scores, real_data)
+            found[name + '_seeds'] = table_of_seeds(task, seeds, scores)
     return found
 
 

@@ -6,12 +6,12 @@ from ddgm.support.tables import rounded
 
 
 def measure(run: study.Run, marks=None) -> dict:
-    """The metrics at each of ``marks``, or at the end; of the first seed those of real data too."""
+    """The metrics at each of ``marks``, or at the end, and those of real data, ``None`` where none is to spare."""
     scores = []
     for state in run.states(marks or [run.settings.iterations]):
         _, _, _, x, energy = run.finish(state)
         scores.append({'iterations': state.iteration, **run.reference.score(x, energy, run.settings)})
-    real = run.reference.real_data(N_SCORED) if run.settings.seed == 0 else None
+    real = run.reference.real_data(N_SCORED)
     return {'scores': scores, 'real': None if real is None else run.reference.score(real)}
 
 

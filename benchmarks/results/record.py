@@ -12,6 +12,8 @@ import sys
 
 from benchmarks import ROOT
 
+# What stands in a command in place of a flag's path.
+NOT_TOLD = {'--mnist': 'folder', '--images': 'folder', '--data': 'folder', '--earlier': 'file'}
 # What results are made by.
 CODE = ('ddgm', *sorted(path.name for path in ROOT.glob('train_*.py')))
 
@@ -65,7 +67,7 @@ def command() -> str:
         if word in ('--out', '--jobs'):
             next(words)
         else:
-            kept += [word, next(words) and 'folder'] if word in ('--mnist', '--images', '--data') else [word]
+            kept += [word, next(words) and NOT_TOLD[word]] if word in NOT_TOLD else [word]
     return ' '.join(kept)
 
 
@@ -73,6 +75,17 @@ def commit() -> str:
     """The commit of the code, marked where the code is not as it was committed; ``None`` outside a repository."""
     name = git('rev-parse', '--short', 'HEAD')
     return name and name + ('-dirty' if git('status', '--porcelain', '--', *CODE, 'benchmarks') else '')
+
+
+def code_of(commit: str, paths: tuple) -> str:
+    """What names code at a commit, the hashes of files and folders; ``None`` where one of them is not there."""
+    hashes = [hash_of(commit, path) for path in paths]
+    return None if None in hashes else ' '.join(hashes)
+
+
+def hash_of(commit: str, path: str) -> str:
+    """Of a file or folder; ``None`` where it is not there."""
+    return git('rev-parse', '{}:{}'.format(commit, path))
 
 
 def git(*words: str) -> str:

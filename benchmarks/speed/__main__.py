@@ -6,11 +6,17 @@ and some timed steps, so that whatever else the machine does falls on all alike.
 median step over the other's; the tables show the median of all rounds, the smallest and the largest.  Before that all
 sides have to compute the same: all losses of the first iterations, from the same weights, data, z and noise; otherwise
 the command ends with status 1.
+
+On the CPU two more take turns, whose time is the floor under this project's step on the machine: its matrix products
+alone, and the memory around them alone (benchmarks/speed/sides/floor.py).
 """
+
+import datetime
+import importlib.util
 
 from benchmarks import ROOT
 from benchmarks.results import record
-from benchmarks.speed import measuring, tables
+from benchmarks.speed import earlier, measuring, tables
 from benchmarks.speed.sides import ON_GPU
 from ddgm.runs.command_line import OneLineParser, as_path, positive_number, whole_number
 from ddgm.runs.exit_status import run_script
@@ -46,6 +52,9 @@ def parse(arguments=None):
     parser.add_argument(
         '--startup', action='store_true', help='starts of the commands and parts of a whole run instead')
     parser.add_argument('--record', action='store_true', help='write docs/results/speed*.json')
+    parser.add_argument(
+        '--earlier', type=as_path, metavar='FILE',
+        help='what --out wrote of the same cases at another time, whose rounds are recorded too')
     parser.add_argument('--out', type=as_path, metavar='FILE', help='everything that was measured, as JSON')
     parsed = parser.parse_args(arguments)
     changes = [
@@ -57,6 +66,8 @@ def parse(arguments=None):
         parser.error('give one of --task, --scaling and --startup')
     if parsed.record and parsed.task:
         parser.error('--record is for all published cases, not for --task')
+    if parsed.earlier and (not parsed.record or parsed.scaling or parsed.startup):
+        parser.error('--earlier is for --record of steps')
     return parsed
 
 
@@ -74,7 +85,8 @@ def measure_startup(parsed, report):
     """Starts of the commands, and parts of a whole run."""
     report['startup'] = measuring.measure_startup(parsed.rounds or 15)
     report['demo'] = measuring.measure_demo(min(parsed.rounds or 5, 5))
-    tell(tables.start_tables(report['startup'], report['demo']))
+    report['numba'] = measuring.measure_numba(min(parsed.rounds or 3, 3))
+    tell(tables.start_tables(report))
 
 
 def measure_series(parsed, report):
@@ -88,12 +100,14 @@ def measure_series(parsed, report):
 
 def measure_cases(parsed, report):
     """Those that the command line asks for."""
-    report['cases'] = []
-    for case in cases_of(parsed):
+    cases, report['cases'] = cases_of(parsed), []
+    before = earlier.read(parsed.earlier, cases, report) if parsed.earlier else None
+    for case in cases:
         report['cases'].append(measure_case(parsed, case, 5 if case.task == 'images' else 15, 20))
         tell({'case': tables.case_table(report['cases'][-1])}, case.describe())
         print('\n'.join(tables.lines_of(report['cases'][-1])))
         keep(parsed, report)
+    return before
 
 
 def measure_case(parsed, case, rounds, check):
@@ -114,30 +128,37 @@ def keep(parsed, report):
         write_json(parsed.out, report)
 
 
-def record_results(report):
-    """What was measured as the documents take it."""
-    made = {'packages': ('Chainer', 'NumPy', 'torch'), 'seeds': [0]}
+def record_results(report, before):
+    """What was measured as the documents take it, with what was measured before, or ``None``."""
+    compiler = ['numba'] if importlib.util.find_spec('numba') else []
+    made = {'packages': ('Chainer', 'NumPy', *compiler, 'torch'), 'seeds': [0]}
+    if before:
+        made['date'] = '{} and {}'.format(before['date'], report['date'])
     if 'startup' in report:
-        record.write('speed_startup', tables.start_tables(report['startup'], report['demo']), **made)
+        made['seeds'] = [1]  # that of `make demo`
+        record.write('speed_startup', tables.start_tables(report), **made)
     elif 'series' in report:
         record.write('speed_sizes', tables.size_tables(report['series']), **made)
         tables.draw_sizes(ROOT / 'docs' / 'speed_sizes.png', report['series'])
     else:
-        record.write('speed', tables.step_tables(report['cases']), **made)
+        cases = [earlier.joined(case, before) for case in report['cases']] if before else report['cases']
+        record.write('speed', tables.step_tables(cases), **made)
 
 
 def main():
     parsed = parse()
-    report = {'machine': measuring.describe_machine()}
+    report = {
+        'machine': measuring.describe_machine(), 'commit': record.commit(),
+        'date': datetime.datetime.now().isoformat(' ', 'minutes')}
     print('{processor}, {cores} cores, {system}'.format(**report['machine']))
     if report['machine']['busy'] and report['machine']['busy'] > 0.5:
         print('In the last minute {:.1f} cores were busy: if they still are, the times will say little'.format(
             report['machine']['busy']))
     measure = measure_startup if parsed.startup else measure_series if parsed.scaling else measure_cases
-    measure(parsed, report)
+    before = measure(parsed, report)
     keep(parsed, report)
     if parsed.record:
-        record_results(report)
+        record_results(report, before)
 
 
 if __name__ == '__main__':

@@ -2,7 +2,10 @@
 
 import contextlib
 import dataclasses
+import importlib.metadata
+import importlib.util
 import itertools
+import json
 import os
 import pathlib
 import platform
@@ -15,7 +18,7 @@ import types
 
 from benchmarks import ROOT
 from benchmarks.results import record
-from benchmarks.speed.sides import ON_GPU, SIDES, NotMeasured
+from benchmarks.speed.sides import FLOOR, ON_GPU, SIDES, NotMeasured
 from benchmarks.speed.sides.case import LOSSES, Case
 from benchmarks.speed.sides.worker import Worker, WorkerFailed
 from ddgm import presets
@@ -23,7 +26,7 @@ from ddgm.evaluation import tasks
 from ddgm.support.errors import RunFailed, UsageError
 
 OURS, COMPILED = 'ours', 'ours_compiled'
-PEERS = [name for name in SIDES if name != OURS and name not in ON_GPU]
+PEERS = [name for name in SIDES if name not in (OURS, *ON_GPU, *FLOOR)]
 TASKS = 'gaussian_mixture', 'mnist', 'images'
 
 # Of all losses of the iterations that are compared, relative to those of more than a nat.  Only rounding tells the
@@ -31,6 +34,12 @@ TASKS = 'gaussian_mixture', 'mnist', 'images'
 TOLERANCE = 1e-3 if os.environ.get('CUPY_TF32', '0') in ('', '0') else 3e-2  # which has ten bits of fraction
 PAUSE = 0.1  # seconds between two turns, in which the threads of the side before go to sleep
 SLOW = 0.3  # seconds a step from which on fewer steps do
+
+# Of the run of `make demo`: its parts, and how the lines begin that end the first of them.
+PARTS = (
+    'start and imports', 'training, 20,000 iterations', 'frames of the video, snapshots', 'drawing',
+    'scoring, map of the energy', 'all')
+ENDS = 'Device:', 'Trained:', 'Scoring'
 
 
 # ---- what is measured
@@ -91,11 +100,13 @@ def measure(case: Case, sides: list, rounds: int, seconds: float, late: int, che
     """
     result = {
         'task': case.task, 'preset': case.preset, 'threads': case.threads, 'device': case.device,
-        'settings': vars(case.settings), 'title': case.describe(), 'tolerance': TOLERANCE, 'sides': {}}
+        'settings': vars(case.settings), 'title': case.describe(), 'tolerance': TOLERANCE, 'sides': {}, 'floor': {}}
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
             workers = start_sides(case, [OURS, *sides], folder, stack, result, check)
+            if case.device < 0:
+                workers.update(start_floor(case, folder, stack, result))
             take_turns(case, workers, result, rounds, seconds, late)
         except (NotMeasured, WorkerFailed) as error:
             raise RunFailed(str(error)) from error
@@ -126,6 +137,14 @@ def start_sides(case, names, folder, stack, result, check):
     return workers
 
 
+def start_floor(case, folder, stack, result):
+    """What is below any step of this project on this machine, by name."""
+    say('{}: the floor ...'.format(case.describe()))
+    workers = {name: stack.enter_context(Worker(name, case, folder)) for name in FLOOR}
+    result['floor'] = {name: {'work': worker.work()} for name, worker in workers.items()}
+    return workers
+
+
 def compare_losses(name, expected, losses):
     """The largest difference of all losses, relative to those of more than a nat, and a line that says where it is."""
     differences = [
@@ -139,7 +158,7 @@ def compare_losses(name, expected, losses):
 
 def take_turns(case, workers, result, rounds, seconds, late):
     """Let the sides have their turns; adds the times and the memory to the result."""
-    steps, warm_up = {}, {}
+    steps, warm_up, entries = {}, {}, {**result['sides'], **result['floor']}
     for name, worker in workers.items():
         say('{}: {}, untimed steps ...'.format(case.describe(), name))
         if late:
@@ -148,15 +167,15 @@ def take_turns(case, workers, result, rounds, seconds, late):
         worker.forget_peak_memory()
         steps[name] = max(2, min(1000, round(seconds / step)))
         warm_up[name] = 1 if step > SLOW else 2
-        result['sides'][name]['turns'] = []
+        entries[name]['turns'] = []
     for i in range(rounds):
         say('{}: round {} of {} ...'.format(case.describe(), i + 1, rounds))
         for name in order_of_turns(list(workers), i):
             time.sleep(PAUSE)
-            result['sides'][name]['turns'].append(workers[name].turn(warm_up[name], steps[name]))
+            entries[name]['turns'].append(workers[name].turn(warm_up[name], steps[name]))
     for name, worker in workers.items():
         memory, device_memory = worker.peak_memory()
-        result['sides'][name].update(peak_memory=memory, peak_device_memory=device_memory)
+        entries[name].update(peak_memory=memory, peak_device_memory=device_memory)
 
 
 def order_of_turns(names, i):
@@ -167,12 +186,15 @@ def order_of_turns(names, i):
 
 
 def add_ratios(result):
-    """To each measured side its median step of each round, and this project's over that, by NumPy and compiled."""
+    """To each measured side its median step of each round, this project's over that, and that over the floor."""
     sides = {name: entry for name, entry in result['sides'].items() if 'turns' in entry}
-    for entry in sides.values():
+    for entry in (*sides.values(), *result['floor'].values()):
         entry['medians'] = [statistics.median(times) for times in entry['turns']]
         entry['step'] = statistics.median(entry['medians'])
+    floor = [sum(parts) for parts in zip(*[entry['medians'] for entry in result['floor'].values()])]
     for name, entry in sides.items():
+        if floor:
+            entry['floor_ratios'] = [step / lowest for step, lowest in zip(entry['medians'], floor)]
         if name != OURS:
             entry['ratios'] = [ours / theirs for ours, theirs in zip(sides[OURS]['medians'], entry['medians'])]
             entry['ratio'] = statistics.median(entry['ratios'])
@@ -203,26 +225,79 @@ def measure_startup(rounds: int) -> dict:
 
 
 def measure_demo(rounds: int) -> dict:
-    """By part of the run that `make demo` starts, the seconds that it takes, once a round."""
-    ends = {  # by how the next part's first line begins
-        'Device:': 'start and imports', 'Trained:': 'training, 20,000 iterations, and frames of the video',
-        'Scoring': 'drawing'}
-    seconds = {part: [] for part in [*ends.values(), 'scoring']}
-    for i in range(rounds):
-        say('the whole run, round {} of {} ...'.format(i + 1, rounds))
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            command = [sys.executable, '-u', 'train_gaussian_mixture.py', '--out', os.path.join(folder, 'run')]
-            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-                for line in process.stdout:
-                    part = next((part for begin, part in ends.items() if line.startswith(begin)), None)
-                    if part:
-                        seconds[part].append(time.perf_counter() - start)
-                        start = time.perf_counter()
-            seconds['scoring'].append(time.perf_counter() - start)
-            if process.returncode:
-                raise RunFailed('train_gaussian_mixture.py: status {}'.format(process.returncode))
+    """By side, NumPy alone and where numba compiles, and by part of what `make demo` starts its seconds, once a round.
+
+    Training is what the log tells of it; frames and snapshots are what passes beside that until its end.
+    """
+    sides = {'NumPy': '--no-numba', **({'compiled': '--numba'} if has_numba() else {})}
+    seconds = {side: {part: [] for part in PARTS} for side in sides}
+    for i in range(rounds + 1):  # the first one reads the files from the disk, and compiles
+        for side, flag in sides.items():
+            say('the whole run, {}, round {} of {} ...'.format(side, i, rounds))
+            measured = seconds_of_demo([flag, *(['--iterations', '2'] if i == 0 else [])])
+            if i:
+                for part, number in zip(PARTS, measured):
+                    seconds[side][part].append(number)
     return seconds
+
+
+def has_numba():
+    return importlib.util.find_spec('numba') is not None
+
+
+def measure_numba(rounds: int) -> dict:
+    """What numba costs: ``bytes`` on the disk by package, and ``starts``.
+
+    These are by case the seconds from a start to the end of two steps, once a round: without numba, with it for the
+    first time on a machine, and with what is compiled.  ``None`` stands for what can't be measured without it.
+    """
+    found = {'bytes': {name: size_of(name) if has_numba() else None for name in ('numba', 'llvmlite')}, 'starts': []}
+    for task, changes in (('gaussian_mixture', {}), ('mnist', {}), ('images', {'width': 0.25, 'batchsize': 32})):
+        case = make_case(task, **changes)
+        seconds = {'without': [], **{name: [] if has_numba() else None for name in ('first', 'later')}}
+        for i in range(rounds):
+            say('{}: starts, round {} of {} ...'.format(case.describe(), i + 1, rounds))
+            with tempfile.TemporaryDirectory() as cache:
+                for name, times in seconds.items():
+                    if times is not None:
+                        times.append(seconds_to_start(OURS if name == 'without' else COMPILED, case, cache))
+        found['starts'].append({'task': task, 'settings': vars(case.settings), 'seconds': seconds})
+    return found
+
+
+def seconds_to_start(side, case, cache):
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        with Worker(side, case, pathlib.Path(folder), NUMBA_CACHE_DIR=cache) as worker:
+            worker.losses(2)
+            return time.perf_counter() - start
+
+
+def size_of(package):
+    """Bytes that the files of an installed package take."""
+    paths = [file.locate() for file in importlib.metadata.files(package)]
+    return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+
+
+def seconds_of_demo(flags: list) -> list:
+    """What the ``PARTS`` of a run take; raises ``RunFailed``."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = pathlib.Path(folder, 'run')
+        command = [sys.executable, '-u', 'train_gaussian_mixture.py', '--out', str(run), '--seed', '1', *flags]
+        times = [time.perf_counter()]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            ends = iter(ENDS)
+            end = next(ends)
+            for line in process.stdout:
+                if end and line.startswith(end):
+                    times.append(time.perf_counter())
+                    end = next(ends, None)
+        times.append(time.perf_counter())
+        if process.returncode:
+            raise RunFailed('train_gaussian_mixture.py: status {}'.format(process.returncode))
+        training = json.loads((run / 'log').read_text(encoding='utf-8'))[-1]['elapsed_time']
+    start, until_trained, drawing, scoring = (last - first for first, last in zip(times, times[1:]))
+    return [start, training, until_trained - training, drawing, scoring, times[-1] - times[0]]
 
 
 def describe_machine() -> dict:

@@ -5,9 +5,9 @@ import math
 import chainer
 import numpy
 
-from ddgm.fast import functions as F, sharding
+from ddgm.fast import sharding
 from ddgm.fast.captured import drawn
-from ddgm.fast.gradients import gradients
+from ddgm.fast.gradients import value_and_gradient
 
 
 def refine(energy_model, x, n_steps, step_size, rng):
@@ -33,10 +33,8 @@ def refine(energy_model, x, n_steps, step_size, rng):
     n_rows, shape = sharding.n_rows(len(x)), x.shape[1:]
 
     def at(x):
-        variable = chainer.Variable(x)
-        energy = energy_model(variable)
-        gradient, = gradients(F.mean(energy), [variable])
-        return x, energy.array, len(x) * gradient
+        energy, gradient = value_and_gradient(energy_model, x)
+        return x, energy, len(x) * gradient
 
     def half_square(x):
         return 0.5 * (x * x).reshape(len(x), -1).sum(axis=1)

@@ -2,6 +2,8 @@
 
 import numpy
 
+from ddgm.fast.threads import for_each
+
 
 def cells_of_square(half_width, n):
     """The centres (n², 2) and the width of n×n cells that fill the square |x₁|, |x₂| ≤ ``half_width``, row by row."""
@@ -85,9 +87,12 @@ class SwissRoll:
         float64.
         """
         x = numpy.asarray(x, dtype=numpy.float64)
-        nearest_vertex = numpy.concatenate([
-            ((part[:, None] - self._vertices) ** 2).sum(axis=2).argmin(axis=1)
-            for part in numpy.array_split(x, max(1, len(x) // 500))]) if len(x) else numpy.empty(0, int)
+        u, v = self._vertices.T.copy()
+
+        def nearest_vertices(first):
+            part = x[first:first + 32]
+            return ((part[:, :1] - u) ** 2 + (part[:, 1:] - v) ** 2).argmin(axis=1)
+        nearest_vertex = numpy.concatenate([numpy.empty(0, int), *for_each(nearest_vertices, range(0, len(x), 32))])
         # The nearest place lies on one of the two chords that meet at the nearest vertex.
         distances, places = [], []
         for first in (numpy.maximum(nearest_vertex - 1, 0), numpy.minimum(nearest_vertex, len(self._s) - 2)):

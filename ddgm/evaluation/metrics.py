@@ -8,7 +8,7 @@ import math
 
 import numpy
 
-from ddgm.fast.threads import for_each
+from ddgm.fast.threads import PART, for_each, in_parts
 from ddgm.support import randomness
 from ddgm.support.errors import UsageError
 
@@ -34,25 +34,36 @@ def pairwise_distances(x, y):
     """Euclidean distances: (N, D) and (M, D) to (N, M), float64."""
     x, y = as_points(x, y) if y is not x else 2 * as_points(x)  # with one copy as float64
     if x.shape[1] <= 3:
-        distances = numpy.empty((len(x), len(y)))
+        distances, coordinates = numpy.empty((len(x), len(y))), y.T.copy()
 
         def fill(rows):
             # A coordinate at a time: exact for near points, unlike the below.
-            squares = sum(numpy.subtract.outer(x[rows, i], y[:, i]) ** 2 for i in range(x.shape[1]))
-            numpy.sqrt(squares, out=distances[rows])
-        for_each(fill, _rows(x))
+            squares = distances[rows]
+            numpy.subtract.outer(x[rows, 0], coordinates[0], out=squares)
+            squares *= squares
+            for i in range(1, x.shape[1]):
+                differences = numpy.subtract.outer(x[rows, i], coordinates[i])
+                differences *= differences
+                squares += differences
+            numpy.sqrt(squares, out=squares)
+        for_each(fill, _few_rows(distances))
         return distances
-    squares = numpy.add.outer(squared_norms(x), squared_norms(y))
     # Of a matrix with itself NumPy has another product, which rounds otherwise; of a copy it does not know.
-    products = (x.copy() if y is x else x) @ y.T
-    products *= 2
-    squares -= products
-    return numpy.sqrt(numpy.maximum(squares, 0, out=squares), out=squares)
+    squares = (x.copy() if y is x else x) @ y.T
+    norms = squared_norms(x), squared_norms(y)
+
+    def finish(rows):
+        part = squares[rows]
+        part *= -2
+        part += numpy.add.outer(norms[0][rows], norms[1])
+        numpy.sqrt(numpy.maximum(part, 0, out=part), out=part)
+    for_each(finish, _few_rows(squares))
+    return squares
 
 
 def squared_norms(x):
     """‖x‖² of each point: (N, D) to (N,); a part at a time, since the squares take as much memory as the points."""
-    return numpy.concatenate([(part ** 2).sum(axis=1) for part in _parts(x)])
+    return numpy.concatenate(for_each(lambda part: (part ** 2).sum(axis=1), _parts(x)))
 
 
 def _parts(x, n=_PART):
@@ -65,6 +76,11 @@ def _rows(x, n=_PART):
     return [slice(first, first + n) for first in range(0, max(1, len(x)), n)]
 
 
+def _few_rows(x):
+    """The same of a matrix, so few that they stay in a processor's cache."""
+    return _rows(x, max(1, PART // max(1, x.shape[1])))
+
+
 def neighbour_distances(x, k):
     """Distance of each point to its k-th neighbour among the others: (N, D) to (N,).
 
@@ -74,7 +90,7 @@ def neighbour_distances(x, k):
     if len(x) <= k:
         raise ValueError('{} points have no neighbour number {}'.format(len(x), k))
     distances = pairwise_distances(x, x)
-    for_each(lambda rows: distances[rows].partition(k, axis=1), _rows(x))
+    for_each(lambda rows: distances[rows].partition(k, axis=1), _few_rows(distances))
     return distances[:, k]
 
 
@@ -223,23 +239,56 @@ def mmd2(x, reference):
     n, m = len(x), len(reference)
     within_x, within_reference, between = (
         pairwise_distances(x, x), pairwise_distances(reference, reference), pairwise_distances(x, reference))
-    pairs = numpy.concatenate([*_above_diagonal(within_x), *_above_diagonal(within_reference), between.ravel()])
-    if not pairs.any():
+    bandwidth = _median_of_pairs([within_x, within_reference], between)
+    if not bandwidth:
         return 0.0  # all points are one
-    # Where most pairs coincide, the others tell the scale.
-    bandwidth = numpy.median(pairs, overwrite_input=True) or numpy.median(pairs[pairs > 0])
+
+    def kernel(distances):  # in their place
+        distances /= bandwidth
+        distances *= distances
+        distances *= -0.5
+        numpy.exp(distances, out=distances)
 
     def kernel_sum(distances):
-        return sum(for_each(
-            lambda rows: numpy.exp(-0.5 * (distances[rows] / bandwidth) ** 2).sum(), _rows(distances)))
+        in_parts(kernel, distances)
+        return sum(for_each(lambda rows: distances[rows].sum(), _rows(distances)))
     return float(
         (kernel_sum(within_x) - n) / (n * (n - 1)) + (kernel_sum(within_reference) - m) / (m * (m - 1))
         - 2 * kernel_sum(between) / (n * m))
 
 
-def _above_diagonal(distances):
-    """Of each row what lies right of the diagonal: every pair once."""
-    return [row[i + 1:] for i, row in enumerate(distances)]
+def _median_of_pairs(within, between):
+    """The median of distances above the diagonals of some matrices, and of all in another one.
+
+    Where most pairs coincide it is that of the others; 0 where all do.  All numbers are looked at, but only those are
+    put in order that lie near the median of some of them.
+    """
+    parts = [(distances, rows) for distances in (*within, between) for rows in _few_rows(distances)]
+
+    def rows_of(distances, rows):
+        return [row if distances is between else row[i + 1:] for i, row in enumerate(distances[rows], rows.start)]
+    # Of each row others, so that all points have a part in it.
+    some = numpy.sort(numpy.concatenate(
+        [row[i % 101::101] for part in parts for i, row in enumerate(rows_of(*part), part[1].start)]))
+    lowest, highest = some[[int(0.48 * len(some)), int(0.52 * len(some))]] if len(some) else (0, 0)
+
+    def look(part):
+        distances, rows = part
+        taken = distances[rows]
+        is_below, is_near = taken < lowest, (lowest <= taken) & (taken <= highest)
+        if distances is not between:
+            counts = numpy.arange(rows.start, rows.start + len(taken))[:, None] < numpy.arange(len(distances))
+            is_below &= counts
+            is_near &= counts
+        return numpy.count_nonzero(is_below), taken.ravel()[numpy.flatnonzero(is_near)]
+    n_below, near = zip(*for_each(look, parts))
+    n = sum(len(distances) * (len(distances) - 1) // 2 for distances in within) + between.size
+    near, first, last = numpy.concatenate(near), (n - 1) // 2 - sum(n_below), n // 2 - sum(n_below)
+    if first >= 0 and last < len(near) and lowest > 0 and numpy.isfinite(some).all():
+        near.partition([first, last])
+        return numpy.mean(near[[first, last]])
+    pairs = numpy.concatenate([row for part in parts for row in rows_of(*part)])
+    return numpy.median(pairs) or (numpy.median(pairs[pairs > 0]) if pairs.any() else 0.0)
 
 
 def check_reference(x):

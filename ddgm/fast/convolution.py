@@ -7,6 +7,8 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import chainer
 
 from ddgm.fast.elementary import FirstOrderFunction, Input
@@ -14,11 +16,12 @@ from ddgm.fast.elementary import FirstOrderFunction, Input
 
 class _Convolution(FirstOrderFunction):
 
-    def __init__(self, stride, pad):
-        self.stride, self.pad = stride, pad
+    def __init__(self, stride, pad, choose=None):
+        self.stride, self.pad, self.choose = stride, pad, choose
 
     def forward_array(self, x, W, b=None):
-        self.scheme = self.kernels.convolution_scheme(len(x), x.shape[2:], W, self.stride, self.pad)
+        choose = self.choose or self.kernels.convolution_scheme
+        self.scheme = choose(len(x), x.shape[2:], W, self.stride, self.pad)
         return self.scheme.product(self.scheme.from_image(x), W, b)
 
     def backward_arrays(self, indexes, inputs, grad_output):
@@ -62,12 +65,14 @@ class _Deconvolution(FirstOrderFunction):
 
 
 def convolution_2d(
-        x: Input, W: Input, b: Input | None = None, stride: int = 1, pad: int = 0) -> chainer.Variable:
+        x: Input, W: Input, b: Input | None = None, stride: int = 1, pad: int = 0,
+        choose: Callable | None = None) -> chainer.Variable:
     """Cross-correlation of (N, in, H, W) with the kernels W (out, in, k, k), plus b (out,) unless ``None``.
 
-    The result is (N, out, H', W') with H' = (H + 2·pad − k) // stride + 1.
+    The result is (N, out, H', W') with H' = (H + 2·pad − k) // stride + 1.  ``choose`` takes the place of the kernels'
+    own ``convolution_scheme``.
     """
-    return _Convolution(stride, pad)(*((x, W) if b is None else (x, W, b)))
+    return _Convolution(stride, pad, choose)(*((x, W) if b is None else (x, W, b)))
 
 
 def deconvolution_2d(

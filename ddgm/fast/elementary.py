@@ -255,7 +255,7 @@ class _Linear(FirstOrderFunction):
         x, W = inputs[:2]
         gradients = []
         if 0 in indexes:
-            gradients.append(grad_output.dot(W).reshape(x.shape))
+            gradients.append(self.kernels.linear(grad_output, W.T, None).reshape(x.shape))
         if 1 in indexes or 2 in indexes:
             gradients += self.kernels.linear_gradients(as_matrix(x), grad_output, 1 in indexes, 2 in indexes)
         return gradients

@@ -12,7 +12,7 @@ import numpy
 from chainer import backend
 
 from ddgm.fast import kernels
-from ddgm.fast.elementary import FirstOrderFunction
+from ddgm.fast.elementary import FirstOrderFunction, mean
 
 
 def gradients(loss: chainer.Variable, variables: list[chainer.Variable]) -> list[numpy.ndarray | None]:
@@ -32,6 +32,17 @@ def gradients(loss: chainer.Variable, variables: list[chainer.Variable]) -> list
             accumulate(
                 gradient_of, [function.inputs[index] for index in indexes], _backward(function, indexes, grad_outputs))
     return kernels_of_loss.for_parameters([gradient_of.get(variable.node) for variable in variables])
+
+
+def value_and_gradient(model: chainer.Link, x: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """A model's result of an array x (N, …), and the gradient of its mean in x, both arrays."""
+    found = getattr(getattr(model, 'forward', None), 'with_gradient', lambda x: None)(x)
+    if found is not None:
+        return found
+    variable = chainer.Variable(x)
+    y = model(variable)
+    gradient, = gradients(mean(y), [variable])
+    return y.array, gradient
 
 
 def accumulate(gradient_of: dict, inputs: list, gradients: list) -> None:

@@ -143,20 +143,29 @@ class _Network:
         self._model, self._as_written, self._graphs, self._attributes = model, model.forward, {}, Attributes(model)
 
     def __call__(self, x):
-        if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks():
-            return self._as_written(x)
-        self.forget_where_changed()
-        if sum([link._n_local_link_hooks for link in self.links]):
+        if self._is_watched():
             return self._as_written(x)
         is_variable = isinstance(x, chainer.Variable)
-        array = x.array if is_variable else x
-        key = (
-            type(array), array.shape, array.dtype, is_variable and x.requires_grad,
-            *[getattr(chainer.config, name) for name in _CONFIGURATION])
+        key = _key(x.array if is_variable else x, is_variable and x.requires_grad)
         if key not in self._graphs:
             return self._recorded(x, key)
         graph = self._graphs[key]
         return self._as_written(x) if graph is None else _Replayed(graph)(x, *graph.parameters)
+
+    def with_gradient(self, x):
+        """See :func:`ddgm.fast.gradients.value_and_gradient`; ``None`` where x passes no block that is known."""
+        graph = None if self._is_watched() else self._graphs.get(_key(x, True))
+        if graph is None or graph.block is None:
+            return None
+        (y,), its_pass = graph.block.forward([x, *[parameter.raw_array for parameter in graph.parameters]])
+        _, (gradient,) = graph.block.backward(its_pass, 1 / y.size, (0,), graph.plan((0,)))
+        return y, gradient
+
+    def _is_watched(self):
+        if chainer.config.debug or chainer.get_function_hooks() or chainer._get_link_hooks():
+            return True
+        self.forget_where_changed()
+        return sum([link._n_local_link_hooks for link in self.links]) > 0
 
     @property
     def links(self):
@@ -185,6 +194,11 @@ class _Network:
         """What links keep of the batches that pass, as pairs of an array and a copy of it."""
         arrays = [getattr(link, name) for link in self.links for name in link._persistent]
         return [(array, array.copy()) for array in arrays if isinstance(array, numpy.ndarray)]
+
+
+def _key(x, requires_grad):
+    """What decides which functions a network calls."""
+    return (type(x), x.shape, x.dtype, requires_grad, *[getattr(chainer.config, name) for name in _CONFIGURATION])
 
 
 def _first_pass(block, statistics):

@@ -11,6 +11,7 @@ import numpy
 from PIL import Image
 
 from ddgm.data.distributions import cells_of_square
+from ddgm.fast.threads import for_each
 from ddgm.support.files import open_atomically
 
 # The post's.
@@ -20,6 +21,7 @@ _WINDOW = (0, 0, PLANE, PLANE)
 INCHES = 8  # the width of a page
 _MARKER_SIZE = 20
 _MOST_FRAMES = 1000  # of a video
+_AT_A_TIME = 16  # of them, which are read on all cores
 
 
 @contextlib.contextmanager
@@ -68,19 +70,21 @@ def save(figure, path: str | os.PathLike, pixels_per_inch: float = 100) -> None:
 class PointsPicture:
     """Data in the plane, (N, 2), and samples that change, in the post's layout and colours.
 
-    For a video: making figure and axes takes nearly as long as drawing them.  ``window`` is that of :func:`show_plane`.
+    For a video: making figure and axes takes nearly as long as drawing them, so they are kept.  They are made, and
+    matplotlib is imported, with the first picture.  ``window`` is that of :func:`show_plane`.
     """
 
-    @defaults()
     def __init__(self, data: numpy.ndarray, pixels: int = 800, window: tuple | None = None):
-        self._figure, axes = _post_axes(window)
-        scatter(axes, data, DATA_COLOUR)
-        self._samples = scatter(axes, data, SAMPLE_COLOUR)  # until there are some
-        self._pixels_per_inch = pixels / INCHES
+        self._data, self._pixels_per_inch, self._window = data, pixels / INCHES, window
+        self._figure = self._samples = None
 
     @defaults()
     def draw(self, path: str | os.PathLike, samples: numpy.ndarray) -> None:
         """The picture with samples (M, 2), as a PNG file."""
+        if self._figure is None:
+            self._figure, axes = _post_axes(self._window)
+            scatter(axes, self._data, DATA_COLOUR)
+            self._samples = scatter(axes, self._data, SAMPLE_COLOUR)  # until there are some
         self._samples.set_offsets(samples)
         save(self._figure, path, self._pixels_per_inch)
 
@@ -166,15 +170,45 @@ def draw_energy(
 def show_energy(
         axes, energy: Callable, log_z: float | None, samples: numpy.ndarray, window: tuple | None = None) -> tuple:
     """The map of :func:`draw_energy` alone, in axes of the plane; returns its image and the name of what it shows."""
+    offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
+    return _show_map(
+        axes, lambda x: -energy(x) - offset, window,
+        vmin=numpy.percentile(-energy(samples) - offset, 5)), quantity
+
+
+def _show_map(axes, function, window=None, **colours):
+    """A function of points, (N, 2) to (N,), as colours over the plane: matplotlib's image."""
     cells = 400
     x, y, half_width, half_height = window or _WINDOW
     centres = cells_of_square(1, cells)[0] * (half_width, half_height) + (x, y)
-    offset, quantity = (0, '−E(x)') if log_z is None else (log_z, 'log P(x)')
-    image = axes.imshow(
-        (-energy(centres) - offset).reshape(cells, cells), origin='lower',
+    return axes.imshow(
+        function(centres).reshape(cells, cells), origin='lower',
         extent=(x - half_width, x + half_width, y - half_height, y + half_height), aspect='auto', cmap='viridis',
-        vmin=numpy.percentile(-energy(samples) - offset, 5), interpolation='bilinear')
-    return image, quantity
+        interpolation='bilinear', **colours)
+
+
+@defaults()
+def draw_log_densities(
+        path: str | os.PathLike, log_densities: dict[str, Callable], data: numpy.ndarray, lowest: float,
+        highest: float) -> None:
+    """log P(x) of several densities of the plane, beside one another on one scale from ``lowest`` to ``highest``, nats.
+
+    ``log_densities`` has functions of points, (N, 2) to (N,), by the titles of their maps.  Data (M, 2) lies over each.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(4 * len(log_densities), 4.5), layout='constrained')
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(log_densities), sharey=True, squeeze=False)[0]
+    for axes, (title, log_density) in zip(panels, log_densities.items()):
+        show_plane(axes)
+        axes.set_box_aspect(1)
+        axes.set_title(title, fontsize='x-large')
+        image = _show_map(axes, log_density, vmin=lowest, vmax=highest)
+        scatter(axes, data, DATA_COLOUR, size=1.5)
+    bar = figure.colorbar(image, ax=list(panels), extend='both', pad=0.01, aspect=30)
+    bar.set_label('log P(x), nats', fontsize='large')
+    save(figure, path)
 
 
 def write_gif(
@@ -187,11 +221,15 @@ def write_gif(
     chosen = numpy.linspace(0, len(frame_paths) - 1, min(_MOST_FRAMES, len(frame_paths))).round().astype(int)
     frame_paths = [frame_paths[i] for i in chosen]
 
+    def frame_of(path):
+        with Image.open(path) as image:
+            # One palette for all frames would need all of them in memory.
+            return image.convert('RGB').quantize(colours, dither=Image.Dither.NONE)
+
     def frames():
-        for frame_path in frame_paths:
-            with Image.open(frame_path) as image:
-                # One palette for all frames would need all of them in memory.
-                yield image.convert('RGB').quantize(colours, dither=Image.Dither.NONE)
+        for first in range(0, len(frame_paths), _AT_A_TIME):
+            yield from for_each(frame_of, frame_paths[first:first + _AT_A_TIME])
+    Image.preinit()  # before threads do
     images = frames()
     first = next(images)
     # Browsers show frames of less than 20 ms slowly, so a long video takes longer instead.

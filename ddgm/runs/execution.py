@@ -17,7 +17,7 @@ from ddgm.evaluation.metrics import N_SCORED
 from ddgm.evaluation.reference import Reference
 from ddgm.fast import kernels, threads
 from ddgm.fast.strategy import Fast
-from ddgm.figures import plots, post
+from ddgm.figures import post
 from ddgm.runs import devices, run_files, run_folder, stop_signals
 from ddgm.runs.log import curves_of
 from ddgm.runs.training_state import build_state, environment, finish, iterations_of
@@ -280,6 +280,7 @@ def _draw_and_score(folder, experiment, state, fixed_z, draw_present_frame):
     shown = folder.units.outward(sampling.sample(generative_model, fixed_z))
     experiment.draw_figures(folder, shown, energy)
     logged = curves_of(folder.log)
+    from ddgm.figures import plots  # only now matplotlib, which takes as long to import as Chainer
     if logged:  # a log that was lost has been told of; an earlier picture of it stays
         plots.draw_curves(folder.figure('curves.png'), logged)
     draw_present_frame()

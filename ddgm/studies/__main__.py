@@ -42,7 +42,11 @@ def parse(arguments=None):
     parser.add_argument('--images', metavar='DIR', type=command_line.path_name, help='folder of the icons')
     parser.add_argument('--cases', metavar='CASE', nargs='+', help='only these (default: all whose data is given)')
     parser.add_argument(
-        '--seeds', metavar='N', type=command_line.whole_number(1), default=3, help='0 to N − 1 (default: %(default)s)')
+        '--seeds', metavar='N', type=command_line.whole_number(1), default=3,
+        help='runs of each case, by seeds that follow one another (default: %(default)s)')
+    parser.add_argument(
+        '--first_seed', metavar='N', type=command_line.whole_number(0), default=0,
+        help='the first of them; settings that were tuned with some seeds are judged by others (default: %(default)s)')
     parser.add_argument(
         '--jobs', metavar='N', type=command_line.whole_number(1), default=2,
         help='runs at a time, of one thread each (default: %(default)s)')
@@ -62,7 +66,8 @@ def main(arguments=None):
     from ddgm.studies import study
     module = importlib.import_module(request.name if '.' in request.name else 'ddgm.studies.' + request.name)
     study.carry_out(
-        module, {'mnist': request.mnist, 'images': request.images}, request.seeds, request.jobs, request.iterations,
+        module, {'mnist': request.mnist, 'images': request.images},
+        range(request.first_seed, request.first_seed + request.seeds), request.jobs, request.iterations,
         pathlib.Path(request.out) / request.name.rpartition('.')[2], request.cases)
 
 

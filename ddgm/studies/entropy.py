@@ -113,7 +113,7 @@ def tables(results: dict) -> dict:
                    for key in ('cosine_gamma', 'cosine_all', 'share_in_gamma'))]
                 for case, runs in cases.items()],
             'seeds': False}
-        found[task + '_samples'] = {**study.table_of_metrics('entropy', names, cases), 'seeds': False}
+        found[task + '_samples'] = study.table_of_metrics('entropy', names, cases)
         changes = numpy.median([run['halved'] for runs in cases.values() for run in runs], axis=0)
         halved.append(['`{}`'.format(task), *map(rounded, [*changes, 2 * math.log(0.5)])])
     found['halved'] = {

@@ -38,6 +38,7 @@ import ddgm
 from ddgm import presets
 from ddgm.data import mnist
 from ddgm.evaluation.tasks import build_models, find, open_task
+from ddgm.fast import kernels
 from ddgm.runs import run_files, stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.files import keep_theirs, not_writable, open_atomically, write_json
@@ -170,27 +171,28 @@ def hash_of(*parts) -> str:
 
 @functools.cache
 def code(*files: str) -> str:
-    """A hash of the package's files that decide a result, and of others."""
+    """A hash of the package's files that decide a result, of others, and of numba, which rounds otherwise."""
     package = pathlib.Path(ddgm.__file__).parent
     own = [path for path in package.rglob('*.py') if path.relative_to(package).parts[0] not in SHOWING]
     return hash_of([
         (path.name, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in [*sorted(own), pathlib.Path(__file__), *map(pathlib.Path, files)]])
+        for path in [*sorted(own), pathlib.Path(__file__), *map(pathlib.Path, files)]], kernels.compiler()[0])
 
 
 # ---- carrying it out
 
 def carry_out(
-        module, data: dict, seeds: int, jobs: int, iterations: int | None, out: pathlib.Path,
+        module, data: dict, seeds: range, jobs: int, iterations: int | None, out: pathlib.Path,
         cases: list | None = None) -> None:
-    """Measure all cases of a study with seeds 0 to ``seeds`` − 1, ``jobs`` at a time, then print tables and draw.
+    """Measure all cases of a study with all ``seeds``, ``jobs`` at a time, then print tables and draw.
 
     The tables are also written to ``tables.json``, with the cases that they lack.
 
     Args:
         module: The study.
         data: Folders of data, ``None`` where none was given, by ``'mnist'`` and ``'images'``.
-        seeds, jobs: Runs of a case; processes.
+        seeds: One for each run of a case.
+        jobs: Processes.
         iterations: Length of a run, or ``None`` for the study's own.
         out: The study's folder, where results and pictures go.
         cases: Names; only these; ``None``: all whose data was given.
@@ -209,7 +211,7 @@ def carry_out(
     except OSError as error:
         raise not_writable(out, error) from error
     runs = {
-        case: [run_of(module, case, seed, iterations, data, fingerprints, out) for seed in range(seeds)]
+        case: [run_of(module, case, seed, iterations, data, fingerprints, out) for seed in seeds]
         for case in cases}
     _measure_side_by_side(
         [run for of_a_seed in zip(*runs.values()) for run in of_a_seed if not run.path.exists()], jobs)
@@ -309,12 +311,13 @@ def _measure(run):
 
 def _tell(module, results, seeds, iterations, out):
     """Print the tables, write them, and draw."""
-    print('\nSeeds 0 to {}, {:,} iterations: medians, and in brackets each seed'.format(seeds - 1, iterations))
+    print('\nSeeds {} to {}, {:,} iterations: medians, and in brackets each seed'.format(
+        seeds[0], seeds[-1], iterations))
     tables = module.tables(results)
     for name, table in tables.items():
         print('\n{}{}\n\n{}'.format(name, ', medians' * (not table.get('seeds', True)), markdown(table)), end='')
     write_json(out / _TABLES, {
-        'seeds': list(range(seeds)), 'iterations': iterations,
+        'seeds': list(seeds), 'iterations': iterations,
         'left_out': [case for case in module.CASES if case not in results], 'tables': tables})
     module.draw(results, out)
     print('\nTables and pictures: {}'.format(out))

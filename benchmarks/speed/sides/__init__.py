@@ -1,4 +1,4 @@
-"""The programs that ``python -m benchmarks.speed`` measures, called sides: this project, compiled or not, five peers.
+"""The programs that ``python -m benchmarks.speed`` measures, called sides: this project, compiled or not, and peers.
 
 ====================  ====================================================================
 ``ours``              this project, as a run calls it that NumPy computes
@@ -9,6 +9,8 @@
 ``pytorch_tuned``     the same with what makes a training step in PyTorch faster
 ``pytorch_compiled``  that under ``torch.compile``
 ``pytorch_graphed``   the tuned one as a CUDA graph, on a GPU alone
+``products``          nothing but the matrix products of this project's step, on the CPU
+``memory``            nothing but the reading and writing around them, on the CPU
 ====================  ====================================================================
 
 A side is a class, called with a :class:`case.Case` and the folder of its files:
@@ -24,6 +26,8 @@ A side is a class, called with a :class:`case.Case` and the folder of its files:
     In which it is used.
 ``notes``
     What it chose by measuring, a line that may be empty.
+``work``
+    Of the last two, which are the floor: what a step does, in operations or bytes.
 ``device_memory()``
     Bytes that it has taken of a GPU, ``None`` on the CPU.
 
@@ -43,9 +47,12 @@ SIDES = {
     'pytorch_tuned': ('tuned_pytorch.TunedPyTorch', ()),
     'pytorch_compiled': ('compiled_pytorch.CompiledPyTorch', ()),
     'pytorch_graphed': ('graphed_pytorch.GraphedPyTorch', ()),
+    'products': ('floor.Products', ('ddgm',)),
+    'memory': ('floor.Memory', ('ddgm',)),
 }
 
 ON_GPU = 'ours_captured', 'pytorch_graphed'  # which are measured where they are asked for
+FLOOR = 'products', 'memory'  # which compute no losses
 
 
 class NotMeasured(Exception):

@@ -29,12 +29,13 @@ class Worker:
         name (str): A key of ``benchmarks.speed.sides.SIDES``.
         case (benchmarks.speed.sides.case.Case): What it computes.
         folder (pathlib.Path): Of the case's files.
+        variables (str): More of its environment, by name.
 
     Raises:
         NotMeasured: It can't run here.
     """
 
-    def __init__(self, name, case, folder):
+    def __init__(self, name, case, folder, **variables):
         self.name = name
         threads = {
             name: str(case.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')}
@@ -42,7 +43,7 @@ class Worker:
         others = {name: value for name, value in os.environ.items() if name != 'OPENBLAS_THREAD_TIMEOUT'}
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'benchmarks.speed.sides.worker'], cwd=ROOT, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, env={**others, **threads})
+            stdout=subprocess.PIPE, env={**others, **threads, **variables})
         try:
             self.notes = self._exchange((name, case, folder))
         except BaseException:
@@ -75,6 +76,10 @@ class Worker:
     def peak_memory(self):
         """Bytes: of the process, its libraries included, and of the GPU or ``None``."""
         return self._exchange(('peak_memory',))
+
+    def work(self):
+        """What a step does, of a side that is part of the floor."""
+        return self._exchange(('work',))
 
     def _exchange(self, request):
         try:
@@ -152,8 +157,14 @@ def forget_peak_memory_of(side, case):
         file.write('5')
 
 
+def work_of(side, case):
+    """See :meth:`Worker.work`."""
+    return side.work
+
+
 ANSWERS = {
-    'losses': losses_of, 'turn': turn_of, 'forget_peak_memory': forget_peak_memory_of, 'peak_memory': peak_memory_of}
+    'losses': losses_of, 'turn': turn_of, 'forget_peak_memory': forget_peak_memory_of, 'peak_memory': peak_memory_of,
+    'work': work_of}
 
 
 if __name__ == '__main__':

@@ -70,9 +70,10 @@ def _compiled():
         return None, 'it is not installed: pip install numba'
     try:
         import numba
-    except Exception as error:  # "Numba needs NumPy 2.3 or less", or a library that does not load
+        is_disabled = numba.config.DISABLE_JIT
+    except Exception as error:  # "Numba needs NumPy 2.3 or less", a library that does not load, a folder of its name
         return None, ' '.join(str(error).split())
-    if numba.config.DISABLE_JIT:
+    if is_disabled:
         return None, 'NUMBA_DISABLE_JIT is set'
     from ddgm.fast.kernels import compiled
     return compiled, numba.__version__

@@ -32,12 +32,10 @@ def _parts(n, step):
 # ---- each number by itself: an activation keeps its result
 
 def _activation(name):
-    loop, gradient_loop = getattr(loops, name), getattr(loops, name + '_gradient')
-
     def activation(x):
-        y = _for_each_number(loop, x)
+        y = _for_each_number(getattr(loops, name), x)
         return y, y
-    return activation, lambda y, grad_y: _for_each_number(gradient_loop, y, grad_y)
+    return activation, lambda y, grad_y: _for_each_number(getattr(loops, name + '_gradient'), y, grad_y)
 
 
 relu, relu_gradient = _activation('relu')

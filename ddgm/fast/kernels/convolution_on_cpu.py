@@ -1,4 +1,4 @@
-"""Two ways to compute convolutions as matrix products: windows of the image, and minimal filtering.
+"""Ways to compute convolutions as matrix products: windows of the image, rows that overlap, and minimal filtering.
 
 A scheme knows a geometry: N images of some size, and a kernel that gives results of ``result_size``.  Its methods
 ``from_image`` and ``from_result`` prepare images (N, C, H, W) and results (N, O, H', W') for three products:
@@ -15,6 +15,7 @@ next call of the same method.  What products return is new.
 import math
 
 import numpy
+from numpy.lib.stride_tricks import as_strided
 
 from ddgm.fast.kernels.layout_on_cpu import channels_first
 from ddgm.fast.memory import buffer
@@ -75,7 +76,7 @@ class Im2col:
         return channels_first(y).reshape(y.shape[1], -1)
 
     def product(self, image, W, b=None):
-        y = W.reshape(len(W), -1).dot(image)
+        y = numpy.dot(W.reshape(len(W), -1), image)
         return _plus(y.reshape(len(W), *self.result_size, self.n).transpose(3, 0, 1, 2), b)
 
     def transposed_product(self, result, W, b=None):
@@ -92,7 +93,7 @@ class Im2col:
         return _plus(self._inside(padded).transpose(3, 0, 1, 2), b)
 
     def weight_gradient(self, image, result):
-        return result.dot(image.T).reshape(len(result), -1, self.ksize, self.ksize)
+        return numpy.dot(result, image.T).reshape(len(result), -1, self.ksize, self.ksize)
 
     def _padded_shape(self, channels):
         return (channels, *[length + 2 * self.pad for length in self.size], self.n)
@@ -105,6 +106,69 @@ class Im2col:
         """What the place (i, j) of the kernel is multiplied with, for every number of the result."""
         height, width = self.result_size
         return padded[:, i:i + self.stride * height:self.stride, j:j + self.stride * width:self.stride]
+
+
+class OverlappingRows:
+    """A product for each row of the result; stride 1, ``pad`` less than ``ksize``.
+
+    Windows one below the other have all their rows but one in common.  So a row of the image is copied once for each
+    column of the kernel, where :class:`Im2col` copies it once for each place.  ``ksize`` rows of such copies, one after
+    the other in memory, are what a row of the result is made of.  Sums are rounded in another order than there.
+    """
+
+    def __init__(self, n, size, ksize, pad):
+        self.n, self.size, self.ksize, self.pad = n, size, ksize, pad
+        self.result_size = tuple([length + 2 * pad - ksize + 1 for length in size])
+
+    def from_image(self, x):
+        """What each row of the result is made of, (H', ksize·C·ksize, W'·N): a view of memory that they share."""
+        return self._rows(x, self.pad, self.result_size, 'image')
+
+    def from_result(self, y):
+        """(O, H', W', N), without a copy for what a product returned."""
+        return channels_first(y)
+
+    def product(self, image, W, b=None):
+        return _plus(self._product(image, W, self.result_size), b)
+
+    def transposed_product(self, result, W, b=None):
+        rows = self._rows(result.transpose(3, 0, 1, 2), self.ksize - 1 - self.pad, self.size, 'result')
+        return _plus(self._product(rows, W[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), self.size), b)
+
+    def weight_gradient(self, image, result):
+        height, width = self.result_size
+        rows = result.reshape(len(result), height, width * self.n).transpose(1, 0, 2)
+        products = numpy.matmul(rows, image.transpose(0, 2, 1)).sum(axis=0)
+        return numpy.ascontiguousarray(
+            products.reshape(len(result), self.ksize, -1, self.ksize).transpose(0, 2, 1, 3))
+
+    def _rows(self, x, pad, size, name):
+        """What each row of a result of some size is made of, where images (N, C, H, W) have so wide a border."""
+        x = channels_first(x)
+        channels, height, width, n = x.shape
+        rows = buffer(name, (height + 2 * pad, channels, self.ksize, size[1], n), x.dtype)
+        inside = rows[pad:pad + height]
+        rows[:pad] = rows[pad + height:] = 0
+
+        def copy(some):
+            for j in range(self.ksize):
+                # The columns of the image that lie under the place j of the kernel.
+                first = max(0, pad - j)
+                last = max(first, min(size[1], width + pad - j))
+                place = inside[:, some, j]
+                place[:, :, :first] = place[:, :, last:] = 0
+                place[:, :, first:last] = x[some, :, first + j - pad:last + j - pad].transpose(1, 0, 2, 3)
+        for_each(copy, _parts(channels, rows.nbytes))
+        return as_strided(
+            rows, (size[0], self.ksize * channels * self.ksize, size[1] * n),
+            (rows.strides[0], rows.strides[2], rows.itemsize), writeable=False)
+
+    def _product(self, rows, W, size):
+        """Images (N, O, *size) of what their rows are made of, and of kernels (O, C, ksize, ksize)."""
+        y = numpy.empty((len(W), size[0], size[1] * self.n), dtype=rows.dtype)
+        matrix = W.transpose(0, 2, 1, 3).reshape(len(W), -1)
+        numpy.matmul(matrix, rows, out=y.transpose(1, 0, 2))
+        return y.reshape(len(W), *size, self.n).transpose(3, 0, 1, 2)
 
 
 class Winograd:

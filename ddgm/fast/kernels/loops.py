@@ -1,55 +1,19 @@
-"""Loops over float32 arrays that numba compiles, once for a processor; :mod:`ddgm.fast.kernels.compiled` calls them.
+"""Loops over float32 arrays that numba compiles; :mod:`ddgm.fast.kernels.compiled` calls them.
 
-All of them are in this file: numba looks at one file to tell whether what it has compiled before is still good.  They
-write into their last arguments, run without Python's lock, and start no threads.  Sums may be rounded in any order; NaN
-and infinity pass through as in NumPy.
+They write into their last arguments, run without Python's lock, and start no threads.  Sums may be rounded in any
+order; NaN and infinity pass through as in NumPy.
 """
 
-import sys
-
-import numba
 import numpy
-from numba.core import event
 
-from ddgm.support import files
+from ddgm.fast.kernels.jit import jit
 
 _f4 = numpy.float32
 
 
-def _jit(function):
-    """As ``numba.njit``, kept in the user's cache; in memory where nothing can be written."""
-    options = {'nogil': True, 'error_model': 'numpy', 'fastmath': {'reassoc', 'contract', 'nsz', 'arcp'}}
-    folder = numba.config.CACHE_DIR
-    if not folder:  # NUMBA_CACHE_DIR; numba reads it when a function is made
-        numba.config.CACHE_DIR = str(files.user_cache() / 'numba')
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # "cannot cache function"
-        return numba.njit(**options)(function)
-    finally:
-        numba.config.CACHE_DIR = folder
-
-
-class _Told(event.Listener):
-    """Says once in a process that numba compiles, which takes its time."""
-
-    is_told = False
-
-    def on_start(self, event):
-        if not self.is_told and event.data['dispatcher'].py_func.__module__ == __name__:
-            self.is_told = True
-            print('numba compiles what this machine has not run yet: some seconds, once', file=sys.stderr, flush=True)
-
-    def on_end(self, event):
-        pass
-
-
-event.register('numba:compile', _Told())
-
-
 # ---- activations
 
-@_jit
+@jit
 def _power_and_rest(x):
     """2ⁿ and r with exp(x) = 2ⁿ(1 + r), for x ≤ 0, by the polynomial of Cephes' expf: within 2e-7."""
     is_zero = x < _f4(-87)
@@ -66,32 +30,45 @@ def _power_and_rest(x):
     return _f4(0) if is_zero else power, y
 
 
-@_jit
+@jit
 def _exp(x):
     power, rest = _power_and_rest(x)
     return power * rest + power
 
 
-@_jit
+@jit
 def _expm1(x):
     power, rest = _power_and_rest(x)
     return power * rest + (power - _f4(1))
 
 
-@_jit
+@jit
+def _log1p(t):
+    """log(1 + t) = 2·artanh(t/(2 + t)) for 0 ≤ t ≤ 1, by its series up to a power of 13: within 3e-7 of it."""
+    s = t / (_f4(2) + t)
+    q = s * s
+    y = _f4(1 / 13) * q + _f4(1 / 11)
+    y = y * q + _f4(1 / 9)
+    y = y * q + _f4(1 / 7)
+    y = y * q + _f4(1 / 5)
+    y = y * q + _f4(1 / 3)
+    return _f4(2) * (y * q * s + s)
+
+
+@jit
 def relu(x, y):
     for i in range(len(x)):
         y[i] = _f4(0) if x[i] < 0 else x[i]
 
 
-@_jit
+@jit
 def elu(x, y):
     for i in range(len(x)):
         low = _expm1(_f4(0) if x[i] > 0 else x[i])
         y[i] = low if x[i] < 0 else x[i]  # a zero keeps its sign
 
 
-@_jit
+@jit
 def tanh(x, y):
     for i in range(len(x)):
         low = _expm1(_f4(-2) * abs(x[i]))
@@ -99,7 +76,7 @@ def tanh(x, y):
         y[i] = -size if x[i] < 0 else size
 
 
-@_jit
+@jit
 def sigmoid(x, y):
     for i in range(len(x)):
         low = _exp(-abs(x[i]))
@@ -107,25 +84,25 @@ def sigmoid(x, y):
         y[i] = low * share if x[i] < 0 else share
 
 
-@_jit
+@jit
 def relu_gradient(y, gy, gx):
     for i in range(len(y)):
         gx[i] = gy[i] if y[i] > 0 else gy[i] * _f4(0)
 
 
-@_jit
+@jit
 def elu_gradient(y, gy, gx):
     for i in range(len(y)):
         gx[i] = gy[i] * (_f4(1) if y[i] > 0 else y[i] + _f4(1))
 
 
-@_jit
+@jit
 def tanh_gradient(y, gy, gx):
     for i in range(len(y)):
         gx[i] = gy[i] * (_f4(1) - y[i] * y[i])
 
 
-@_jit
+@jit
 def sigmoid_gradient(y, gy, gx):
     for i in range(len(y)):
         gx[i] = gy[i] * (y[i] - y[i] * y[i])
@@ -133,7 +110,7 @@ def sigmoid_gradient(y, gy, gx):
 
 # ---- weight normalization: a row for each unit
 
-@_jit
+@jit
 def weight_normalization(V, g, W, norm):
     for o in range(len(V)):
         v, w, square = V[o], W[o], _f4(0)
@@ -145,7 +122,7 @@ def weight_normalization(V, g, W, norm):
             w[k] = factor * v[k]
 
 
-@_jit
+@jit
 def weight_normalization_gradient(V, g, norm, gW, gV, gg):
     for o in range(len(V)):
         v, gw, gv, along = V[o], gW[o], gV[o], _f4(0)
@@ -161,7 +138,7 @@ def weight_normalization_gradient(V, g, norm, gW, gV, gg):
 
 # ---- linear maps of few inputs or few outputs, a sample a row
 
-@_jit
+@jit
 def spread(x, rows, factor, y):
     """y = factor·x·rows, of (N, few) and (few, many) to (N, many)."""
     for i in range(len(x)):
@@ -176,7 +153,7 @@ def spread(x, rows, factor, y):
                     out[j] += number * row[j]
 
 
-@_jit
+@jit
 def gather(x, rows, factor, y):
     """y = factor·x·rowsᵀ, of (N, many) and (few, many) to (N, few)."""
     for i in range(len(x)):
@@ -188,7 +165,7 @@ def gather(x, rows, factor, y):
             y[i, k] = factor * total
 
 
-@_jit
+@jit
 def add_outer(few, many, factor, total):
     """total += factor·fewᵀ·many, of (N, few) and (N, many) to (few, many)."""
     for i in range(len(few)):
@@ -199,7 +176,7 @@ def add_outer(few, many, factor, total):
                 row[j] += number * numbers[j]
 
 
-@_jit
+@jit
 def add_rows(x, total):
     for i in range(len(x)):
         row = x[i]
@@ -207,7 +184,7 @@ def add_rows(x, total):
             total[j] += row[j]
 
 
-@_jit
+@jit
 def add_bias(x, b):
     for i in range(len(x)):
         row = x[i]
@@ -215,7 +192,7 @@ def add_bias(x, b):
             row[j] += b[j]
 
 
-@_jit
+@jit
 def turn(x, y):
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
@@ -224,7 +201,7 @@ def turn(x, y):
 
 # ---- batch normalization
 
-@_jit
+@jit
 def batch_normalization(x, gamma, beta, eps, mean, variance, y):
     """Of one batch x (N, units)."""
     n, factor = _f4(len(x)), numpy.empty_like(mean)
@@ -248,7 +225,7 @@ def batch_normalization(x, gamma, beta, eps, mean, variance, y):
             out[j] = out[j] * factor[j] + beta[j]
 
 
-@_jit
+@jit
 def batch_normalization_gradient(gy, x, gamma, eps, mean, variance, ggamma, gbeta, gx):
     n, factor, of_x, of_all = _f4(len(x)), numpy.empty_like(mean), numpy.empty_like(mean), numpy.empty_like(mean)
     ggamma[:] = 0
@@ -270,7 +247,7 @@ def batch_normalization_gradient(gy, x, gamma, eps, mean, variance, ggamma, gbet
             out[j] = factor[j] * (grad[j] - of_all[j] - of_x[j] * (row[j] - mean[j]))
 
 
-@_jit
+@jit
 def batch_normalization_of_images(x, gamma, beta, eps, first, last, means, variances, y):
     """Of batches of x (units, H·W, N), as images lie for convolutions, units from first to last."""
     n, places = x.shape[2] // len(means), x.shape[1]
@@ -296,7 +273,7 @@ def batch_normalization_of_images(x, gamma, beta, eps, first, last, means, varia
                     out[j] = (row[j] - mean) * factor + beta[unit]
 
 
-@_jit
+@jit
 def batch_normalization_of_images_gradient(gy, x, gamma, eps, first, last, means, variances, ggammas, gbetas, gx):
     n, places = x.shape[2] // len(means), x.shape[1]
     for unit in range(first, last):
@@ -321,7 +298,7 @@ def batch_normalization_of_images_gradient(gy, x, gamma, eps, first, last, means
                     out[j] = factor * (grad[j] - of_all - of_x * (row[j] - mean))
 
 
-@_jit
+@jit
 def running_statistics(moments, unbiased, decay, running_mean, running_variance):
     """``moments`` are (2, batches, units): means and variances."""
     means, variances = moments[0], moments[1]
@@ -333,28 +310,29 @@ def running_statistics(moments, unbiased, decay, running_mean, running_variance)
 
 # ---- the energy, a sample a row
 
-@_jit
+@jit
 def expert_term(a, energy):
     for i in range(len(a)):
-        total = _f4(0)
-        for k in range(a.shape[1]):
-            total += max(a[i, k], _f4(0)) + numpy.log1p(numpy.exp(-abs(a[i, k])))
+        row, total = a[i], _f4(0)
+        for k in range(len(row)):
+            total += (_f4(0) if row[k] < 0 else row[k]) + _log1p(_exp(-abs(row[k])))
         energy[i] = -total
 
 
-@_jit
+@jit
 def expert_term_gradient(a, genergy, ga):
     for i in range(len(a)):
-        for k in range(a.shape[1]):
-            low = _exp(-abs(a[i, k]))
+        row, out, number = a[i], ga[i], -genergy[i]
+        for k in range(len(row)):
+            low = _exp(-abs(row[k]))
             share = _f4(1) / (_f4(1) + low)
-            ga[i, k] = -genergy[i] * (low * share if a[i, k] < 0 else share)
+            out[k] = number * (low * share if row[k] < 0 else share)
 
 
 _TWO_PI_E, _EPSILON = _f4(17.079468445347132), _f4(1e-8)  # as in ddgm.equations
 
 
-@_jit
+@jit
 def gaussian_entropy(gamma):
     total = _f4(0)
     for i in range(len(gamma)):
@@ -362,25 +340,25 @@ def gaussian_entropy(gamma):
     return total
 
 
-@_jit
+@jit
 def gaussian_entropy_gradient(gamma, gentropy, ggamma):
     for i in range(len(gamma)):
         ggamma[i] = gentropy * _TWO_PI_E * gamma[i] / (_TWO_PI_E * gamma[i] * gamma[i] + _EPSILON)
 
 
-@_jit
+@jit
 def scale(x, factor, y):
     for i in range(len(x)):
         y[i] = factor * x[i]
 
 
-@_jit
+@jit
 def add_multiple(x, y, factor, z):
     for i in range(len(x)):
         z[i] = x[i] + factor * y[i]
 
 
-@_jit
+@jit
 def quadratic_term(x, factor, energy):
     for i in range(len(x)):
         total = _f4(0)
@@ -389,7 +367,7 @@ def quadratic_term(x, factor, energy):
         energy[i] = factor * total
 
 
-@_jit
+@jit
 def scale_rows(x, factors, factor, y):
     for i in range(len(x)):
         for k in range(x.shape[1]):
@@ -398,7 +376,7 @@ def scale_rows(x, factors, factor, y):
 
 # ---- noise, from 16 random bits a number
 
-@_jit
+@jit
 def dropout(x, bits, level, scale, y):
     for i in range(len(x)):
         y[i] = x[i] * (scale if bits[i] >= level else _f4(0))
@@ -408,31 +386,31 @@ def dropout(x, bits, level, scale, y):
 
 # One array is written to in each of these: of more, LLVM does not find out that they don't overlap.
 
-@_jit
+@jit
 def add(x, y, z):
     for i in range(len(x)):
         z[i] = x[i] + y[i]
 
 
-@_jit
+@jit
 def subtract(x, y, z):
     for i in range(len(x)):
         z[i] = x[i] - y[i]
 
 
-@_jit
+@jit
 def copy(x, y):
     for i in range(len(x)):
         y[i] = x[i]
 
 
-@_jit
+@jit
 def subtract_both(x, y, z, result):
     for i in range(len(x)):
         result[i] = x[i] - y[i] - z[i]
 
 
-@_jit
+@jit
 def image_to_parts(x, pad, D, first, last):
     """D (i, j, p, q, C, t, s, N) of images x (C, H, W, N)."""
     _, height, width, n = x.shape
@@ -458,7 +436,7 @@ def image_to_parts(x, pad, D, first, last):
                             subtract(rows[i, k + 4], rows[i, k + 2], D[i, 2, p, q, c, t, s])
 
 
-@_jit
+@jit
 def parts_to_image(D, pad, x, first, last):
     """The transpose of :func:`image_to_parts`."""
     _, height, width, n = x.shape
@@ -485,7 +463,7 @@ def parts_to_image(D, pad, x, first, last):
         copy(padded[pad:pad + height].reshape(-1), x[c].reshape(-1))
 
 
-@_jit
+@jit
 def result_to_parts(y, M, first, last):
     """M (i, j, O, t, s, N) of results y (O, H', W', N)."""
     _, height, width, n = y.shape
@@ -504,7 +482,7 @@ def result_to_parts(y, M, first, last):
                     copy(right, M[i, 2, c, t, s])
 
 
-@_jit
+@jit
 def parts_to_result(M, y, first, last):
     """The transpose of :func:`result_to_parts`."""
     _, height, width, n = y.shape
@@ -520,7 +498,7 @@ def parts_to_result(M, y, first, last):
 
 # ---- neighbours
 
-@_jit
+@jit
 def squared_distances(x, others, squares):
     """Of a point (D,) from others (D, M)."""
     squares[:] = 0
@@ -530,7 +508,7 @@ def squared_distances(x, others, squares):
             squares[j] += (row[j] - number) * (row[j] - number)
 
 
-@_jit
+@jit
 def nearest(x, others, k, centre, radius):
     """The mean of the k points of others (D, M) that are nearest to each x (N, D), and the largest squared distance."""
     squares, smallest = numpy.empty(others.shape[1], x.dtype), numpy.empty(k, x.dtype)
@@ -555,7 +533,7 @@ def nearest(x, others, k, centre, radius):
             centre[i, d] = total / _f4(k)
 
 
-@_jit
+@jit
 def mean_of_gaussians(x, centres, factor, mean):
     """The mean over centres (D, M) of exp(factor·|x − c|²) for each x (N, D), with a factor below 0."""
     squares = numpy.empty(centres.shape[1], x.dtype)
@@ -569,120 +547,10 @@ def mean_of_gaussians(x, centres, factor, mean):
 
 # ---- optimizers
 
-@_jit
+@jit
 def adam(parameters, gradient, factor, step_size, beta1, rest1, beta2, rest2, eps, m, v):
     of_m, of_v = rest1 * factor, rest2 * factor * factor
     for i in range(len(parameters)):
         m[i] = beta1 * m[i] + of_m * gradient[i]
         v[i] = beta2 * v[i] + of_v * gradient[i] * gradient[i]
         parameters[i] -= step_size * m[i] / (numpy.sqrt(v[i]) + eps)
-
-
-# ---- whole networks: a program of the functions above, on one array that holds all values
-
-# A row of a program is one of these, two sizes, and places in memory.
-(RELU, ELU, TANH, SIGMOID, RELU_GRADIENT, ELU_GRADIENT, TANH_GRADIENT, SIGMOID_GRADIENT, SCALE, ADD, ADD_BIAS, SPREAD,
- GATHER, ADD_OUTER, ADD_ROWS, EXPERTS, EXPERTS_GRADIENT, QUADRATIC, QUADRATIC_GRADIENT, TURN, WEIGHTS,
- WEIGHTS_GRADIENT, NORMALIZE, NORMALIZE_GRADIENT, REPEAT, MEAN, ENTROPY, ENTROPY_GRADIENT) = range(28)
-
-
-@_jit
-def _numbers(memory, place, first, last, size):
-    return memory[place + first * size:place + last * size]
-
-
-@_jit
-def _matrix(memory, place, first, last, size):
-    return _numbers(memory, place, first, last, size).reshape(last - first, size)
-
-
-@_jit
-def _execute(memory, operation, number, first, last):
-    """An operation on some of its rows."""
-    code, k, u, a, b, c, d, e, f = (
-        operation[0], operation[1], operation[2], operation[3], operation[4], operation[5], operation[6], operation[7],
-        operation[8])
-    if code <= ADD:
-        x, y = _numbers(memory, a, first, last, k), _numbers(memory, b, first, last, k)
-        if code == RELU:
-            relu(x, y)
-        elif code == ELU:
-            elu(x, y)
-        elif code == TANH:
-            tanh(x, y)
-        elif code == SIGMOID:
-            sigmoid(x, y)
-        elif code == RELU_GRADIENT:
-            relu_gradient(x, y, _numbers(memory, c, first, last, k))
-        elif code == ELU_GRADIENT:
-            elu_gradient(x, y, _numbers(memory, c, first, last, k))
-        elif code == TANH_GRADIENT:
-            tanh_gradient(x, y, _numbers(memory, c, first, last, k))
-        elif code == SIGMOID_GRADIENT:
-            sigmoid_gradient(x, y, _numbers(memory, c, first, last, k))
-        elif code == SCALE:
-            scale(x, number, y)
-        else:
-            add_multiple(x, y, number, _numbers(memory, c, first, last, k))
-        return
-    x = _matrix(memory, a, first, last, k)
-    if code == ADD_BIAS:
-        add_bias(x, memory[b:b + k])
-    elif code == SPREAD:
-        spread(x, _matrix(memory, b, 0, k, u), number, _matrix(memory, c, first, last, u))
-    elif code == GATHER:
-        gather(x, _matrix(memory, b, 0, u, k), number, _matrix(memory, c, first, last, u))
-    elif code == ADD_OUTER:
-        if first == 0:
-            memory[c:c + k * u] = 0
-        add_outer(x, _matrix(memory, b, first, last, u), number, _matrix(memory, c, 0, k, u))
-    elif code == ADD_ROWS:
-        if first == 0:
-            memory[b:b + k] = 0
-        add_rows(x, memory[b:b + k])
-    elif code == EXPERTS:
-        expert_term(x, memory[b + first:b + last])
-    elif code == EXPERTS_GRADIENT:
-        expert_term_gradient(x, memory[b + first:b + last], _matrix(memory, c, first, last, k))
-    elif code == QUADRATIC:
-        quadratic_term(x, number, memory[b + first:b + last])
-    elif code == QUADRATIC_GRADIENT:
-        scale_rows(x, memory[b + first:b + last], number, _matrix(memory, c, first, last, k))
-    elif code == TURN:
-        turn(x, _matrix(memory, b, 0, k, last))
-    elif code == WEIGHTS:
-        weight_normalization(
-            x, memory[b + first:b + last], _matrix(memory, c, first, last, k), memory[d + first:d + last])
-    elif code == WEIGHTS_GRADIENT:
-        weight_normalization_gradient(
-            x, memory[b + first:b + last], memory[c + first:c + last], _matrix(memory, d, first, last, k),
-            _matrix(memory, e, first, last, k), memory[f + first:f + last])
-    elif code == NORMALIZE:
-        batch_normalization(
-            x, memory[b:b + k], memory[c:c + k], number, memory[d:d + k], memory[d + k:d + 2 * k],
-            _matrix(memory, e, first, last, k))
-    elif code == NORMALIZE_GRADIENT:
-        batch_normalization_gradient(
-            x, _matrix(memory, b, first, last, k), memory[c:c + k], number, memory[d:d + k], memory[d + k:d + 2 * k],
-            memory[e:e + k], memory[e + k:e + 2 * k], _matrix(memory, f, first, last, k))
-    elif code == REPEAT:
-        memory[b:b + k] = number * memory[a] if number != 0 else _f4(0)
-    elif code == MEAN:
-        memory[b] = number * memory[a:a + k].sum()
-    elif code == ENTROPY:
-        memory[b] = gaussian_entropy(memory[a:a + k]) + (memory[b] if u else _f4(0))
-    else:
-        gaussian_entropy_gradient(memory[a:a + k], memory[b], memory[c:c + k])
-
-
-@_jit
-def run(memory, program, numbers, groups):
-    """Run a program, (operations, 9), with a number for each.
-
-    ``groups`` are (first operation, last, rows, rows at a time): what is done for some rows before the next ones.
-    """
-    for group in range(len(groups)):
-        n, step = groups[group, 2], groups[group, 3]
-        for first in range(0, n, step):
-            for i in range(groups[group, 0], groups[group, 1]):
-                _execute(memory, program[i], numbers[i], first, min(first + step, n))

@@ -139,7 +139,7 @@ def rows_gradient(x, rows, grad_y):
 
 def linear(x, W, b):
     """xWᵀ + b, or without b where that is ``None``; x is a matrix."""
-    y = x.dot(W.T)
+    y = numpy.dot(x, W.T)
     if b is not None:
         y += b
     return y
@@ -147,7 +147,7 @@ def linear(x, W, b):
 
 def linear_gradients(x, grad_y, of_W, of_b):
     """The gradients of W and of b, those that are wanted."""
-    return [*([grad_y.T.dot(x)] if of_W else []), *([sum_of_rows(grad_y)] if of_b else [])]
+    return [*([numpy.dot(grad_y.T, x)] if of_W else []), *([sum_of_rows(grad_y)] if of_b else [])]
 
 
 # ---- the energy

@@ -146,18 +146,20 @@ def bracket(
         lower, End.of(of_samples, gaussian.log_z, -1), End.of(of_ends, gaussian.log_z, -1), gaussian.mean.size)
 
 
-def of_model(energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float = 0.0) -> Bracket:
+def of_model(
+        energy_model: DeepEnergyModel, x: numpy.ndarray, log_volume: float = 0.0, **annealed: int) -> Bracket:
     """log Z of a DEM in test mode, from the Gaussian of its first two terms; see :func:`bracket`.
 
     ``x`` are samples of its generator, say, (N, …): of points 1,000 of them, and 50 where x has more than 64 numbers.
-    ``log_volume`` is added, where the user has other units than x.
+    ``log_volume`` is added, where the user has other units than x; ``annealed`` may be ``n_steps``.
 
     Raises ``ValueError`` where its energy is that of no density.
     """
     x = x[:_CHAINS_OF_POINTS if x[0].size <= _POINT else _CHAINS]
     with chainer.using_device(energy_model.device):
         return bracket(
-            *parts_of(energy_model, x.shape[1:], log_volume), x, randomness.metric_generator(randomness.LOG_Z))
+            *parts_of(energy_model, x.shape[1:], log_volume), x, randomness.metric_generator(randomness.LOG_Z),
+            **annealed)
 
 
 def parts_of(energy_model: DeepEnergyModel, shape: tuple, log_volume: float = 0.0) -> tuple[Callable, Gaussian]:

@@ -18,7 +18,7 @@ _PART = 1_000  # points that become float64 at a time
 
 def score(
         energy_model: DeepEnergyModel, x: numpy.ndarray, learned: numpy.ndarray, held_out: numpy.ndarray,
-        standardization: Standardization | None = None) -> dict:
+        standardization: Standardization | None = None, **annealed: int) -> dict:
     """By name: both ends of log Z and of the mean log-likelihood of held-out data in nats, and that of Gaussians.
 
     Of pictures the likelihood is told in bits for each number as well, after uniform noise has made real numbers of
@@ -30,10 +30,11 @@ def score(
         learned: What Gaussians are fitted to, (M, …): uint8 levels of pictures, or points in the user's units.
         held_out: What the likelihood is of, in the same way.
         standardization: The units of the model, where they are not the user's.
+        annealed: ``n_steps`` of :func:`ddgm.evaluation.annealing.of_model`, where its default is not meant.
     """
     n_numbers, of_pictures = held_out[0].size, held_out.dtype == numpy.uint8
     test = dequantized(held_out) if of_pictures else held_out
-    scores, means = _of_model(energy_model, x, test, standardization)
+    scores, means = _of_model(energy_model, x, test, standardization, annealed)
     means.update(('_' + name, value) for name, value in _of_gaussians(learned, test).items())
     scores.update(('log_likelihood' + name, value) for name, value in means.items())
     if of_pictures:  # the fewest bits are those of the highest likelihood
@@ -70,14 +71,14 @@ def beside(found: dict, metrics: dict) -> dict:
     return {**first, **last}
 
 
-def _of_model(energy_model, x, test, standardization):
+def _of_model(energy_model, x, test, standardization, annealed):
     """What is known of log Z, by name, and the mean log-likelihoods of a test by what follows that word."""
     volume = standardization.log_volume if standardization else 0.0
     mean = -sampling.energy_function(energy_model)(
         standardization.inward(test) if standardization else test).mean()
     scores, means = {}, {}
     try:
-        bracket = annealing.of_model(energy_model, x, volume)
+        bracket = annealing.of_model(energy_model, x, volume, **annealed)
         for name, end in (('lower', bracket.lower), ('upper', bracket.upper)):
             scores['log_z_' + name] = end.log_z
             scores['log_z_{}_largest_share'.format(name)] = end.largest_share

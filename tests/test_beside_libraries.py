@@ -82,10 +82,10 @@ def test_a_preset(name, few, tmp_path, monkeypatch):
         0.0, (numpy.zeros((1, 2)), numpy.zeros(1), numpy.zeros(1)), (numpy.zeros((1, 2)), 1.0, numpy.zeros(1))))
     settings = study.Case.settings
     monkeypatch.setattr(study.Case, 'settings', lambda case, *given: dataclasses.replace(
-        settings(case, *given), start_size=8, population_batches=2))
-    run = run_of(name, tmp_path, 2)
+        settings(case, *given), iterations=2, start_size=8, population_batches=2))
+    run = run_of(name, tmp_path)
     found = json.loads(json.dumps(beside.measure(run)))
-    assert run.settings.iterations == found['updates'] == (4 if name == 'default' else 2)
+    assert run.settings.iterations == found['updates'] == 2
     assert set(found['samples']) == {'drawn', 'refined'} if name in beside.REFINED else {'drawn'}
     assert found['seconds'] > 0
 
@@ -113,6 +113,7 @@ def test_a_shorter_preset_keeps_its_phases(tmp_path):
             run = run_of(name, tmp_path, beside.ITERATIONS)
             assert beside.shortened(run, run.settings.iterations).settings == run.settings
             assert run.settings.iterations == PRESETS[beside.TASK][case.preset].settings.iterations
+    assert run_of('default', tmp_path).settings.iterations == 20_000
     shorter = beside.shortened(run_of('density', tmp_path), 1_000).settings
     assert (shorter.iterations, shorter.proposals_from, shorter.decay_from) == (1_000, 150, 150)
 
@@ -176,7 +177,7 @@ def test_tables(tmp_path):
     assert len(names) == len(set(names)) == len(beside.CASES) + len(beside.REFINED) + 1
     assert {'`density`', '`density`, refined', 'zuko, spline flow, tuned', 'real data'} <= set(names)
     text = markdown(found['scores'])
-    assert '| `default` | 1.2 | **−1** (−1, −1, −1) | **−1** (−1, −1, −1) | **–** (–, –, –) | ' in text
+    assert '| `default` | 1.2 | 3 | **−1** (−1, −1, −1) | **−1** (−1, −1, −1) | **–** (–, –, –) | ' in text
     assert '0 of 3' in text
     assert len(found['settings']['rows']) == len(beside.METHODS)
     assert '`step_size=0.001`' in markdown(found['settings'])

@@ -93,7 +93,7 @@ ALL = (
         'beside_pytorch', 'benchmarks.results.beside_pytorch', 10, presets=('gaussian_mixture/default',),
         pictures=(('comparison.png', 'comparison.png', 720),), packages=('Chainer', 'NumPy', 'torch')),
     study(
-        'beside_libraries', 'benchmarks.results.beside_libraries', 60, (), '--jobs', '1', '-n', '1000',
+        'beside_libraries', 'benchmarks.results.beside_libraries', 20, (), '--jobs', '1', '-n', '1000', '--seeds', '1',
         packages=('Chainer', 'NumPy', 'numba', 'torch', 'ebmkit', 'torchebm', 'zuko', 'scikit-learn')),
     Result('speed', ('-m', 'benchmarks.speed', '--record'), 35, steps=True),
     Result('speed_sizes', (
@@ -146,7 +146,6 @@ BESIDE = {
         ['`{}`, whole{}'.format(preset, ', refined' if 'refined' in row else ''), None, {
             metric: {'from': '{}.{}'.format(table, row.format(metric))} for metric in metrics}]
         for preset, table, row, metrics in (
-            ('default', 'plane.gaussian_mixture_20000', '{}.ours', _SCORES),
             ('calibrated', 'calibration.gaussian_mixture', 'calibrated.{}', ('log_likelihood', 'kl_generator_data')),
             ('density', 'density.gaussian_mixture', 'samples of the generator.{}', _SCORES),
             ('density', 'density.gaussian_mixture', 'refined under the energy model.{}', _SCORES))],

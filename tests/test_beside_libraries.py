@@ -145,15 +145,21 @@ def test_a_wider_density_has_the_divergences_of_the_quadrature():
     assert found[1]['kl_energy_data'] == pytest.approx(found[0]['kl_energy_data'], rel=0.05)
 
 
-def test_an_energy_without_an_integral_is_cut_off_at_a_square():
-    """Flat further out than the square: within it nothing changes, and what the rest holds is left out."""
+@pytest.mark.parametrize('inside', [true_energy, lambda x: numpy.zeros(len(x))], ids=['the truth', 'flat'])
+def test_an_energy_without_an_integral_is_cut_off_at_a_square(inside):
+    """Flat further out than the square: what lies there is left out, and the energy may be flat within it too."""
     def energy(x):
-        return numpy.where(abs(x).max(axis=1) <= beside.SQUARE, true_energy(x), 0.0)
+        return numpy.where(abs(x).max(axis=1) <= beside.SQUARE, inside(x), 0.0)
     x = numpy.concatenate([draw_data(500), [[math.nan, 0], [1e30, 0]]])
     found = beside.scores_of_density(learned(energy=energy), x)
     assert 'away from the origin' in found['cut_off']
-    assert found['kl_data_energy'] == pytest.approx(0, abs=1e-5)
-    assert found['kl_energy_data'] == pytest.approx(0, abs=1e-5)
+    area = (2 * beside.SQUARE) ** 2
+    expected = 0 if inside is true_energy else math.log(area) - MIXTURE.entropy
+    assert found['kl_data_energy'] == pytest.approx(expected, abs=1e-4)
+    if inside is true_energy:
+        assert found['kl_energy_data'] == pytest.approx(0, abs=1e-5)
+    else:
+        assert found['log_likelihood'] == pytest.approx(-math.log(area))
 
 
 def test_chains_that_ran_away_have_no_score():

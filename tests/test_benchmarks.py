@@ -446,6 +446,16 @@ def test_list_of_what_is_left(project, capfd):
     assert refusal(measure.main, ['--only', 'two']) == '--only: no two: there are one'
 
 
+def test_a_result_whose_packages_are_missing_is_left_out(project, capfd, monkeypatch):
+    """In a line; the others are measured."""
+    other = dataclasses.replace(measure.ALL[0], name='other', packages=('NumPy', 'no-such-package'))
+    monkeypatch.setattr(measure, 'ALL', (other, *measure.ALL))
+    measure.main([])
+    printed = capfd.readouterr().out
+    assert 'other is left out: it needs pip install no-such-package\n' in printed
+    assert printed.count('measured') == 1
+
+
 def test_nothing_is_measured_with_code_that_is_not_committed(project):
     root, _ = project
     (root / 'ddgm' / 'code.py').write_text('2')

@@ -11,6 +11,7 @@ and of the present one, and records it of each result that need not be measured 
 """
 
 import importlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -87,6 +88,17 @@ def measure(result, data, out):
         record_study(result, out / result.study.rpartition('.')[2])
 
 
+def missing_packages(result):
+    """The names, as pip knows them, of what a result needs and is not installed."""
+    def is_missing(name):
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return True
+        return False
+    return [name for name in result.packages if is_missing(name)]
+
+
 def flag_of_cases(result):
     """--cases, where a result is not of all."""
     return ['--cases', *cases_of(result)] if result.cases else []
@@ -153,6 +165,10 @@ def main(arguments=None):
         keep_what_has_the_same_bits(due, data)
     else:
         for result in due:
+            missing = missing_packages(result)
+            if missing:
+                print('\n{} is left out: it needs pip install {}'.format(result.name, ' '.join(missing)), flush=True)
+                continue
             print('\n{} ...'.format(result.name), flush=True)
             measure(result, data, arguments.out.absolute())
     subprocess.run([sys.executable, '-m', 'benchmarks.results.tables'], cwd=ROOT, check=True)

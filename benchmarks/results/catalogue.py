@@ -26,7 +26,7 @@ class Result:
         presets (tuple): What it trains, where its figures follow from the bits that training computes.
         cases (tuple): Of a study, those that are measured, or tasks whose are; none: all.
         pictures (tuple): Of a study, those that the documents show: its own name, that in docs/, and the width there.
-        packages (tuple): Whose versions are told of a study.
+        packages (tuple): Whose versions are told of a study; it is left out where one of them is not installed.
     """
 
     name: str
@@ -104,6 +104,9 @@ ALL = (
     study(
         'beside_pytorch', 'benchmarks.results.beside_pytorch', 10, presets=('gaussian_mixture/default',),
         pictures=(('comparison.png', 'comparison.png', 720),), packages=('Chainer', 'NumPy', 'torch')),
+    study(
+        'beside_libraries', 'benchmarks.results.beside_libraries', 20, (), '--jobs', '1', '-n', '1000', '--seeds', '1',
+        packages=('Chainer', 'NumPy', 'numba', 'torch', 'ebmkit', 'torchebm', 'zuko', 'scikit-learn')),
     Result('speed', ('-m', 'benchmarks.speed', '--record'), 35, steps=True),
     Result('speed_sizes', (
         '-m', 'benchmarks.speed', '--scaling', '--record', '--sides', 'ours_compiled', 'pytorch', 'pytorch_tuned'), 15,
@@ -141,6 +144,7 @@ ALL = (
         '-m', 'pytest', 'tests/test_faults.py', 'tests/test_fuzz.py', 'tests/test_processes.py', '--thorough',
         '--record', '-n', 'auto', '--dist', 'worksteal'), 20),
 )
+_SCORES = 'log_likelihood', 'kl_data_energy', 'kl_energy_data', 'kl_generator_data'
 
 
 def aim(task, preset):
@@ -162,4 +166,11 @@ BESIDE = {
     ('fresh_plane', 'swiss_roll'): [['`default`', 20_000, 'plane.swiss_roll_20000.{}.ours']],
     ('fresh_digits', 'mnist'): [['`post`', 4_000, 'calibrated_digits.mnist.post.{}']],
     ('fresh_icons', 'images'): [['`post`', 2_500, 'icons.published.{}.post, 2,500 iterations']],
+    ('beside_libraries', 'scores'): [
+        ['`{}`, whole{}'.format(preset, ', refined' if 'refined' in row else ''), None, {
+            metric: {'from': '{}.{}'.format(table, row.format(metric))} for metric in metrics}]
+        for preset, table, row, metrics in (
+            ('calibrated', 'calibration.gaussian_mixture', 'calibrated.{}', ('log_likelihood', 'kl_generator_data')),
+            ('density', 'density.gaussian_mixture', 'samples of the generator.{}', _SCORES),
+            ('density', 'density.gaussian_mixture', 'refined under the energy model.{}', _SCORES))],
 }

@@ -315,7 +315,7 @@ PRESETS = {
             'two minutes'),
         'long': _LONG,
         'calibrated': Preset(
-            "beyond the post: an energy that is a density; larger networks", _calibrated_toy(), 'ten minutes'),
+            "beyond the post: an energy that is nearly a density; larger networks", _calibrated_toy(), 'ten minutes'),
         'density': Preset(
             "beyond the post: an energy with empty valleys, which can be sampled",
             _density(proposals_from=1_500, neighbour_entropy_weight=1.2), 'ten minutes'),
@@ -330,7 +330,7 @@ PRESETS = {
             ToySettings(iterations=2_000, log_interval=2, snapshot_interval=200, figure_interval=2), 'two minutes'),
         'long': _LONG,
         'calibrated': Preset(
-            "beyond the post: an energy that is a density; larger networks",
+            "beyond the post: an energy that is nearly a density; larger networks",
             _calibrated_toy(iterations=6_000, n_experts=4, energy_penalty=3e-4, neighbour_entropy_weight=0.35),
             'five minutes'),
         'density': Preset(

@@ -252,8 +252,8 @@ def test_table_of_likelihoods():
     table = likelihood.tables({'mnist/post': runs})['mnist']
     assert table['columns'][:4] == ['energy, or Gaussian', 'iterations', '`log_z_lower`', '`log_z_upper`']
     assert table['rows'] == [
-        ['`post`', 9, [-1.0, -2.0], [None, None], [None, 4.0], [None, None]],
-        ['ten principal components', None, None, None, 3.0, None]]
+        ['`post`', 9, [-1.0, -2.0], [None, None], [None, 4.0], [None, None], [None, None]],
+        ['ten principal components', None, None, None, 3.0, None, None]]
 
 
 def test_density_is_scored_before_and_after_refinement(tmp_path, monkeypatch):

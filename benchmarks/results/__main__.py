@@ -118,7 +118,8 @@ def record_study(result, folder):
     if found['left_out'] and not result.cases:
         raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))
     words = ['-m', 'benchmarks.results', '--only', result.name] if result.cases else result.words
-    packages = (*result.packages, *(['numba'] if kernels.compiler()[0] else []))  # with it a run has other bits
+    # With numba a run has other bits.
+    packages = [*dict.fromkeys((*result.packages, *(['numba'] if kernels.compiler()[0] else [])))]
     record.write(
         result.name, with_rows_beside(result.name, found['tables']), packages, seeds=found['seeds'],
         iterations=found['iterations'],

@@ -48,7 +48,7 @@ def run_study(checkout, out, name, data):
         sys.executable, '-m', 'ddgm.studies', name, '--seeds', '1', '-n', '20', '--out', str(out / 'result'), *flags],
         checkout)
     (out / name).mkdir()
-    for path in (out / 'result' / name).glob('*.json'):
+    for path in (out / 'result' / name.rpartition('.')[2]).glob('*.json'):  # as ddgm.studies names its folder
         path.rename(out / name / path.name)
     shutil.rmtree(out / 'result')
 

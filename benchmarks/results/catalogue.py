@@ -76,6 +76,9 @@ ALL = (
         'plane', 'benchmarks.results.plane', 25, (), '--seeds', '16',
         presets=('gaussian_mixture/default', 'swiss_roll/default')),
     study(
+        'plane_compiled', 'benchmarks.results.plane_compiled', 12, (), '--seeds', '16',
+        packages=('Chainer', 'NumPy', 'numba')),
+    study(
         'density', 'benchmarks.results.density', 45, presets=('gaussian_mixture/density', 'swiss_roll/density'),
         pictures=tuple((name, name, 440) for name in ('density_gaussian_mixture.png', 'density_swiss_roll.png'))),
     # Presets that were tuned with the seeds 0 to 2, on others.
@@ -105,7 +108,7 @@ ALL = (
         'beside_pytorch', 'benchmarks.results.beside_pytorch', 10, presets=('gaussian_mixture/default',),
         pictures=(('comparison.png', 'comparison.png', 720),), packages=('Chainer', 'NumPy', 'torch')),
     study(
-        'beside_libraries', 'benchmarks.results.beside_libraries', 20, (), '--jobs', '1', '-n', '1000', '--seeds', '1',
+        'beside_libraries', 'benchmarks.results.beside_libraries', 35, (), '--jobs', '1', '-n', '1000',
         packages=('Chainer', 'NumPy', 'numba', 'torch', 'ebmkit', 'torchebm', 'zuko', 'scikit-learn')),
     Result('speed', ('-m', 'benchmarks.speed', '--record'), 35, steps=True),
     Result('speed_sizes', (

@@ -537,8 +537,8 @@ def test_cases_of_a_result():
     plane, = (result for result in catalogue.ALL if result.name == 'likelihood_in_the_plane')
     assert measure.flag_of_cases(plane)[1] == 'gaussian_mixture/default'  # of a study that is not ddgm.studies' own
     assert measure.flag_of_cases(catalogue.ALL[0]) == []
-    fresh, = (result for result in catalogue.ALL if result.name == 'fresh_digits')
-    assert measure.flag_of_cases(fresh) == ['--cases', 'mnist/calibrated', 'mnist/convolutional']
+    fresh, = (result for result in catalogue.ALL if result.name == 'fresh_mnist_convolutional')
+    assert measure.flag_of_cases(fresh) == ['--cases', 'mnist/convolutional']
 
 
 def test_processor_of_a_virtual_machine(monkeypatch):

@@ -46,7 +46,7 @@ CSV = 'epoch,e_loss,g_loss\n1,2,3\n2,4,5\n'
 def short_work():
     """Fewer samples and pictures of a run, a coarser quadrature."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quadrature, '_GRIDS', [(half_width, n // 6) for half_width, n in quadrature._GRIDS])
+        patch.setattr(quadrature, '_GRIDS', [(half_width, n // 3) for half_width, n in quadrature._GRIDS])
         for module in (execution, training_state):
             patch.setattr(module, 'N_SCORED', N)
         for name in ('draw_points', 'draw_energy', 'draw_grid', 'draw_small_grid', 'draw_curves', 'write_gif'):

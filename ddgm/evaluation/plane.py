@@ -10,6 +10,8 @@ from ddgm.evaluation import metrics, quadrature
 from ddgm.evaluation.reference import Reference
 from ddgm.support import randomness
 
+_TOLERANCE = 1e-4  # of log Z, in nats: a fraction of what another draw of the samples changes
+
 # ---- metrics of an energy
 
 def score_energy(energy, x: numpy.ndarray, held_out: numpy.ndarray, log_data_density=None) -> dict:
@@ -25,7 +27,7 @@ def score_energy(energy, x: numpy.ndarray, held_out: numpy.ndarray, log_data_den
     if log_data_density is not None:
         scores.update(dict.fromkeys(['kl_data_energy', 'kl_energy_data']))
     try:
-        density = quadrature.density(energy, numpy.concatenate([x, held_out]))
+        density = quadrature.density(energy, numpy.concatenate([x, held_out]), _TOLERANCE)
     except ValueError as error:
         return {**scores, 'log_z_missing': str(error)}
     scores.update(log_z=density.log_z, log_likelihood=float(-energy_of_data - density.log_z))

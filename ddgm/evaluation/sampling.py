@@ -13,7 +13,7 @@ from ddgm.fast.threads import for_each
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
 from ddgm.support import randomness
 
-_POINTS, _IMAGES = 4_000, 100  # of the plane, or images, that pass a network at a time
+_POINTS, _IMAGES = 2_000, 100  # of the plane, or images, that pass a network at a time
 _FEW = 3  # numbers of one point up to which layers are so narrow that NumPy leaves other cores idle
 
 

@@ -31,7 +31,8 @@ GAUSSIANS = {
 def measure(run: study.Run) -> dict:
     energy_model, _, _, x, energy = run.finished()
     learned, held_out = run.reference.likelihood_data()
-    scores = {'iterations': run.settings.iterations, **likelihood.score(energy_model, x, learned, held_out)}
+    scores = {'iterations': run.settings.iterations, **likelihood.score(
+        energy_model, x, learned, held_out, n_steps=run.settings.annealing_steps)}
     if run.case.task in ('gaussian_mixture', 'swiss_roll'):
         try:
             scores['log_z_quadrature'] = quadrature.log_partition(energy, x)

@@ -14,10 +14,12 @@ def main(arguments=None) -> None:
     from ddgm.figures import post
     from ddgm.networks.mnist import build_models
     from ddgm.runs import execution, run_folder
+    from ddgm.trained.loading import beginning
 
     folder = run_folder.open_run(request)
     mnist.fetch(folder.data)
-    digits = Digits(folder.data, folder.settings.binarized, folder.settings.batchsize)
+    settings = folder.settings
+    digits = Digits(folder.data, settings.binarized, settings.batchsize, settings.wells)
 
     def draw_frame(path, x):
         post.draw_small_grid(path, digits.as_shown(x))
@@ -29,8 +31,8 @@ def main(arguments=None) -> None:
             digits.as_shown(x[:50]), digits.as_shown(digits.nearest_training(x[:50]))))
 
     execution.execute(folder, execution.Experiment(
-        task=digits, build_models=build_models, draw_frame=draw_frame, draw_figures=draw_figures, n_shown=100,
-        n_colours=16))
+        task=digits, build_models=beginning(build_models), draw_frame=draw_frame, draw_figures=draw_figures,
+        n_shown=100, n_colours=16))
 
 
 if __name__ == '__main__':

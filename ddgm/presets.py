@@ -84,9 +84,12 @@ class Settings:
         0, flag='iteration from which on the learning rates fall; 0: they stay', minimum=0, beyond=True)
     decay_power: float = setting(1.0, flag='they fall as the iteration to the minus this power', beyond=True)
     averaged: bool = setting(False, flag='finish with averages over the last part of the run', beyond=True)
+    annealing_steps: int = setting(
+        250, flag='steps of annealing, by which log Z is found between two ends; more of them narrow the gap',
+        beyond=True)
 
     # What a resumed run may change: how long it runs and what it shows, but not what it computes.
-    CHANGEABLE: ClassVar = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval')
+    CHANGEABLE: ClassVar = ('iterations', 'log_interval', 'snapshot_interval', 'figure_interval', 'annealing_steps')
     # Of whole numbers but the seed: the video's frames are numbered with nine digits.
     LARGEST: ClassVar = 10 ** 9 - 1
 
@@ -228,11 +231,25 @@ class MNISTSettings(Settings):
 
     # Beyond the paper.
     convolutional: bool = setting(False, flag='both networks of convolutions', beyond=True)
+    wells: bool = setting(
+        False, flag='an energy with a σ and a well at black for each pixel, beside the generator of convolutions; data '
+        'with uniform noise', beyond=True)
+    restarts: float = setting(
+        0.0, flag="share of x⁻, which then are chains under the energy, that begins anew at the generator's samples in "
+        'each iteration; 0: x⁻ are the samples', maximum=1.0, beyond=True)
+    generator_from: str = setting(
+        '', flag='model of the package, or folder of a run, whose generator this one begins as', metavar='RUN',
+        beyond=True)
 
     def __post_init__(self):
         super().__post_init__()
         if self.convolutional and {self.energy_normalization, self.generator_normalization} != {'none'}:
             raise ValueError('convolutional is for presets without weight or batch normalization of the energy model')
+        if self.wells and (self.convolutional or {self.energy_normalization, self.generator_normalization} != {'none'}):
+            raise ValueError('wells has networks of its own: leave out convolutional, energy_normalization and '
+                             'generator_normalization')
+        if self.restarts and self.langevin_steps:
+            raise ValueError('restarts makes chains of x⁻, which langevin_steps would not move: one of them must be 0')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,11 +284,19 @@ def text_of(value):
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """The settings behind a name, and what ``--help`` says of it; ``takes`` is a time on two cores."""
+    """The settings behind a name, and what ``--help`` says of it.
+
+    Attributes:
+        description (str): What it is.
+        settings (Settings): Its numbers.
+        takes (str): A time on two cores.
+        likelihood (bool): Whether a run ends with its likelihood where it is not told otherwise.
+    """
 
     description: str
     settings: Settings
     takes: str
+    likelihood: bool = False
 
 
 _LONG = Preset(
@@ -367,6 +392,14 @@ PRESETS = {
                 iterations=4_500, convolutional=True, binarized=False, batchsize=256, n_latent=32,
                 energy_learning_rate=1e-3, generator_learning_rate=1e-3, energy_penalty=1e-4, averaged=True),
             'twenty to forty minutes'),
+        'density': Preset(
+            "beyond the post: an energy that is a density; the generator of the package's digits goes on learning",
+            _mnist(
+                iterations=120, log_interval=10, snapshot_interval=20, figure_interval=10, binarized=False, noise=0.0,
+                n_latent=32, wells=True, restarts=0.05, generator_from='digits', start_size=60_000,
+                energy_learning_rate=5e-4, generator_learning_rate=3e-5, decay_from=60, averaged=True,
+                annealing_steps=600),
+            'three to five minutes', likelihood=True),
     },
     'images': {
         'post': Preset(

@@ -51,7 +51,7 @@ def test_what_leads_beyond_the_paper_has_flags(task):
     for name in default.of_earlier_versions():
         value = getattr(default, name)
         choices = default.told_of(name).choices
-        new = choices[-1] if choices else not value if isinstance(value, bool) else value + 1
+        new = choices[-1] if choices else not value if isinstance(value, bool) else value + type(value)(1)
         changed = command_line.parse(task, 'text', [
             *(['--data', 'x'] if task in ('images', 'points') else []),
             *(['--preset', 'calibrated'] if name == 'volume_entropy_weight' and task != 'images' else []),

@@ -1,6 +1,5 @@
 """The likelihood of pictures and points: Gaussians beside NumPy's, the flag, and what else shows what it has told."""
 
-import functools
 import json
 import math
 
@@ -70,9 +69,8 @@ def test_which_log_z_stays(found, metrics, together):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Few chains and steps for pictures, and the samples that a run scores."""
+    """Few chains for pictures, and few samples that a run scores."""
     monkeypatch.setattr(annealing, '_CHAINS', 8)
-    monkeypatch.setattr(annealing, 'bracket', functools.partial(annealing.bracket, n_steps=5))
     for module in (execution, training_state):
         monkeypatch.setattr(module, 'N_SCORED', 60)
 
@@ -80,7 +78,7 @@ def quick(monkeypatch):
 def test_a_run_of_digits(quick, digits_folder, tmp_path, capsys, monkeypatch):
     """Its metrics, those of the loaded model, and the table of a comparison say the same."""
     monkeypatch.chdir(tmp_path)
-    train_mnist.main([*TINY, '--data', str(digits_folder), '--out', 'run', '--likelihood'])
+    train_mnist.main([*TINY, '--data', str(digits_folder), '--out', 'run', '--likelihood', '--annealing_steps', '5'])
     metrics = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
     bits = {'bits_per_pixel' + name for name in ('', '_lower', '_upper', '_isotropic', '_ppca')}
     assert metrics.keys() >= TOLD | bits | {'frechet', 'log_z_lower_largest_share', 'log_z_upper_n_effective'}
@@ -98,11 +96,12 @@ def test_a_run_of_digits(quick, digits_folder, tmp_path, capsys, monkeypatch):
         train_mnist.main, ['--likelihood', '--no_score', '--data', str(digits_folder)])
 
 
-def test_a_run_of_points(quick, tmp_path, rng, monkeypatch):
+def test_a_run_of_points(quick, tmp_path, rng):
     """In the units of the user; what importance sampling finds stays, between both ends of annealing."""
-    monkeypatch.setattr(annealing, 'bracket', functools.partial(annealing.bracket.func, n_steps=100))
     numpy.save(tmp_path / 'x.npy', rng.normal(size=(300, 3)) * [1, 10, 100])
-    train_points.main([*TINY, '--data', str(tmp_path / 'x.npy'), '--out', str(tmp_path / 'run'), '--likelihood'])
+    train_points.main([
+        *TINY, '--data', str(tmp_path / 'x.npy'), '--out', str(tmp_path / 'run'), '--likelihood',
+        '--annealing_steps', '100'])
     metrics = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
     assert metrics['log_z_error'] < 0.1
     for end in ('lower', 'upper'):
@@ -112,7 +111,8 @@ def test_a_run_of_points(quick, tmp_path, rng, monkeypatch):
 
 def test_a_bracket_that_is_too_wide(quick, digits_folder, tmp_path, monkeypatch):
     """There is no value then, and both ends are told."""
-    train_mnist.main([*TINY, '--data', str(digits_folder), '--out', str(tmp_path / 'run'), '--no_score'])
+    train_mnist.main([
+        *TINY, '--data', str(digits_folder), '--out', str(tmp_path / 'run'), '--no_score', '--annealing_steps', '5'])
     monkeypatch.setattr(annealing, 'LARGEST_GAP', -1.0)
     monkeypatch.setattr(annealing, '_SMALLEST_GAP', -1.0)
     model = ddgm.load(tmp_path / 'run')

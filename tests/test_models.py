@@ -403,7 +403,7 @@ def test_no_layer_vanishes_at_the_smallest_width(rng):
 
 
 @pytest.mark.parametrize(('task', 'preset', 'changes'), [
-    *(('mnist', preset, {}) for preset in PRESETS['mnist']),
+    *(('mnist', preset, {}) for preset in PRESETS['mnist'] if preset != 'density'),  # it starts from data
     *(('images', preset, {'width': 0.05}) for preset in PRESETS['images'])])
 def test_weights_start_as_published(task, preset, changes, rng):
     """N(0, 0.05²), the author's N(0, 0.01²); biases 0 and γ 1, the author's biases and β before ReLU 0.1."""

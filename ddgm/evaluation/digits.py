@@ -12,6 +12,7 @@ from ddgm.evaluation import metrics
 from ddgm.evaluation.classifier import check_default_folder, load_or_train
 from ddgm.evaluation.pixels import DIGITS
 from ddgm.evaluation.reference import Reference
+from ddgm.fast.noise import dequantized
 from ddgm.support import randomness
 
 
@@ -25,6 +26,7 @@ class Digits(Reference):
         folder: Of the four IDX files.
         binarized (bool): Whether data is binarized where it is drawn.
         batchsize (int): How many training images there have to be.
+        dequantized (bool): Whether it has uniform noise of the width of a grey level where it is drawn.
 
     Raises ``UsageError`` where the files are not what they should be, the test images can't be a reference or a
     classifier could not be kept.
@@ -32,11 +34,11 @@ class Digits(Reference):
 
     form, value_range = DIGITS, DIGITS.value_range
 
-    def __init__(self, folder, binarized: bool = False, batchsize: int = 1):
+    def __init__(self, folder, binarized: bool = False, batchsize: int = 1, dequantized: bool = False):
         self._data = data = MNIST(folder, batchsize)
         metrics.check_reference(data.test_images)
         check_default_folder(data.fingerprint)
-        self._binarized = binarized
+        self._binarized, self._dequantized = binarized, dequantized
         self._test_shares = _shares(data.test_labels)
         self.fingerprint = data.fingerprint
         self.description = '; '.join(filter(None, [
@@ -44,10 +46,12 @@ class Digits(Reference):
         self.real_name = 'binarized data' if binarized else 'real data'
 
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
-        return self._data.sample(n, rng, self._binarized)
+        x = self.draw_inputs(n, rng)
+        return x if self._dequantized else x.astype(numpy.float32) / 255
 
     def draw_inputs(self, n: int, rng: Generator) -> numpy.ndarray:
-        return self._data.sample_levels(n, rng, self._binarized)
+        levels = self._data.sample_levels(n, rng, self._binarized)
+        return dequantized(levels, rng) if self._dequantized else levels
 
     def known_data(self, n: int) -> list[numpy.ndarray]:
         return [self._data.train_images, self._data.test_images]

@@ -8,10 +8,11 @@ import numpy
 
 from ddgm.data.standardization import Standardization
 from ddgm.evaluation import annealing, sampling
+from ddgm.fast import noise
+from ddgm.fast.noise import GREY_LEVELS
 from ddgm.models import DeepEnergyModel
 from ddgm.support import randomness
 
-GREY_LEVELS = 256
 _COMPONENTS = 10  # of probabilistic principal component analysis
 _PART = 1_000  # points that become float64 at a time
 
@@ -46,9 +47,8 @@ def score(
 
 
 def dequantized(levels: numpy.ndarray) -> numpy.ndarray:
-    """Grey levels 0 to 255 and uniform noise of the width of one, in 0…1: (N, …) uint8 to float32."""
-    noise = randomness.metric_generator(randomness.GREY_LEVELS).random(levels.shape, dtype=numpy.float32)
-    return (levels + noise) / GREY_LEVELS
+    """Grey levels 0 to 255 with uniform noise of the width of one, in 0…1, always the same: uint8 to float32."""
+    return noise.dequantized(levels, randomness.metric_generator(randomness.GREY_LEVELS))
 
 
 def bits(log_likelihood: float, n_numbers: int) -> float:
@@ -122,7 +122,7 @@ def _principal_components(x):
 
     Of grey levels, those of the same with uniform noise.
     """
-    scale, shift, noise = (GREY_LEVELS, 0.5, 1 / 12) if x.dtype == numpy.uint8 else (1, 0.0, 0.0)
+    scale, shift, uniform = (GREY_LEVELS, 0.5, 1 / 12) if x.dtype == numpy.uint8 else (1, 0.0, 0.0)
     parts = numpy.array_split(x, math.ceil(len(x) / _PART))
     mean = sum(part.sum(axis=0, dtype=numpy.float64) for part in parts) / len(x)
     if len(x) > len(mean):
@@ -131,6 +131,6 @@ def _principal_components(x):
     else:
         _, roots, directions = numpy.linalg.svd(x - mean, full_matrices=False)
         variances, directions = roots[::-1] ** 2 / len(x), directions[::-1].T
-    variances = variances[::-1].clip(0) + noise
-    total = variances.sum() + noise * (len(mean) - len(variances))
+    variances = variances[::-1].clip(0) + uniform
+    total = variances.sum() + uniform * (len(mean) - len(variances))
     return (mean + shift) / scale, variances / scale ** 2, directions[:, ::-1], total / scale ** 2

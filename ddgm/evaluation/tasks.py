@@ -104,7 +104,7 @@ def _swiss_roll(folder, settings, cache):
 
 def _digits(folder, settings, cache):
     from ddgm.evaluation.digits import Digits
-    return Digits(folder, *((settings.binarized, settings.batchsize) if settings else ()))
+    return Digits(folder, *((settings.binarized, settings.batchsize, settings.wells) if settings else ()))
 
 
 def _pictures(folder, settings, cache):

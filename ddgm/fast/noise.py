@@ -16,6 +16,8 @@ import numpy
 from ddgm.fast import sharding
 from ddgm.fast.elementary import AddsBias, FirstOrderFunction, Input, elu
 
+GREY_LEVELS = 256
+
 
 class _Gaussian(FirstOrderFunction):
 
@@ -83,6 +85,12 @@ def dropout(x: Input, ratio: float = 0.5) -> Input:
     if not chainer.config.train:
         return x
     return _Dropout(ratio)(x)
+
+
+def dequantized(levels: Input, rng: numpy.random.Generator) -> Input:
+    """Grey levels 0 to 255 with uniform noise of the width of one, in 0…1: (N, …) to float32 (N, …)."""
+    device = chainer.backend.get_device_from_array(getattr(levels, 'array', levels))
+    return (levels + device.send(rng.random(levels.shape, dtype=numpy.float32))) / GREY_LEVELS
 
 
 def _draw_bits(function, x):

@@ -7,9 +7,10 @@ import chainer
 from chainer import initializers
 
 from ddgm.fast import functions as F, links as L
-from ddgm.fast.noise import noisy_elu
+from ddgm.fast.noise import dequantized, noisy_elu
 from ddgm.links import WeightNormalizedLinear
 from ddgm.models import DeepEnergyModel, DeepGenerativeModel
+from ddgm.networks.digit_density import DigitDensity
 
 SIDE = 28
 N_PIXELS = SIDE * SIDE
@@ -123,9 +124,31 @@ class ConvolutionalGenerativeModel(DeepGenerativeModel):
         return F.reshape(F.sigmoid(self.d2(h)), (len(z), N_PIXELS))
 
 
+class GenerativeModelOfGrey(ConvolutionalGenerativeModel):
+    """The same for a density of grey levels: its samples have noise in training, as data has.
+
+    Args:
+        fixed (bool): Whether its BatchNormalization has the statistics that it has learned, in training too.
+    """
+
+    def __init__(self, n_latent, initial_weight, fixed):
+        super().__init__(n_latent, initial_weight)
+        self.fixed = fixed
+
+    def forward(self, z):
+        with chainer.using_config('train', chainer.config.train and not self.fixed):
+            x = super().forward(z)
+        return dequantized(255 * x, chainer.config.noise_generator) if chainer.config.train else x
+
+
 def build_models(settings, rng):
     """A DEM and a DGM, as ``settings`` say, weights drawn from the NumPy generator ``rng``."""
     initial_weight = initializers.Normal(0.05, rng=rng)
+    if settings.wells:
+        features = FeatureExtractor(
+            (2 * N_PIXELS, 300, 100, settings.n_experts), _linear, settings.noise, initial_weight)
+        return (DigitDensity(features, settings.n_experts, N_PIXELS, initial_weight),
+                GenerativeModelOfGrey(settings.n_latent, initial_weight, fixed=not settings.generator_learning_rate))
     if settings.convolutional:
         energy_model = DeepEnergyModel(
             ConvolutionalFeatureExtractor(settings.n_experts, settings.noise, initial_weight),

@@ -42,7 +42,7 @@ class Request:
         numba (bool): Whether numba compiles; ``None``: where it can, see ``chainer.config.use_numba``.
         tensorboard (bool): Whether event files are written; ``None``: as the run that is resumed does, else not.
         score (bool): Whether samples are scored at the end.
-        likelihood (bool): Whether log Z is bracketed then, for the likelihood of data.
+        likelihood (bool): Whether log Z is bracketed then, for the likelihood of data; ``None``: as the preset says.
         changes (dict): Those settings that were given as flags, or by ``--set``.
     """
 
@@ -61,7 +61,7 @@ class Request:
     numba: bool | None = None
     tensorboard: bool | None = None
     score: bool = True
-    likelihood: bool = False
+    likelihood: bool | None = None
     changes: dict = dataclasses.field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -365,9 +365,10 @@ def _add_flags_of_a_run(parser, task):
         help='leave the metrics out, and what pictures show of them; --resume without it makes them')
     if task.data:
         parser.add_argument(
-            '--likelihood', action='store_true',
+            '--likelihood', action=argparse.BooleanOptionalAction,
             help='bracket log Z by annealing, and tell the likelihood of held-out data beside that of Gaussians (of '
-                 'pictures from a folder: of those that were learned); may take minutes')
+                 'pictures from a folder: of those that were learned); may take minutes{}'.format(''.join(
+                     '; on with preset ' + name for name, preset in task.presets.items() if preset.likelihood)))
     parser.add_argument('--version', action='version', version=VERSION)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import chainer
 import numpy
 
+from ddgm.beyond_the_paper import options
 from ddgm.evaluation import likelihood, sampling
 from ddgm.evaluation.metrics import N_SCORED
 from ddgm.evaluation.reference import Reference
@@ -118,6 +119,9 @@ def _begin(folder, experiment):
         raise UsageError('the processes read different data: give all of them the same')
     folder.check_data(experiment.task.fingerprint)
     device = devices.open_device(processes.device(folder.device), folder.tf32, folder.graph)
+    if options.chains_of(settings) and (processes.size > 1 or device.xp is not numpy):
+        raise UsageError('persistent chains (restarts {}) run on the CPU, in one process: leave out {}'.format(
+            settings.restarts, '--communicator' if processes.size > 1 else '--device'))
     state = build_state(settings, experiment.build_models, experiment.task.draw_inputs, device)
     if processes.is_first:
         _prepare(folder, experiment, state, device)
@@ -323,7 +327,9 @@ def _told_likelihood(folder):
 def _with_likelihood(folder, task, energy_model, x, metrics):
     """The metrics and what annealing tells, which is printed; a log Z that they have stays."""
     print('Bracketing log Z ...', flush=True)
-    found = likelihood.score(energy_model, x, *task.likelihood_data(), folder.standardization)
+    found = likelihood.score(
+        energy_model, x, *task.likelihood_data(), folder.standardization,
+        n_steps=folder.settings.annealing_steps)
     print_table([('likelihood', found)])
     return likelihood.beside(found, metrics)
 

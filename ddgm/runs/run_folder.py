@@ -300,8 +300,9 @@ class RunFolder:
         Returns lines about those that were not used, which :meth:`prepare` sets aside.  Raises ``UsageError`` where
         there are snapshots but none fits.
         """
-        passed_over = snapshots.load(
-            self.path, state, self._identity(), unless_told=self.settings.of_earlier_versions())
+        deciding = self.settings.deciding()
+        passed_over = snapshots.load(self.path, state, self._identity(), unless_told={
+            name: value for name, value in self.settings.of_earlier_versions().items() if name in deciding})
         self._damaged = list(passed_over)
         return ['{}: damaged ({}), so the run goes on from the snapshot before it'.format(path, reason)
                 for path, reason in passed_over.items()]
@@ -352,7 +353,9 @@ def open_run(request) -> RunFolder:
     folder = processes.from_first(lambda: _open(request, task))
     folder.processes, folder.replay, folder.is_scored = processes, request.replay, request.score
     folder.graph, folder.tf32, folder.numba = request.graph, request.tf32, request.numba
-    folder.tells_likelihood = request.likelihood
+    preset = task.presets.get(folder.preset)
+    folder.tells_likelihood = request.likelihood if request.likelihood is not None else bool(
+        request.score and preset and preset.likelihood)
     if processes.size > 1 and folder.settings.batchsize < 2 * processes.size:
         raise UsageError(
             '--batchsize {} is too small for {} processes, of which each has two samples at least: give a larger one, '

@@ -30,12 +30,15 @@ class TrainingState:
         elapsed_time (float): Seconds spent training.
         n_logged (int): Entries in the log.
         summary (chainer.DictSummary): Of the iterations since the last log entry.
+        chains (ddgm.beyond_the_paper.persistent_chains.PersistentChains): x⁻ where they go on from one iteration to the
+            next, else ``None``.
     """
 
-    def __init__(self, energy_optimizer, generator_optimizer):
+    def __init__(self, energy_optimizer, generator_optimizer, chains=None):
         self.models = energy_optimizer.target, generator_optimizer.target
         self.energy_optimizer = energy_optimizer
         self.generator_optimizer = generator_optimizer
+        self.chains = chains
         self.iteration = 0
         self.elapsed_time = 0.0
         self.n_logged = 0
@@ -52,6 +55,8 @@ class TrainingState:
             optimizer.target.serialize(serializer[name + '_model'])
             if self.iteration:  # before the first one an optimizer has no state
                 optimizer.serialize(serializer[name + '_optimizer'])
+        if self.iteration and self.chains:
+            self.chains.serialize(serializer['chains'])
         self.elapsed_time = serializer('elapsed_time', self.elapsed_time)
         self.n_logged = serializer('n_logged', self.n_logged)
         self.summary.serialize(serializer['summary'])
@@ -102,7 +107,7 @@ def start_state(settings: Settings, energy_model, generative_model) -> TrainingS
             settings.optimizer, settings.decay_from, settings.decay_power, settings.averaged)
         for model, learning_rate, weight_decay in (
             (energy_model, settings.energy_learning_rate, settings.energy_weight_decay),
-            (generative_model, settings.generator_learning_rate, 0.0))))
+            (generative_model, settings.generator_learning_rate, 0.0))), options.chains_of(settings))
 
 
 def iterations_of(state, draw_data, settings, strategy=None):
@@ -111,7 +116,7 @@ def iterations_of(state, draw_data, settings, strategy=None):
     ``strategy`` is what the loop is handed, or ``None`` for :class:`ddgm.fast.strategy.Fast` in this process alone.
     """
     start, strategy = state.iteration, strategy or Fast()
-    for last, handed in options.parts_of(settings):
+    for last, handed in options.parts_of(settings, state.chains):
         if start < last:
             yield from training.train(
                 state.energy_optimizer, state.generator_optimizer, draw_data=draw_data, batchsize=settings.batchsize,

@@ -37,12 +37,13 @@ from chainer import serializers
 import ddgm
 from ddgm import presets
 from ddgm.data import mnist
-from ddgm.evaluation.tasks import build_models, find, open_task
+from ddgm.evaluation.tasks import find, open_task
 from ddgm.fast import kernels
 from ddgm.runs import run_files, stop_signals, training_state
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.files import keep_theirs, not_writable, open_atomically, write_json
 from ddgm.support.tables import markdown, rounded
+from ddgm.trained.loading import beginning
 
 KEEP_INTERVAL = 1_000  # iterations between two states that are kept for other studies
 _TABLES, _RESULT = 'tables.json', re.compile(r'-seed\d+-[0-9a-f]{16}\.')
@@ -156,7 +157,7 @@ class Run:
             yield state
 
     def _build(self, settings, rng):
-        models = build_models(self.case.task, settings, rng)
+        models = beginning(find(self.case.task).build_models)(settings, rng)
         if self.case.change_models:
             self.case.change_models(*models)
         return models

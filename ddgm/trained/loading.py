@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import pathlib
+from collections.abc import Callable
 
 import chainer
 import numpy
@@ -84,6 +85,21 @@ def load_run(run: RunFolder, own: tasks.Task | None = None, device: str | int | 
         for model in models:
             model.to_device(device)
     return Model(task, run.settings, *models, run.standardization, log_z, run.preset)
+
+
+def beginning(build_models: Callable) -> Callable:
+    """``build_models(settings, rng)`` whose generator begins as that of the run that ``generator_from`` names, if any.
+
+    What it returns raises ``UsageError`` where there is no such run or model, or its generator is another network.
+    """
+    def build(settings, rng):
+        energy_model, generator = build_models(settings, rng)
+        if getattr(settings, 'generator_from', ''):  # a setting of some tasks
+            run, cure = open_run(settings.generator_from), 'give another run to --generator_from'
+            if not run.load(run_files.GENERATIVE_MODEL, generator, cure):
+                raise UsageError('{} has no {}: {}'.format(run.path, run_files.GENERATIVE_MODEL, cure))
+        return energy_model, generator
+    return build
 
 
 def _finished(run, task):

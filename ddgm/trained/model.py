@@ -190,7 +190,8 @@ class Model:
         except ValueError:
             if x[0].size <= 2:
                 raise
-            return annealing.of_model(self.energy_model, x, self._units.log_volume).log_z
+            return annealing.of_model(
+                self.energy_model, x, self._units.log_volume, n_steps=self.settings.annealing_steps).log_z
 
     def _inward(self, x):
         """What a user hands in, in the units of the models."""

@@ -11,6 +11,8 @@ beta, avg_mean, avg_var, N     running variance is the unbiased one in both
 WeightNormalizedLinear, …:     the layer under torch.nn.utils.parametrizations.weight_norm:
 g, V, b                        parametrizations.weight.original0 and original1, bias; a ConvTranspose2d with dim=1
 a model's own parameter: b     Parameter: b
+its own persistent array:      buffer: sigma
+sigma
 =============================  ====================================================================================
 
 A path such as ``/feature_extractor/l1/W`` becomes ``feature_extractor.l1.weight``.  What no ``state_dict`` holds has to
@@ -152,7 +154,7 @@ def _places(model):
         if names is None:
             if not isinstance(link, (chainer.Chain, chainer.ChainList)):
                 raise ValueError('{}a {} has no known equivalent in PyTorch'.format(prefix, type(link).__name__))
-            names = {name: name for name in sorted(link._params)}
+            names = {name: name for name in sorted(link._params | link._persistent)}
         for attribute, name in names.items():
             if getattr(link, attribute, None) is not None:
                 places[prefix + name] = link, attribute

@@ -163,6 +163,8 @@ BESIDE = {
         ['`default`', 20_000, 'plane.swiss_roll_20000.{}.ours'],
         aim('swiss_roll', 'calibrated')],
     ('calibrated_digits', 'mnist'): [aim('mnist', 'calibrated'), aim('mnist', 'convolutional')],
+    **{('plane_compiled', task): [['NumPy alone', 20_000, 'plane.{}_20000.{{}}.ours'.format(task)]]
+       for task in ('gaussian_mixture', 'swiss_roll')},
     ('fresh_gaussian_mixture_calibrated', 'gaussian_mixture'): [
         ['`default`', 20_000, 'plane.gaussian_mixture_20000.{}.ours']],
     ('fresh_swiss_roll_calibrated', 'swiss_roll'): [['`default`', 20_000, 'plane.swiss_roll_20000.{}.ours']],

@@ -1,6 +1,6 @@
 """Are samples of the plane as good where numba compiles, which rounds otherwise, as with NumPy alone?
 
-The same seeds as those of ``benchmarks.results.plane``, whose result stands beside them.
+The same seeds as those of ``benchmarks.results.plane``, whose figures are the row below.
 """
 
 from benchmarks.results import plane
@@ -20,17 +20,14 @@ def measure(run: study.Run) -> dict:
 
 
 def tables(results: dict) -> dict:
-    """For each task, medians and quartiles of all seeds with numba, and those of the result without."""
+    """For each task, medians and quartiles of all seeds at the end."""
     found = {}
     for task, runs in results.items():
-        iterations = runs[0]['iterations']
+        names = plane.CODE_OF_2016[task]
         found[task] = {
-            'columns': ['metric', 'with numba', 'NumPy alone'],
-            'rows': [
-                ['`{}`'.format(name), plane.quartiles([run.get(name) for run in runs]),
-                 {'from': 'plane.{}_{}.{}.ours'.format(task, iterations, name)}]
-                for name in plane.CODE_OF_2016[task]],
-            'made': {'iterations': iterations}}
+            'columns': ['run', 'iterations', *map('`{}`'.format, names)],
+            'rows': [['with numba', runs[0]['iterations'], *(
+                plane.quartiles([run.get(name) for run in runs]) for name in names)]]}
     return found
 
 

@@ -404,9 +404,9 @@ def test_published_cases():
         'gaussian_mixture, preset `default`, batches of 100, 1 thread',
         'mnist, preset `post`, batches of 128, 2 threads',
         'images, preset `post`, width 1, batches of 32, 2 threads',
-        'images, preset `post`, width 1, batches of 128, 2 threads',
         'images, preset `post`, width 0.25, batches of 32, 2 threads',
         'images, preset `post`, width 0.25, batches of 64, 2 threads']
+    assert 'width 1, batches of 128' in measuring.published_cases(0)[3].describe()
     for series in measuring.scaling_series(-1).values():
         assert len(series) > 1
 

@@ -59,7 +59,7 @@ def make_case(task, batchsize=None, width=None, threads=None, device=-1, seed=No
 
 
 def published_cases(device: int) -> list:
-    """Those of docs/performance.md; on a CPU without icons that take every side seconds a step, and half an hour in all."""
+    """Those of docs/performance.md; on a CPU without icons whose steps take every side seconds."""
     at_full_width = (32,) if device < 0 else (32, 128)
     return [
         make_case('gaussian_mixture', device=device), make_case('mnist', device=device),

@@ -283,8 +283,9 @@ def test_presets_that_were_tuned_are_measured_as_they_are():
         if case.task != 'images':
             assert settings == dataclasses.replace(PRESETS[case.task][case.preset].settings, seed=3)
     assert settings == published_icons.CASES['calibrated'].settings(3, published_icons.ITERATIONS)
-    flags = [result.words[-2:] for result in catalogue.ALL if result.name.startswith('fresh_')]
-    assert flags == 3 * [('--first_seed', '3')]
+    fresh = [result for result in catalogue.ALL if result.name.startswith('fresh_')]
+    assert [result.cases for result in fresh] == [(name,) for name in fresh_seeds.CASES]
+    assert {result.words[-2:] for result in fresh} == {('--first_seed', '3')}
 
 
 def test_fresh_seeds_are_scored_at_the_end(monkeypatch):

@@ -46,8 +46,7 @@ class Digits(Reference):
         self.real_name = 'binarized data' if binarized else 'real data'
 
     def draw_data(self, n: int, rng: Generator) -> numpy.ndarray:
-        x = self.draw_inputs(n, rng)
-        return x if self._dequantized else x.astype(numpy.float32) / 255
+        return self.draw_inputs(n, rng) if self._dequantized else self._data.sample(n, rng, self._binarized)
 
     def draw_inputs(self, n: int, rng: Generator) -> numpy.ndarray:
         levels = self._data.sample_levels(n, rng, self._binarized)

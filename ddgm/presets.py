@@ -340,7 +340,8 @@ PRESETS = {
             'two minutes'),
         'long': _LONG,
         'calibrated': Preset(
-            "beyond the post: an energy that is nearly a density; larger networks", _calibrated_toy(), 'ten minutes'),
+            "beyond the post: an energy that covers the data, and what lies between; larger networks",
+            _calibrated_toy(), 'ten minutes'),
         'density': Preset(
             "beyond the post: an energy with empty valleys, which can be sampled",
             _density(proposals_from=1_500, neighbour_entropy_weight=1.2), 'ten minutes'),
@@ -355,7 +356,7 @@ PRESETS = {
             ToySettings(iterations=2_000, log_interval=2, snapshot_interval=200, figure_interval=2), 'two minutes'),
         'long': _LONG,
         'calibrated': Preset(
-            "beyond the post: an energy that is nearly a density; larger networks",
+            "beyond the post: an energy that covers the data, and what lies between; larger networks",
             _calibrated_toy(iterations=6_000, n_experts=4, energy_penalty=3e-4, neighbour_entropy_weight=0.35),
             'five minutes'),
         'density': Preset(
@@ -432,7 +433,8 @@ PRESETS = {
             "an energy with empty valleys, which can be sampled; the default of one or two columns",
             _density(PointSettings, proposals_from=1_500, neighbour_entropy_weight=1.2), 'ten minutes'),
         'calibrated': Preset(
-            "an energy that is a density, of any number of columns; the default of more than two",
+            "an energy that learns from the generator's samples alone, of any number of columns; the default of more "
+            "than two",
             _calibrated_toy(PointSettings), 'ten minutes'),
     },
 }

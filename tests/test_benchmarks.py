@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -480,8 +481,8 @@ def test_results_of_code_that_computes_the_same_bits_are_kept(is_same, program_s
     path = root / 'docs' / 'results' / 'one.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), 'tables': {}}))
     measure.main(['--same_bits'])
-    assert [(commit, data, names) for commit, data, _, names in compared] == program_stays * [
-        (measured, {}, ('a/b',))]
+    assert [(commit, data, *more) for commit, data, _, *more in compared] == program_stays * [
+        (measured, {}, ('a/b',), 'never')]
     assert measure.is_current(result) == (is_same and program_stays)
     assert json.loads(path.read_text())['made']['commit'] == measured
     assert capfd.readouterr().out.count('measured') == 1
@@ -563,10 +564,13 @@ def test_checksums_of_iterations(task, n, digits_folder, pictures_folder, monkey
     assert rounding.verdict('aab', 'aac') == 'differ from iteration 3 on'
 
 
-def test_a_study_is_recorded_with_its_pictures(tmp_path, monkeypatch):
+@pytest.mark.parametrize(('packages', 'numba'), [(('Chainer', 'NumPy'), 'never'), (catalogue.COMPILED, 'always')])
+def test_a_study_is_recorded_with_its_pictures(packages, numba, tmp_path, monkeypatch):
+    """Its runs are compiled where numba is among its packages, and nowhere else."""
     table = {'columns': ['case', 'found'], 'rows': [['a', [1, 2]]]}
 
-    def carry_out(words, cwd):
+    def carry_out(words, cwd, env):
+        assert env['DDGM_USE_NUMBA'] == numba
         assert words[1:] == ['-m', 'ddgm.studies', 'entropy', '--mnist', 'digits', '--out', str(tmp_path)]
         out = tmp_path / 'entropy'
         out.mkdir(parents=True)
@@ -578,13 +582,16 @@ def test_a_study_is_recorded_with_its_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, 'ROOT', tmp_path)
     monkeypatch.setattr(record, 'ROOT', tmp_path)
     monkeypatch.setattr(record, 'commit', lambda: '0123456')
+    monkeypatch.setattr(importlib.metadata, 'version', lambda package: '1')
     monkeypatch.setattr(subprocess, 'run', carry_out)
-    measure.measure(catalogue.study('answer', 'entropy', 1, ('mnist',), pictures=(('entropy.png', 'copy.png', 50),)), {
+    measure.measure(catalogue.study(
+        'answer', 'entropy', 1, ('mnist',), pictures=(('entropy.png', 'copy.png', 50),), packages=packages), {
         'mnist': 'digits'}, tmp_path)
     recorded = json.loads((tmp_path / 'docs' / 'results' / 'answer.json').read_text())
     assert recorded['tables'] == {'runs': table}
     assert recorded['made']['command'] == 'python -m ddgm.studies entropy --mnist folder'
     assert (recorded['made']['seeds'], recorded['made']['iterations']) == ([0, 1], 5)
+    assert ('numba' in recorded['made']['versions']) == (numba == 'always')
     with Image.open(tmp_path / 'docs' / 'copy.png') as image:
         assert image.size == (50, 25)
 

@@ -29,7 +29,7 @@ SMALL = {'images': ['--width', '0.1', '--batchsize', '8']}
 UNSTABLE = ('elapsed_time', 'sha256', 'versions', 'data', 'run', 'classifier', 'shown')
 
 
-def run(checkout, out, task, preset, data):
+def run(checkout, out, task, preset, data, numba):
     """Run a preset to its second iteration and resume it to its fourth."""
     flags = [*SMALL.get(task, []), '--preset', preset, '--out', str(out / 'run')]
     if data:
@@ -37,26 +37,28 @@ def run(checkout, out, task, preset, data):
     printed = ''
     for more in (['--iterations', '2', '--overwrite'], ['--iterations', '4', '--figure_interval', '1', '--resume']):
         printed += printed_by([
-            sys.executable, str(checkout / 'train_{}.py'.format(task)), *flags, '--log_interval', '1', *more], checkout)
+            sys.executable, str(checkout / 'train_{}.py'.format(task)), *flags, '--log_interval', '1', *more], checkout,
+            numba)
     (out / 'printed').write_text(without_chance(printed.replace(str(out), '')))
 
 
-def run_study(checkout, out, name, data):
+def run_study(checkout, out, name, data, numba):
     """A study of a few iterations: what it found of each case, and its tables."""
     flags = [word for task, folder in data.items() for word in ('--' + task, folder)]
     printed_by([
         sys.executable, '-m', 'ddgm.studies', name, '--seeds', '1', '-n', '20', '--out', str(out / 'result'), *flags],
-        checkout)
+        checkout, numba)
     (out / name).mkdir()
     for path in (out / 'result' / name.rpartition('.')[2]).glob('*.json'):  # as ddgm.studies names its folder
         path.rename(out / name / path.name)
     shutil.rmtree(out / 'result')
 
 
-def printed_by(command, folder):
+def printed_by(command, folder, numba):
     """What a command printed; ends the program where it fails."""
     ended = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '2'})
+        command, cwd=folder, capture_output=True, text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '2', 'DDGM_USE_NUMBA': numba})
     if ended.returncode:
         sys.exit('{}\n{}'.format(' '.join(command), ended.stderr))
     return ended.stdout
@@ -109,7 +111,7 @@ def differences(first, second):
         if not (name in files[0] and name in files[1] and are_same(files[0][name], files[1][name])))
 
 
-def compare(commit, data, out, names):
+def compare(commit, data, out, names, numba):
     """Print of each of ``names`` in which files the two differ; whether none does.
 
     Args:
@@ -117,6 +119,7 @@ def compare(commit, data, out, names):
         data (dict): Folders by task.
         out (pathlib.Path): What was run of that commit stays there for the next comparison.
         names: ``task/preset``, or that of a study.
+        numba (str): Whether runs are compiled, as ``DDGM_USE_NUMBA`` says it.
     """
     commit = subprocess.run(
         ['git', 'rev-parse', '--short', commit], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
@@ -127,7 +130,7 @@ def compare(commit, data, out, names):
         subprocess.run(['tar', '-x', '-C', str(checkout)], input=archive.stdout, check=True)
     all_same = True
     for name in names:
-        kept_as = '-'.join([*name.split('/'), *sorted(data)])
+        kept_as = '-'.join([*name.split('/'), *sorted(data), numba])
         folders = [out / commit / kept_as, out / 'here' / kept_as]
         shutil.rmtree(folders[1], ignore_errors=True)
         for code, folder in zip((checkout, ROOT), folders):
@@ -139,9 +142,9 @@ def compare(commit, data, out, names):
                 task, preset = name.split('/')
                 if not (code / 'train_{}.py'.format(task)).exists():
                     continue
-                run(code, folder, task, preset, data.get(task))
+                run(code, folder, task, preset, data.get(task), numba)
             else:
-                run_study(code, folder, name, data)
+                run_study(code, folder, name, data, numba)
             (folder / 'done').touch()
         found = differences(*folders)
         all_same = all_same and not found
@@ -156,6 +159,7 @@ def main():
     parser.add_argument('--images', metavar='DIR', type=path_name, required=True, help='folder of pictures')
     parser.add_argument(
         '--only', metavar='NAME', nargs='+', help='a preset as in mnist/post, or a study (default: all presets)')
+    parser.add_argument('--numba', action='store_true', help='compiled by numba (default: NumPy alone)')
     parser.add_argument('--out', metavar='DIR', type=as_path, default=pathlib.Path('result/same_bits'))
     arguments = parser.parse_args()
     every = ['{}/{}'.format(task, preset) for task, named in presets.PRESETS.items() for preset in named]
@@ -167,7 +171,9 @@ def main():
     numpy.save(points, GaussianMixture().sample(500, numpy.random.default_rng(0)))
     data = {
         'mnist': os.path.abspath(arguments.mnist), 'images': os.path.abspath(arguments.images), 'points': str(points)}
-    sys.exit(not compare(arguments.commit, data, arguments.out.resolve(), arguments.only or every))
+    sys.exit(not compare(
+        arguments.commit, data, arguments.out.resolve(), arguments.only or every,
+        'always' if arguments.numba else 'never'))
 
 
 if __name__ == '__main__':

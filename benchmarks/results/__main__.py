@@ -23,7 +23,6 @@ from benchmarks.checks import same_bits
 from benchmarks.pictures.post import make_small
 from benchmarks.results import record
 from benchmarks.results.catalogue import ALL, BESIDE
-from ddgm.fast import kernels
 from ddgm.runs.command_line import OneLineParser, as_path, path_name
 from ddgm.runs.exit_status import run_script
 from ddgm.support.errors import RunFailed, UsageError
@@ -61,7 +60,7 @@ def keep_what_has_the_same_bits(results, data):
             continue
         print('\n{} ...'.format(result.name), flush=True)
         needed = {name: data[name] for name in result.needs if name in data}  # a study leaves out cases without data
-        if same_bits.compare(commit, needed, ROOT / 'result' / 'same_bits', result.compared):
+        if same_bits.compare(commit, needed, ROOT / 'result' / 'same_bits', result.compared, result.numba):
             record.add(result.name, same_bits=record.commit(), moved=None)
 
 
@@ -80,9 +79,11 @@ def with_rows_beside(name, tables):
 def measure(result, data, out):
     """Carry out one result's command and record what it says; raises ``RunFailed`` where it fails."""
     flags = [word for name in result.needs for word in ('--' + name, data[name])]
+    environment = dict(os.environ)
     if result.study:
         flags += ['--out', str(out), *flag_of_cases(result)]
-    if subprocess.run([sys.executable, *result.words, *flags], cwd=ROOT).returncode:
+        environment['DDGM_USE_NUMBA'] = result.numba
+    if subprocess.run([sys.executable, *result.words, *flags], cwd=ROOT, env=environment).returncode:
         raise RunFailed('{} failed; the same command goes on'.format(' '.join(result.words)))
     if result.study:
         record_study(result, out / result.study.rpartition('.')[2])
@@ -118,10 +119,8 @@ def record_study(result, folder):
     if found['left_out'] and not result.cases:
         raise RunFailed('{}: not measured: {}'.format(result.study, ', '.join(found['left_out'])))
     words = ['-m', 'benchmarks.results', '--only', result.name] if result.cases else result.words
-    # With numba a run has other bits.
-    packages = [*dict.fromkeys((*result.packages, *(['numba'] if kernels.compiler()[0] else [])))]
     record.write(
-        result.name, with_rows_beside(result.name, found['tables']), packages, seeds=found['seeds'],
+        result.name, with_rows_beside(result.name, found['tables']), result.packages, seeds=found['seeds'],
         iterations=found['iterations'],
         command=' '.join(['python', *words, *(word for need in result.needs for word in ('--' + need, 'folder'))]))
     for name, copy, width in result.pictures:

@@ -12,6 +12,8 @@ STEP = tuple('ddgm/' + name for name in (
     'data/distributions.py', 'data/mnist.py', 'data/image_folder.py', 'support/compatibility.py',
     'support/randomness.py'))
 
+COMPILED = 'Chainer', 'NumPy', 'numba'  # the packages of a study whose runs are compiled
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -26,7 +28,8 @@ class Result:
         presets (tuple): What it trains, where its figures follow from the bits that training computes.
         cases (tuple): Of a study, those that are measured, or tasks whose are; none: all.
         pictures (tuple): Of a study, those that the documents show: its own name, that in docs/, and the width there.
-        packages (tuple): Whose versions are told of a study; it is left out where one of them is not installed.
+        packages (tuple): Whose versions are told of a study; it is left out where one of them is not installed.  With
+            numba among them its runs are compiled; else they are not, since a compiled run has other bits.
     """
 
     name: str
@@ -43,6 +46,11 @@ class Result:
     def study(self):
         """The name that ``ddgm.studies`` knows it by; ``None`` where it is none."""
         return self.words[2] if self.words[:2] == ('-m', 'ddgm.studies') else None
+
+    @property
+    def numba(self):
+        """Whether a study's runs are compiled, as ``DDGM_USE_NUMBA`` says it."""
+        return 'always' if 'numba' in self.packages else 'never'
 
     @property
     def program(self):
@@ -77,13 +85,13 @@ ALL = (
         presets=('gaussian_mixture/default', 'swiss_roll/default')),
     study(
         'plane_compiled', 'benchmarks.results.plane_compiled', 12, (), '--seeds', '16',
-        packages=('Chainer', 'NumPy', 'numba')),
+        packages=COMPILED),
     study(
         'density', 'benchmarks.results.density', 45, presets=('gaussian_mixture/density', 'swiss_roll/density'),
         pictures=tuple((name, name, 440) for name in ('density_gaussian_mixture.png', 'density_swiss_roll.png'))),
     # Presets that were tuned with the seeds 0 to 2, on others: each by itself, since all of them take hours.
     *(study('fresh_' + case.replace('/', '_'), 'benchmarks.results.fresh_seeds', minutes, needs, '--first_seed', '3',
-            cases=(case,))
+            cases=(case,), packages=COMPILED)
       for case, minutes, needs in (
           ('gaussian_mixture/calibrated', 10, ()), ('gaussian_mixture/density', 20, ()),
           ('swiss_roll/calibrated', 10, ()), ('swiss_roll/density', 20, ()), ('mnist/calibrated', 20, ('mnist',)),
@@ -101,7 +109,7 @@ ALL = (
         'likelihood_in_the_plane', 'benchmarks.results.likelihood', 30, cases=('gaussian_mixture', 'swiss_roll')),
     study(
         'digit_density', 'benchmarks.results.digit_density', 40, ('mnist',), '--first_seed', '3',
-        packages=('Chainer', 'NumPy', 'scikit-learn')),
+        packages=(*COMPILED, 'scikit-learn')),
     study(
         'beside_pytorch', 'benchmarks.results.beside_pytorch', 10, presets=('gaussian_mixture/default',),
         pictures=(('comparison.png', 'comparison.png', 720),), packages=('Chainer', 'NumPy', 'torch')),

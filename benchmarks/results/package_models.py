@@ -45,7 +45,8 @@ MODELS = {
     'digits': About(
         'mnist', 'handwritten digits, 28×28 pixels in grey',
         'the 60,000 training images of MNIST, by Yann LeCun and Corinna Cortes: CC BY-SA 3.0', (
-            'Telling digits from other inputs: the energy hardly does (docs/question-detector.md).',
+            'Telling digits from all other inputs: energies of three other presets rate those upside down nearly like '
+            'digits (docs/question-detector.md).',
             'Log-densities: log Z is not known, so that only differences of energies mean something.',
             'Training a recognizer: some samples are no digit, and none has a label.')),
     'icons': About(

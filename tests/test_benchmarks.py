@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -25,6 +26,7 @@ from benchmarks.results import (
     fresh_seeds,
     likelihood,
     plane,
+    plane_compiled,
     published,
     published_digits,
     published_icons,
@@ -211,6 +213,24 @@ def test_rank_sums(values, others, p):
     """Of choices that can be counted by hand; in the last two ranks that is half of them, then all."""
     assert plane.rank_sum_p(values, others) == pytest.approx(p)
     assert plane.rank_sum_p([-value for value in values], [-value for value in others]) == pytest.approx(p)
+
+
+def test_rank_sums_of_many():
+    """Of all choices of half of them only the lowest and the highest are as far from the middle."""
+    values = [*range(48)]
+    assert plane.rank_sum_p(values[:24], values[24:]) == pytest.approx(2 / math.comb(48, 24))
+    assert plane.rank_sum_p(values[::2], values[1::2]) == pytest.approx(0.81, abs=0.01)  # by its normal distribution
+
+
+def test_metrics_with_numba_beside_those_without():
+    runs = {how: [{'iterations': 9, 'within_0.1': value, 'coverage': None} for value in values]
+            for how, values in (('numba', [1.0, 2.0, 3.0]), ('numpy', [4.0, 5.0, 6.0]))}
+    table = plane_compiled.tables({'swiss_roll/' + how: found for how, found in runs.items()})['swiss_roll']
+    assert table['columns'] == ['metric', 'with numba', 'NumPy alone', 'p']
+    rows = {row[0]: row[1:] for row in table['rows']}
+    assert rows['`within_0.1`'] == [
+        {'value': 2.0, 'from': 1.5, 'to': 2.5}, {'value': 5.0, 'from': 4.5, 'to': 5.5}, 0.1]
+    assert rows['`coverage`'] == [None, None, None]
 
 
 def test_table_of_the_plane():

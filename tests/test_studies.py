@@ -201,7 +201,7 @@ def test_results_of_other_data_are_measured_anew(digits_folder, tmp_path, capsys
 def test_what_decides_a_result(tmp_path, monkeypatch):
     """Data that it reads, settings and code; not what only shows it, nor data of other tasks."""
     def path(module=correlations, case='mnist/post', iterations=9, **fingerprints):
-        study.code.cache_clear()
+        study._hashes_of.cache_clear()
         return study.run_of(module, case, 0, iterations, {'mnist': 'x', 'images': 'y'}, fingerprints, tmp_path).path
     first = path(mnist='a')
     assert first == path(mnist='a', images='b') != path(mnist='c')
@@ -218,9 +218,13 @@ def test_what_decides_a_result(tmp_path, monkeypatch):
     for name, decides in (('figures/plots.py', False), ('studies/digits.py', False), ('fast/links.py', True)):
         (package / name).write_text('changed')
         assert (path(mnist='a') != first) == decides
+    shutil.copy(ROOT / 'ddgm' / 'fast' / 'links.py', package / 'fast')
+    assert path(mnist='a') == first
+    known = study.code()
     monkeypatch.setattr(study.kernels, 'compiler', lambda: ('0.1', 'compiled'))
+    assert known != study.code()  # within one process
     assert path(mnist='a') != first
-    study.code.cache_clear()
+    study._hashes_of.cache_clear()
 
 
 def test_what_one_study_trained_another_goes_on_from(tmp_path, monkeypatch):

@@ -84,7 +84,7 @@ ALL = (
         'plane', 'benchmarks.results.plane', 25, (), '--seeds', '16',
         presets=('gaussian_mixture/default', 'swiss_roll/default')),
     study(
-        'plane_compiled', 'benchmarks.results.plane_compiled', 12, (), '--seeds', '16',
+        'plane_compiled', 'benchmarks.results.plane_compiled', 55, (), '--first_seed', '30', '--seeds', '24',
         packages=COMPILED),
     study(
         'density', 'benchmarks.results.density', 45, presets=('gaussian_mixture/density', 'swiss_roll/density'),
@@ -171,8 +171,6 @@ BESIDE = {
         ['`default`', 20_000, 'plane.swiss_roll_20000.{}.ours'],
         aim('swiss_roll', 'calibrated')],
     ('calibrated_digits', 'mnist'): [aim('mnist', 'calibrated'), aim('mnist', 'convolutional')],
-    **{('plane_compiled', task): [['NumPy alone', 20_000, 'plane.{}_20000.{{}}.ours'.format(task)]]
-       for task in ('gaussian_mixture', 'swiss_roll')},
     ('fresh_gaussian_mixture_calibrated', 'gaussian_mixture'): [
         ['`default`', 20_000, 'plane.gaussian_mixture_20000.{}.ours']],
     ('fresh_swiss_roll_calibrated', 'swiss_roll'): [['`default`', 20_000, 'plane.swiss_roll_20000.{}.ours']],

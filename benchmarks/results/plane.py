@@ -4,8 +4,6 @@ Beside the metrics of finished runs, those of the samples that the generator giv
 training, as the 2016 code drew them.
 """
 
-import itertools
-
 import numpy
 
 from ddgm.evaluation import sampling
@@ -65,10 +63,13 @@ def rank_sum_p(values: list, others: list) -> float:
     have their mean rank.
     """
     pooled = numpy.concatenate([values, others])
-    ranks = [(pooled < value).sum() + ((pooled == value).sum() + 1) / 2 for value in pooled]
-    middle = len(others) * numpy.mean(ranks)
-    sums = numpy.array([sum(chosen) for chosen in itertools.combinations(ranks, len(others))])
-    return float((abs(sums - middle) >= abs(sum(ranks[len(values):]) - middle) - 1e-9).mean())
+    ranks = [2 * (pooled < value).sum() + (pooled == value).sum() + 1 for value in pooled]  # doubled, so all are whole
+    ways = numpy.zeros((len(others) + 1, sum(ranks) + 1))  # to choose so many ranks with such a sum
+    ways[0, 0] = 1
+    for rank in ranks:
+        ways[1:, rank:] += ways[:-1, :-rank]
+    distances = abs(len(pooled) * numpy.arange(ways.shape[1]) - len(others) * sum(ranks))
+    return float(ways[-1, distances >= distances[sum(ranks[len(values):])]].sum() / ways[-1].sum())
 
 
 def real_scores(task: str) -> dict:

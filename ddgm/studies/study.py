@@ -170,14 +170,18 @@ def hash_of(*parts) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-@functools.cache
 def code(*files: str) -> str:
-    """A hash of the package's files that decide a result, of others, and of numba, which rounds otherwise."""
+    """A hash of the package's files that decide a result, of others, and of numba in use, which rounds otherwise."""
+    return hash_of(_hashes_of(files), kernels.compiler()[0])
+
+
+@functools.cache
+def _hashes_of(files):
     package = pathlib.Path(ddgm.__file__).parent
     own = [path for path in package.rglob('*.py') if path.relative_to(package).parts[0] not in SHOWING]
-    return hash_of([
+    return [
         (path.name, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in [*sorted(own), pathlib.Path(__file__), *map(pathlib.Path, files)]], kernels.compiler()[0])
+        for path in [*sorted(own), pathlib.Path(__file__), *map(pathlib.Path, files)]]
 
 
 # ---- carrying it out

@@ -84,7 +84,7 @@ ALL = (
         'plane', 'benchmarks.results.plane', 25, (), '--seeds', '16',
         presets=('gaussian_mixture/default', 'swiss_roll/default')),
     study(
-        'plane_compiled', 'benchmarks.results.plane_compiled', 55, (), '--first_seed', '30', '--seeds', '24',
+        'plane_compiled', 'benchmarks.results.plane_compiled', 40, (), '--first_seed', '30', '--seeds', '16',
         packages=COMPILED),
     study(
         'density', 'benchmarks.results.density', 45, presets=('gaussian_mixture/density', 'swiss_roll/density'),
@@ -103,10 +103,12 @@ ALL = (
     study(
         'icons', 'benchmarks.results.published_icons', 85, ('images',),
         presets=('images/post', 'images/calibrated')),
-    study('likelihood', 'benchmarks.results.likelihood', 270, ('mnist',), cases=('mnist',)),
-    study('likelihood_of_icons', 'benchmarks.results.likelihood', 240, ('images',), cases=('images',)),
+    study('likelihood', 'benchmarks.results.likelihood', 270, ('mnist',), cases=('mnist',), packages=COMPILED),
     study(
-        'likelihood_in_the_plane', 'benchmarks.results.likelihood', 30, cases=('gaussian_mixture', 'swiss_roll')),
+        'likelihood_of_icons', 'benchmarks.results.likelihood', 240, ('images',), cases=('images',), packages=COMPILED),
+    study(
+        'likelihood_in_the_plane', 'benchmarks.results.likelihood', 30, (), '--first_seed', '3',
+        cases=('gaussian_mixture', 'swiss_roll'), packages=COMPILED),
     study(
         'digit_density', 'benchmarks.results.digit_density', 40, ('mnist',), '--first_seed', '3',
         packages=(*COMPILED, 'scikit-learn')),

@@ -67,7 +67,7 @@ classifier: $(VENV)/installed
 # nothing else.  LIST=1 only says what is left, SAME_BITS=1 keeps what the present code would find again, and ONLY names
 # some of docs/results/.
 #     make measure IMAGES=path [MNIST=path] [ONLY='plane density'] [LIST=1] [SAME_BITS=1]
-measure: $(if $(LIST)$(SAME_BITS),$(VENV)/installed,$(VENV)/installed-pytorch $(VENV)/installed-mpi)
+measure: $(VENV)/installed $(addprefix $(VENV)/installed-,$(if $(LIST),,compiled $(if $(SAME_BITS),,pytorch mpi)))
 	$(RUN) -m benchmarks.results --mnist $(MNIST) $(if $(IMAGES),--images $(IMAGES)) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(LIST),--list) $(if $(SAME_BITS),--same_bits)
 

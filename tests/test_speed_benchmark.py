@@ -13,6 +13,7 @@ from conftest import HANGS_AFTER, ROOT
 
 from benchmarks.speed import __main__ as command, earlier, measuring, sides, tables
 from benchmarks.speed.sides import problem, worker
+from ddgm.figures import plots
 from ddgm.support.errors import RunFailed, UsageError
 from ddgm.support.tables import markdown
 
@@ -428,6 +429,21 @@ def test_series_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert report['series'].keys() == series.keys()
     printed = capsys.readouterr().out
     assert all('\n{}\n\n| case |'.format(title) in printed for title in series)
+
+
+def test_each_number_of_threads_has_a_plot(monkeypatch):
+    """Of the sides that were measured; what grows with the threads is in the table alone."""
+    def case(threads, batchsize, step):
+        return {'task': 'mnist', 'threads': threads, 'settings': {'batchsize': batchsize, 'width': 1},
+                'sides': {'ours': {'step': step}, 'pytorch': {}, 'pytorch_tuned': {'step': 2 * step}}}
+    drawn = []
+    monkeypatch.setattr(plots, 'draw_plots', lambda path, shown: drawn.extend(shown))
+    cases = [case(1, 8, 0.25), case(1, 16, 0.5), case(2, 8, 0.125)]
+    tables.draw_sizes('x.png', {'mnist, batches': cases, 'mnist, threads': cases})
+    assert [plot.title for plot in drawn] == ['MNIST, 1 thread: ms a step', 'MNIST, 2 threads: ms a step']
+    assert [plot.lines for plot in drawn] == [
+        {'ours': ([8, 16], [250, 500]), 'PyTorch tuned': ([8, 16], [500, 1000])},
+        {'ours': ([8], [125]), 'PyTorch tuned': ([8], [250])}]
 
 
 @pytest.mark.parametrize('has_numba', [True, False])

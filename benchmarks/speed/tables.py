@@ -139,18 +139,18 @@ def draw_sizes(path, series: dict) -> None:
     from ddgm.figures import plots  # only now matplotlib
     drawn = []
     for title, cases in series.items():
+        if title.endswith(', threads'):
+            continue
         growing = 'width' if title.endswith('width') else 'batchsize'
-        lines = {}
-        for case in cases:
-            for name in ('ours', 'ours_compiled', 'pytorch', 'pytorch_tuned'):
-                if 'step' in case['sides'].get(name, {}):
-                    label = '{}, {} thread{}'.format(
-                        PEERS.get(name, 'ours'), case['threads'], 's' * (case['threads'] > 1))
-                    x, y = lines.setdefault(label, ([], []))
-                    x.append(case['settings'][growing])
-                    y.append(1e3 * case['sides'][name]['step'])
-        if not title.endswith(', threads'):
+        for threads in dict.fromkeys(case['threads'] for case in cases):
+            lines = {}
+            for case in cases:
+                for name in ('ours', 'ours_compiled', 'pytorch', 'pytorch_tuned'):
+                    if case['threads'] == threads and 'step' in case['sides'].get(name, {}):
+                        x, y = lines.setdefault(PEERS.get(name, 'ours'), ([], []))
+                        x.append(case['settings'][growing])
+                        y.append(1e3 * case['sides'][name]['step'])
             drawn.append(plots.Plot(
-                NAMES[cases[0]['task']] + ': ms a step', 'samples in a batch' if growing == 'batchsize' else growing,
-                lines, logarithmic=True))
+                '{}, {} thread{}: ms a step'.format(NAMES[cases[0]['task']], threads, 's' * (threads > 1)),
+                'samples in a batch' if growing == 'batchsize' else growing, lines, logarithmic=True))
     plots.draw_plots(path, drawn)

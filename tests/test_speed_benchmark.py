@@ -1,5 +1,6 @@
 """The command that measures training steps: that all sides compute the same, and what it makes of times; no times."""
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -381,7 +382,7 @@ def test_a_side_that_stops(tmp_path):
     (['--device', '-5'], "argument --device: give a whole number from -1 on, not '-5' (see --help)"),
     (['--width', '0.1'], '--width needs --task (see --help)'),
     (['--task', 'mnist', '--width', '0.1'], '--width is for --task images'),
-    (['--task', 'mnist', '--scaling'], 'give one of --task, --scaling and --startup (see --help)'),
+    (['--task', 'mnist', '--scaling'], 'give one of --task, --scaling, --startup and --busy (see --help)'),
     (['--earlier', 'x.json'], '--earlier is for --record of steps (see --help)'),
     (['--task', 'chess'], "argument --task: invalid choice: 'chess'"),
     (['--sides', 'tensorflow'], "argument --sides: invalid choice: 'tensorflow'"),
@@ -429,6 +430,38 @@ def test_series_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert report['series'].keys() == series.keys()
     printed = capsys.readouterr().out
     assert all('\n{}\n\n| case |'.format(title) in printed for title in series)
+
+
+def test_cases_beside_another_process(tmp_path, monkeypatch, capsys):
+    """Each alone first; the other process ends with the case."""
+    events = []
+
+    @contextlib.contextmanager
+    def beside_another():
+        events.append('begun')
+        yield
+        events.append('ended')
+
+    def measure(case, *more):
+        events.append((case.task, case.threads))
+        return measured(case.task, threads=case.threads)
+    monkeypatch.setattr(measuring, 'measure', measure)
+    monkeypatch.setattr(measuring, 'beside_another', beside_another)
+    monkeypatch.setattr(sys, 'argv', ['speed.py', '--busy'])
+    command.main()
+    assert events == [event for case in (('mnist', 1), ('mnist', 2), ('images', 1), ('images', 2))
+                      for event in (case, 'begun', case, 'ended')]
+    printed = capsys.readouterr().out
+    assert '| ms a step | ours | ours, beside another |' in printed
+    assert printed.count('2 threads |') == 2
+
+
+def test_the_other_process_computes_and_ends(monkeypatch):
+    started, popen = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, 'Popen', lambda *words: started.append(popen(*words)) or started[-1])
+    with measuring.beside_another():
+        assert started[0].poll() is None
+    assert started[0].poll() is not None
 
 
 def test_each_number_of_threads_has_a_plot(monkeypatch):

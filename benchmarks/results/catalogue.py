@@ -122,6 +122,8 @@ ALL = (
     Result('speed_sizes', (
         '-m', 'benchmarks.speed', '--scaling', '--record', '--sides', 'ours_compiled', 'pytorch', 'pytorch_tuned'), 15,
         steps=True),
+    Result('speed_busy', (
+        '-m', 'benchmarks.speed', '--busy', '--record', '--sides', 'ours_compiled', 'pytorch_tuned'), 5, steps=True),
     Result('speed_startup', ('-m', 'benchmarks.speed', '--startup', '--record', '--rounds', '2'), 10),
     Result('convolution', ('-m', 'benchmarks.speed.convolution', '--record'), 10, ('images',), steps=True),
     study('calibration', 'calibration', 60, cases=('gaussian_mixture', 'swiss_roll')),

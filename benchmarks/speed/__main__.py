@@ -51,6 +51,8 @@ def parse(arguments=None):
     parser.add_argument('--scaling', action='store_true', help='series of batch sizes, widths and threads instead')
     parser.add_argument(
         '--startup', action='store_true', help='starts of the commands and parts of a whole run instead')
+    parser.add_argument(
+        '--busy', action='store_true', help='steps alone, and beside another process that computes, instead')
     parser.add_argument('--record', action='store_true', help='write docs/results/speed*.json')
     parser.add_argument(
         '--earlier', type=as_path, metavar='FILE',
@@ -62,11 +64,11 @@ def parse(arguments=None):
         if getattr(parsed, name) is not None]
     if changes and not parsed.task:
         parser.error('{} needs --task'.format(changes[0]))
-    if parsed.scaling + parsed.startup + bool(parsed.task) > 1:
-        parser.error('give one of --task, --scaling and --startup')
+    if parsed.scaling + parsed.startup + parsed.busy + bool(parsed.task) > 1:
+        parser.error('give one of --task, --scaling, --startup and --busy')
     if parsed.record and parsed.task:
         parser.error('--record is for all published cases, not for --task')
-    if parsed.earlier and (not parsed.record or parsed.scaling or parsed.startup):
+    if parsed.earlier and (not parsed.record or parsed.scaling or parsed.startup or parsed.busy):
         parser.error('--earlier is for --record of steps')
     return parsed
 
@@ -96,6 +98,17 @@ def measure_series(parsed, report):
         report['series'][title] = [measure_case(parsed, case, 3, 5) for case in series]
         tell(tables.size_tables({title: report['series'][title]}), title)
         keep(parsed, report)
+
+
+def measure_busy(parsed, report):
+    """Cases alone, and beside another process."""
+    report['busy'] = []
+    for case in measuring.busy_cases(parsed.device):
+        alone = measure_case(parsed, case, 5, 5)
+        with measuring.beside_another():
+            report['busy'].append([alone, measure_case(parsed, case, 5, 5)])
+        keep(parsed, report)
+    tell(tables.busy_table(report['busy']))
 
 
 def measure_cases(parsed, report):
@@ -140,6 +153,8 @@ def record_results(report, before):
     elif 'series' in report:
         record.write('speed_sizes', tables.size_tables(report['series']), **made)
         tables.draw_sizes(ROOT / 'docs' / 'speed_sizes.png', report['series'])
+    elif 'busy' in report:
+        record.write('speed_busy', tables.busy_table(report['busy']), **made)
     else:
         cases = [earlier.joined(case, before) for case in report['cases']] if before else report['cases']
         record.write('speed', tables.step_tables(cases), **made)
@@ -154,7 +169,8 @@ def main():
     if report['machine']['busy'] and report['machine']['busy'] > 0.5:
         print('In the last minute {:.1f} cores were busy: if they still are, the times will say little'.format(
             report['machine']['busy']))
-    measure = measure_startup if parsed.startup else measure_series if parsed.scaling else measure_cases
+    measure = (measure_startup if parsed.startup else measure_series if parsed.scaling else measure_busy if parsed.busy
+               else measure_cases)
     before = measure(parsed, report)
     keep(parsed, report)
     if parsed.record:

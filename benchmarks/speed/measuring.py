@@ -83,7 +83,24 @@ def scaling_series(device: int) -> dict:
     }
 
 
+def busy_cases(device: int) -> list:
+    """Those that are measured beside another process too, with one thread and with two."""
+    return [
+        make_case(task, device=device, threads=threads, **changes)
+        for task, changes in (('mnist', {}), ('images', {'width': 0.25, 'batchsize': 32})) for threads in (1, 2)]
+
+
 # ---- measuring
+
+@contextlib.contextmanager
+def beside_another():
+    """Within it another process computes without end."""
+    with subprocess.Popen([sys.executable, '-c', 'while True: pass']) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
 
 def measure(case: Case, sides: list, rounds: int, seconds: float, late: int, check: int) -> dict:
     """Everything about one case, as it is written to the JSON file.

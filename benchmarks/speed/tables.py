@@ -113,6 +113,18 @@ def size_tables(series: dict) -> dict:
         'rows': [[title, *cells] for title, cells in rows.items()]}}
 
 
+def busy_table(pairs: list) -> dict:
+    """The table of cases that were measured alone, then beside another process: ms of each side, both ways."""
+    names = [name for name in ('ours', 'ours_compiled', 'pytorch', 'pytorch_tuned', 'pytorch_compiled')
+             if all('step' in case['sides'].get(name, {}) for pair in pairs for case in pair)]
+    return {'steps': {
+        'columns': ['ms a step', *(column for name in names for column in (
+            PEERS.get(name, 'ours'), PEERS.get(name, 'ours') + ', beside another'))],
+        'rows': [['{}, {} thread{}'.format(describe(alone), alone['threads'], 's' * (alone['threads'] > 1)), *(
+            rounded(1e3 * case['sides'][name]['step']) for name in names for case in (alone, beside))]
+            for alone, beside in pairs]}}
+
+
 def start_tables(report: dict) -> dict:
     """The tables of starts, of the parts of a whole run, and of what numba costs, medians of seconds."""
     def median(times):

@@ -17,7 +17,7 @@ demo: export DDGM_TO_GO_ON = make demo
 demo: $(VENV)/installed $(COMPILER)
 	$(RUN) train_gaussian_mixture.py --out result/demo $(if $(wildcard result/demo/settings.json),--resume,--seed 1)
 
-# All but what takes long: under five minutes on two cores.
+# All but what takes long: some ten minutes on two cores.
 test: $(VENV)/installed-test $(COMPILER)
 	$(RUN) -m pytest -m 'not slow' -n auto --dist worksteal
 

@@ -432,7 +432,7 @@ def test_series_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert all('\n{}\n\n| case |'.format(title) in printed for title in series)
 
 
-def test_cases_beside_another_process(tmp_path, monkeypatch, capsys):
+def test_cases_beside_another_process(monkeypatch, capsys):
     """Each alone first; the other process ends with the case."""
     events = []
 

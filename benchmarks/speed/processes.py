@@ -17,6 +17,7 @@ from benchmarks import ROOT
 from benchmarks.results import record
 from ddgm.runs.command_line import OneLineParser, path_name
 from ddgm.runs.exit_status import run_script
+from ddgm.support.errors import counted
 
 
 def main():
@@ -40,15 +41,11 @@ def main():
             print('{}: {:.1f} ms, {:.1f} ms'.format(name, alone[-1], several[-1]), flush=True)
         ratios = [b / a for a, b in zip(alone, several)]
         rows.append([
-            name, '{} of {}'.format(1, counted(threads)), statistics.median(alone), statistics.median(several),
+            name, '1 of ' + counted(threads, 'thread'), statistics.median(alone), statistics.median(several),
             {'value': statistics.median(ratios), 'from': min(ratios), 'to': max(ratios)}])
     record.write('processes', {'step': {
         'columns': ['case', 'one process', 'one, ms', 'two of one thread, ms', 'two over one (all rounds)'],
         'rows': rows}}, packages=('Chainer', 'NumPy', 'mpi4py'))
-
-
-def counted(threads):
-    return '{} thread{}'.format(threads, '' if threads == 1 else 's')
 
 
 def step(script, iterations, batchsize, n, threads):

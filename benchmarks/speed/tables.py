@@ -2,6 +2,7 @@
 
 import statistics
 
+from ddgm.support.errors import counted
 from ddgm.support.tables import rounded
 
 # Beside tuned PyTorch, with numba; of images by width, or by width and batch.
@@ -102,7 +103,7 @@ def size_tables(series: dict) -> dict:
     peers = [name for name in PEERS if any(name in case['sides'] for case in cases)]
     compiled = [name for name in peers if any('compiled_ratios' in case['sides'].get(name, {}) for case in cases)]
     rows = {
-        '{}, {} thread{}'.format(describe(case), case['threads'], 's' * (case['threads'] > 1)): [
+        '{}, {}'.format(describe(case), counted(case['threads'], 'thread')): [
             rounded(1e3 * case['sides']['ours']['step']),
             *(rounded(case['sides'][name].get('ratio')) for name in peers),
             *((ratio_cell(case['sides'][name], 'compiled_ratios') or {}).get('value') for name in compiled)]
@@ -115,12 +116,12 @@ def size_tables(series: dict) -> dict:
 
 def busy_table(pairs: list) -> dict:
     """The table of cases that were measured alone, then beside another process: ms of each side, both ways."""
-    names = [name for name in ('ours', 'ours_compiled', 'pytorch', 'pytorch_tuned', 'pytorch_compiled')
+    names = [name for name in ('ours', *PEERS)
              if all('step' in case['sides'].get(name, {}) for pair in pairs for case in pair)]
     return {'steps': {
         'columns': ['ms a step', *(column for name in names for column in (
             PEERS.get(name, 'ours'), PEERS.get(name, 'ours') + ', beside another'))],
-        'rows': [['{}, {} thread{}'.format(describe(alone), alone['threads'], 's' * (alone['threads'] > 1)), *(
+        'rows': [['{}, {}'.format(describe(alone), counted(alone['threads'], 'thread')), *(
             rounded(1e3 * case['sides'][name]['step']) for name in names for case in (alone, beside))]
             for alone, beside in pairs]}}
 
@@ -163,6 +164,6 @@ def draw_sizes(path, series: dict) -> None:
                         x.append(case['settings'][growing])
                         y.append(1e3 * case['sides'][name]['step'])
             drawn.append(plots.Plot(
-                '{}, {} thread{}: ms a step'.format(NAMES[cases[0]['task']], threads, 's' * (threads > 1)),
+                '{}, {}: ms a step'.format(NAMES[cases[0]['task']], counted(threads, 'thread')),
                 'samples in a batch' if growing == 'batchsize' else growing, lines, logarithmic=True))
     plots.draw_plots(path, drawn)
